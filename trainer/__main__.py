@@ -1,0 +1,425 @@
+"""The command line: python -m trainer. Everything the app does, without a browser."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from trainer.errors import ArgumentError, Cancelled, Problems, UserError, sentence
+
+app = typer.Typer(
+    help="Train, compare and question fine-tuning methods for text classification.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
+Sets = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", metavar="NAME=VALUE", help="any setting of the recipe or the method; may be repeated"),
+]
+Track = Annotated[bool, typer.Option("--track", help="track with Weights & Biases")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's id, or a beginning of it or a label of one run")]
+
+
+@app.command()
+def suite(
+    preset: Annotated[Optional[str], typer.Option(help="quick, report or best")] = None,
+    method: Annotated[Optional[list[str]], typer.Option(help="a method; may be repeated (all if not given)")] = None,
+    task: Annotated[Optional[str], typer.Option(help="a task's name or a file")] = None,
+    backbone: Annotated[Optional[str], typer.Option(help="a backbone's name or a local folder")] = None,
+    seed: Annotated[Optional[list[int]], typer.Option(help="a seed; may be repeated")] = None,
+    text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    label_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    label: Annotated[str, typer.Option(help="your own name for the runs")] = "",
+    track: Track = False,
+    set_: Sets = None,
+) -> None:
+    """Train several methods on the same sentences, so that they can be compared."""
+    from trainer import recipes
+    from trainer.presets import PRESETS
+
+    chosen = PRESETS.get(preset or "")
+    if preset is not None and chosen is None:
+        from trainer.errors import one_of
+
+        raise one_of("a preset", preset, tuple(PRESETS))
+    settings = dict(chosen.settings) if chosen else {}
+    settings |= _settings(set_) | {"track": track, "text_column": text_column, "label_column": label_column}
+    default_task, default_backbone = _defaults()
+    configs = recipes.suite(
+        methods_=method or (chosen.methods if chosen else recipes.DEFAULT_METHODS),
+        seeds=seed or (chosen.seeds if chosen else (0,)),
+        task=task or (chosen.task if chosen else default_task),
+        backbone=backbone or (chosen.backbone if chosen else default_backbone),
+        **settings,
+    )
+    _train(configs, label)
+
+
+@app.command()
+def run(
+    method: Annotated[str, typer.Option(help="full, lora, qlora, adapter or adapter_fusion")],
+    task: Annotated[Optional[str], typer.Option(help="a task's name or a file")] = None,
+    backbone: Annotated[Optional[str], typer.Option(help="a backbone's name or a local folder")] = None,
+    seed: Annotated[int, typer.Option(help="seeds weights, batches and dropout")] = 0,
+    text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    label_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    parents: Annotated[str, typer.Option(metavar="A,B", help="adapter runs to fuse (trained if not given)")] = "",
+    label: Annotated[str, typer.Option(help="your own name for the run")] = "",
+    track: Track = False,
+    set_: Sets = None,
+) -> None:
+    """Train one run."""
+    from trainer import recipes
+    from trainer.store import Store
+
+    default_task, default_backbone = _defaults()
+    settings = _settings(set_) | {"track": track, "text_column": text_column, "label_column": label_column}
+    if parents:
+        settings["parents"] = tuple(Store().load(name).id for name in parents.split(","))
+    config = recipes.make(
+        method=method, task=task or default_task, backbone=backbone or default_backbone, seed=seed, **settings
+    )
+    _train([config], label)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """The runs in the store."""
+    from trainer.analysis import METRICS
+    from trainer.store import Store
+
+    runs = Store().list()
+    if as_json:
+        _print_json([run.as_json() | {"folder": str(run.folder)} for run in runs])
+        return
+    if not runs:
+        typer.echo("No runs yet. Train some: python -m trainer suite --preset quick")
+        return
+    accuracy = METRICS["test_accuracy"]
+    rows = [
+        (run.id, run.state, run.recipe.method, Path(run.recipe.task).name, accuracy.show(accuracy.of(run)), run.label)
+        for run in runs
+    ]
+    _print_table(("run", "state", "method", "task", accuracy.title, "label"), rows)
+
+
+@app.command()
+def show(run: RunName, as_json: AsJson = False) -> None:
+    """One run: its recipe, its figures, or why it failed."""
+    from trainer.analysis import METRICS, per_class
+    from trainer.store import Store
+
+    found = Store().load(run)
+    if as_json:
+        _print_json(found.as_json())
+        return
+    typer.echo(f"{found.id}: {found.state}" + (f" ({found.label})" if found.label else ""))
+    if found.error:
+        typer.echo(found.error)
+    for name, value in found.recipe.model_dump(mode="json", exclude_none=True).items():
+        typer.echo(f"  {name}: {value}")
+    if found.result:
+        typer.echo("")
+        figures = [(metric.title, metric.show(metric.of(found))) for metric in METRICS.values()]
+        _print_table(("figure", "value"), [row for row in figures if row[1] != "–"])
+        typer.echo("")
+        typer.echo(per_class(found).to_string(index=False, float_format=lambda value: f"{value:.4f}"))
+
+
+@app.command()
+def compare(
+    as_json: AsJson = False,
+    csv: Annotated[Optional[Path], typer.Option(help="write the table to this file")] = None,
+) -> None:
+    """The finished runs side by side."""
+    from trainer.analysis import METRICS, comparable, runs_table
+    from trainer.store import Store
+
+    runs = [run for run in Store().list() if run.state == "finished"]
+    table = runs_table(runs)
+    if csv is not None:
+        table.to_csv(csv, index=False)
+        typer.echo(f"{len(table)} runs written to {csv}", err=as_json)
+    if as_json:
+        _print_json(json.loads(table.to_json(orient="records", double_precision=12)))
+    elif csv is None:
+        shown = ("test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size")
+        heading = ("run", "method", "task", *(METRICS[key].title for key in shown))
+        rows = [
+            (
+                run.id,
+                run.recipe.method,
+                Path(run.recipe.task).name,
+                *(METRICS[k].show(METRICS[k].of(run)) for k in shown),
+            )
+            for run in runs
+        ]
+        _print_table(heading, rows)
+        for warning in comparable(runs):
+            typer.echo(warning)
+
+
+@app.command()
+def predict(
+    text: Annotated[Optional[str], typer.Argument(help="one sentence")] = None,
+    runs: Annotated[str, typer.Option(metavar="A,B", help="which runs to ask (all finished ones if not given)")] = "",
+    file: Annotated[Optional[Path], typer.Option(help="a file of sentences instead")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="where to write every run's predictions (CSV)")] = None,
+    text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask trained runs about one sentence, or about a file of sentences."""
+    from trainer.store import Store
+
+    if (text is None) == (file is None):
+        raise ArgumentError(expected="a sentence or --file", got="both" if text else "neither", fix="give one of them")
+    if file is not None and out is None:
+        raise ArgumentError(expected="--out with --file", got="none", fix="say where to write the predictions")
+    store = Store()
+    from trainer import inference
+
+    chosen = inference.choose(store, [name for name in runs.split(",") if name])
+    if not chosen:
+        raise UserError(
+            expected="a finished run to ask", got="none", fix="train one: python -m trainer suite --preset quick"
+        )
+    predictor = inference.Predictor(store)
+    if file is not None:
+        _predict_file(predictor, chosen, file, out, text_column, as_json)
+        return
+    answers = predictor.ask(text, chosen)
+    if as_json:
+        _print_json([answer.__dict__ for answer in answers])
+        return
+    rows = [(a.run_id, a.method, a.predicted, f"{a.confidence:.1%}", f"{a.seconds * 1000:.1f} ms") for a in answers]
+    _print_table(("run", "method", "predicted", "probability", "time"), rows)
+
+
+@app.command()
+def estimate(
+    method: Annotated[str, typer.Option(help="full, lora, qlora, adapter or adapter_fusion")],
+    task: Annotated[Optional[str], typer.Option(help="a task's name or a file")] = None,
+    backbone: Annotated[Optional[str], typer.Option(help="a backbone's name or a local folder")] = None,
+    set_: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a run would cost: parameters, memory, time."""
+    from trainer import estimate as estimates
+    from trainer import recipes
+    from trainer.analysis import METRICS
+    from trainer.store import Store
+    from trainer.tasks import training_size
+
+    default_task, default_backbone = _defaults()
+    config = recipes.make(
+        method=method, task=task or default_task, backbone=backbone or default_backbone, **_settings(set_)
+    )
+    found = estimates.estimate(config, sentences=training_size(config), earlier=Store().list())
+    if as_json:
+        _print_json(found.__dict__)
+        return
+    rows = [
+        (METRICS["trainable"].title, f"{found.trainable_parameters:,}"),
+        ("Parameters in all", f"{found.total_parameters:,}"),
+        (METRICS["peak_memory"].title, f"about {found.memory / 1e6:,.0f}"),
+        (METRICS["train_minutes"].title, f"about {found.seconds / 60:.1f}"),
+    ]
+    if found.parents_seconds:
+        rows.append((METRICS["parents_minutes"].title, f"about {found.parents_seconds / 60:.1f}"))
+    _print_table(("figure", "estimate"), rows)
+    typer.echo(f"Time and memory are estimated from {found.based_on}.")
+
+
+@app.command()
+def cancel(run: RunName) -> None:
+    """Stop a run that waits or trains. What it has written stays."""
+    from trainer import jobs
+    from trainer.store import Store
+
+    typer.echo(f"{jobs.cancel(Store(), run).id} is being cancelled.")
+
+
+@app.command()
+def resume(run: RunName) -> None:
+    """Go on with a failed or cancelled run from its last checkpoint."""
+    from trainer import jobs
+    from trainer.store import Store
+
+    store = Store()
+    _watch(store, [jobs.resume(store, run)])
+
+
+@app.command()
+def delete(run: RunName, yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False) -> None:
+    """Remove a run and its files."""
+    from trainer.store import Store
+
+    store = Store()
+    found = store.load(run)
+    if not yes and not typer.confirm(f"Delete {found.id} and its files?"):
+        raise Cancelled("Nothing was deleted.")
+    store.delete(found.id)
+    typer.echo(f"{found.id} is deleted.")
+
+
+@app.command()
+def fetch() -> None:
+    """Fetch the embedded backbone and sentences now, so that later no network is needed."""
+    from trainer import assets
+
+    for asset in (assets.MINILM, assets.SENTENCES):
+        here = assets.is_cached(asset)
+        typer.echo(f"{asset.name}: " + ("already here" if here else f"fetching {asset.megabytes} MB"))
+        assets.fetch(asset)
+    typer.echo(f"Kept in {assets.cache_folder()}")
+
+
+@app.command(hidden=True)
+def worker() -> None:
+    """Train what is queued, then end. The app and the other commands start it."""
+    from trainer import jobs
+    from trainer.store import Store
+
+    jobs.work(Store())
+
+
+# Helpers
+
+
+def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """NAME=VALUE pairs; a value that reads as JSON is taken as such, a list may be written a,b."""
+    settings: dict[str, Any] = {}
+    problems = []
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            problems.append(f"Expected NAME=VALUE after --set, got {pair!r}; write, say, learning_rate=3e-4.")
+            continue
+        try:
+            settings[name.strip()] = json.loads(value)
+        except ValueError:
+            settings[name.strip()] = tuple(value.split(",")) if "," in value else value
+        if name.strip() in ("target_modules", "parent_tasks") and isinstance(settings[name.strip()], str):
+            settings[name.strip()] = (settings[name.strip()],)
+    if problems:
+        raise Problems(problems)
+    return settings
+
+
+def _defaults() -> tuple[str, str]:
+    """(task, backbone) on this machine: BERT base on SST-2 with CUDA, else what needs no Hub."""
+    import importlib.util
+
+    # A CPU build of torch has no CUDA to ask, and importing torch takes seconds.
+    if importlib.util.find_spec("torch.backends") and _has_nvidia_driver():
+        from trainer.device import detect
+
+        if detect().kind == "cuda":
+            return "sst2", "bert-base"
+    return "movies", "minilm"
+
+
+def _has_nvidia_driver() -> bool:
+    import shutil
+
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def _train(configs: Sequence[Any], label: str) -> None:
+    from trainer import jobs
+    from trainer.store import Store
+
+    store = Store()
+    _watch(store, jobs.launch(store, configs, label=label))
+
+
+def _watch(store: Any, launched: Sequence[Any]) -> None:
+    """Print the progress of runs until they end; Ctrl-C cancels those that have not."""
+    from trainer import jobs
+    from trainer.progress import Progress
+
+    runs = jobs.with_parents(store, launched)
+    progress = Progress(runs, write=typer.echo, live=sys.stdout.isatty())
+    try:
+        for run, event in jobs.follow(store, [run.id for run in runs]):
+            progress.tell(run, event)
+    except KeyboardInterrupt:
+        typer.echo("\nCancelling; what is trained stays.", err=True)
+        for run in runs:
+            if store.load(run.id).state in ("queued", "running"):
+                jobs.cancel(store, run.id)
+        for _ in jobs.follow(store, [run.id for run in runs]):
+            pass
+    ended = [store.load(run.id) for run in runs]
+    for run in ended:
+        if run.state != "finished":
+            typer.echo(f"{run.id}: {run.state}. {run.error or ''}".strip(), err=True)
+    if any(run.state != "finished" for run in ended):
+        raise typer.Exit(1)
+
+
+def _predict_file(predictor, runs, file: Path, out: Path, text_column: str | None, as_json: bool) -> None:
+    from trainer.tasks.own_file import READERS, choose_text, read_table
+
+    frame = read_table(file)
+    column = choose_text(list(frame.columns), text_column, file)
+    texts = [str(text) for text in frame[column].fillna("")]
+    for run in runs:
+
+        def progress(done: int, run=run) -> None:
+            if sys.stderr.isatty():
+                typer.echo(f"\r{run.id}: {done:,} of {len(texts):,} sentences", nl=done == len(texts), err=True)
+
+        probabilities = predictor.ask_many(texts, run, on_batch=progress)
+        frame[run.id] = [run.label_names[i] for i in probabilities.argmax(axis=1)]
+        frame[f"{run.id}:probability"] = probabilities.max(axis=1)
+    separator = "\t" if READERS.get(out.suffix.lower()) == "TSV" else ","
+    frame.to_csv(out, index=False, sep=separator)
+    if as_json:
+        _print_json({"out": str(out), "rows": len(frame), "runs": [run.id for run in runs]})
+    else:
+        typer.echo(f"{len(frame):,} sentences through {len(runs)} runs written to {out}")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, default=str))
+
+
+def _print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns padded to their widest cell; figures to the right."""
+    widths = [max(len(str(row[i])) for row in [heading, *rows]) for i in range(len(heading))]
+    numeric = [all(str(row[i])[:1] in "0123456789–-" for row in rows) for i in range(len(heading))]
+    for row in [heading, *rows]:
+        cells = (
+            str(cell).rjust(width) if right else str(cell).ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        typer.echo("  ".join(cells).rstrip())
+
+
+def main() -> None:
+    """Run the command line; an error is one sentence on standard error and an exit status."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_status)
+    except (Cancelled, KeyboardInterrupt) as error:
+        typer.echo(sentence(error), err=True)
+        sys.exit(1)
+    except OSError as error:
+        typer.echo(sentence(error), err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

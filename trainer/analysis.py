@@ -1,0 +1,198 @@
+"""From runs to tidy tables. Metrics are declared once, as data; no torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trainer.store import Run, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a finished run: its column, its heading with the unit, which way is better, and how it reads."""
+
+    key: str
+    title: str
+    better: str | None
+    format: str
+    value: Callable[[dict[str, Any]], float | int | None]
+    scale: float = 1.0
+
+    def of(self, run: Run) -> float | int | None:
+        """The figure in the heading's unit, or None when the run has none."""
+        if run.result is None:
+            return None
+        found = self.value(run.result)
+        return None if found is None else found * self.scale
+
+    def show(self, value: float | None) -> str:
+        """The figure as a person reads it."""
+        return "–" if value is None or value != value else format(value, self.format)
+
+
+def peak_memory(result: dict[str, Any]) -> int:
+    """Bytes the run added at its peak: allocated on the GPU; on a CPU, resident above the process's start."""
+    info = result["train_info"]
+    allocated = info["accelerator_memory_allocated_max"]
+    return allocated if allocated is not None else info["host_memory_peak"] - info["host_memory_start"]
+
+
+def _train(key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda result: result["train_info"][key]
+
+
+def _test(*keys: str) -> Callable[[dict[str, Any]], Any]:
+    def value(result: dict[str, Any]) -> Any:
+        found = result["test"]
+        for key in keys:
+            found = found[key]
+        return found
+
+    return value
+
+
+def _parents(key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda result: result["parents"][key] if result.get("parents") else None
+
+
+PERCENT, MEGABYTES, MINUTES = 100.0, 1e-6, 1 / 60
+METRICS: dict[str, Metric] = {
+    metric.key: metric
+    for metric in (
+        Metric("test_accuracy", "Test accuracy (%)", "higher", ".2f", _test("accuracy"), PERCENT),
+        Metric(
+            "validation_accuracy",
+            "Validation accuracy (%)",
+            "higher",
+            ".2f",
+            _train("best_validation_accuracy"),
+            PERCENT,
+        ),
+        Metric("precision", "Precision, macro (%)", "higher", ".2f", _test("macro", "precision"), PERCENT),
+        Metric("recall", "Recall, macro (%)", "higher", ".2f", _test("macro", "recall"), PERCENT),
+        Metric("f1", "F1, macro (%)", "higher", ".2f", _test("macro", "f1"), PERCENT),
+        Metric("train_minutes", "Training time (min)", "lower", ".2f", _train("train_time"), MINUTES),
+        Metric("trainable", "Trainable parameters", "lower", ",.0f", _train("num_trainable_params")),
+        Metric(
+            "trainable_share",
+            "Trainable (% of all)",
+            "lower",
+            ".2f",
+            lambda r: r["train_info"]["num_trainable_params"] / r["train_info"]["num_total_params"],
+            PERCENT,
+        ),
+        Metric("peak_memory", "Peak memory (MB)", "lower", ",.0f", peak_memory, MEGABYTES),
+        Metric("reserved_memory", "GPU memory reserved (MB)", "lower", ",.0f", _train("accelerator_memory_max"), 1e-6),
+        Metric("host_memory", "Host memory, whole process (MB)", "lower", ",.0f", _train("host_memory_peak"), 1e-6),
+        Metric("utilisation", "GPU utilisation (%)", "higher", ".0f", _train("accelerator_utilisation_avg")),
+        Metric("file_size", "Saved size (MB)", "lower", ",.2f", _train("file_size"), MEGABYTES),
+        Metric("speed", "Sentences a second", "higher", ",.0f", _train("sentences_per_second")),
+        Metric("evaluation_minutes", "Evaluation time (min)", "lower", ".2f", _train("evaluation_time"), MINUTES),
+        Metric("test_loss", "Test loss", "lower", ".4f", _test("loss")),
+        Metric("parents_minutes", "Parents' training time (min)", "lower", ".2f", _parents("train_time"), MINUTES),
+        Metric("parents_parameters", "Parents' parameters", "lower", ",.0f", _parents("num_trainable_params")),
+        Metric("parents_size", "Parents' size (MB)", "lower", ",.2f", _parents("file_size"), MEGABYTES),
+    )
+}
+
+
+def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run: what it is, and every metric in its unit (NaN where there is none)."""
+    import pandas as pd
+
+    rows = [
+        {
+            "run": run.id,
+            "label": run.label,
+            "method": run.recipe.method,
+            "task": run.recipe.task,
+            "backbone": run.recipe.backbone,
+            "seed": run.recipe.seed,
+            "state": run.state,
+            "device": run.result["meta_info"]["system_info"]["device"] if run.result else None,
+            "splits": run.result["meta_info"]["dataset_info"]["fingerprint"] if run.result else None,
+            **{metric.key: metric.of(run) for metric in METRICS.values()},
+        }
+        for run in runs
+    ]
+    columns = ["run", "label", "method", "task", "backbone", "seed", "state", "device", "splits", *METRICS]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype(dict.fromkeys(METRICS, "float64"))
+
+
+def comparable(runs: Sequence[Run]) -> list[str]:
+    """What stands in the way of comparing these finished runs, in sentences; empty when a comparison holds."""
+    finished = [run for run in runs if run.result]
+    warnings = []
+    splits = {run.result["meta_info"]["dataset_info"]["fingerprint"] for run in finished}
+    if len(splits) > 1:
+        warnings.append("These runs were not all trained and tested on the same sentences.")
+    devices = {run.result["meta_info"]["system_info"]["device"] for run in finished}
+    if len(devices) > 1:
+        warnings.append(f"Times and memory come from different devices: {', '.join(sorted(devices))}.")
+    precisions = {run.result["train_info"]["precision"] for run in finished}
+    if len(precisions) > 1:
+        warnings.append(f"Times and memory come from different precisions: {', '.join(sorted(precisions))}.")
+    return warnings
+
+
+def curves(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
+    """Tidy curves of runs, finished or not: run, method, seed, curve, epoch, step, seconds, value.
+
+    Curves are "step loss" (between reports), "training loss" and "validation loss" (per epoch), "validation accuracy".
+    """
+    import pandas as pd
+
+    rows = []
+    for run in runs:
+        events, _ = store.events(run.id)
+        rows += [
+            {"run": run.id, "name": run.label or run.id, "method": run.recipe.method, "seed": run.recipe.seed, **point}
+            for point in _points(events)
+        ]
+    columns = ["run", "name", "method", "seed", "curve", "epoch", "step", "seconds", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _points(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Points of one run's curves; what a resumed run did over again counts once, as it was last."""
+    points: dict[tuple[str, int], dict[str, Any]] = {}
+    seconds = 0.0
+    for event in events:
+        if event["type"] == "step":
+            seconds = event["seconds"]
+            found = [("step loss", event["loss"])]
+        elif event["type"] == "evaluation" and event["split"] == "validation":
+            found = [
+                ("training loss", event["train_loss"]),
+                ("validation loss", event["loss"]),
+                ("validation accuracy", event["accuracy"]),
+            ]
+        else:
+            continue
+        for curve, value in found:
+            if value is not None:
+                points[curve, event["step"]] = {
+                    "curve": curve,
+                    "epoch": event["epoch"],
+                    "step": event["step"],
+                    "seconds": seconds,
+                    "value": value,
+                }
+    return sorted(points.values(), key=lambda point: (point["curve"], point["step"]))
+
+
+def per_class(run: Run) -> pd.DataFrame:
+    """The classification report of a finished run: label, precision, recall, F1 (0 to 1) and support."""
+    import pandas as pd
+
+    test = run.result["test"]
+    rows = [{"label": name, **scores} for name, scores in test["per_class"].items()]
+    total = sum(row["support"] for row in rows)
+    rows += [{"label": f"{average} mean", **test[average], "support": total} for average in ("macro", "weighted")]
+    return pd.DataFrame(rows)

@@ -1,0 +1,113 @@
+"""The recipe of a run: every hyperparameter, documented once, checked all at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trainer.errors import Problems
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Fairness = Literal["own_learning_rate", "same"]
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown fields, NaN and infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class RunConfig(Strict):
+    """One recipe. Field descriptions also feed the command line's help and the form's help lines."""
+
+    # What is trained
+    method: str = Field(description="how the backbone is adapted: full, lora, qlora, adapter, adapter_fusion")
+    task: str = Field(description="a task's name, or the path of a CSV, TSV, JSON Lines or Parquet file")
+    backbone: str = Field(description="a backbone's name, or a local folder that holds one")
+    text_column: str | None = Field(None, description="for a file: the column with the text (recognised if not given)")
+    label_column: str | None = Field(
+        None, description="for a file: the column with the label (recognised if not given)"
+    )
+
+    validation_file: str | None = Field(None, description="for a file: another file to validate on, same columns")
+    test_file: str | None = Field(None, description="for a file: another file to test on, same columns")
+
+    # Seeds and sizes
+    seed: int = Field(0, ge=0, lt=2**32, description="seeds the new weights, the order of batches and dropout")
+    split_seed: int = Field(0, ge=0, lt=2**32, description="seeds the splits; the same for all runs to be compared")
+    train_size: int | None = Field(
+        None, ge=8, description="train on this many sentences, stratified (all if not given)"
+    )
+    validation_size: int | None = Field(None, ge=4, description="likewise for validation")
+    test_size: int | None = Field(None, ge=4, description="likewise for the test")
+
+    # Optimisation: AdamW (Loshchilov and Hutter 2019)
+    learning_rate: float = Field(gt=0, le=1, description="peak learning rate (each method's own if not given)")
+    fairness: Fairness = Field(
+        "own_learning_rate",
+        description="own_learning_rate: methods differ in it alone; same: every hyperparameter is the same",
+    )
+    batch_size: int = Field(32, ge=1, le=1024, description="sentences in one step")
+    epochs: int = Field(3, ge=1, le=1000, description="passes over the training split")
+    warmup_ratio: float = Field(0.06, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    lr_scheduler: Literal["linear", "cosine", "constant"] = Field("linear", description="course after the warm-up")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled; not on biases and layer norms")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+
+    # Text and numbers
+    max_length: int = Field(128, ge=8, le=512, description="longer sentences are cut to this many tokens")
+    precision: Precision = Field("auto", description="auto takes what the device does well: bf16, fp16 or fp32")
+
+    # The method's own, and what a run builds on
+    options: dict[str, Any] = Field(default_factory=dict, description="the method's own hyperparameters")
+    parents: tuple[str, ...] = Field((), description="for AdapterFusion: ids of the adapter runs to fuse")
+
+    # Does not change the result
+    track: bool = Field(False, description="track the run with Weights & Biases")
+
+    def fingerprint(self) -> str:
+        """A hash of everything that shapes the result: equal recipes have equal fingerprints."""
+        recipe = self.model_dump(mode="json", exclude={"track"})
+        return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def describe(error: ValidationError) -> list[str]:
+    """One sentence for each problem that pydantic found."""
+    return [_sentence(problem) for problem in error.errors()]
+
+
+def check(model: type[Strict], values: dict[str, Any]) -> Any:
+    """`model(**values)`, or a `Problems` error that names every problem at once."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise Problems(describe(error)) from None
+
+
+_BOUNDS = {
+    "greater_than": ("gt", "a number above {}"),
+    "greater_than_equal": ("ge", "a number of at least {}"),
+    "less_than": ("lt", "a number below {}"),
+    "less_than_equal": ("le", "a number of at most {}"),
+}
+
+
+def _sentence(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"]) or "the settings"
+    kind, context, got = problem["type"], problem.get("ctx", {}), problem["input"]
+    if kind in _BOUNDS:
+        key, text = _BOUNDS[kind]
+        expected = text.format(context[key])
+    elif kind == "literal_error":
+        expected = f"one of {context['expected']}"
+    elif kind == "extra_forbidden":
+        return f"{name}: expected a known setting, got an unknown one; check its spelling."
+    elif kind == "missing":
+        return f"{name}: expected a value, got none; give one."
+    else:
+        message = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        expected = message[:1].lower() + message[1:]
+    return f"{name}: expected {expected}, got {got!r}; change it."

@@ -1,0 +1,83 @@
+"""What this machine computes on, and which precision it does well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainer.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class Device:
+    """`kind` is torch's device type. `memory` is in bytes. `precisions` lists what runs well, best first."""
+
+    kind: str
+    name: str
+    memory: int
+    precisions: tuple[str, ...]
+    capability: tuple[int, int] | None = None
+
+    def choose(self, requested: str) -> str:
+        """The precision to use: the device's best for "auto". Raises `ArgumentError` for one it lacks."""
+        if requested == "auto":
+            return self.precisions[0]
+        if requested not in self.precisions:
+            raise ArgumentError(
+                expected=f"precision auto, {' or '.join(sorted(self.precisions))} on {self.name}",
+                got=requested,
+                fix="choose one of these",
+            )
+        return requested
+
+
+def detect() -> Device:
+    """The CUDA device if there is one, else the CPU. Imports torch."""
+    import torch
+
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        capability = (properties.major, properties.minor)
+        return Device(
+            "cuda",
+            properties.name,
+            properties.total_memory,
+            cuda_precisions(capability),
+            capability,
+        )
+    import psutil
+
+    return Device("cpu", _cpu_name(), psutil.virtual_memory().total, cpu_precisions())
+
+
+def cuda_precisions(capability: tuple[int, int]) -> tuple[str, ...]:
+    """bf16 where it is native. A T4 (7.5) reports bf16 as supported and emulates it slowly: fp16 there."""
+    return ("bf16", "fp16", "fp32") if capability >= (8, 0) else ("fp16", "fp32")
+
+
+def cpu_precisions() -> tuple[str, ...]:
+    """bf16 autocast where the CPU multiplies bf16 natively (AVX-512 BF16 or AMX), else fp32."""
+    import torch
+
+    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return ("bf16", "fp32") if capable else ("fp32",)
+
+
+def autocast(device: Device, precision: str):
+    """The context in which a forward pass runs at `precision`."""
+    import torch
+
+    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device.kind, dtype=types.get(precision, torch.float32), enabled=precision in types)
+
+
+def _cpu_name() -> str:
+    import platform
+
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "CPU"

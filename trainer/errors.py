@@ -1,0 +1,67 @@
+"""Errors a person can meet, each one sentence: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something a person can mend. `str(error)` is the sentence that they see."""
+
+    exit_status = 1
+
+    def __init__(self, *, expected: str, got: str, fix: str) -> None:
+        super().__init__(f"Expected {expected}, got {got}; {fix}.")
+
+
+class ArgumentError(UserError):
+    """A wrong argument: an unknown name, a value out of range, a file that does not fit."""
+
+    exit_status = 2
+
+
+class Problems(ArgumentError):
+    """Several wrong arguments, reported together so that they can be mended together."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        head = f"{len(problems)} problems: " if len(problems) > 1 else ""
+        Exception.__init__(self, head + " ".join(problems))
+
+
+class Unreachable(UserError):
+    """A source (the Hub, the package index) that did not answer or did not have the file."""
+
+
+class TrainingStopped(UserError):
+    """Training that cannot go on, such as a loss that is no longer a number."""
+
+
+class Cancelled(Exception):
+    """A person asked for the run to stop."""
+
+
+def one_of(kind: str, got: object, names: list[str] | tuple[str, ...]) -> ArgumentError:
+    """An unknown name, with the known ones and the nearest of them."""
+    import difflib
+
+    near = difflib.get_close_matches(str(got), names, n=1)
+    fix = f"perhaps you meant {near[0]}" if near else "choose one of these"
+    return ArgumentError(expected=f"{kind} ({', '.join(names)})", got=repr(str(got)), fix=fix)
+
+
+def sentence(error: BaseException) -> str:
+    """One plain sentence for any error, without a traceback or a second line."""
+    import errno
+
+    if isinstance(error, (UserError, Cancelled)):
+        return str(error) or "Cancelled."
+    if isinstance(error, KeyboardInterrupt):
+        return "Stopped from the keyboard."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "Expected room on the disk, got a full disk; free some space and resume or launch the run again."
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return (
+            "Expected the run to fit in memory, got an out-of-memory error; "
+            "choose a smaller batch_size, max_length or backbone."
+        )
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"Something unexpected went wrong ({type(error).__name__}: {first_line[:300]}); the log has the details."

@@ -1,0 +1,60 @@
+"""Files from the Hugging Face Hub at pinned revisions: from its cache when there, with one sentence when not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainer.errors import Unreachable
+
+# Weights come as safetensors; pytorch_model.bin is taken only where an allow-listed repository has nothing else,
+# and transformers then reads it with weights_only.
+_MODEL_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
+_MODEL_FILES += ["vocab.txt", "vocab.json", "merges.txt"]
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def model_folder(repository: str, revision: str | None) -> Path:
+    """The folder with a model's configuration, tokenizer and weights. Raises `Unreachable`."""
+    from huggingface_hub import snapshot_download
+
+    with _explained(repository):
+        for weights in WEIGHTS:
+            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=[*_MODEL_FILES, weights]))
+            if (folder / weights).is_file() and (folder / "config.json").is_file():
+                return folder
+    raise _unreachable(repository, "a repository without weights")
+
+
+def dataset_file(repository: str, revision: str, path: str) -> Path:
+    """One file of a data set's repository. Raises `Unreachable`."""
+    from huggingface_hub import hf_hub_download
+
+    with _explained(repository):
+        return Path(hf_hub_download(repository, path, revision=revision, repo_type="dataset"))
+
+
+class _explained:
+    """Turns whatever the Hub client raises into one sentence."""
+
+    def __init__(self, repository: str) -> None:
+        self.repository = repository
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, traceback) -> bool:
+        if error is None or not isinstance(error, (OSError, ValueError, RuntimeError)):
+            return False
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
+            return False  # the disk, not the Hub
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise _unreachable(self.repository, f"{type(error).__name__} ({first_line[:160].rstrip('.')})") from error
+
+
+def _unreachable(repository: str, got: str) -> Unreachable:
+    return Unreachable(
+        expected=f"{repository} from the Hugging Face Hub or its local cache",
+        got=got,
+        fix="connect to the network, or use --task movies and --backbone minilm, which need the package index only, "
+        "or name a local file and folder",
+    )

@@ -1,0 +1,27 @@
+"""The methods, in the order that a person sees. A new one is a file beside these and a line here."""
+
+from __future__ import annotations
+
+from trainer.errors import one_of
+from trainer.methods import adapter, adapter_fusion, full, lora, qlora
+from trainer.methods.base import Method, Options, Parent, Setup
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        full.METHOD,
+        lora.METHOD,
+        qlora.METHOD,
+        adapter.METHOD,
+        adapter_fusion.METHOD,
+    )
+}
+
+__all__ = ["METHODS", "Method", "Options", "Parent", "Setup", "get"]
+
+
+def get(name: str) -> Method:
+    """A method by name. Raises `ArgumentError` for an unknown one."""
+    if name not in METHODS:
+        raise one_of("a method", name, tuple(METHODS))
+    return METHODS[name]

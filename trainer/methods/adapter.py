@@ -1,0 +1,97 @@
+"""A single bottleneck adapter in each layer; the backbone stays frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from trainer.backbones import Shape
+from trainer.methods.base import Method, Options, Setup
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+NAME = "adapter"
+
+
+class AdapterOptions(Options):
+    """Where the bottleneck sits and how narrow it is."""
+
+    reduction_factor: int = Field(16, ge=1, le=256, description="hidden size over the bottleneck's size")
+    placement: Literal["pfeiffer", "houlsby"] = Field(
+        "pfeiffer", description="pfeiffer: after the feed-forward block; houlsby: after attention too"
+    )
+
+
+class Adapter(Method):
+    """AdapterHub's sequential bottleneck: Houlsby et al. 2019 (two a layer) or Pfeiffer et al. 2021 (one)."""
+
+    name = "adapter"
+    title = "Adapter"
+    summary = "Freezes the backbone and trains a small bottleneck in each layer."
+    paper = (
+        "Houlsby et al. 2019, https://arxiv.org/abs/1902.00751; Pfeiffer et al. 2021, https://arxiv.org/abs/2005.00247"
+    )
+    library = "adapters"
+    learning_rate = 1e-3
+    options = AdapterOptions
+
+    def build(self, setup: Setup):
+        from adapters import DoubleSeqBnConfig, SeqBnConfig
+
+        model = load_adapter_model(setup)
+        kind = SeqBnConfig if setup.options.placement == "pfeiffer" else DoubleSeqBnConfig
+        model.add_adapter(NAME, config=kind(reduction_factor=setup.options.reduction_factor))
+        add_head(model, NAME, setup)
+        model.train_adapter(NAME)
+        return model.to(setup.device.kind)
+
+    def save(self, model, folder: Path, setup: Setup) -> None:
+        model.save_adapter(str(folder), NAME, with_head=True, use_safetensors=True)
+
+    def open(self, folder: Path, setup: Setup):
+        model = load_adapter_model(setup)
+        model.load_adapter(str(folder), load_as=NAME, with_head=True, set_active=True, use_safetensors=True)
+        return model.to(setup.device.kind).eval()
+
+    def trainable_parameters(self, shape: Shape, options: AdapterOptions, labels: int) -> int:
+        return adapter_parameters(shape, options) + shape.head_parameters(labels)
+
+    def trainer_class(self) -> type[Trainer]:
+        from adapters import AdapterTrainer
+
+        return AdapterTrainer
+
+
+def adapter_parameters(shape: Shape, options: AdapterOptions) -> int:
+    """Down and up projections with their biases; Houlsby has two bottlenecks a layer, Pfeiffer one."""
+    narrow = max(shape.hidden // options.reduction_factor, 1)
+    one = shape.hidden * narrow + narrow + narrow * shape.hidden + shape.hidden
+    return shape.layers * one * (2 if options.placement == "houlsby" else 1)
+
+
+def load_adapter_model(setup: Setup):
+    """AdapterHub's model on the backbone, without adapters or heads."""
+    from adapters import AutoAdapterModel
+
+    model = AutoAdapterModel.from_pretrained(setup.backbone.folder, local_files_only=True)
+    model.name_or_path = model.config._name_or_path = setup.backbone.hub_id
+    return model
+
+
+def add_head(model, name: str, setup: Setup) -> None:
+    """A classification head shaped like transformers' own for this encoder, so that heads compare alike."""
+    family = setup.backbone.family
+    model.add_classification_head(
+        name,
+        num_labels=len(setup.label_names),
+        layers=family.head_layers,
+        activation_function=family.head_activation,
+        use_pooler=family.uses_pooler,
+        id2label=setup.id2label,
+    )
+
+
+METHOD = Adapter()

@@ -1,0 +1,111 @@
+"""AdapterFusion: adapters of several tasks stay frozen; attention over them is trained on the target task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from trainer import tasks
+from trainer.backbones import Shape
+from trainer.errors import ArgumentError
+from trainer.measure import folder_bytes
+from trainer.methods.adapter import AdapterOptions, adapter_parameters, add_head, load_adapter_model
+from trainer.methods.base import Method, Setup
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+HEAD = "fusion"
+# Tasks on the Hub are fused with one another and with the embedded domains, which always can be had.
+HUB_PARENTS = ("sst2", "trec6", "products", "tweets", "news")
+
+
+class AdapterFusionOptions(AdapterOptions):
+    """`reduction_factor` and `placement` shape the parents that are trained as part of the run."""
+
+    parent_tasks: tuple[str, ...] = Field((), description="tasks whose adapters are fused (chosen if not given)")
+
+
+class AdapterFusion(Method):
+    """Pfeiffer et al. 2021, section 3: per layer, a query on the layer attends over the adapters' outputs."""
+
+    name = "adapter_fusion"
+    title = "AdapterFusion"
+    summary = "Trains attention over frozen adapters of several tasks, so that each can lend what it knows."
+    paper = "Pfeiffer et al. 2021, AdapterFusion, https://arxiv.org/abs/2005.00247"
+    library = "adapters"
+    learning_rate = 5e-4
+    options = AdapterFusionOptions
+    parent_method = "adapter"
+    min_parents = 2
+
+    def build(self, setup: Setup):
+        from adapters import Fuse
+
+        if len(setup.parents) < self.min_parents:
+            raise ArgumentError(
+                expected="at least two adapter runs to fuse",
+                got=str(len(setup.parents)),
+                fix="name more with --parents",
+            )
+        model = load_adapter_model(setup)
+        for parent in setup.parents:
+            model.load_adapter(str(parent.folder), load_as=parent.name, with_head=False, use_safetensors=True)
+        fuse = Fuse(*(parent.name for parent in setup.parents))
+        model.add_adapter_fusion(fuse)
+        add_head(model, HEAD, setup)
+        # The names must be those of the added fusion, or nothing but the head trains.
+        model.train_adapter_fusion(fuse)
+        return model.to(setup.device.kind)
+
+    def save(self, model, folder: Path, setup: Setup) -> None:
+        from adapters import Fuse
+
+        for parent in setup.parents:
+            place = folder / "adapters" / parent.name
+            place.mkdir(parents=True, exist_ok=True)
+            model.save_adapter(str(place), parent.name, with_head=False, use_safetensors=True)
+        fuse = Fuse(*(parent.name for parent in setup.parents))
+        model.save_adapter_fusion(str(folder / "fusion"), fuse, with_head=HEAD, use_safetensors=True)
+
+    def open(self, folder: Path, setup: Setup):
+        model = load_adapter_model(setup)
+        for saved in sorted(path for path in (folder / "adapters").iterdir() if path.is_dir()):
+            model.load_adapter(str(saved), load_as=saved.name, with_head=False, use_safetensors=True)
+        model.load_adapter_fusion(str(folder / "fusion"), with_head=True, set_active=True, use_safetensors=True)
+        model.active_head = HEAD
+        return model.to(setup.device.kind).eval()
+
+    def trainable_parameters(self, shape: Shape, options: Any, labels: int) -> int:
+        # Query and key with biases, value without: the dynamic fusion of the paper's equation 1.
+        fusion = shape.layers * (3 * shape.hidden**2 + 2 * shape.hidden)
+        return fusion + shape.head_parameters(labels)
+
+    def added_parameters(self, shape: Shape, options: AdapterFusionOptions, labels: int) -> int:
+        parents = len(options.parent_tasks) or 4
+        return self.trainable_parameters(shape, options, labels) + parents * adapter_parameters(shape, options)
+
+    def file_size(self, folder: Path) -> int:
+        return folder_bytes(folder / "fusion")
+
+    def trainer_class(self) -> type[Trainer]:
+        # It adds the regulariser that keeps the value matrices near the identity (section 3.2).
+        from adapters import AdapterTrainer
+
+        return AdapterTrainer
+
+    def parent_options(self, options: AdapterFusionOptions) -> dict[str, Any]:
+        return {"reduction_factor": options.reduction_factor, "placement": options.placement}
+
+    def parent_tasks(self, task: str, options: AdapterFusionOptions) -> tuple[str, ...]:
+        """The target task first, then the others that can be had where it came from."""
+        if options.parent_tasks:
+            return options.parent_tasks
+        known = task in tasks.TASKS
+        others = HUB_PARENTS if known and tasks.TASKS[task].needs_hub else tasks.EMBEDDED
+        return (task, *(name for name in others if name != task))
+
+
+METHOD = AdapterFusion()

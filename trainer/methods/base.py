@@ -1,0 +1,137 @@
+"""What a method is: how a backbone is made trainable, saved, opened again and counted.
+
+Importing a method imports no torch, so that the form, the command line and estimates start at once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.backbones import Located, Shape
+from trainer.config import Strict
+from trainer.device import Device
+from trainer.measure import folder_bytes
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import Trainer
+
+
+class Options(Strict):
+    """A method's own hyperparameters. Field descriptions feed the help of the command line and the form."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A finished adapter run that a fusion builds on: its name in the fused model, and its model folder."""
+
+    name: str
+    run_id: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that a method needs to build or open a model."""
+
+    backbone: Located
+    label_names: tuple[str, ...]
+    options: Any
+    device: Device
+    precision: str = "fp32"
+    parents: tuple[Parent, ...] = field(default=())
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        return dict(enumerate(self.label_names))
+
+
+class Method(ABC):
+    """One way to adapt a backbone to a task. Subclasses supply only what differs.
+
+    Attributes:
+        name, title, summary: the registry's name, and what a person reads.
+        paper: the method's source.
+        options: the class of its own hyperparameters.
+        learning_rate: its own peak learning rate, found on the embedded task.
+        library: what opens its saved model without this project.
+        parent_method: for a method that fuses runs, the method of those runs.
+    """
+
+    name: str
+    title: str
+    summary: str
+    paper: str
+    library: str
+    learning_rate: float
+    options: type[Options] = Options
+    parent_method: str | None = None
+    min_parents = 0
+
+    @abstractmethod
+    def build(self, setup: Setup) -> nn.Module:
+        """A model on `setup.device` whose trainable parameters are exactly those that the method trains."""
+
+    @abstractmethod
+    def save(self, model: nn.Module, folder: Path, setup: Setup) -> None:
+        """Write what the method's own library opens; weights as safetensors."""
+
+    @abstractmethod
+    def open(self, folder: Path, setup: Setup) -> nn.Module:
+        """The saved model on `setup.device`, in evaluation mode, giving the logits that it gave when saved."""
+
+    @abstractmethod
+    def trainable_parameters(self, shape: Shape, options: Any, labels: int) -> int:
+        """How many parameters the method trains, by theory, the head included."""
+
+    def added_parameters(self, shape: Shape, options: Any, labels: int) -> int:
+        """Parameters that the method adds to the encoder, trained or not, the head included."""
+        return self.trainable_parameters(shape, options, labels)
+
+    def weight_bytes(self, shape: Shape) -> float:
+        """Bytes that the encoder's frozen or trained weights take in memory."""
+        return 4.0 * shape.encoder_parameters
+
+    def file_size(self, folder: Path) -> int:
+        """Bytes of a saved model, without copies of its parents."""
+        return folder_bytes(folder)
+
+    def trainer_class(self) -> type[Trainer]:
+        """The library's trainer that fits the method."""
+        from transformers import Trainer
+
+        return Trainer
+
+    def parent_options(self, options: Any) -> dict[str, Any]:
+        """Options of the parents that are trained as part of a run."""
+        return {}
+
+    def parent_tasks(self, task: str, options: Any) -> tuple[str, ...]:
+        """Tasks whose runs are fused when no parents are named; empty for most methods."""
+        return ()
+
+
+def load_classifier(setup: Setup, **arguments: Any) -> nn.Module:
+    """transformers' sequence classifier on the backbone, with a fresh head, on the CPU unless told."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        setup.backbone.folder,
+        id2label=setup.id2label,
+        label2id={name: i for i, name in setup.id2label.items()},
+        local_files_only=True,
+        attn_implementation="sdpa",
+        **arguments,
+    )
+    # What is saved must name the official weights, not a folder of this machine.
+    model.name_or_path = model.config._name_or_path = setup.backbone.hub_id
+    return model
+
+
+def common_linears(shape: Shape, names: Iterable[str]) -> list[tuple[int, int]]:
+    """(inputs, outputs) of each named linear map of one layer."""
+    return [shape.linear(name) for name in names]

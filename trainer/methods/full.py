@@ -1,0 +1,46 @@
+"""Full fine-tuning: every parameter of the encoder and the head is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trainer.backbones import Shape
+from trainer.methods.base import Method, Setup, load_classifier
+
+
+class Full(Method):
+    """The reference that the parameter-efficient methods are held against."""
+
+    name = "full"
+    title = "Full fine-tuning"
+    summary = "Trains every parameter. The reference: most memory, and a full copy of the model for each task."
+    paper = "Devlin et al. 2019, BERT, section 4, https://arxiv.org/abs/1810.04805"
+    library = "transformers"
+    learning_rate = 5e-5
+
+    def build(self, setup: Setup):
+        return load_classifier(setup).to(setup.device.kind)
+
+    def save(self, model, folder: Path, setup: Setup) -> None:
+        from transformers import AutoTokenizer
+
+        model.save_pretrained(folder, safe_serialization=True)
+        AutoTokenizer.from_pretrained(setup.backbone.folder, local_files_only=True).save_pretrained(folder)
+
+    def open(self, folder: Path, setup: Setup):
+        from transformers import AutoModelForSequenceClassification
+
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
+        )
+        return model.to(setup.device.kind).eval()
+
+    def trainable_parameters(self, shape: Shape, options: Any, labels: int) -> int:
+        return shape.encoder_parameters + shape.head_parameters(labels)
+
+    def added_parameters(self, shape: Shape, options: Any, labels: int) -> int:
+        return shape.head_parameters(labels)
+
+
+METHOD = Full()

@@ -1,0 +1,61 @@
+"""QLoRA: LoRA over a backbone whose frozen linear maps are held in 4-bit NormalFloat."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from trainer.backbones import FAMILIES, Shape
+from trainer.errors import ArgumentError
+from trainer.methods.base import Setup, load_classifier
+from trainer.methods.lora import Lora, LoraOptions
+
+
+class QloraOptions(LoraOptions):
+    """Dettmers et al. 2023, section 3."""
+
+    double_quantisation: bool = Field(True, description="quantise the quantisation constants too")
+
+
+class Qlora(Lora):
+    """bitsandbytes' NF4 under PEFT's LoRA, on a CPU and on CUDA. The head stays out of the quantisation."""
+
+    name = "qlora"
+    title = "QLoRA (4-bit)"
+    summary = "LoRA over a backbone held in 4 bits: the least memory for weights, at some cost in time."
+    paper = "Dettmers et al. 2023, QLoRA, https://arxiv.org/abs/2305.14314"
+    library = "peft with bitsandbytes"
+    options = QloraOptions
+
+    def base_model(self, setup: Setup):
+        import torch
+        from bitsandbytes.nn import Linear4bit
+        from peft import prepare_model_for_kbit_training
+        from transformers import BitsAndBytesConfig
+
+        if setup.device.kind not in ("cpu", "cuda"):
+            raise ArgumentError(expected="a CPU or a CUDA device for 4-bit", got=setup.device.name, fix="use lora")
+        compute = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[setup.precision]
+        quantised = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=setup.options.double_quantisation,
+            bnb_4bit_compute_dtype=compute,
+            # The head is trained; the pooler feeds it and is small.
+            llm_int8_skip_modules=[*setup.backbone.family.head, "pooler"],
+        )
+        place = {"": setup.device.kind if setup.device.kind == "cpu" else 0}
+        model = load_classifier(setup, quantization_config=quantised, device_map=place, dtype=torch.float32)
+        for module in model.modules():
+            if isinstance(module, Linear4bit):
+                # On CPUs with AVX-512 BF16 bitsandbytes repacks a weight at the first evaluation for a kernel that has
+                # no backward pass, and training after it would go on without these gradients.
+                module.support_avx512bf16_for_cpu = False
+        return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+    def weight_bytes(self, shape: Shape) -> float:
+        linears = shape.layers * sum(i * o for i, o in map(shape.linear, FAMILIES[shape.family].linears))
+        # 4 bits a weight, and about 0.127 bits for the doubly quantised constants (section 3).
+        return 4.0 * (shape.encoder_parameters - linears) + linears * (4 + 0.127) / 8
+
+
+METHOD = Qlora()

@@ -1,0 +1,126 @@
+"""From what a person asked for to complete recipes, with every problem named before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trainer import backbones, methods, tasks
+from trainer.config import RunConfig, describe
+from trainer.errors import ArgumentError, Problems, one_of
+
+FIELDS = tuple(RunConfig.model_fields)
+DEFAULT_METHODS = tuple(methods.METHODS)
+
+
+def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig:
+    """One complete recipe: the method's own learning rate and options where none are given.
+
+    A setting that is no field of `RunConfig` is taken as one of the method's own. Raises `Problems`.
+    """
+    problems = []
+    if method not in methods.METHODS:
+        problems.append(str(one_of("a method", method, DEFAULT_METHODS)))
+    if task not in tasks.TASKS and not (tasks.is_file(task) and Path(task).expanduser().is_file()):
+        problems.append(str(_unknown_task(task)))
+    if not backbones.known(backbone):
+        problems.append(str(one_of("a backbone or a local folder", backbone, tuple(backbones.BACKBONES))))
+
+    own = dict(settings.pop("options", {}))
+    own |= {name: settings.pop(name) for name in list(settings) if name not in FIELDS}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    known = methods.METHODS.get(method)
+    if known:
+        if settings.get("fairness") == "same" and settings.get("learning_rate") is None:
+            problems.append("learning_rate: expected a value for fairness=same, got none; give one for all methods.")
+        settings.setdefault("learning_rate", known.learning_rate)
+        try:
+            own = known.options(**own).model_dump(mode="json")
+        except ValidationError as error:
+            problems += describe(error)
+    try:
+        # A relative path means something else to a worker that was started elsewhere.
+        if tasks.is_file(task):
+            task = str(Path(task).expanduser().resolve())
+        if Path(backbone).is_dir() and backbone not in backbones.BACKBONES:
+            backbone = str(Path(backbone).expanduser().resolve())
+        config = RunConfig(
+            method=method, task=task, backbone=backbone, options=own, **{"learning_rate": 1e-3, **settings}
+        )
+    except ValidationError as error:
+        problems += describe(error)
+    if problems:
+        raise Problems(problems)
+    return config
+
+
+def suite(
+    *, methods_: Sequence[str], seeds: Sequence[int], task: str, backbone: str, **settings: Any
+) -> list[RunConfig]:
+    """Recipes of several methods and seeds that can be compared. A method's own option goes to those that have it.
+
+    Raises `Problems` with every problem of every recipe, each once.
+    """
+    problems: list[str] = []
+    configs = []
+    own = {name for name in settings if name not in FIELDS}
+    taken = {
+        name for method in methods_ if method in methods.METHODS for name in methods.get(method).options.model_fields
+    }
+    for name in sorted(own - taken):
+        problems.append(
+            f"{name}: expected a setting of the recipe or of a chosen method, got an unknown one; check it."
+        )
+    if not methods_:
+        problems.append(f"Expected at least one method ({', '.join(DEFAULT_METHODS)}), got none; choose one.")
+    if not seeds:
+        problems.append("Expected at least one seed, got none; give one, such as 0.")
+    for method in methods_:
+        fields = set(methods.get(method).options.model_fields) if method in methods.METHODS else set()
+        fitting = {name: value for name, value in settings.items() if name in FIELDS or name in fields}
+        for seed in seeds:
+            try:
+                configs.append(make(method=method, task=task, backbone=backbone, seed=seed, **fitting))
+            except Problems as found:
+                problems += found.problems
+    if problems:
+        raise Problems(list(dict.fromkeys(problems)))
+    return configs
+
+
+def parents_of(config: RunConfig) -> list[RunConfig]:
+    """Recipes of the parents that are trained as part of a run, when none are named; empty for most methods.
+
+    They share the run's seeds, sizes and optimisation, and take their own method's learning rate and options.
+    """
+    method = methods.get(config.method)
+    if method.parent_method is None or config.parents:
+        return []
+    options = method.options(**config.options)
+    own_file = {"text_column", "label_column", "validation_file", "test_file"}
+    shared = config.model_dump(exclude={"method", "task", "options", "parents", "learning_rate", "backbone"} | own_file)
+    if config.fairness == "same":
+        shared["learning_rate"] = config.learning_rate
+    found = []
+    for task in method.parent_tasks(config.task, options):
+        columns = config.model_dump(include=own_file) if task == config.task else {}
+        found.append(
+            make(
+                method=method.parent_method,
+                task=task,
+                backbone=config.backbone,
+                options=method.parent_options(options),
+                **shared,
+                **columns,
+            )
+        )
+    return found
+
+
+def _unknown_task(task: str) -> ArgumentError:
+    if tasks.is_file(task):
+        return ArgumentError(expected="a file", got=f"{task}, which does not exist", fix="check the path")
+    return one_of("a task or the path of a file", task, tuple(tasks.TASKS))

@@ -1,0 +1,265 @@
+"""Run folders: made, listed, read, changed and deleted. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from trainer.config import RunConfig
+from trainer.errors import ArgumentError, UserError
+from trainer.events import Event
+
+SCHEMA_VERSION = 1
+STATES = ("queued", "running", "finished", "failed", "cancelled")
+ENDED = ("finished", "failed", "cancelled")
+INTERRUPTED = (
+    "Expected the run to end by itself, got a process that was gone; the machine may have restarted or run out of "
+    "memory: resume it or launch it again."
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What run.json holds. `folder` is where it lies; `place` orders the queue."""
+
+    id: str
+    folder: Path
+    label: str
+    state: str
+    created_at: str
+    place: int
+    suite: str
+    recipe: RunConfig
+    lineage: dict[str, Any] = field(default_factory=dict)
+    owner: str | None = None
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+    @property
+    def model_folder(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def answers(self) -> bool:
+        """Whether the run can be asked: it finished and its weights are here."""
+        return self.state == "finished" and self.model_folder.is_dir()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The task's label names; empty before the run has finished."""
+        return tuple(self.result["meta_info"]["dataset_info"]["label_names"]) if self.result else ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of run.json."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "id": self.id,
+            "label": self.label,
+            "state": self.state,
+            "created_at": self.created_at,
+            "place": self.place,
+            "suite": self.suite,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "lineage": self.lineage,
+            "owner": self.owner,
+            "result": self.result,
+            "error": self.error,
+        }
+
+
+def default_root() -> Path:
+    """Where runs are kept: $ADAPTERS_STORE, else adapters_store/ beside the program."""
+    if chosen := os.environ.get("ADAPTERS_STORE"):
+        return Path(chosen).expanduser()
+    return Path(__file__).resolve().parent.parent / "adapters_store"
+
+
+class Store:
+    """A folder of run folders. Safe for several processes: run.json changes under a lock and is replaced whole."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root) if root is not None else default_root()
+
+    # Reading
+
+    def list(self) -> list[Run]:
+        """Every readable run, oldest first. A folder whose run.json is damaged is left out, not an error."""
+        found = (self._read(folder) for folder in self._folders())
+        return sorted((run for run in found if run is not None), key=lambda run: (run.place, run.created_at, run.id))
+
+    def load(self, name: str) -> Run:
+        """A run by its id, or by a beginning of it or a label that no other run has.
+
+        Raises `ArgumentError` when there is none or more than one.
+        """
+        folder = self.root / name
+        if name and folder.parent == self.root and (folder / "run.json").is_file():
+            if run := self._read(folder):
+                return run
+            raise UserError(
+                expected=f"a readable {folder}/run.json", got="a damaged one", fix="delete the run's folder"
+            )
+        runs = self.list()
+        matches = [run for run in runs if run.label == name] or [
+            run for run in runs if name and run.id.startswith(name)
+        ]
+        if len(matches) == 1:
+            return matches[0]
+        raise ArgumentError(
+            expected="a run's id, or a beginning of it or a label that only one run has",
+            got=repr(name) + (f", which {len(matches)} runs share" if matches else ""),
+            fix="`python -m trainer list` shows the ids",
+        )
+
+    def events(self, run_id: str, *, after: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """(events from byte `after` on, the byte to go on from). A truncated last line waits for its end."""
+        path = self._folder(run_id) / "events.jsonl"
+        if not path.is_file():
+            return [], after
+        with path.open("rb") as file:
+            file.seek(after)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        events = []
+        for line in whole.splitlines():
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                continue  # a line that a crash cut short, with others written after it
+        return events, after + len(whole)
+
+    def predictions(self, run_id: str):
+        """predictions.parquet as a DataFrame, or None when there is none."""
+        import pandas as pd
+
+        path = self._folder(run_id) / "predictions.parquet"
+        return pd.read_parquet(path) if path.is_file() else None
+
+    # Writing
+
+    def create(self, recipe: RunConfig, *, suite: str = "", label: str = "", owner: str | None = None) -> Run:
+        """A new run in the queue, behind those that are there."""
+        task = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.task).stem.lower())[:24]
+        backbone = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.backbone).name.lower())[:24]
+        run_id = f"{recipe.method}-{task or 'task'}-{backbone or 'backbone'}-s{recipe.seed}-{secrets.token_hex(4)}"
+        run = Run(
+            id=run_id,
+            folder=self.root / run_id,
+            label=label,
+            state="queued",
+            created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            place=time.time_ns(),
+            suite=suite,
+            recipe=recipe,
+            lineage={"parents": list(recipe.parents)},
+            owner=owner,
+        )
+        run.folder.mkdir(parents=True)
+        self._write(run)
+        return run
+
+    def update(self, run_id: str, **changes: Any) -> Run:
+        """Change fields of run.json; all other fields stay as they are on the disk."""
+        folder = self._folder(run_id)
+        with FileLock(self.root / f".{run_id}.lock"):
+            current = self._read(folder, judge=False)
+            if current is None:
+                raise UserError(
+                    expected=f"{folder}/run.json", got="none that can be read", fix="delete the run's folder"
+                )
+            run = Run(**{**current.__dict__, **changes})
+            self._write(run)
+        return run
+
+    def append(self, run_id: str, event: Event) -> None:
+        """Add one line to events.jsonl, in one write."""
+        line = json.dumps({"time": round(time.time(), 3), **event.as_dict()}, allow_nan=True) + "\n"
+        handle = os.open(self._folder(run_id) / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run's folder. Raises `UserError` while it runs, or while another run fuses it in the queue."""
+        run = self.load(run_id)
+        if run.state == "running":
+            raise UserError(expected="a run that is not running", got=run.id, fix="cancel it first")
+        waiting = [other.id for other in self.list() if run.id in other.recipe.parents and other.state in STATES[:2]]
+        if waiting:
+            raise UserError(
+                expected="a run that no waiting run fuses", got=f"one that {waiting[0]} needs", fix="cancel that first"
+            )
+        # Renamed first: a crash in the middle leaves no half-deleted run in the list.
+        hidden = self.root / f".deleted-{run.id}"
+        os.replace(run.folder, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+        (self.root / f".{run.id}.lock").unlink(missing_ok=True)
+
+    # Who is at work
+
+    @contextmanager
+    def at_work(self, run_id: str) -> Iterator[None]:
+        """Held by the process that trains a run; the system lets go of it when the process ends, however it ends."""
+        with FileLock(self._folder(run_id) / ".working"):
+            yield
+
+    def is_at_work(self, folder: Path) -> bool:
+        """Whether a living process trains the run in this folder."""
+        lock = FileLock(folder / ".working")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        lock.release()
+        return False
+
+    # Inside
+
+    def _folders(self) -> Iterator[Path]:
+        if not self.root.is_dir():
+            return
+        for entry in os.scandir(self.root):
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield Path(entry.path)
+
+    def _folder(self, run_id: str) -> Path:
+        folder = self.root / run_id
+        if not run_id or folder.parent != self.root or run_id.startswith("."):
+            raise ArgumentError(expected="a run's id", got=repr(run_id), fix="`python -m trainer list` shows the ids")
+        return folder
+
+    def _read(self, folder: Path, *, judge: bool = True) -> Run | None:
+        """The run in a folder, or None. A run that says it is running though nobody trains it has failed."""
+        try:
+            content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            content.pop("schema_version")
+            run = Run(**{**content, "recipe": RunConfig(**content["recipe"]), "folder": folder, "id": folder.name})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if judge and run.state == "running" and not self.is_at_work(folder):
+            return Run(**{**run.__dict__, "state": "failed", "error": INTERRUPTED})
+        return run
+
+    def _write(self, run: Run) -> None:
+        temporary = run.folder / f".run.json.{os.getpid()}"
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                json.dump(run.as_json(), file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, run.folder / "run.json")
+        finally:
+            temporary.unlink(missing_ok=True)

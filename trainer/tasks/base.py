@@ -1,0 +1,141 @@
+"""A task: labelled sentences with fixed splits, the same for every method."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from trainer.errors import ArgumentError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Sentences of one split. `rows` are their places in the source; `labels` index the task's label names."""
+
+    rows: tuple[int, ...]
+    texts: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, places) -> Split:
+        """The sentences at these places."""
+        return Split(
+            tuple(self.rows[i] for i in places),
+            tuple(self.texts[i] for i in places),
+            tuple(self.labels[i] for i in places),
+        )
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's three splits. `notes` says in words what was left out and why."""
+
+    name: str
+    label_names: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash over every sentence and label of the three splits, in order."""
+        digest = hashlib.sha256(json.dumps(self.label_names).encode())
+        for name in SPLITS:
+            split: Split = getattr(self, name)
+            digest.update(json.dumps([name, split.texts, split.labels]).encode())
+        return digest.hexdigest()[:16]
+
+    def limited(self, *, train: int | None, validation: int | None, test: int | None, seed: int) -> TaskData:
+        """At most so many sentences of each split, chosen by `seed` and stratified by label."""
+        sizes = dict(zip(SPLITS, (train, validation, test), strict=True))
+        return replace(self, **{name: _at_most(getattr(self, name), size, seed) for name, size in sizes.items()})
+
+
+class Task(ABC):
+    """Where labelled sentences come from. One subclass per source."""
+
+    name: str
+    title: str
+    summary: str
+    needs_hub = False
+
+    @abstractmethod
+    def load(self, split_seed: int) -> TaskData:
+        """The task's splits. Raises `Unreachable` when the source does not answer."""
+
+
+def normalise(text: str) -> str:
+    """Case and white space folded: two texts with one normal form are the same sentence."""
+    return " ".join(text.casefold().split())
+
+
+def distinct(split: Split) -> tuple[Split, tuple[str, ...]]:
+    """Each sentence once. A sentence with two labels is left out, since no label of it can be trusted."""
+    places = defaultdict(list)
+    for place, text in enumerate(split.texts):
+        places[normalise(text)].append(place)
+    places.pop("", None)
+    kept = [group[0] for group in places.values() if len({split.labels[i] for i in group}) == 1]
+    contradictory = len(places) - len(kept)
+    notes = []
+    if contradictory:
+        notes.append(f"{contradictory} sentences that came with two labels were left out")
+    if len(split) > len(kept) + contradictory:
+        notes.append(f"{len(split) - len(kept) - contradictory} repeated or empty sentences were left out")
+    return split.take(sorted(kept)), tuple(notes)
+
+
+def divide(split: Split, *, held_out: float | int, seed: int) -> tuple[Split, Split]:
+    """(the rest, the held-out part), stratified by label; `held_out` is a share or a count."""
+    from sklearn.model_selection import train_test_split
+
+    rest, held = train_test_split(range(len(split)), test_size=held_out, random_state=seed, stratify=split.labels)
+    return split.take(rest), split.take(held)
+
+
+def divide_in_three(
+    split: Split,
+    *,
+    seed: int,
+    label_names: tuple[str, ...],
+    share: float = 0.1,
+    held_out: dict[str, Split] | None = None,
+) -> dict[str, Split]:
+    """Train, validation and test, stratified; `share` of the sentences for each of the last two not in `held_out`.
+
+    Raises `ArgumentError` when a label has too few sentences for each split to have some.
+    """
+    splits = dict(held_out or {})
+    counts = {name: split.labels.count(i) for i, name in enumerate(label_names)}
+    rare = {name: count for name, count in counts.items() if count < 8}
+    if rare:
+        raise ArgumentError(
+            expected="at least 8 different sentences for each label, so that each split has some",
+            got=", ".join(f"{count} for {name!r}" for name, count in list(rare.items())[:5]),
+            fix="add sentences or leave these labels out",
+        )
+    size = max(round(len(split) * share), len(label_names))
+    for name in ("test", "validation"):
+        if name not in splits:
+            split, splits[name] = divide(split, held_out=size, seed=seed)
+    return {"train": split, **splits}
+
+
+def _at_most(split: Split, size: int | None, seed: int) -> Split:
+    if size is None or size >= len(split):
+        return split
+    classes = len(set(split.labels))
+    if size < classes or len(split) - size < classes:
+        # Too few on one side for a stratified draw: take evenly spread sentences in label order.
+        order = sorted(range(len(split)), key=lambda i: (split.labels[i], i))
+        return split.take(sorted(order[round(k * len(order) / size)] for k in range(size)))
+    return divide(split, held_out=size, seed=seed)[1]

@@ -1,0 +1,190 @@
+"""A person's own file as a task: CSV, TSV, JSON Lines or Parquet, any number of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from trainer.errors import ArgumentError
+from trainer.tasks.base import Split, Task, TaskData, distinct, divide_in_three, normalise
+
+READERS = {".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".parquet": "Parquet"}
+TEXT_NAMES = ("text", "sentence", "review", "question", "comment", "tweet", "content", "message", "body", "utterance")
+LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "target", "intent", "topic", "coarse_label")
+MAX_CLASSES = 200
+
+
+class FileTask(Task):
+    """A file with a text and a label column, named or recognised by their usual names."""
+
+    def __init__(
+        self,
+        path: str,
+        text_column: str | None = None,
+        label_column: str | None = None,
+        *,
+        validation_file: str | None = None,
+        test_file: str | None = None,
+    ) -> None:
+        self.path = Path(path).expanduser()
+        self.name = str(self.path)
+        self.title = self.path.name
+        self.summary = f"Sentences from {self.path.name}."
+        self.text_column, self.label_column = text_column, label_column
+        self.held_out = {"validation": validation_file, "test": test_file}
+
+    def load(self, split_seed: int) -> TaskData:
+        rows, incomplete = self._rows(self.path)
+        names = label_names(name for _, _, name in rows)
+        held = {split: self._held_out(file, names) for split, file in self.held_out.items() if file}
+        elsewhere = {normalise(text) for split in held.values() for text in split.texts}
+        kept, notes = distinct(_encode([row for row in rows if normalise(row[1]) not in elsewhere], names))
+        if incomplete:
+            notes += (f"{incomplete} rows without a text or a label were left out",)
+        splits = divide_in_three(kept, seed=split_seed, label_names=names, held_out=held)
+        return TaskData(self.name, names, notes=notes, **splits)
+
+    def _rows(self, path: Path) -> tuple[list[tuple[int, str, str]], int]:
+        """((row, text, label) of each complete row, how many were not)."""
+        frame = read_table(path)
+        text, label = choose_columns(list(frame.columns), self.text_column, self.label_column, path)
+        pairs = enumerate(zip(frame[text], frame[label], strict=True))
+        complete = [
+            (row, " ".join(str(words).split()), _label_name(name))
+            for row, (words, name) in pairs
+            if not _missing(words) and not _missing(name)
+        ]
+        return complete, len(frame) - len(complete)
+
+    def _held_out(self, file: str, names: tuple[str, ...]) -> Split:
+        rows, _ = self._rows(Path(file).expanduser())
+        unknown = sorted({name for _, _, name in rows} - set(names))
+        if unknown or not rows:
+            raise ArgumentError(
+                expected=f"sentences in {Path(file).name} with the labels of the first file ({', '.join(names[:9])})",
+                got=", ".join(unknown[:5]) or "no complete row",
+                fix="make the labels of the two files agree",
+            )
+        return distinct(_encode(rows, names))[0]
+
+
+def read_table(path: Path):
+    """The file as a DataFrame with string column names. Raises `ArgumentError` with what is wrong with it."""
+    import pandas as pd
+
+    if path.suffix.lower() not in READERS:
+        raise ArgumentError(
+            expected="a CSV, TSV, JSON Lines (.jsonl) or Parquet file",
+            got=repr(path.name),
+            fix="save it as one of these",
+        )
+    if not path.is_file():
+        raise ArgumentError(expected="a file", got=f"{path}, which does not exist", fix="check the path")
+    kind = READERS[path.suffix.lower()]
+    try:
+        if kind == "Parquet":
+            frame = pd.read_parquet(path)
+        elif kind == "JSON Lines":
+            frame = pd.read_json(path, lines=True, encoding="utf-8-sig", dtype=False, convert_dates=False)
+        else:
+            # Labels and texts stay as they are written: "007", "NA" and "1.0" are names, not numbers or gaps.
+            options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+            frame = pd.read_csv(path, sep="\t" if kind == "TSV" else ",", **_quoting(kind), **options)
+    except UnicodeDecodeError as error:
+        raise ArgumentError(
+            expected=f"{path.name} in UTF-8",
+            got=f"a byte that is not UTF-8 at position {error.start}",
+            fix="save the file with the encoding UTF-8",
+        ) from None
+    except (ValueError, pd.errors.ParserError, OSError) as error:
+        got = (str(error).strip().splitlines() or ["nothing readable"])[0].rstrip(".")
+        raise ArgumentError(expected=f"{path.name} as {kind}", got=got, fix="check the file's content") from None
+    frame.columns = [str(name) for name in frame.columns]
+    if frame.empty:
+        raise ArgumentError(expected=f"rows in {path.name}", got="none", fix="check the file's content")
+    return frame
+
+
+def choose_columns(columns: list[str], text: str | None, label: str | None, path: Path) -> tuple[str, str]:
+    """The text and the label column: as named, else by their usual names."""
+    problems, chosen = [], []
+    for kind, named, usual in (("text", text, TEXT_NAMES), ("label", label, LABEL_NAMES)):
+        found = _find(columns, named, usual)
+        if found is None:
+            got = f"no column {named!r}" if named is not None else "none with a usual name"
+            problems.append(f"{got} for the {kind}")
+        chosen.append(found)
+    if problems:
+        raise ArgumentError(
+            expected=f"a text and a label column in {path.name}",
+            got=f"{' and '.join(problems)} among {', '.join(columns[:12])}",
+            fix="name them with --text-column and --label-column",
+        )
+    if chosen[0] == chosen[1]:
+        raise ArgumentError(
+            expected="two different columns", got=f"{chosen[0]!r} for both", fix="name another --label-column"
+        )
+    return chosen[0], chosen[1]
+
+
+def choose_text(columns: list[str], text: str | None, path: Path) -> str:
+    """The text column alone: as named, by its usual names, or the only one."""
+    found = _find(columns, text, TEXT_NAMES) or (columns[0] if len(columns) == 1 and text is None else None)
+    if found is None:
+        raise ArgumentError(
+            expected=f"a text column in {path.name}",
+            got=", ".join(columns[:12]),
+            fix="name it with --text-column",
+        )
+    return found
+
+
+def _find(columns: list[str], named: str | None, usual: tuple[str, ...]) -> str | None:
+    if named is not None:
+        return named if named in columns else None
+    by_lower = {column.strip().lower(): column for column in reversed(columns)}
+    return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
+def _quoting(kind: str) -> dict:
+    """Tab-separated data sets are written without quoting: a lone quotation mark is part of the sentence."""
+    import csv
+
+    return {"quoting": csv.QUOTE_NONE} if kind == "TSV" else {}
+
+
+def label_names(found: Iterable[str]) -> tuple[str, ...]:
+    """The different labels in their natural order. Raises `ArgumentError` for one class, or far too many."""
+    names = sorted(set(found), key=_natural)
+    if len(names) < 2 or len(names) > MAX_CLASSES:
+        few = len(names) < 2
+        raise ArgumentError(
+            expected=f"between 2 and {MAX_CLASSES} different labels",
+            got=f"{len(names)}" + (f" ({names[0]!r})" if len(names) == 1 else ""),
+            fix="add sentences with another label" if few else "name the label column with --label-column",
+        )
+    return tuple(names)
+
+
+def _encode(rows: list[tuple[int, str, str]], names: tuple[str, ...]) -> Split:
+    place = {name: i for i, name in enumerate(names)}
+    return Split(
+        tuple(row for row, _, _ in rows), tuple(text for _, text, _ in rows), tuple(place[name] for _, _, name in rows)
+    )
+
+
+def _missing(value) -> bool:
+    return value is None or value != value or not str(value).strip()
+
+
+def _label_name(value) -> str:
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value).strip()
+
+
+def _natural(name: str) -> tuple:
+    """Numbers in number order, then words in word order."""
+    try:
+        return (0, float(name), name)
+    except ValueError:
+        return (1, 0.0, name)
