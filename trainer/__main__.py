@@ -408,6 +408,9 @@ def _print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def main() -> None:
     """Run the command line; an error is one sentence on standard error and an exit status."""
+    from trainer.device import share_cores
+
+    share_cores()
     try:
         app(standalone_mode=True)
     except UserError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from trainer.errors import ArgumentError
@@ -28,6 +29,15 @@ class Device:
                 fix="choose one of these",
             )
         return requested
+
+
+def share_cores() -> None:
+    """Let torch's threads spin only briefly while they wait; call before torch is imported.
+
+    With libgomp's default, a model that answers beside one that trains slows both about tenfold on two cores; with
+    this, each gets its share, and one alone is as fast as before (benchmarks/README.md).
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def detect() -> Device:

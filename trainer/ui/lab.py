@@ -1,0 +1,70 @@
+"""What the tabs share: the store, the loaded models, what this machine is. Imports no Gradio."""
+
+from __future__ import annotations
+
+import html
+import sys
+import threading
+from dataclasses import dataclass, field
+
+from trainer import methods
+from trainer.errors import sentence
+from trainer.inference import Predictor
+from trainer.store import Run, Store
+
+
+@dataclass
+class Lab:
+    """One running app."""
+
+    store: Store
+    predictor: Predictor
+    device_line: str = "Looking at what this machine computes on."
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, store: Store | None = None) -> Lab:
+        """An app on a store, without loading a model."""
+        store = store or Store()
+        return cls(store, Predictor(store))
+
+    def warm_up(self) -> None:
+        """Import torch, find the device and fetch the embedded backbone and sentences, behind the served page."""
+        try:
+            from trainer import device
+
+            found = device.detect()
+            self.device_line = f"This machine computes on {found.name}, in {found.precisions[0]}."
+            print(self.device_line, flush=True)
+            from trainer import assets
+
+            assets.minilm()
+            assets.sentences()
+            import transformers  # noqa: F401
+        except Exception as error:  # said again, with what to do, where the person needs it
+            print(sentence(error), file=sys.stderr, flush=True)
+
+
+def run_name(run: Run) -> str:
+    """A run as a person tells it from others: its label, or its method, task and seed."""
+    return run.label or f"{method_title(run.recipe.method)}, {task_name(run)}, seed {run.recipe.seed}"
+
+
+def task_name(run: Run) -> str:
+    """The task's name; for a file, the file's."""
+    return run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def method_title(name: str) -> str:
+    """A method's title, or its name where it is no longer known."""
+    return methods.METHODS[name].title if name in methods.METHODS else name
+
+
+def escape(text: object) -> str:
+    """Anybody's text as text: never as HTML."""
+    return html.escape(str(text), quote=True)
+
+
+def note(text: str, kind: str = "note") -> str:
+    """A line for the page, escaped."""
+    return f'<div class="lab-{kind}" role="status">{escape(text)}</div>' if text else ""

@@ -1,0 +1,55 @@
+"""One look for every page: fonts of the reader's own system, a colour and a shape per method."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from trainer import methods
+
+# Okabe and Ito's palette, told apart with the common kinds of colour blindness; repeated should methods outnumber it.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#B8A800")
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+COLOURS = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(methods.METHODS)}
+SHAPES = {name: _SHAPES[i % len(_SHAPES)] for i, name in enumerate(methods.METHODS)}
+
+# Names of installed fonts, not of a font service: the page must look right with no network.
+_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
+_MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+
+CSS = """
+.gradio-container { max-width: 1400px !important; margin: 0 auto !important; font-size: 16px; }
+.lab-note { font-size: 16px; line-height: 1.5; }
+.lab-queue { display: grid; gap: 10px; }
+.lab-run { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 10px 12px;
+  background: var(--background-fill-primary); }
+.lab-run-head { display: flex; flex-wrap: wrap; gap: 4px 12px; justify-content: space-between; font-size: 16px; }
+.lab-run-name { font-weight: 600; overflow-wrap: anywhere; }
+.lab-run-text { font-size: 16px; color: var(--body-text-color); overflow-wrap: anywhere; }
+.lab-run progress { width: 100%; height: 10px; margin: 6px 0 2px; accent-color: var(--color-accent); }
+.lab-answers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 12px; }
+.lab-answer { border: 1px solid var(--border-color-primary); border-left: 6px solid var(--lab-colour);
+  border-radius: 8px; padding: 12px; background: var(--background-fill-primary); font-size: 16px; }
+.lab-answer h3 { margin: 0 0 2px; font-size: 17px; }
+.lab-answer .lab-label { font-size: 20px; font-weight: 700; margin: 4px 0 8px; overflow-wrap: anywhere; }
+.lab-answer .lab-small { color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
+.lab-bar { display: grid; grid-template-columns: minmax(72px, 30%) 1fr 4.2em; gap: 8px; align-items: center; }
+.lab-bar span:first-child { overflow-wrap: anywhere; }
+.lab-bar span:last-child { text-align: right; font-variant-numeric: tabular-nums; }
+.lab-track { background: var(--border-color-primary); border-radius: 4px; height: 12px; overflow: hidden; }
+.lab-fill { background: var(--lab-colour); height: 100%; }
+.lab-empty { padding: 20px; text-align: center; font-size: 16px; }
+.lab-warning { border-left: 4px solid #E69F00; padding: 4px 10px; font-size: 16px; }
+.lab-table { overflow-x: auto; }
+.lab-table table { border-collapse: collapse; font-size: 16px; width: 100%; }
+.lab-table th, .lab-table td { padding: 6px 10px; border-bottom: 1px solid var(--border-color-primary);
+  white-space: nowrap; text-align: right; }
+.lab-table th:first-child, .lab-table td:first-child { text-align: left; position: sticky; left: 0;
+  background: var(--background-fill-primary); }
+.lab-table th { white-space: normal; vertical-align: bottom; min-width: 5em; }
+.lab-table .lab-best { font-weight: 700; }
+"""
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's default theme with the reader's own fonts and larger text."""
+    return gr.themes.Default(font=_FONT, font_mono=_MONO, text_size=gr.themes.sizes.text_lg)
