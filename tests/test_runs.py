@@ -1,0 +1,361 @@
+"""Runs from launch to result through the command line and the worker: real processes, a tiny encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainer import analysis, inference, jobs, recipes
+from trainer.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def trainer(*arguments: str, store: Store, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+    """python -m trainer, with its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300,
+        env=os.environ | {"ADAPTERS_STORE": str(store.root)} | environment,
+    )  # fmt: skip
+    if check:
+        assert done.returncode == 0, done.stderr + done.stdout
+    return done
+
+
+def tiny(task, backbone, **settings) -> dict:
+    return {"task": str(task), "backbone": str(backbone), "epochs": 2, "batch_size": 16, "precision": "fp32"} | settings
+
+
+def wait(store: Store, run_id: str, condition, seconds: float = 120):
+    """Wait until `condition(run)`; the run."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        run = store.load(run_id)
+        if condition(run):
+            return run
+        time.sleep(0.1)
+    raise AssertionError(f"{run_id} stayed {run.state}: {run.error}")
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory, tiny_backbone, tiny_file, second_file):
+    """All five methods through the command line, in one store."""
+    store = Store(tmp_path_factory.mktemp("suite"))
+    done = trainer(
+        "suite", "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--label", "mine", "--track",
+        "--set", "epochs=3", "--set", "batch_size=16", "--set", f"parent_tasks={tiny_file},{second_file}",
+        store=store, WANDB_MODE="offline",
+    )  # fmt: skip
+    return store, done
+
+
+def test_a_suite_trains_every_method_and_shares_the_splits(suite):
+    store, done = suite
+    runs = store.list()
+    assert {run.state for run in runs} == {"finished"}, [run.error for run in runs]
+    assert len(runs) == 6, "five methods, and one parent that was not in the suite already"
+    asked = [run for run in runs if run.recipe.task == runs[0].recipe.task]
+    assert {run.recipe.method for run in asked} == {"full", "lora", "qlora", "adapter", "adapter_fusion"}
+    assert len({run.result["meta_info"]["dataset_info"]["fingerprint"] for run in asked}) == 1
+    assert "left" in done.stdout
+    assert "test accuracy" in done.stdout
+    fusion = next(run for run in runs if run.recipe.method == "adapter_fusion")
+    assert len(fusion.lineage["parents"]) == 2
+    for run in runs:
+        assert not (run.folder / "checkpoints").exists()
+        info = run.result["train_info"]
+        assert info["host_memory_peak"] >= info["host_memory_start"] > 0
+        assert 1 <= info["padded_tokens"] / info["real_tokens"] < 1.3
+        assert info["train_time"] > 0
+        assert info["file_size"] > 0
+
+
+def test_list_show_and_compare_print_json_and_nothing_else(suite, tmp_path):
+    store, _ = suite
+    listed = json.loads(trainer("list", "--json", store=store).stdout)
+    assert len(listed) == 6
+    run = next(run for run in store.list() if run.recipe.method == "lora")
+    shown = json.loads(trainer("show", run.id, "--json", store=store).stdout)
+    assert shown == json.loads((run.folder / "run.json").read_text())
+    compared = json.loads(trainer("compare", "--json", store=store).stdout)
+    row = next(row for row in compared if row["run"] == run.id)
+    assert row["test_accuracy"] == pytest.approx(100 * run.result["test"]["accuracy"])
+    table = tmp_path / "table.csv"
+    trainer("compare", "--csv", str(table), store=store)
+    assert len(table.read_text().splitlines()) == 7
+    assert run.id in trainer("list", store=store).stdout
+    assert "reduction_factor" not in trainer("show", run.id, store=store).stdout
+
+
+def test_predict_answers_in_the_order_of_the_methods(suite):
+    store, _ = suite
+    answers = json.loads(trainer("predict", "the film is warm and the cast is funny", "--json", store=store).stdout)
+    assert [answer["method"] for answer in answers][:2] == ["full", "lora"]
+    assert all(sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5) for answer in answers)
+    assert {answer["predicted"] for answer in answers} <= {"good", "bad"}
+
+
+def test_predict_file_keeps_columns_and_adds_two_per_run(suite, tmp_path):
+    import pandas as pd
+
+    store, _ = suite
+    run = next(run for run in store.list() if run.recipe.method == "lora")
+    rows = store.predictions(run.id).query("split == 'test'")
+    path, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    pd.DataFrame({"note": range(len(rows)), "text": rows["text"].to_list()}).to_csv(path, index=False)
+    trainer("predict", "--file", str(path), "--out", str(out), "--runs", run.id, store=store)
+    got = pd.read_csv(out)
+    assert list(got.columns) == ["note", "text", run.id, f"{run.id}:probability"]
+    expected = [run.label_names[i] for i in rows["predicted"]]
+    agree = sum(a == b for a, b in zip(got[run.id], expected, strict=True))
+    assert agree >= len(rows) - 1, "predictions in fp32 agree with those of the test, made at the run's precision"
+
+
+def test_offline_tracking_writes_what_the_run_measured(suite):
+    """Reads back the file that Weights & Biases would send later."""
+    store, _ = suite
+    run = next(run for run in store.list() if run.recipe.method == "lora")
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    (path,) = run.folder.glob("wandb/offline-run-*/*.wandb")
+    reader = DataStore()
+    reader.open_for_scan(str(path))
+    history, summary, config = [], {}, {}
+    while (data := reader.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        named = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
+        history.append({key: json.loads(value) for key, value in named.items()})
+        summary |= {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.summary.update}
+        for update in (record.config, record.run.config):
+            config |= {item.key: json.loads(item.value_json) for item in update.update}
+    epochs = [row for row in history if "validation/accuracy" in row]
+    measured = run.result["train_info"]["metrics"]
+    assert [row["validation/accuracy"] for row in epochs] == pytest.approx([row["accuracy"] for row in measured])
+    assert [row["validation/loss"] for row in epochs] == pytest.approx([row["loss"] for row in measured])
+    assert [row["train/loss"] for row in epochs] == pytest.approx([row["train_loss"] for row in measured])
+    assert all(row["memory_bytes"] >= 0 for row in epochs)
+    assert config["learning_rate"] == run.recipe.learning_rate
+    assert summary["test/accuracy"] == pytest.approx(run.result["test"]["accuracy"])
+
+
+def test_analysis_reads_the_runs(suite):
+    store, _ = suite
+    runs = store.list()
+    table = analysis.runs_table(runs)
+    assert len(table) == 6
+    assert table["test_accuracy"].between(0, 100).all()
+    assert table.set_index("method")["parents_minutes"].notna().sum() == 1
+    points = analysis.curves(store, runs)
+    per_run = points[points["curve"] == "validation accuracy"].groupby("run").size()
+    assert (per_run == 3).all()
+    assert analysis.comparable(runs), "the second file has other sentences"
+
+
+def test_estimates_are_calibrated_by_earlier_runs(suite, tiny_backbone, tiny_file):
+    store, _ = suite
+    arguments = ["estimate", "--method", "lora", "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--json"]
+    got = json.loads(trainer(*arguments, store=store).stdout)
+    run = next(run for run in store.list() if run.recipe.method == "lora")
+    assert got["trainable_parameters"] == run.result["train_info"]["num_trainable_params"]
+    assert got["based_on"] == "1 earlier run"
+    assert got["seconds"] > 0
+
+
+def test_a_changed_backbone_is_refused(suite, tiny_backbone, tmp_path, monkeypatch):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from trainer.errors import UserError
+
+    store, _ = suite
+    run = next(run for run in store.list() if run.recipe.method == "lora")
+    other = tmp_path / "other"
+    shutil.copytree(tiny_backbone, other)
+    weights = load_file(other / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    moved = run.recipe.model_copy(update={"backbone": str(other)})
+    from dataclasses import replace
+
+    with pytest.raises(UserError, match="put the original weights back"):
+        inference.Predictor(store).ask("a film", [replace(run, recipe=moved)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "part"),
+    [
+        (["run", "--method", "lorra"], 2, "perhaps you meant lora"),
+        (["run", "--method", "lora", "--task", "moovies"], 2, "perhaps you meant movies"),
+        (["run", "--method", "lora", "--task", "gone.csv"], 2, "does not exist"),
+        (["run", "--method", "lora", "--set", "learning_rate=-1"], 2, "learning_rate"),
+        (["suite", "--preset", "fast"], 2, "report"),
+        (["show", "nothing"], 2, "run's id"),
+        (["predict", "hello"], 1, "train one"),
+        (["predict"], 2, "--file"),
+        (["run"], 2, "--method"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence_on_standard_error(arguments, status, part, own_store):
+    done = trainer(*arguments, store=own_store, check=False)
+    assert done.returncode == status
+    assert part in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_bad_file_fails_the_run_with_a_sentence_and_status_1(own_store, tiny_backbone, tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text("sentence,label\n" + "".join(f"s {i},same\n" for i in range(30)))
+    done = trainer(
+        "run", "--method", "lora", "--task", str(path), "--backbone", str(tiny_backbone), store=own_store, check=False
+    )
+    assert done.returncode == 1
+    assert "between 2 and" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert own_store.list()[0].state == "failed"
+
+
+LONG = {"epochs": 400}
+
+
+def test_ctrl_c_cancels_and_the_run_stays_readable_and_resumes(own_store, tiny_backbone, tiny_file):
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "trainer", "run", "--method", "lora", "--task", str(tiny_file),
+            "--backbone", str(tiny_backbone), "--set", "epochs=400", "--set", "batch_size=16",
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env=os.environ | {"ADAPTERS_STORE": str(own_store.root)},
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not own_store.list() and time.monotonic() < end:
+        time.sleep(0.1)
+    run_id = own_store.list()[0].id
+    wait(own_store, run_id, lambda run: any((run.folder / "checkpoints").glob("step-*")))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    run = own_store.load(run_id)
+    assert run.state == "cancelled"
+    events, _ = own_store.events(run_id)
+    done = max(event["step"] for event in events if event["type"] == "checkpoint")
+    jobs.resume(own_store, run_id)
+    wait(own_store, run_id, lambda run: (run.folder / "events.jsonl").read_text().count('"started"') == 2)
+    jobs.cancel(own_store, run_id)
+    wait(own_store, run_id, lambda run: run.state == "cancelled")
+    started = [event for event in own_store.events(run_id)[0] if event["type"] == "started"]
+    assert started[1]["resumed_at_step"] >= done
+
+
+def test_a_resumed_run_ends_as_an_unbroken_one(own_store, tiny_backbone, tiny_file, monkeypatch):
+    """Stopped after the first epoch and taken up again: the same losses, to the last digits."""
+    from trainer import training
+    from trainer.errors import Cancelled
+    from trainer.events import Evaluated
+
+    config = recipes.make(method="lora", **tiny(tiny_file, tiny_backbone, epochs=3))
+
+    def losses(folder, stop_after=None):
+        folder.mkdir(exist_ok=True)
+        seen = []
+
+        def stop():
+            return stop_after is not None and sum(isinstance(event, Evaluated) for event in seen) >= stop_after
+
+        try:
+            result = training.train(training.Request(config, folder, seen.append, should_stop=stop))
+        except Cancelled:
+            return None
+        return [row["loss"] for row in result["train_info"]["metrics"]]
+
+    unbroken = losses(own_store.root.parent / "unbroken")
+    broken = own_store.root.parent / "broken"
+    assert losses(broken, stop_after=1) is None
+    assert losses(broken) == pytest.approx(unbroken, abs=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
+    own_store, tiny_backbone, tiny_file, monkeypatch
+):
+    import torch
+
+    from trainer import training
+    from trainer.errors import TrainingStopped
+    from trainer.events import Evaluated
+
+    config = recipes.make(method="full", **tiny(tiny_file, tiny_backbone, learning_rate=1e-3))
+    folder = own_store.root.parent / "nan"
+    folder.mkdir()
+
+    def spoil(event):
+        if isinstance(event, Evaluated):
+            # The weights of the running model, found as the optimiser sees them, are spoilt after the first epoch.
+            import gc
+
+            for found in gc.get_objects():
+                if isinstance(found, training.LabTrainer):
+                    with torch.no_grad():
+                        next(found.model.parameters()).fill_(float("nan"))
+
+    with pytest.raises(TrainingStopped, match="lower learning_rate"):
+        training.train(training.Request(config, folder, spoil))
+    from safetensors.torch import load_file
+
+    saved = load_file(folder / "model" / "model.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in saved.values())
+
+
+def test_a_killed_run_says_so_and_the_queue_goes_on(own_store, tiny_backbone, tiny_file):
+    import psutil
+
+    long, short = jobs.launch(
+        own_store,
+        [
+            recipes.make(method="lora", **tiny(tiny_file, tiny_backbone, **LONG)),
+            recipes.make(method="lora", **tiny(tiny_file, tiny_backbone, seed=1, epochs=1)),
+        ],
+    )
+    wait(own_store, long.id, lambda run: '"step"' in (run.folder / "events.jsonl").read_text())
+    for process in psutil.process_iter(["pid"]):
+        try:
+            files = {opened.path for opened in process.open_files()}
+        except psutil.Error:
+            continue
+        if str(long.folder / "log.txt") in files:
+            process.kill()
+    run = wait(own_store, long.id, lambda run: run.state == "failed" and "SIGKILL" in (run.error or ""))
+    assert "resume" in run.error
+    wait(own_store, short.id, lambda run: run.state == "finished")
+
+
+def test_a_failing_tracker_never_stops_a_run(own_store, tiny_backbone, tiny_file):
+    trainer(
+        "run", "--method", "lora", "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--track",
+        "--set", "epochs=1", store=own_store, WANDB_MODE="no-such-mode",
+    )  # fmt: skip
+    (run,) = own_store.list()
+    assert run.state == "finished"
+    assert "Weights & Biases does not track" in (run.folder / "log.txt").read_text()
+
+
+def test_delete_asks_and_removes(own_store):
+    run = own_store.create(recipes.make(method="lora", task="movies", backbone="minilm"))
+    own_store.update(run.id, state="cancelled")
+    declined = subprocess.run(
+        [sys.executable, "-m", "trainer", "delete", run.id], input="n\n", capture_output=True, text=True, cwd=ROOT,
+        env=os.environ | {"ADAPTERS_STORE": str(own_store.root)},
+    )  # fmt: skip
+    assert declined.returncode == 1
+    assert own_store.list()
+    trainer("delete", run.id, "--yes", store=own_store)
+    assert not own_store.list()
