@@ -1,0 +1,193 @@
+"""The page in a real browser, its handlers without one, and its endpoints through gradio_client."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from trainer.store import Store
+from trainer.ui import compare_tab, live_tab, train_tab
+from trainer.ui.lab import Lab
+
+ROOT = Path(__file__).resolve().parent.parent
+SHOTS = ROOT / "screenshots"
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """`python app.py` on a store of its own; yields (address, store)."""
+    root, port = tmp_path_factory.mktemp("served"), free_port()
+    process = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=ROOT,
+        env=os.environ | {"ADAPTERS_STORE": str(root), "GRADIO_SERVER_PORT": str(port)},
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    end = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            break
+        except OSError:
+            assert time.monotonic() < end, "the app did not answer within a minute"
+            assert process.poll() is None, "the app ended"
+            time.sleep(0.2)
+    yield address, Store(root)
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        found = playwright.chromium.launch(executable_path=chromium, args=[*arguments, "--disable-sync"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser, served):
+    """A page at the app's address; an error on its console, or a request that leaves this machine, fails the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    found = context.new_page()
+    found.set_default_timeout(60_000)
+    errors, outside = [], []
+    found.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    found.on("pageerror", lambda error: errors.append(str(error)))
+    found.on(
+        "request",
+        lambda r: outside.append(r.url) if not re.match(r"(https?://127\.0\.0\.1|data:|blob:)", r.url) else None,
+    )
+    found.goto(served[0])
+    yield found
+    context.close()
+    assert not errors
+    assert not outside
+
+
+def shoot(page, name: str) -> None:
+    """The tab as people see it: wide and narrow, light and dark."""
+    SHOTS.mkdir(exist_ok=True)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
+        for width in (1440, 390):
+            page.set_viewport_size({"width": width, "height": 1000})
+            page.wait_for_timeout(400)
+            page.screenshot(path=SHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), (
+                f"{name} scrolls sideways at {width} pixels"
+            )
+    page.evaluate("document.body.classList.remove('dark')")
+    page.set_viewport_size({"width": 1440, "height": 1000})
+
+
+def test_empty_pages_say_what_to_do_next(page):
+    page.get_by_text("No runs yet. Press Train").wait_for()
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_text("No finished runs yet.").wait_for()
+    page.get_by_role("tab", name="Live").click()
+    page.get_by_text("No trained runs yet.").wait_for()
+
+
+def test_a_suite_is_trained_compared_and_asked(page, served):
+    """The main journey on the real embedded backbone and sentences, with a reload in the middle."""
+    _, store = served
+    for method in ("Full fine-tuning", "QLoRA (4-bit)", "AdapterFusion"):
+        page.get_by_label(method, exact=True).uncheck()
+    assert page.get_by_label("Custom").is_checked()
+    page.get_by_text("Hyperparameters").click()
+    page.get_by_label("Epochs").fill("-1")
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.get_by_text("epochs: expected a number of at least 1").wait_for()
+    page.get_by_label("Epochs").fill("2")
+    page.get_by_label("Training sentences").fill("200")
+    page.get_by_label("Validation sentences").fill("50")
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.get_by_text("2 runs queued").wait_for()
+    page.get_by_text(re.compile("sentences/s")).first.wait_for()
+    shoot(page, "train")
+    page.reload()
+    page.get_by_text("test accuracy").nth(1).wait_for(timeout=180_000)
+    assert [run.state for run in store.list()] == ["finished", "finished"]
+    # The live chart has a line a run.
+    page.locator(".vega-embed .mark-line path").nth(1).wait_for(state="attached")
+
+    page.get_by_role("tab", name="Compare").click()
+    page.locator(".lab-table tbody tr").nth(1).wait_for()
+    page.wait_for_function("document.querySelectorAll('.vega-embed').length >= 8")
+    page.wait_for_function("document.querySelectorAll('.mark-rect.role-mark path').length == 8")
+    page.wait_for_timeout(500)
+    shoot(page, "compare")
+
+    page.get_by_role("tab", name="Live").click()
+    page.get_by_label("A sentence").fill("A warm <b>and</b> funny film.")
+    page.get_by_role("button", name="Ask every run").click()
+    page.locator(".lab-answer").nth(1).wait_for()
+    assert page.locator(".lab-answer h3").all_inner_texts() == ["LoRA", "Adapter"]
+    assert page.locator(".lab-answer .lab-bar").count() == 4
+    page.get_by_role("button", name="Negation").click()
+    page.wait_for_function("document.querySelector('textarea').value.startsWith('It is not')")
+    page.locator(".lab-answer").nth(1).wait_for()
+    shoot(page, "live")
+
+
+def test_the_endpoints_answer_a_client(served):
+    from gradio_client import Client
+
+    address, store = served
+    client = Client(address, verbose=False)
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
+        "/predict", "/runs", "/compare", "/launch", "/cancel",
+    }  # fmt: skip
+    assert {run["id"] for run in client.predict(api_name="/runs")} == {run.id for run in store.list()}
+    answers = client.predict("a fine film", None, api_name="/predict")
+    assert [answer["method"] for answer in answers] == ["lora", "adapter"]
+    assert {row["run"] for row in client.predict(api_name="/compare")} == {run.id for run in store.list()}
+    with pytest.raises(Exception, match="perhaps you meant lora"):
+        client.predict(["lorra"], "movies", "minilm", None, api_name="/launch")
+    (launched,) = client.predict(["lora"], "movies", "minilm", {"epochs": 200}, api_name="/launch")
+    assert client.predict(launched, api_name="/cancel") in ("queued", "running", "cancelled")
+    end = time.monotonic() + 60
+    while store.load(launched).state != "cancelled":
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_handlers_work_without_a_browser(own_store):
+    lab = Lab.open(own_store)
+    assert "Press Train" in train_tab.queue_html(lab)
+    assert "at least one method" in train_tab.submit(lab, [], "movies", "minilm", 1, 8, 64, None, None, None,
+                                                     "own_learning_rate", "auto", "0", False)[0]  # fmt: skip
+    assert own_store.list() == []
+    assert "No finished runs" in compare_tab.draw(lab, None, "epoch")[2]
+    assert "No trained runs" in live_tab.ask_html(lab, "hello", None)
+    preset = train_tab.fill("report")
+    assert preset[2:4] == ["sst2", "bert-base"]
+
+
+def test_labels_are_never_html(own_store):
+    from trainer import recipes
+
+    own_store.create(
+        recipes.make(method="lora", task="movies", backbone="minilm"), label="<img src=x onerror=alert(1)>"
+    )
+    html = train_tab.queue_html(Lab.open(own_store))
+    assert "<img" not in html
+    assert "&lt;img" in html
