@@ -85,7 +85,7 @@ def read_table(path: Path):
         if kind == "Parquet":
             frame = pd.read_parquet(path)
         elif kind == "JSON Lines":
-            frame = pd.read_json(path, lines=True, encoding="utf-8-sig", dtype=False, convert_dates=False)
+            frame = pd.read_json(path, lines=True, encoding="utf-8-sig", dtype=False)
         else:
             # Labels and texts stay as they are written: "007", "NA" and "1.0" are names, not numbers or gaps.
             options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}

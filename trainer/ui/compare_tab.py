@@ -11,7 +11,7 @@ from trainer import analysis
 from trainer.analysis import METRICS
 from trainer.store import Run
 from trainer.ui import charts
-from trainer.ui.lab import Lab, escape, method_title, run_name, task_name
+from trainer.ui.lab import Lab, endpoint, escape, method_title, run_name, task_name
 
 COLUMNS = (
     "trainable",
@@ -48,8 +48,8 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
     draw_here = partial(draw, lab)
     for listen in (tab.select, page.load, task.input, axis.input):
         listen(draw_here, [task, axis], outputs, api_visibility="private", show_progress="minimal")
-    gr.api(partial(compare_api, lab), api_name="compare")
-    gr.api(partial(runs_api, lab), api_name="runs")
+    gr.api(endpoint(compare_api, lab), api_name="compare")
+    gr.api(endpoint(runs_api, lab), api_name="runs")
 
 
 def groups(lab: Lab) -> dict[str, list[Run]]:

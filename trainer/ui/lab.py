@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import html
+import inspect
 import sys
 import threading
+import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainer import methods
 from trainer.errors import sentence
@@ -43,6 +47,20 @@ class Lab:
             import transformers  # noqa: F401
         except Exception as error:  # said again, with what to do, where the person needs it
             print(sentence(error), file=sys.stderr, flush=True)
+
+
+def endpoint(function: Callable[..., Any], lab: Lab) -> Callable[..., Any]:
+    """`function` without its first parameter, with the type hints and the documentation that Gradio publishes."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        return function(lab, *arguments, **named)
+
+    signature = inspect.signature(function)
+    hints = typing.get_type_hints(function)
+    hints.pop(next(iter(signature.parameters)))
+    call.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+    call.__annotations__, call.__doc__, call.__name__ = hints, function.__doc__, function.__name__
+    return call
 
 
 def run_name(run: Run) -> str:

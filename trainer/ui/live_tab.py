@@ -10,7 +10,7 @@ from trainer import inference
 from trainer.errors import UserError, sentence
 from trainer.inference import Answer
 from trainer.store import Run
-from trainer.ui.lab import Lab, escape, method_title, note, run_name
+from trainer.ui.lab import Lab, endpoint, escape, method_title, note, run_name
 from trainer.ui.theme import COLOURS
 
 EXAMPLES = (
@@ -46,7 +46,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
         ).then(**ask)
     for listen in (tab.select, page.load):
         listen(partial(offer, lab), None, chosen, api_visibility="private", show_progress="hidden")
-    gr.api(partial(predict_api, lab), api_name="predict")
+    gr.api(endpoint(predict_api, lab), api_name="predict")
 
 
 def offer(lab: Lab) -> dict:

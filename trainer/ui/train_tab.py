@@ -14,7 +14,7 @@ from trainer.presets import PRESETS
 from trainer.progress import duration
 from trainer.store import ENDED, Run
 from trainer.ui import charts
-from trainer.ui.lab import Lab, escape, note, run_name
+from trainer.ui.lab import Lab, endpoint, escape, note, run_name
 
 CUSTOM = "custom"
 SHOWN = 12
@@ -49,9 +49,7 @@ def build(lab: Lab) -> None:
             gr.Markdown("### Runs")
             queue = gr.HTML(partial(queue_html, lab))
             with gr.Row():
-                which = gr.Dropdown(
-                    partial(waiting, lab), label="Run to cancel", scale=3, min_width=200, visible=True, value=None
-                )
+                which = gr.Dropdown([], label="Run to cancel", scale=3, min_width=200, value=None)
                 cancel_button = gr.Button("Cancel this run", scale=1, min_width=140)
             chart = gr.Plot(label="Training loss", show_label=True)
     settings = [preset, chosen, task, backbone, *fields.values()]
@@ -66,8 +64,8 @@ def build(lab: Lab) -> None:
     timer.tick(
         partial(refresh, lab), seen, [seen, queue, which, chart], api_visibility="private", show_progress="hidden"
     )
-    gr.api(partial(launch_api, lab), api_name="launch")
-    gr.api(partial(cancel_api, lab), api_name="cancel")
+    gr.api(endpoint(launch_api, lab), api_name="launch")
+    gr.api(endpoint(cancel_api, lab), api_name="cancel")
 
 
 def _fields(settings: dict[str, Any]) -> dict[str, gr.components.Component]:
