@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
+from functools import partial
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is imported: nothing is sent anywhere
 
@@ -17,22 +19,30 @@ from trainer.ui.lab import Lab, note
 def build_app(lab: Lab | None = None) -> gr.Blocks:
     """The page: three tabs over one store."""
     lab = lab or Lab.open()
-    with gr.Blocks(title="PEFT Lab", analytics_enabled=False) as page:
+    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown("# PEFT Lab\nTrain fine-tuning methods on the same sentences, compare them, and question them.")
+        device = gr.HTML(lambda: note(lab.device_line))
         with gr.Tab("Train"):
             train_tab.build(lab)
         with gr.Tab("Compare") as compare:
-            compare_tab.build(lab, compare, page)
+            compare_tab.build(lab, compare)
         with gr.Tab("Live") as live:
             live_tab.build(lab, live, page)
-        device = gr.HTML()
-        page.load(lambda: note(lab.device_line), None, device, api_visibility="private", show_progress="hidden")
+        timer = gr.Timer(2)
+        timer.tick(partial(device_now, lab), None, [device, timer], api_visibility="private", show_progress="hidden")
     return page
+
+
+def device_now(lab: Lab) -> tuple[str, gr.Timer]:
+    """What this machine computes on; once that is known, nobody asks again."""
+    return note(lab.device_line), gr.Timer(active=not lab.warm)
 
 
 def main() -> None:
     """Serve the page; what takes seconds to import is imported behind it."""
     share_cores()
+    # Gradio asks Starlette for a renamed constant at every event, and each would be a warning on the terminal.
+    warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
     lab = Lab.open()
     page = build_app(lab)
     threading.Thread(target=lab.warm_up, daemon=True).start()

@@ -93,8 +93,10 @@ def _shape(names: Sequence[str]) -> alt.Shape:
 
 
 def _finish(chart: alt.Chart, *, height: int) -> alt.Chart:
+    """As wide as its place, drawn as SVG: the page's style sheet then colours text and lines, light or dark."""
     return (
-        chart.properties(width="container", height=height)
+        chart.properties(width="container", height=height, usermeta={"embedOptions": {"renderer": "svg"}})
+        .configure(background="transparent", font="inherit")
         .configure_axis(labelFontSize=TEXT, titleFontSize=TEXT, titleFontWeight="normal")
         .configure_legend(labelFontSize=TEXT)
         .configure_view(stroke=None)

@@ -30,7 +30,7 @@ COLUMNS = (
 CURVES = ("training loss", "validation loss", "validation accuracy")
 
 
-def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
+def build(lab: Lab, tab: gr.Tab) -> None:
     """Lay out the tab and connect it; it is drawn anew whenever it is opened."""
     task = gr.Dropdown([], label="Task and backbone", info="Runs on the same sentences compare.", value=None)
     warnings = gr.HTML()
@@ -46,7 +46,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
         lines = [gr.Plot(label=curve.capitalize(), min_width=320) for curve in CURVES]
     outputs = [task, warnings, table, *first, *second, *lines]
     draw_here = partial(draw, lab)
-    for listen in (tab.select, page.load, task.input, axis.input):
+    for listen in (tab.select, task.input, axis.input):
         listen(draw_here, [task, axis], outputs, api_visibility="private", show_progress="minimal")
     gr.api(endpoint(compare_api, lab), api_name="compare")
     gr.api(endpoint(runs_api, lab), api_name="runs")

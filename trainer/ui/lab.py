@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer import methods
+from trainer.device import Device
 from trainer.errors import sentence
 from trainer.inference import Predictor
 from trainer.store import Run, Store
@@ -24,6 +25,7 @@ class Lab:
     store: Store
     predictor: Predictor
     device_line: str = "Looking at what this machine computes on."
+    warm: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -38,7 +40,7 @@ class Lab:
             from trainer import device
 
             found = device.detect()
-            self.device_line = f"This machine computes on {found.name}, in {found.precisions[0]}."
+            self.device_line, self.warm = describe_device(found), True
             print(self.device_line, flush=True)
             from trainer import assets
 
@@ -47,6 +49,11 @@ class Lab:
             import transformers  # noqa: F401
         except Exception as error:  # said again, with what to do, where the person needs it
             print(sentence(error), file=sys.stderr, flush=True)
+
+
+def describe_device(found: Device) -> str:
+    """What this machine computes on, in a sentence."""
+    return f"This machine computes on {found.name}, in {found.precisions[0]}."
 
 
 def endpoint(function: Callable[..., Any], lab: Lab) -> Callable[..., Any]:

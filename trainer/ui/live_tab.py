@@ -10,7 +10,7 @@ from trainer import inference
 from trainer.errors import UserError, sentence
 from trainer.inference import Answer
 from trainer.store import Run
-from trainer.ui.lab import Lab, endpoint, escape, method_title, note, run_name
+from trainer.ui.lab import Lab, endpoint, escape, method_title, note, run_name, task_name
 from trainer.ui.theme import COLOURS
 
 EXAMPLES = (
@@ -92,7 +92,7 @@ def _card(run: Run, answer: Answer) -> str:
     return (
         f'<article class="lab-answer" style="--lab-colour:{COLOURS.get(run.recipe.method, "#888888")}">'
         f"<h3>{escape(method_title(run.recipe.method))}</h3>"
-        f'<div class="lab-small">{escape(run_name(run))}</div>'
+        f'<div class="lab-small">{escape(run.label or f"{task_name(run)}, seed {run.recipe.seed}")}</div>'
         f'<div class="lab-label">{escape(answer.predicted)} {answer.confidence:.0%}</div>{bars}'
         f'<div class="lab-small">{answer.seconds * 1000:.1f} ms</div></article>'
     )

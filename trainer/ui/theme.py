@@ -17,7 +17,7 @@ _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 CSS = """
-.gradio-container { max-width: 1400px !important; margin: 0 auto !important; font-size: 16px; }
+.gradio-container { width: 100% !important; max-width: 1400px !important; margin: 0 auto !important; font-size: 16px; }
 .lab-note { font-size: 16px; line-height: 1.5; }
 .lab-queue { display: grid; gap: 10px; }
 .lab-run { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 10px 12px;
@@ -39,9 +39,13 @@ CSS = """
 .lab-fill { background: var(--lab-colour); height: 100%; }
 .lab-empty { padding: 20px; text-align: center; font-size: 16px; }
 .lab-warning { border-left: 4px solid #E69F00; padding: 4px 10px; font-size: 16px; }
+.altair.layout > div, .vega-embed { width: 100%; }
+.vega-embed svg text { fill: var(--body-text-color) !important; }
+.vega-embed svg .role-axis line, .vega-embed svg .role-axis path { stroke: var(--border-color-primary) !important; }
 .lab-table { overflow-x: auto; }
+.lab-table table, .lab-table th, .lab-table td, .lab-table tr { border: 0 !important; }
 .lab-table table { border-collapse: collapse; font-size: 16px; width: 100%; }
-.lab-table th, .lab-table td { padding: 6px 10px; border-bottom: 1px solid var(--border-color-primary);
+.lab-table th, .lab-table td { padding: 6px 10px; border-bottom: 1px solid var(--border-color-primary) !important;
   white-space: nowrap; text-align: right; }
 .lab-table th:first-child, .lab-table td:first-child { text-align: left; position: sticky; left: 0;
   background: var(--background-fill-primary); }
@@ -51,5 +55,12 @@ CSS = """
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's default theme with the reader's own fonts and larger text."""
-    return gr.themes.Default(font=_FONT, font_mono=_MONO, text_size=gr.themes.sizes.text_lg)
+    """Gradio's default theme with the reader's own fonts, larger text, and help lines dark enough to read."""
+    base = gr.themes.Default(font=_FONT, font_mono=_MONO, text_size=gr.themes.sizes.text_lg)
+    return base.set(
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        button_large_text_size="*text_md",
+    )

@@ -9,7 +9,7 @@ import gradio as gr
 
 from trainer import analysis, backbones, jobs, methods, recipes, tasks
 from trainer.config import RunConfig
-from trainer.errors import UserError
+from trainer.errors import ArgumentError, UserError, sentence
 from trainer.presets import PRESETS
 from trainer.progress import duration
 from trainer.store import ENDED, Run
@@ -76,6 +76,14 @@ def _fields(settings: dict[str, Any]) -> dict[str, gr.components.Component]:
         value = settings.get(name, None if field.is_required() else field.default)
         return gr.Number(value, label=label, info=field.description, **options)
 
+    def optional(name: str, label: str, otherwise: str) -> gr.Textbox:
+        # A number field would show an empty value as 0.
+        value = settings.get(name)
+        info = RunConfig.model_fields[name].description
+        return gr.Textbox(
+            "" if value is None else str(value), label=label, info=info, placeholder=otherwise, min_width=150
+        )
+
     with gr.Row():
         made = {
             "epochs": number("epochs", "Epochs", precision=0, min_width=150),
@@ -83,9 +91,9 @@ def _fields(settings: dict[str, Any]) -> dict[str, gr.components.Component]:
             "max_length": number("max_length", "Maximum length (tokens)", precision=0, min_width=150),
         }
     with gr.Row():
-        made["train_size"] = number("train_size", "Training sentences", precision=0, min_width=150)
-        made["validation_size"] = number("validation_size", "Validation sentences", precision=0, min_width=150)
-        made["learning_rate"] = number("learning_rate", "Learning rate", min_width=150)
+        made["train_size"] = optional("train_size", "Training sentences", "all")
+        made["validation_size"] = optional("validation_size", "Validation sentences", "all")
+        made["learning_rate"] = optional("learning_rate", "Learning rate", "each method's own")
     field = RunConfig.model_fields["fairness"]
     made["fairness"] = gr.Radio(
         [("Each method's own learning rate", "own_learning_rate"), ("Everything the same", "same")],
@@ -134,7 +142,7 @@ def fill(preset: str) -> list[Any]:
         list(found.methods),
         found.task,
         found.backbone,
-        *(values[name] for name in FIELD_NAMES),
+        *("" if values[name] is None else values[name] for name in FIELD_NAMES),
     ]
 
 
@@ -143,20 +151,17 @@ def submit(lab: Lab, chosen: list[str], task: str, backbone: str, *values: Any) 
     given = dict(zip(FIELD_NAMES, values, strict=True))
     try:
         seeds = parse_seeds(given.pop("seeds"))
+        given = {name: None if value == "" else value for name, value in given.items()}
         configs = recipes.suite(methods_=chosen, seeds=seeds, task=task, backbone=backbone, **given)
         launched = jobs.launch(lab.store, configs)
         text = f"{len(launched)} run{'s' if len(launched) != 1 else ''} queued. They go on without this page."
     except (UserError, OSError) as error:
-        from trainer.errors import sentence
-
         text = sentence(error)
     return note(text), queue_html(lab), gr.update(choices=waiting(lab))
 
 
 def parse_seeds(text: str) -> list[int]:
     """Seeds as typed: whole numbers with commas or spaces between. Raises `ArgumentError`."""
-    from trainer.errors import ArgumentError
-
     try:
         return list(dict.fromkeys(int(part) for part in text.replace(",", " ").split()))
     except ValueError:
