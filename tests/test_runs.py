@@ -118,20 +118,34 @@ def test_predict_file_keeps_columns_and_adds_two_per_run(suite, tmp_path):
     assert agree >= len(rows) - 1, "predictions in fp32 agree with those of the test, made at the run's precision"
 
 
+def tracked_records(path: Path):
+    """The records of a .wandb file: protocol buffers in the framing of LevelDB's log, after a header of 7 bytes."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, place, parts = path.read_bytes(), 7, b""
+    assert data[:4] == b":W&B"
+    while place + 7 <= len(data):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        parts += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
+
+
 def test_offline_tracking_writes_what_the_run_measured(suite):
     """Reads back the file that Weights & Biases would send later."""
     store, _ = suite
     run = next(run for run in store.list() if run.recipe.method == "lora")
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
-
     (path,) = run.folder.glob("wandb/offline-run-*/*.wandb")
-    reader = DataStore()
-    reader.open_for_scan(str(path))
     history, summary, config = [], {}, {}
-    while (data := reader.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
+    for record in tracked_records(path):
         named = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
         history.append({key: json.loads(value) for key, value in named.items()})
         summary |= {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.summary.update}
@@ -250,7 +264,7 @@ def test_ctrl_c_cancels_and_the_run_stays_readable_and_resumes(own_store, tiny_b
     events, _ = own_store.events(run_id)
     done = max(event["step"] for event in events if event["type"] == "checkpoint")
     jobs.resume(own_store, run_id)
-    wait(own_store, run_id, lambda run: (run.folder / "events.jsonl").read_text().count('"started"') == 2)
+    wait(own_store, run_id, lambda run: sum(e["type"] == "started" for e in own_store.events(run.id)[0]) == 2)
     jobs.cancel(own_store, run_id)
     wait(own_store, run_id, lambda run: run.state == "cancelled")
     started = [event for event in own_store.events(run_id)[0] if event["type"] == "started"]
@@ -325,7 +339,7 @@ def test_a_killed_run_says_so_and_the_queue_goes_on(own_store, tiny_backbone, ti
             recipes.make(method="lora", **tiny(tiny_file, tiny_backbone, seed=1, epochs=1)),
         ],
     )
-    wait(own_store, long.id, lambda run: '"step"' in (run.folder / "events.jsonl").read_text())
+    wait(own_store, long.id, lambda run: any(event["type"] == "step" for event in own_store.events(run.id)[0]))
     for process in psutil.process_iter(["pid"]):
         try:
             files = {opened.path for opened in process.open_files()}

@@ -27,7 +27,8 @@ def bars(table: pd.DataFrame, metric: Metric) -> alt.Chart:
     order = [method_title(name) for name in COLOURS if name in set(means["method"])]
     limit = float(data["value"].max()) * 1.25 if len(data) else 1.0
     y = alt.Y("Method:N", sort=order, title=None, axis=alt.Axis(labelLimit=160))
-    x = alt.X("value:Q", title=metric.title, scale=alt.Scale(domain=[0, limit]))
+    axis = alt.Axis(tickCount=5, format="~s" if limit >= 10_000 else "")
+    x = alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
     base = alt.Chart(means)
     bar = base.mark_bar(height={"band": 0.7}).encode(
         y=y,
@@ -42,7 +43,7 @@ def bars(table: pd.DataFrame, metric: Metric) -> alt.Chart:
         .encode(y=y, x=x, tooltip=["run:N", "seed:Q", alt.Tooltip("value:Q", title=metric.title)])
     )
     layers = [bar, text, dots] if data.groupby("method").size().gt(1).any() else [bar, text]
-    return _finish(alt.layer(*layers), height=44 * max(len(order), 1))
+    return _finish(alt.layer(*layers), title=metric.title, height=40 * max(len(order), 1))
 
 
 def curves(points: pd.DataFrame, curve: str, *, x: str = "epoch") -> alt.Chart:
@@ -52,15 +53,15 @@ def curves(points: pd.DataFrame, curve: str, *, x: str = "epoch") -> alt.Chart:
     axes = {"epoch": "Epoch", "step": "Step", "seconds": "Training time (s)"}
     percent = curve == "validation accuracy"
     chart = alt.Chart(data).encode(
-        x=alt.X(f"{x}:Q", title=axes[x]),
-        y=alt.Y("value:Q", title=curve.capitalize(), scale=alt.Scale(zero=False), axis=_axis(percent)),
+        x=alt.X(f"{x}:Q", title=axes[x], axis=_whole() if x != "seconds" else alt.Axis(tickCount=6)),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=_axis(percent)),
         color=_colour(data["method"]),
         detail="run:N",
         tooltip=["name:N", "Method:N", "seed:Q", f"{x}:Q", alt.Tooltip("value:Q", format=".1%" if percent else ".4f")],
     )
     line = chart.mark_line(strokeWidth=2)
     marks = chart.mark_point(filled=True, size=60).encode(shape=_shape(data["method"]))
-    return _finish(alt.layer(line, marks) if few else line, height=260)
+    return _finish(alt.layer(line, marks) if few else line, title=curve.capitalize(), height=260)
 
 
 def live(points: pd.DataFrame) -> alt.Chart:
@@ -73,6 +74,10 @@ def bar_charts(table: pd.DataFrame) -> list[alt.Chart]:
     return [bars(table, METRICS[key]) for key in BAR_METRICS]
 
 
+def _whole() -> alt.Axis:
+    return alt.Axis(tickMinStep=1, tickCount=6, format="d")
+
+
 def _axis(percent: bool) -> alt.Axis:
     return alt.Axis(format="%") if percent else alt.Axis()
 
@@ -83,20 +88,21 @@ def _scale(names: Sequence[str], values: dict[str, str]) -> alt.Scale:
 
 
 def _colour(names: Sequence[str], **options) -> alt.Color:
-    options.setdefault("legend", alt.Legend(title=None, orient="bottom", columns=3, labelLimit=200))
+    options.setdefault("legend", alt.Legend(title=None, orient="bottom", columns=2, labelLimit=200, symbolSize=80))
     return alt.Color("Method:N", scale=_scale(names, COLOURS), **options)
 
 
 def _shape(names: Sequence[str]) -> alt.Shape:
-    legend = alt.Legend(title=None, orient="bottom", columns=3, labelLimit=200)
+    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=200, symbolSize=80)
     return alt.Shape("Method:N", scale=_scale(names, SHAPES), legend=legend)
 
 
-def _finish(chart: alt.Chart, *, height: int) -> alt.Chart:
+def _finish(chart: alt.Chart, *, title: str, height: int) -> alt.Chart:
     """As wide as its place, drawn as SVG: the page's style sheet then colours text and lines, light or dark."""
     return (
-        chart.properties(width="container", height=height, usermeta={"embedOptions": {"renderer": "svg"}})
-        .configure(background="transparent", font="inherit")
+        chart.properties(title=alt.Title(title, anchor="start", fontSize=16, offset=10))
+        .properties(width="container", height=height, usermeta={"embedOptions": {"renderer": "svg"}})
+        .configure(background="transparent", font="system-ui, sans-serif")
         .configure_axis(labelFontSize=TEXT, titleFontSize=TEXT, titleFontWeight="normal")
         .configure_legend(labelFontSize=TEXT)
         .configure_view(stroke=None)

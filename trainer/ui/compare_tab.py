@@ -36,14 +36,14 @@ def build(lab: Lab, tab: gr.Tab) -> None:
     warnings = gr.HTML()
     table = gr.HTML()
     with gr.Row():
-        first = [gr.Plot(label=METRICS[key].title, min_width=320) for key in charts.BAR_METRICS[:2]]
+        first = [gr.Plot(label=METRICS[key].title, show_label=False, min_width=320) for key in charts.BAR_METRICS[:2]]
     with gr.Row():
-        second = [gr.Plot(label=METRICS[key].title, min_width=320) for key in charts.BAR_METRICS[2:]]
+        second = [gr.Plot(label=METRICS[key].title, show_label=False, min_width=320) for key in charts.BAR_METRICS[2:]]
     axis = gr.Radio(
         [("Epoch", "epoch"), ("Step", "step"), ("Training time", "seconds")], value="epoch", label="Curves over"
     )
     with gr.Row():
-        lines = [gr.Plot(label=curve.capitalize(), min_width=320) for curve in CURVES]
+        lines = [gr.Plot(label=curve.capitalize(), show_label=False, min_width=320) for curve in CURVES]
     outputs = [task, warnings, table, *first, *second, *lines]
     draw_here = partial(draw, lab)
     for listen in (tab.select, task.input, axis.input):

@@ -51,7 +51,7 @@ def build(lab: Lab) -> None:
             with gr.Row():
                 which = gr.Dropdown([], label="Run to cancel", scale=3, min_width=200, value=None)
                 cancel_button = gr.Button("Cancel this run", scale=1, min_width=140)
-            chart = gr.Plot(label="Training loss", show_label=True)
+            chart = gr.Plot(label="Training loss", show_label=False)
     settings = [preset, chosen, task, backbone, *fields.values()]
     seen = gr.State("")
     form = [chosen, task, backbone, *fields.values()]
