@@ -21,15 +21,16 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
     lab = lab or Lab.open()
     with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown("# PEFT Lab\nTrain fine-tuning methods on the same sentences, compare them, and question them.")
-        device = gr.HTML(lambda: note(lab.device_line))
+        device = gr.HTML()
         with gr.Tab("Train"):
-            train_tab.build(lab)
+            train_tab.build(lab, page)
         with gr.Tab("Compare") as compare:
             compare_tab.build(lab, compare)
         with gr.Tab("Live") as live:
             live_tab.build(lab, live, page)
         timer = gr.Timer(2)
-        timer.tick(partial(device_now, lab), None, [device, timer], api_visibility="private", show_progress="hidden")
+        for listen in (page.load, timer.tick):
+            listen(partial(device_now, lab), None, [device, timer], api_visibility="private", show_progress="hidden")
     return page
 
 

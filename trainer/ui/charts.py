@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import altair as alt
@@ -25,9 +26,9 @@ def bars(table: pd.DataFrame, metric: Metric) -> alt.Chart:
     means = data.groupby(["Method", "method"], as_index=False, sort=False)["value"].mean()
     means["shown"] = [metric.show(value) for value in means["value"]]
     order = [method_title(name) for name in COLOURS if name in set(means["method"])]
-    limit = float(data["value"].max()) * 1.25 if len(data) else 1.0
+    limit = float(data["value"].max()) * 1.45 if len(data) else 1.0
     y = alt.Y("Method:N", sort=order, title=None, axis=alt.Axis(labelLimit=160))
-    axis = alt.Axis(tickCount=5, format="~s" if limit >= 10_000 else "")
+    axis = alt.Axis(tickCount=4, format="~s") if limit >= 10_000 else alt.Axis(tickCount=4)
     x = alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
     base = alt.Chart(means)
     bar = base.mark_bar(height={"band": 0.7}).encode(
@@ -53,7 +54,7 @@ def curves(points: pd.DataFrame, curve: str, *, x: str = "epoch") -> alt.Chart:
     axes = {"epoch": "Epoch", "step": "Step", "seconds": "Training time (s)"}
     percent = curve == "validation accuracy"
     chart = alt.Chart(data).encode(
-        x=alt.X(f"{x}:Q", title=axes[x], axis=_whole() if x != "seconds" else alt.Axis(tickCount=6)),
+        x=alt.X(f"{x}:Q", title=axes[x], axis=_whole(data[x]) if x != "seconds" else alt.Axis(tickCount=5)),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=_axis(percent)),
         color=_colour(data["method"]),
         detail="run:N",
@@ -74,8 +75,11 @@ def bar_charts(table: pd.DataFrame) -> list[alt.Chart]:
     return [bars(table, METRICS[key]) for key in BAR_METRICS]
 
 
-def _whole() -> alt.Axis:
-    return alt.Axis(tickMinStep=1, tickCount=6, format="d")
+def _whole(values: pd.Series) -> alt.Axis:
+    """Ticks on whole numbers only: there is no half of a step."""
+    low, high = (math.ceil(values.min()), math.floor(values.max())) if len(values) else (0, 1)
+    stride = max(math.ceil((high - low) / 6), 1)
+    return alt.Axis(values=list(range(low, high + 1, stride)), format="d")
 
 
 def _axis(percent: bool) -> alt.Axis:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import gradio as gr
 
@@ -36,7 +37,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
         buttons = [gr.Button(name, size="sm", min_width=110) for name, _ in EXAMPLES]
     chosen = gr.Dropdown([], multiselect=True, label="Runs", info="All finished runs if none is chosen.")
     ask_button = gr.Button("Ask every run", variant="primary")
-    answers = gr.HTML(partial(empty, lab))
+    answers = gr.HTML()
     ask = {"fn": partial(ask_html, lab), "inputs": [text, chosen], "outputs": answers, "api_visibility": "private"}
     ask_button.click(**ask)
     text.submit(**ask)
@@ -45,13 +46,14 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
             lambda example=example: example, None, text, api_visibility="private", show_progress="hidden"
         ).then(**ask)
     for listen in (tab.select, page.load):
-        listen(partial(offer, lab), None, chosen, api_visibility="private", show_progress="hidden")
+        listen(partial(offer, lab), answers, [chosen, answers], api_visibility="private", show_progress="hidden")
     gr.api(endpoint(predict_api, lab), api_name="predict")
 
 
-def offer(lab: Lab) -> dict:
-    """The runs that can be asked."""
-    return gr.update(choices=[(f"{run_name(run)} ({run.id[-8:]})", run.id) for run in inference.choose(lab.store)])
+def offer(lab: Lab, shown: str | None) -> tuple[dict, Any]:
+    """The runs that can be asked, and what to do next where no answers are shown."""
+    choices = [(f"{run_name(run)} ({run.id[-8:]})", run.id) for run in inference.choose(lab.store)]
+    return gr.update(choices=choices), gr.skip() if "lab-answers" in (shown or "") else empty(lab)
 
 
 def empty(lab: Lab) -> str:

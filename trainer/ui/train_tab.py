@@ -21,7 +21,7 @@ SHOWN = 12
 """Runs in the queue's list, newest first; Compare has them all."""
 
 
-def build(lab: Lab) -> None:
+def build(lab: Lab, page: gr.Blocks) -> None:
     """Lay out the tab and connect it."""
     defaults = PRESETS["quick"]
     with gr.Row():
@@ -47,7 +47,7 @@ def build(lab: Lab) -> None:
             message = gr.HTML()
         with gr.Column(scale=3, min_width=320):
             gr.Markdown("### Runs")
-            queue = gr.HTML(partial(queue_html, lab))
+            queue = gr.HTML()
             with gr.Row():
                 which = gr.Dropdown([], label="Run to cancel", scale=3, min_width=200, value=None)
                 cancel_button = gr.Button("Cancel this run", scale=1, min_width=140)
@@ -61,9 +61,10 @@ def build(lab: Lab) -> None:
     launch_button.click(partial(submit, lab), settings[1:], [message, queue, which], api_visibility="private")
     cancel_button.click(partial(stop, lab), which, [message, queue, which], api_visibility="private")
     timer = gr.Timer(1.5)
-    timer.tick(
-        partial(refresh, lab), seen, [seen, queue, which, chart], api_visibility="private", show_progress="hidden"
-    )
+    for listen in (page.load, timer.tick):
+        listen(
+            partial(refresh, lab), seen, [seen, queue, which, chart], api_visibility="private", show_progress="hidden"
+        )
     gr.api(endpoint(launch_api, lab), api_name="launch")
     gr.api(endpoint(cancel_api, lab), api_name="cancel")
 
@@ -93,7 +94,7 @@ def _fields(settings: dict[str, Any]) -> dict[str, gr.components.Component]:
     with gr.Row():
         made["train_size"] = optional("train_size", "Training sentences", "all")
         made["validation_size"] = optional("validation_size", "Validation sentences", "all")
-        made["learning_rate"] = optional("learning_rate", "Learning rate", "each method's own")
+        made["learning_rate"] = optional("learning_rate", "Learning rate", "own")
     field = RunConfig.model_fields["fairness"]
     made["fairness"] = gr.Radio(
         [("Each method's own learning rate", "own_learning_rate"), ("Everything the same", "same")],
@@ -186,6 +187,7 @@ def refresh(lab: Lab, seen: str) -> tuple[Any, Any, Any, Any]:
     """What changed since `seen`: the list of runs, those that can be cancelled, and the live chart."""
     runs = recent(lab)
     signature = "|".join(f"{run.id}:{run.state}:{_size(run)}" for run in runs)
+    signature = signature or "empty"
     if signature == seen:
         return gr.skip(), gr.skip(), gr.skip(), gr.skip()
     active = [run for run in runs if run.state not in ENDED]
