@@ -217,13 +217,14 @@ def estimate(
     from trainer import recipes
     from trainer.analysis import METRICS
     from trainer.store import Store
-    from trainer.tasks import training_size
+    from trainer.tasks import extent
 
     default_task, default_backbone = _defaults()
     config = recipes.make(
         method=method, task=task or default_task, backbone=backbone or default_backbone, **_settings(set_)
     )
-    found = estimates.estimate(config, sentences=training_size(config), earlier=Store().list())
+    sentences, labels = extent(config)
+    found = estimates.estimate(config, sentences=sentences, labels=labels, earlier=Store().list())
     if as_json:
         _print_json(found.__dict__)
         return
@@ -317,10 +318,8 @@ def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 def _defaults() -> tuple[str, str]:
     """(task, backbone) on this machine: BERT base on SST-2 with CUDA, else what needs no Hub."""
-    import importlib.util
-
-    # A CPU build of torch has no CUDA to ask, and importing torch takes seconds.
-    if importlib.util.find_spec("torch.backends") and _has_nvidia_driver():
+    # Importing torch takes seconds: only where there may be a GPU to find.
+    if _has_nvidia_driver():
         from trainer.device import detect
 
         if detect().kind == "cuda":

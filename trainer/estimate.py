@@ -30,11 +30,10 @@ class Estimate:
     parents_seconds: float = 0.0
 
 
-def estimate(config: RunConfig, *, sentences: int, earlier: Sequence[Run] = ()) -> Estimate:
-    """The cost of a recipe on `sentences` training sentences, calibrated by `earlier` finished runs of this machine."""
+def estimate(config: RunConfig, *, sentences: int, labels: int = 2, earlier: Sequence[Run] = ()) -> Estimate:
+    """The cost of a recipe on so many sentences and labels, calibrated by `earlier` finished runs of this machine."""
     method, shape = methods.get(config.method), backbones.shape_of(config.backbone)
     options = method.options(**config.options)
-    labels = 2
     trainable = method.trainable_parameters(shape, options, labels)
     total = shape.encoder_parameters + method.added_parameters(shape, options, labels)
     speed, based_on = _speed(config, earlier)

@@ -83,8 +83,7 @@ def train(request: Request) -> dict[str, Any]:
                         _save_best(request, work, trainer)
                     raise
             size = _save_best(request, work, trainer)
-            with clock("test"):
-                test, validation = _test(request, work, trainer)
+            test, validation = _test(request, work, trainer)
             memory = meter.result()
     result = _result(request, work, trainer, clock, memory, (trainable, total, size), started_at)
     result["validation"] = evaluation.metrics(validation, work.data.label_names)
@@ -351,7 +350,9 @@ def _test(request: Request, work: _Work, trainer) -> tuple[evaluation.Prediction
     for split in ("validation", "test"):
         since = time.perf_counter()
         sentences = getattr(work.data, split)
-        found[split] = evaluation.judge(work.logits(trainer.model, split, batch_size, trainer._heed), sentences.labels)
+        with trainer.clock("test" if split == "test" else "evaluation"):
+            logits = work.logits(trainer.model, split, batch_size, trainer._heed)
+        found[split] = evaluation.judge(logits, sentences.labels)
         probabilities = found[split].probabilities.astype("float32")
         frames.append(
             pd.DataFrame(

@@ -42,7 +42,7 @@ TASKS: dict[str, Task] = {
 }
 EMBEDDED = tuple(task.name for task in TASKS.values() if isinstance(task, EmbeddedTask))
 
-__all__ = ["EMBEDDED", "SPLITS", "TASKS", "Split", "Task", "TaskData", "from_config", "get", "is_file", "training_size"]
+__all__ = ["EMBEDDED", "SPLITS", "TASKS", "Split", "Task", "TaskData", "extent", "from_config", "get", "is_file"]
 
 
 def is_file(name: str) -> bool:
@@ -74,9 +74,9 @@ def from_config(config: RunConfig) -> TaskData:
     )
 
 
-def training_size(config: RunConfig) -> int:
-    """How many sentences a recipe trains on; loads the task only where its size is not known beforehand."""
+def extent(config: RunConfig) -> tuple[int, int]:
+    """(training sentences, labels) of a recipe; loads the task only where they are not known beforehand."""
     if config.task == Sst2.name:
-        known = Sst2.train_size
-        return min(config.train_size or known, known)
-    return len(from_config(config).train)
+        return min(config.train_size or Sst2.train_size, Sst2.train_size), len(Sst2.label_names)
+    data = from_config(config)
+    return len(data.train), len(data.label_names)

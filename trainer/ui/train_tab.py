@@ -261,12 +261,12 @@ def _size(run: Run) -> int:
 
 
 def launch_api(
-    lab: Lab, methods_: list[str], task: str = "movies", backbone: str = "minilm", settings: dict | None = None
+    lab: Lab, methods: list[str], task: str = "movies", backbone: str = "minilm", settings: dict | None = None
 ) -> list[str]:
     """Queue a suite of runs, one a method, and return their ids.
 
     Parameters:
-        methods_: names of methods, such as ["lora", "adapter"].
+        methods: names of methods, such as ["lora", "adapter"].
         task: a task's name.
         backbone: a backbone's name.
         settings: fields of the recipe or of a method, such as {"epochs": 1, "train_size": 200, "seed": 0}.
@@ -274,7 +274,7 @@ def launch_api(
     given = dict(settings or {})
     seed = given.pop("seed", 0)
     try:
-        configs = recipes.suite(methods_=methods_, seeds=[seed], task=task, backbone=backbone, **given)
+        configs = recipes.suite(methods_=methods, seeds=[seed], task=task, backbone=backbone, **given)
         return [run.id for run in jobs.launch(lab.store, configs)]
     except UserError as error:
         raise gr.Error(str(error)) from None
