@@ -6,6 +6,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: nothing waits for a network
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["GOMP_SPINCOUNT"] = "1000"  # as the program itself sets it (trainer.device.share_cores)
 
 import random
 import shutil

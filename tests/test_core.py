@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"errors", "config", "events"},
     {"device", "measure", "assets", "hub", "backbones", "tasks", "methods", "evaluation", "batching", "checkpoints"},
-    {"recipes", "store", "training", "presets"},
+    {"recipes", "store", "loop", "results", "training", "presets"},
     {"jobs", "inference", "analysis", "estimate", "tracking", "progress"},
     {"ui", "__main__"},
 ]

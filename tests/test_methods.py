@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import backbones, methods, recipes, training
+from trainer import backbones, device, methods, recipes, training
 from trainer.events import Evaluated, Step
+from trainer.loop import Request
 from trainer.methods import Parent, Setup
-from trainer.training import Request
 
 LABELS = ("bad", "good")
 FILES = {
@@ -47,7 +47,7 @@ def trained(tiny_backbone, tiny_file, second_file, tmp_path_factory):
         result = training.train(request)
         backbone = backbones.locate(str(tiny_backbone))
         options = methods.get(method).options(**config.options)
-        setup = Setup(backbone, LABELS, options, training.detect(), "fp32", tuple(parents))
+        setup = Setup(backbone, LABELS, options, device.detect(), "fp32", tuple(parents))
         found[name] = (folder, result, events, setup)
         return Parent(name, name, folder / "model"), result
 
@@ -205,9 +205,7 @@ def test_fusion_trains_over_parents_that_stay_bit_equal(trained):
 
 def test_quantised_gradients_flow_after_an_evaluation(tiny_backbone):
     """bitsandbytes repacks weights at an evaluation on some CPUs, with a kernel that has no backward pass."""
-    setup = Setup(
-        backbones.locate(str(tiny_backbone)), LABELS, methods.get("qlora").options(), training.detect(), "fp32"
-    )
+    setup = Setup(backbones.locate(str(tiny_backbone)), LABELS, methods.get("qlora").options(), device.detect(), "fp32")
     model = methods.get("qlora").build(setup)
     ids = torch.tensor([[2, 5, 9, 3]])
     first_layer = next(p for n, p in model.named_parameters() if "layer.0" in n and "lora_B" in n)
@@ -258,10 +256,10 @@ def test_counts_hold_for_every_encoder_family(family, name, tmp_path):
     parents = []
     for parent in ("a", "b") if method.parent_method else ():
         adapter = methods.get(method.parent_method)
-        setup = Setup(located, LABELS, adapter.options(), training.detect(), "fp32")
+        setup = Setup(located, LABELS, adapter.options(), device.detect(), "fp32")
         adapter.save(adapter.build(setup), tmp_path / parent, setup)
         parents.append(Parent(parent, parent, tmp_path / parent))
-    setup = Setup(located, ("a", "b", "c"), method.options(), training.detect(), "fp32", tuple(parents))
+    setup = Setup(located, ("a", "b", "c"), method.options(), device.detect(), "fp32", tuple(parents))
     model = method.build(setup)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trainable == method.trainable_parameters(shape, setup.options, 3)

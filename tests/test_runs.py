@@ -303,7 +303,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
 ):
     import torch
 
-    from trainer import training
+    from trainer import loop, training
     from trainer.errors import TrainingStopped
     from trainer.events import Evaluated
 
@@ -317,7 +317,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
             import gc
 
             for found in gc.get_objects():
-                if isinstance(found, training.LabTrainer):
+                if isinstance(found, loop.LabTrainer):
                     with torch.no_grad():
                         next(found.model.parameters()).fill_(float("nan"))
 
