@@ -66,7 +66,7 @@ def page(browser, served):
     """A page at the app's address; an error on its console, or a request that leaves this machine, fails the test."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     found = context.new_page()
-    found.set_default_timeout(60_000)
+    found.set_default_timeout(120_000)
     errors, outside = [], []
     found.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     found.on("pageerror", lambda error: errors.append(str(error)))
@@ -108,10 +108,12 @@ def test_empty_pages_say_what_to_do_next(page):
 
 def test_a_suite_is_trained_compared_and_asked(page, served):
     """The main journey on the real embedded backbone and sentences, with a reload in the middle."""
+    from playwright.sync_api import expect
+
     _, store = served
     for method in ("Full fine-tuning", "QLoRA (4-bit)", "AdapterFusion"):
         page.get_by_label(method, exact=True).uncheck()
-    assert page.get_by_label("Custom").is_checked()
+    expect(page.get_by_label("Custom")).to_be_checked()
     page.get_by_text("Hyperparameters").click()
     page.get_by_label("Epochs").fill("-1")
     page.get_by_role("button", name="Train", exact=True).click()
@@ -124,7 +126,7 @@ def test_a_suite_is_trained_compared_and_asked(page, served):
     page.get_by_text(re.compile("sentences/s")).first.wait_for()
     shoot(page, "train")
     page.reload()
-    page.get_by_text("test accuracy").nth(1).wait_for(timeout=180_000)
+    page.get_by_text("test accuracy").nth(1).wait_for(timeout=300_000)
     assert [run.state for run in store.list()] == ["finished", "finished"]
     # The live chart has a line a run.
     page.locator(".vega-embed .mark-line path").nth(1).wait_for(state="attached")
