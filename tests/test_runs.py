@@ -161,6 +161,39 @@ def test_offline_tracking_writes_what_the_run_measured(suite):
     assert summary["test/accuracy"] == pytest.approx(run.result["test"]["accuracy"])
 
 
+def test_a_run_goes_through_a_zip_into_another_store_and_still_answers(suite, own_store, tmp_path):
+    store, _ = suite
+    run = next(run for run in store.list() if run.recipe.method == "lora")
+    path = tmp_path / "run.zip"
+    trainer("export", run.id, str(path), store=store)
+    trainer("load", str(path), store=own_store)
+    (loaded,) = own_store.list()
+    assert loaded.result == run.result
+    before, after = (
+        inference.Predictor(s).ask("the film is warm", [r]) for s, r in ((store, run), (own_store, loaded))
+    )
+    assert before[0].probabilities == after[0].probabilities
+    again = trainer("load", str(path), store=own_store, check=False)
+    assert again.returncode == 2
+    assert "delete the one here first" in again.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil/run.json", "/abs/run.json", "a-run/model/x.bin", "a-run/../../x.json", "run.json"]
+)
+def test_a_hostile_zip_writes_nothing(name, own_store, tmp_path):
+    import zipfile
+
+    path = tmp_path / "bad.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(name, "{}")
+    done = trainer("load", str(path), store=own_store, check=False)
+    assert done.returncode == 2
+    assert "export" in done.stderr
+    assert not list(own_store.root.glob("*"))
+    assert not (tmp_path / "evil").exists()
+
+
 def test_analysis_reads_the_runs(suite):
     store, _ = suite
     runs = store.list()

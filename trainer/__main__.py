@@ -273,6 +273,24 @@ def delete(run: RunName, yes: Annotated[bool, typer.Option("--yes", "-y", help="
 
 
 @app.command()
+def export(run: RunName, out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="the file to write")]) -> None:
+    """Write a run to a zip file."""
+    from trainer import archive
+    from trainer.store import Store
+
+    typer.echo(f"Written to {archive.export(Store(), run, out)}")
+
+
+@app.command()
+def load(path: Annotated[Path, typer.Argument(metavar="PATH.zip", help="a file that export wrote")]) -> None:
+    """Take a run from a zip file into the store."""
+    from trainer import archive
+    from trainer.store import Store
+
+    typer.echo(f"{archive.load(Store(), path).id} is in the store.")
+
+
+@app.command()
 def fetch() -> None:
     """Fetch the embedded backbone and sentences now, so that later no network is needed."""
     from trainer import assets

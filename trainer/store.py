@@ -168,6 +168,19 @@ class Store:
         self._write(run)
         return run
 
+    def adopt(self, folder: Path, run_id: str) -> Run:
+        """Make a folder that lies in the store a run of it. Raises `ArgumentError` for an unreadable or unended run."""
+        found = self._read(folder)
+        if found is None or found.state not in ENDED:
+            raise ArgumentError(
+                expected="a run that has ended, with a readable run.json",
+                got=f"one that is {found.state}" if found else "none",
+                fix="export it again where it was trained",
+            )
+        os.replace(folder, self._folder(run_id))
+        self.update(run_id, place=time.time_ns())
+        return self.load(run_id)
+
     def update(self, run_id: str, **changes: Any) -> Run:
         """Change fields of run.json; all other fields stay as they are on the disk."""
         folder = self._folder(run_id)

@@ -27,7 +27,8 @@ CSS = """
 .lab-run-text { font-size: 16px; color: var(--body-text-color); overflow-wrap: anywhere; }
 .lab-run progress { width: 100%; height: 10px; margin: 6px 0 2px; accent-color: var(--color-accent); }
 .lab-answers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 12px; }
-.lab-answer { border: 1px solid var(--border-color-primary); border-left: 6px solid var(--lab-colour);
+.lab-answer { border: 1px solid var(--border-color-primary) !important;
+  border-left: 6px solid var(--lab-colour) !important;
   border-radius: 8px; padding: 12px; background: var(--background-fill-primary); font-size: 16px; }
 .lab-answer h3 { margin: 0 0 2px; font-size: 17px; }
 .lab-answer .lab-label { font-size: 20px; font-weight: 700; margin: 4px 0 8px; overflow-wrap: anywhere; }

@@ -1,0 +1,94 @@
+"""A run as one zip file, out of a store and into another."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from trainer.errors import ArgumentError
+from trainer.store import ENDED, Run, Store
+
+LEFT_OUT = ("checkpoints", "wandb")
+SUFFIXES = (".json", ".jsonl", ".parquet", ".txt", ".md", ".safetensors")
+"""What a run is made of. Weights are safetensors only: a pickle can run code when it is opened."""
+MAX_BYTES = 8 << 30
+
+
+def export(store: Store, name: str, path: Path) -> Path:
+    """Write an ended run to a zip file. Raises `ArgumentError` for a run at work, or a path that is taken."""
+    run = store.load(name)
+    if run.state not in ENDED:
+        raise ArgumentError(
+            expected="a run that has ended", got=f"{run.id}, which is {run.state}", fix="wait or cancel it"
+        )
+    if path.exists():
+        raise ArgumentError(expected="a new file", got=f"{path}, which exists", fix="choose another name")
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
+            for found in sorted(run.folder.rglob("*")):
+                inside = found.relative_to(run.folder)
+                if found.is_file() and found.suffix in SUFFIXES and inside.parts[0] not in LEFT_OUT:
+                    file.write(found, f"{run.id}/{inside.as_posix()}")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load(store: Store, path: Path) -> Run:
+    """Take a run from a zip file that `export` wrote into the store; it keeps its id.
+
+    Raises `ArgumentError` for a file that is no such zip, that holds anything else, or whose run is here already.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = [member for member in file.infolist() if not member.is_dir()]
+            run_id = _check(members, path)
+            if (store.root / run_id).exists():
+                raise ArgumentError(
+                    expected="a run that is not in the store", got=run_id, fix="delete the one here first"
+                )
+            hidden = store.root / f".loading-{run_id}"
+            shutil.rmtree(hidden, ignore_errors=True)
+            try:
+                for member in members:
+                    target = hidden / Path(*PurePosixPath(member.filename).parts[1:])
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with file.open(member) as source, target.open("wb") as out:
+                        shutil.copyfileobj(source, out)
+                return store.adopt(hidden, run_id)
+            finally:
+                shutil.rmtree(hidden, ignore_errors=True)
+    except (zipfile.BadZipFile, FileNotFoundError, IsADirectoryError) as error:
+        raise ArgumentError(
+            expected="a zip file that `export` wrote", got=f"{path} ({error})", fix="choose another file"
+        ) from None
+
+
+def _check(members: list[zipfile.ZipInfo], path: Path) -> str:
+    """The id of the one run in the zip; refuses whatever could land outside its folder or is no part of a run."""
+    parts = [PurePosixPath(member.filename).parts for member in members]
+    tops = {names[0] for names in parts if names}
+    wrong = [
+        member.filename
+        for member, names in zip(members, parts, strict=True)
+        if len(names) < 2
+        or ".." in names
+        or "\\" in member.filename
+        or PurePosixPath(member.filename).suffix not in SUFFIXES
+    ]
+    top = next(iter(tops), "")
+    if wrong or len(tops) != 1 or not re.fullmatch(r"[a-z0-9_][a-z0-9_-]{3,120}", top):
+        raise ArgumentError(
+            expected="a zip file with one run that `export` wrote",
+            got=f"{path.name} with {wrong[0] if wrong else ', '.join(sorted(tops)[:3]) or 'nothing'}",
+            fix="choose another file",
+        )
+    if sum(member.file_size for member in members) > MAX_BYTES:
+        raise ArgumentError(
+            expected=f"at most {MAX_BYTES >> 30} GiB", got=f"more in {path.name}", fix="choose another file"
+        )
+    return top
