@@ -95,7 +95,7 @@ def test_an_option_goes_to_the_methods_that_have_it():
 def test_two_ways_to_be_fair():
     own = recipes.suite(methods_=["full", "lora"], seeds=[0], task="movies", backbone="minilm")
     assert {config.method: config.learning_rate for config in own} == {
-        name: methods.get(name).learning_rate for name in ("full", "lora")
+        name: methods.get(name).learning_rates[0] for name in ("full", "lora")
     }
     with pytest.raises(Problems, match="learning_rate"):
         recipes.suite(methods_=["full", "lora"], seeds=[0], task="movies", backbone="minilm", fairness="same")

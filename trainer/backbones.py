@@ -216,11 +216,6 @@ def _sha256(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def known(name: str) -> bool:
-    """Whether `name` is an allow-listed backbone or looks like a local folder."""
-    return name in BACKBONES or Path(name).is_dir()
-
-
 def shape_of(name: str) -> Shape:
     """The shape of a backbone by name or folder, without fetching anything."""
     return BACKBONES[name].shape if name in BACKBONES else _local(name).shape

@@ -26,8 +26,11 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
         problems.append(str(one_of("a method", method, DEFAULT_METHODS)))
     if task not in tasks.TASKS and not (tasks.is_file(task) and Path(task).expanduser().is_file()):
         problems.append(str(_unknown_task(task)))
-    if not backbones.known(backbone):
-        problems.append(str(one_of("a backbone or a local folder", backbone, tuple(backbones.BACKBONES))))
+    shape = None
+    try:
+        shape = backbones.shape_of(backbone)
+    except ArgumentError as error:
+        problems.append(str(error))
 
     own = dict(settings.pop("options", {}))
     own |= {name: settings.pop(name) for name in list(settings) if name not in FIELDS}
@@ -36,7 +39,8 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
     if known:
         if settings.get("fairness") == "same" and settings.get("learning_rate") is None:
             problems.append("learning_rate: expected a value for fairness=same, got none; give one for all methods.")
-        settings.setdefault("learning_rate", known.learning_rate)
+        if shape:
+            settings.setdefault("learning_rate", known.learning_rate(shape))
         try:
             own = known.options(**own).model_dump(mode="json")
         except ValidationError as error:

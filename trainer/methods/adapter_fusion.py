@@ -36,7 +36,7 @@ class AdapterFusion(Method):
     summary = "Trains attention over frozen adapters of several tasks, so that each can lend what it knows."
     paper = "Pfeiffer et al. 2021, AdapterFusion, https://arxiv.org/abs/2005.00247"
     library = "adapters"
-    learning_rate = 5e-4
+    learning_rates = (5e-4, 5e-5)
     options = AdapterFusionOptions
     parent_method = "adapter"
     min_parents = 2

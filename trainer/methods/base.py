@@ -57,7 +57,8 @@ class Method(ABC):
         name, title, summary: the registry's name, and what a person reads.
         paper: the method's source.
         options: the class of its own hyperparameters.
-        learning_rate: its own peak learning rate, found on the embedded task.
+        learning_rates: its own peak learning rates, (hidden size below 512, others): the first found on the embedded
+            backbone, the second as its authors or its library use it on encoders of base size.
         library: what opens its saved model without this project.
         parent_method: for a method that fuses runs, the method of those runs.
     """
@@ -67,7 +68,7 @@ class Method(ABC):
     summary: str
     paper: str
     library: str
-    learning_rate: float
+    learning_rates: tuple[float, float]
     options: type[Options] = Options
     parent_method: str | None = None
     min_parents = 0
@@ -87,6 +88,10 @@ class Method(ABC):
     @abstractmethod
     def trainable_parameters(self, shape: Shape, options: Any, labels: int) -> int:
         """How many parameters the method trains, by theory, the head included."""
+
+    def learning_rate(self, shape: Shape) -> float:
+        """The method's own peak learning rate for an encoder of this shape: small encoders take larger steps."""
+        return self.learning_rates[0 if shape.hidden < 512 else 1]
 
     def added_parameters(self, shape: Shape, options: Any, labels: int) -> int:
         """Parameters that the method adds to the encoder, trained or not, the head included."""

@@ -17,7 +17,7 @@ class Full(Method):
     summary = "Trains every parameter. The reference: most memory, and a full copy of the model for each task."
     paper = "Devlin et al. 2019, BERT, section 4, https://arxiv.org/abs/1810.04805"
     library = "transformers"
-    learning_rate = 5e-5
+    learning_rates = (5e-5, 3e-5)
 
     def build(self, setup: Setup):
         return load_classifier(setup).to(setup.device.kind)
