@@ -35,7 +35,7 @@ class Adapter(Method):
         "Houlsby et al. 2019, https://arxiv.org/abs/1902.00751; Pfeiffer et al. 2021, https://arxiv.org/abs/2005.00247"
     )
     library = "adapters"
-    learning_rates = (1e-3, 1e-4)
+    learning_rates = (2e-3, 1e-4)
     options = AdapterOptions
 
     def build(self, setup: Setup):

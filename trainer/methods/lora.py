@@ -33,7 +33,7 @@ class Lora(Method):
     summary = "Freezes the backbone and trains a low-rank update beside the query and value maps of each layer."
     paper = "Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685"
     library = "peft"
-    learning_rates = (1e-3, 5e-4)
+    learning_rates = (2e-3, 5e-4)
     options = LoraOptions
 
     def base_model(self, setup: Setup):
