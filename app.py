@@ -12,7 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is i
 import gradio as gr
 
 from trainer.device import share_cores
-from trainer.ui import compare_tab, live_tab, theme, train_tab
+from trainer.ui import compare_tab, live_tab, tables, theme, train_tab
 from trainer.ui.lab import Lab, note
 
 
@@ -22,12 +22,17 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
     with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown("# PEFT Lab\nTrain fine-tuning methods on the same sentences, compare them, and question them.")
         device = gr.HTML()
-        with gr.Tab("Train"):
-            train_tab.build(lab, page)
-        with gr.Tab("Compare") as compare:
-            compare_tab.build(lab, compare)
-        with gr.Tab("Live") as live:
-            live_tab.build(lab, live, page)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Train", id="train"):
+                train_tab.build(lab, page)
+            with gr.Tab("Compare", id="compare") as compare:
+                sentence = compare_tab.build(lab, compare)
+            with gr.Tab("Live", id="live") as live:
+                asked = live_tab.build(lab, live, page, tabs)
+        # A sentence chosen in Compare is asked in Live.
+        sentence.change(
+            lambda text: (text, gr.Tabs(selected="live")), sentence, [asked.text, tabs], api_visibility="private"
+        ).then(**asked.ask)
         timer = gr.Timer(2)
         for listen in (page.load, timer.tick):
             listen(partial(device_now, lab), None, [device, timer], api_visibility="private", show_progress="hidden")
@@ -47,7 +52,7 @@ def main() -> None:
     lab = Lab.open()
     page = build_app(lab)
     threading.Thread(target=lab.warm_up, daemon=True).start()
-    page.launch(theme=theme.theme(), css=theme.CSS, show_error=True)
+    page.launch(theme=theme.theme(), css=theme.CSS, head=tables.script(), show_error=True)
 
 
 if __name__ == "__main__":

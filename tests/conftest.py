@@ -9,13 +9,25 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["GOMP_SPINCOUNT"] = "1000"  # as the program itself sets it (trainer.device.share_cores)
 
 import random
+import re
 import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from trainer.store import Store
 
+ROOT = Path(__file__).resolve().parent.parent
+SHOTS = ROOT / "screenshots"
+LEAVING = re.compile("AbortError: signal is aborted|Unexpected error Connection errored out")
+"""What Gradio's page writes to its console when it is left while the server still answers: a reload, the end."""
 GOOD = ("warm", "funny", "moving", "splendid", "charming", "clever", "bright", "fine")
 BAD = ("dull", "cold", "clumsy", "tedious", "hollow", "stale", "grim", "poor")
 THINGS = ("film", "story", "cast", "script", "scene", "ending", "music", "camera")
@@ -88,3 +100,134 @@ def chromium() -> str:
             pytest.fail("CI has no Chromium: .ci/run installs it")
         pytest.skip("no Chromium here: install Debian's package chromium to run the browser tests")
     return found
+
+
+def trainer(*arguments: str, store: Store, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+    """python -m trainer, with its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300,
+        env=os.environ | {"ADAPTERS_STORE": str(store.root)} | environment,
+    )  # fmt: skip
+    if check:
+        assert done.returncode == 0, done.stderr + done.stdout
+    return done
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory, tiny_backbone, tiny_file, second_file):
+    """All five methods through the command line, in one store: (store, what the command printed). Do not change it."""
+    store = Store(tmp_path_factory.mktemp("suite"))
+    done = trainer(
+        "suite", "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--label", "mine", "--track",
+        "--set", "epochs=3", "--set", "batch_size=16", "--set", f"parent_tasks={tiny_file},{second_file}",
+        store=store, WANDB_MODE="offline",
+    )  # fmt: skip
+    return store, done
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextmanager
+def app_on(root: Path) -> Iterator[tuple[str, Store]]:
+    """`python app.py` on a store; yields (address, store)."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=ROOT,
+        env=os.environ | {"ADAPTERS_STORE": str(root), "GRADIO_SERVER_PORT": str(port)},
+    )  # fmt: skip
+    address, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            break
+        except OSError:
+            assert time.monotonic() < end, "the app did not answer within a minute"
+            assert process.poll() is None, "the app ended"
+            time.sleep(0.2)
+    try:
+        yield address, Store(root)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def trained(suite, tmp_path_factory):
+    """The app on a copy of the suite's store: (address, store)."""
+    root = tmp_path_factory.mktemp("trained") / "store"
+    shutil.copytree(suite[0].root, root, ignore=shutil.ignore_patterns(".*"))
+    with app_on(root) as found:
+        yield found
+
+
+@pytest.fixture
+def trained_page(open_page, trained):
+    """A page of the app with a trained suite."""
+    yield from open_page(trained[0])
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        found = playwright.chromium.launch(executable_path=chromium, args=[*arguments, "--disable-sync"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens an address; an error on the page's console, or a request that leaves this machine, fails the test."""
+
+    def opened(address: str):
+        yield from _opened(browser, address)
+
+    return opened
+
+
+@pytest.fixture
+def page(open_page, served):
+    """A page of the app that the test module serves."""
+    yield from open_page(served[0])
+
+
+def _opened(browser, address: str):
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    found = context.new_page()
+    found.set_default_timeout(120_000)
+    errors, outside = [], []
+    found.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    found.on("pageerror", lambda error: errors.append(str(error)))
+    found.on(
+        "request",
+        lambda r: outside.append(r.url) if not re.match(r"(https?://127\.0\.0\.1|data:|blob:)", r.url) else None,
+    )
+    found.goto(address)
+    yield found
+    found.close()
+    context.close()
+    assert not [error for error in errors if not LEAVING.search(error)]
+    assert not outside
+
+
+def shoot(page, name: str) -> None:
+    """The tab as people see it: wide and narrow, light and dark."""
+    SHOTS.mkdir(exist_ok=True)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
+        for width in (1440, 390):
+            page.set_viewport_size({"width": width, "height": 1000})
+            page.wait_for_timeout(400)
+            page.screenshot(path=SHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), (
+                f"{name} scrolls sideways at {width} pixels"
+            )
+    page.evaluate("document.body.classList.remove('dark')")
+    page.set_viewport_size({"width": 1440, "height": 1000})

@@ -2,103 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from pathlib import Path
 
 import pytest
+from conftest import app_on, shoot
 
-from trainer.store import Store
 from trainer.ui import compare_tab, live_tab, train_tab
 from trainer.ui.lab import Lab
-
-ROOT = Path(__file__).resolve().parent.parent
-SHOTS = ROOT / "screenshots"
-LEAVING = re.compile("AbortError: signal is aborted|Unexpected error Connection errored out")
-"""What Gradio's page writes to its console when it is left while the server still answers: a reload, the end."""
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """`python app.py` on a store of its own; yields (address, store)."""
-    root, port = tmp_path_factory.mktemp("served"), free_port()
-    process = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=ROOT,
-        env=os.environ | {"ADAPTERS_STORE": str(root), "GRADIO_SERVER_PORT": str(port)},
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    end = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            break
-        except OSError:
-            assert time.monotonic() < end, "the app did not answer within a minute"
-            assert process.poll() is None, "the app ended"
-            time.sleep(0.2)
-    yield address, Store(root)
-    process.terminate()
-    process.wait(10)
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        found = playwright.chromium.launch(executable_path=chromium, args=[*arguments, "--disable-sync"])
+    """`python app.py` on an empty store of its own; yields (address, store)."""
+    with app_on(tmp_path_factory.mktemp("served")) as found:
         yield found
-        found.close()
-
-
-@pytest.fixture
-def page(browser, served):
-    """A page at the app's address; an error on its console, or a request that leaves this machine, fails the test."""
-    context = browser.new_context(viewport={"width": 1440, "height": 1000})
-    found = context.new_page()
-    found.set_default_timeout(120_000)
-    errors, outside = [], []
-    found.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    found.on("pageerror", lambda error: errors.append(str(error)))
-    found.on(
-        "request",
-        lambda r: outside.append(r.url) if not re.match(r"(https?://127\.0\.0\.1|data:|blob:)", r.url) else None,
-    )
-    found.goto(served[0])
-    yield found
-    found.close()
-    context.close()
-    assert not [error for error in errors if not LEAVING.search(error)]
-    assert not outside
-
-
-def shoot(page, name: str) -> None:
-    """The tab as people see it: wide and narrow, light and dark."""
-    SHOTS.mkdir(exist_ok=True)
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        page.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
-        for width in (1440, 390):
-            page.set_viewport_size({"width": width, "height": 1000})
-            page.wait_for_timeout(400)
-            page.screenshot(path=SHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), (
-                f"{name} scrolls sideways at {width} pixels"
-            )
-    page.evaluate("document.body.classList.remove('dark')")
-    page.set_viewport_size({"width": 1440, "height": 1000})
 
 
 def test_empty_pages_say_what_to_do_next(page):

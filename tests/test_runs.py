@@ -11,22 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import trainer
 
 from trainer import analysis, inference, jobs, recipes
 from trainer.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def trainer(*arguments: str, store: Store, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
-    """python -m trainer, with its output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300,
-        env=os.environ | {"ADAPTERS_STORE": str(store.root)} | environment,
-    )  # fmt: skip
-    if check:
-        assert done.returncode == 0, done.stderr + done.stdout
-    return done
 
 
 def tiny(task, backbone, **settings) -> dict:
@@ -42,18 +32,6 @@ def wait(store: Store, run_id: str, condition, seconds: float = 120):
             return run
         time.sleep(0.1)
     raise AssertionError(f"{run_id} stayed {run.state}: {run.error}")
-
-
-@pytest.fixture(scope="module")
-def suite(tmp_path_factory, tiny_backbone, tiny_file, second_file):
-    """All five methods through the command line, in one store."""
-    store = Store(tmp_path_factory.mktemp("suite"))
-    done = trainer(
-        "suite", "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--label", "mine", "--track",
-        "--set", "epochs=3", "--set", "batch_size=16", "--set", f"parent_tasks={tiny_file},{second_file}",
-        store=store, WANDB_MODE="offline",
-    )  # fmt: skip
-    return store, done
 
 
 def test_a_suite_trains_every_method_and_shares_the_splits(suite):

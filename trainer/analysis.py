@@ -144,7 +144,8 @@ def comparable(runs: Sequence[Run]) -> list[str]:
 def curves(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
     """Tidy curves of runs, finished or not: run, method, seed, curve, epoch, step, seconds, value.
 
-    Curves are "step loss" (between reports), "training loss" and "validation loss" (per epoch), "validation accuracy".
+    Curves are "step loss" (between reports), "memory" (MB, likewise), "training loss" and "validation loss"
+    (per epoch), "validation accuracy".
     """
     import pandas as pd
 
@@ -166,7 +167,7 @@ def _points(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for event in events:
         if event["type"] == "step":
             seconds = event["seconds"]
-            found = [("step loss", event["loss"])]
+            found = [("step loss", event["loss"]), ("memory", event["memory"] * MEGABYTES)]
         elif event["type"] == "evaluation" and event["split"] == "validation":
             found = [
                 ("training loss", event["train_loss"]),

@@ -30,8 +30,9 @@ COLUMNS = (
 CURVES = ("training loss", "validation loss", "validation accuracy")
 
 
-def build(lab: Lab, tab: gr.Tab) -> None:
-    """Lay out the tab and connect it; it is drawn anew whenever it is opened."""
+def build(lab: Lab, tab: gr.Tab) -> gr.State:
+    """Lay out the tab and connect it; it is drawn anew whenever it is opened. Returns the sentence to ask in Live."""
+    sentence = gr.State("")
     task = gr.Dropdown([], label="Task and backbone", info="Runs on the same sentences compare.", value=None)
     warnings = gr.HTML()
     table = gr.HTML()
@@ -50,6 +51,7 @@ def build(lab: Lab, tab: gr.Tab) -> None:
         listen(draw_here, [task, axis], outputs, api_visibility="private", show_progress="minimal")
     gr.api(endpoint(compare_api, lab), api_name="compare")
     gr.api(endpoint(runs_api, lab), api_name="runs")
+    return sentence
 
 
 def groups(lab: Lab) -> dict[str, list[Run]]:

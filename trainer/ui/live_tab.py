@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,15 @@ EXAMPLES = (
 MAX_CHARACTERS = 2000
 
 
-def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
+@dataclass(frozen=True)
+class Live:
+    """What the rest of the page needs of the tab: where the sentence goes, and how it is asked."""
+
+    text: gr.Textbox
+    ask: dict[str, Any]
+
+
+def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     """Lay out the tab and connect it."""
     text = gr.Textbox(
         label="A sentence",
@@ -48,6 +57,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
     for listen in (tab.select, page.load):
         listen(partial(offer, lab), answers, [chosen, answers], api_visibility="private", show_progress="hidden")
     gr.api(endpoint(predict_api, lab), api_name="predict")
+    return Live(text, ask)
 
 
 def offer(lab: Lab, shown: str | None) -> tuple[dict, Any]:

@@ -1,0 +1,40 @@
+// What the page does by itself: tables that sort and download. One listener for the whole page, so that tables drawn
+// later have it too. Built by trainer/ui/tables.py.
+
+function labSort(button) {
+  const heading = button.closest("th"), table = heading.closest("table"), body = table.tBodies[0];
+  const place = heading.cellIndex;
+  const down = heading.getAttribute("aria-sort") === "ascending" ||
+    (heading.getAttribute("aria-sort") === null && heading.dataset.first === "descending");
+  const key = row => row.cells[place].dataset.value ?? row.cells[place].innerText;
+  const missing = value => value === "";
+  const rows = [...body.rows].sort((a, b) => {
+    const [x, y] = [key(a), key(b)];
+    if (missing(x) || missing(y)) return missing(x) - missing(y); // rows without the figure stay last
+    const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
+    return down ? -order : order;
+  });
+  for (const other of table.tHead.querySelectorAll("th")) other.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+  body.append(...rows);
+}
+
+function labDownload(button) {
+  const table = document.getElementById(button.dataset.csv);
+  const quote = text => /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const lines = [...table.rows].map(row => [...row.cells]
+    .filter(cell => !("skip" in cell.dataset))
+    .map(cell => quote((cell.dataset.value ?? cell.innerText).trim())).join(","));
+  const link = document.createElement("a");
+  // The mark at the front lets a spreadsheet see that it is UTF-8.
+  link.href = URL.createObjectURL(new Blob(["\ufeff" + lines.join("\r\n") + "\r\n"], {type: "text/csv"}));
+  link.download = button.dataset.name + ".csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+document.addEventListener("click", event => {
+  const button = event.target.closest?.("button");
+  if (button?.dataset.sort !== undefined) labSort(button);
+  if (button?.dataset.csv !== undefined) labDownload(button);
+});

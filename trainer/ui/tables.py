@@ -1,0 +1,95 @@
+"""Tables as HTML: sortable by their headings, downloadable as CSV, every cell escaped. page.js moves them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.ui.lab import escape
+
+PICK = """element.addEventListener("click", event => {
+  const button = event.target.closest("[data-pick]");
+  if (button) trigger("select", {value: button.dataset.pick});
+});"""
+"""`js_on_load` of a gr.HTML whose buttons are made by `pick`: its `select` event has the button's value."""
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading. `first` is the order of the first press: "descending" where more is better."""
+
+    title: str
+    help: str = ""
+    first: str = "ascending"
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a person reads, and the exact value that sorts and goes into the CSV file (the text if None).
+
+    `markup` replaces the text on the page where a cell holds more than text; whoever sets it has escaped it.
+    """
+
+    text: str
+    value: float | str | None = None
+    best: bool = False
+    markup: str | None = None
+
+
+def table(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, name: str, title: str, sortable: bool = True
+) -> str:
+    """A table whose first column names the row. `name` is the CSV file's, `title` what a screen reader calls it."""
+    place = f"lab-table-{next(_numbers)}"
+    heading = "".join(_heading(column, sortable) for column in columns)
+    body = "".join(
+        "<tr>" + "".join(_cell(cell, columns[i], first=i == 0) for i, cell in enumerate(row)) + "</tr>" for row in rows
+    )
+    return (
+        f'<div class="lab-table" tabindex="0" role="region" aria-label="{escape(title)}">'
+        f'<table id="{place}"><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<button type="button" class="lab-button" data-csv="{place}" data-name="{escape(name)}">'
+        f'Download CSV<span class="lab-hidden">: {escape(title)}</span></button>'
+    )
+
+
+def pick(text: str, value: str, *, help: str = "") -> str:
+    """A button inside a table or list; see `PICK`."""
+    said = f' title="{escape(help)}"' if help else ""
+    return f'<button type="button" class="lab-pick" data-pick="{escape(value)}"{said}>{escape(text)}</button>'
+
+
+def script() -> str:
+    """The page's own script, for `launch(head=...)`."""
+    return f"<script>{(Path(__file__).parent / 'page.js').read_text(encoding='utf-8')}</script>"
+
+
+def _heading(column: Column, sortable: bool) -> str:
+    title = escape(column.title)
+    said = f' title="{escape(column.help)}"' if column.help else ""
+    kind = "" if column.numeric else ' class="lab-words"'
+    if not sortable:
+        return f'<th scope="col"{kind}{said}>{title}</th>'
+    # data-value: the CSV file's heading is the title alone, without the arrow.
+    return (
+        f'<th scope="col"{kind}{said} data-first="{column.first}" data-value="{title}">'
+        f'<button type="button" data-sort>{title}</button></th>'
+    )
+
+
+def _cell(cell: Cell, column: Column, *, first: bool) -> str:
+    shown = escape(cell.text) if cell.markup is None else cell.markup
+    if cell.best:
+        shown += ' <span title="best value">★</span>'
+    kinds = " ".join(["lab-best"] * cell.best + ["lab-words"] * (not column.numeric))
+    value = cell.text if cell.value is None else cell.value
+    if value != value or value == "–":
+        value = ""
+    value = repr(value) if isinstance(value, float) else value
+    tag, scope = ("th", ' scope="row"') if first else ("td", "")
+    return f'<{tag}{scope} class="{kinds}" data-value="{escape(value)}">{shown}</{tag}>'
