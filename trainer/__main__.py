@@ -23,7 +23,11 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 Sets = Annotated[
     Optional[list[str]],
-    typer.Option("--set", metavar="NAME=VALUE", help="any setting of the recipe or the method; may be repeated"),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="any setting of the recipe or the method, in a suite also METHOD.NAME=VALUE; may be repeated",
+    ),
 ]
 Track = Annotated[bool, typer.Option("--track", help="track with Weights & Biases")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's id, or a beginning of it or a label of one run")]
@@ -327,7 +331,9 @@ def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
             settings[name.strip()] = json.loads(value)
         except ValueError:
             settings[name.strip()] = tuple(value.split(",")) if "," in value else value
-        if name.strip() in ("target_modules", "parent_tasks") and isinstance(settings[name.strip()], str):
+        if name.strip().rpartition(".")[2] in ("target_modules", "parent_tasks", "parents") and isinstance(
+            settings[name.strip()], str
+        ):
             settings[name.strip()] = (settings[name.strip()],)
     if problems:
         raise Problems(problems)

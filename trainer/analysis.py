@@ -35,9 +35,14 @@ class Metric:
         return "–" if value is None or value != value else format(value, self.format)
 
 
-def peak_memory(result: dict[str, Any]) -> int:
-    """Bytes the run added at its peak: allocated on the GPU; on a CPU, resident above the process's start."""
+def peak_memory(result: dict[str, Any]) -> int | None:
+    """Bytes the run added at its peak: allocated on the GPU; on a CPU, resident above the process's start.
+
+    None for a run that was trained elsewhere.
+    """
     info = result["train_info"]
+    if info["host_memory_peak"] is None:
+        return None
     allocated = info["accelerator_memory_allocated_max"]
     return allocated if allocated is not None else info["host_memory_peak"] - info["host_memory_start"]
 

@@ -59,6 +59,17 @@ def detect() -> Device:
     return Device("cpu", _cpu_name(), psutil.virtual_memory().total, cpu_precisions())
 
 
+def free_memory(device: Device) -> int:
+    """Bytes that are free now on a device that `detect` found."""
+    if device.kind == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
 def cuda_precisions(capability: tuple[int, int]) -> tuple[str, ...]:
     """bf16 where it is native. A T4 (7.5) reports bf16 as supported and emulates it slowly: fp16 there."""
     return ("bf16", "fp16", "fp32") if capability >= (8, 0) else ("fp16", "fp32")

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 from trainer import backbones, methods, recipes
 from trainer.config import RunConfig
+from trainer.device import Device
+from trainer.errors import UserError
 from trainer.store import Run
 
 TOKENS_PER_SENTENCE = 28
 """Mean over the embedded sentences with the BERT vocabulary; longer ones are cut at max_length."""
-FLOPS_PER_SECOND = 1.5e11
-"""What two cores of a current server do in training (see benchmarks/); only used with no earlier run to go by."""
+OPERATIONS_PER_SECOND = {"cpu": 1.5e11, "cuda": 1.5e13}
+"""With no earlier run to go by: what two cores of a current server do in training (see benchmarks/), and a quarter of a
+T4's 65 Tflop/s in fp16 (NVIDIA T4 data sheet), which was not measured here."""
 
 
 @dataclass(frozen=True)
@@ -30,56 +33,96 @@ class Estimate:
     parents_seconds: float = 0.0
 
 
-def estimate(config: RunConfig, *, sentences: int, labels: int = 2, earlier: Sequence[Run] = ()) -> Estimate:
-    """The cost of a recipe on so many sentences and labels, calibrated by `earlier` finished runs of this machine."""
+def estimate(
+    config: RunConfig, *, sentences: int, labels: int = 2, earlier: Sequence[Run] = (), device: Device | None = None
+) -> Estimate:
+    """The cost of a recipe on so many sentences and labels, calibrated by `earlier` finished runs of this machine.
+
+    `device` is what it will run on, where that is known: only runs of the same device then count as earlier ones.
+    """
     method, shape = methods.get(config.method), backbones.shape_of(config.backbone)
     options = method.options(**config.options)
     trainable = method.trainable_parameters(shape, options, labels)
     total = shape.encoder_parameters + method.added_parameters(shape, options, labels)
-    speed, based_on = _speed(config, earlier)
+    here = [run for run in earlier if _trained_here(run, device)]
+    speed, based_on = _speed(config, here, device)
     parents = sum(
-        estimate(parent, sentences=sentences, earlier=earlier).seconds for parent in recipes.parents_of(config)
+        estimate(parent, sentences=sentences, earlier=earlier, device=device).seconds
+        for parent in recipes.parents_of(config)
     )
     return Estimate(
         method=config.method,
         trainable_parameters=trainable,
         total_parameters=total,
-        memory=_memory(config, earlier) or round(_theoretical_memory(config, trainable)),
+        memory=_memory(config, here) or round(_theoretical_memory(config, trainable)),
         seconds=sentences * config.epochs / speed,
         based_on=based_on,
         parents_seconds=parents,
     )
 
 
-def _alike(config: RunConfig, earlier: Sequence[Run]) -> list[Run]:
-    """Finished runs of the same method and backbone on a machine like this one."""
-    return [
-        run
-        for run in earlier
-        if run.result
-        and run.recipe.method == config.method
-        and run.recipe.backbone == config.backbone
-        and run.result["meta_info"]["system_info"]["machine"] == platform.machine()
-    ]
+def too_large(found: Estimate, *, free: int | None) -> str | None:
+    """Why a run will not fit into so many free bytes, in a sentence; None where it does."""
+    if free is None or found.memory <= free:
+        return None
+    return (
+        f"{methods.get(found.method).title} needs about {found.memory / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: "
+        "choose a smaller batch size, maximum length or backbone."
+    )
 
 
-def _speed(config: RunConfig, earlier: Sequence[Run]) -> tuple[float, str]:
-    alike = _alike(config, earlier)
+def _trained_here(run: Run, device: Device | None) -> bool:
+    """Whether a run was trained (not only evaluated) on a machine like this one."""
+    if not run.result or not run.result["train_info"]["sentences_per_second"]:
+        return False
+    system = run.result["meta_info"]["system_info"]
+    return system["machine"] == platform.machine() and (device is None or system["device"] == device.name)
+
+
+def _speed(config: RunConfig, earlier: Sequence[Run], device: Device | None) -> tuple[float, str]:
+    """(sentences a second, what that is based on): runs like this one, else any runs scaled by their operations."""
+    alike = [run for run in earlier if _alike(config, run)]
     if alike:
         speed = statistics.median(run.result["train_info"]["sentences_per_second"] for run in alike)
         return speed, f"{len(alike)} earlier run{'s' if len(alike) > 1 else ''}"
+    if earlier:
+        rates = [run.result["train_info"]["sentences_per_second"] * _operations(run.recipe) for run in _known(earlier)]
+        if rates:
+            return statistics.median(rates) / _operations(config), "earlier runs of other methods or backbones"
+    rate = OPERATIONS_PER_SECOND["cuda" if device and device.kind == "cuda" else "cpu"]
+    return rate / _operations(config), "the shapes alone"
+
+
+def _alike(config: RunConfig, run: Run) -> bool:
+    return run.recipe.method == config.method and run.recipe.backbone == config.backbone
+
+
+def _known(runs: Sequence[Run]) -> list[Run]:
+    """Runs whose backbone can still be looked up: a local folder may be gone."""
+    found = []
+    for run in runs:
+        try:
+            backbones.shape_of(run.recipe.backbone)
+        except UserError:
+            continue
+        found.append(run)
+    return found
+
+
+def _operations(config: RunConfig) -> float:
+    """Floating-point operations to train on one sentence."""
     shape = backbones.shape_of(config.backbone)
     layer = sum(i * o for i, o in map(shape.linear, backbones.FAMILIES[shape.family].linears))
     # Forward 2 operations a weight and token, backward twice that (Kaplan et al. 2020, section 2.1).
-    operations = 6 * shape.layers * layer * min(TOKENS_PER_SENTENCE, config.max_length)
-    return FLOPS_PER_SECOND / operations, "the shapes alone"
+    return 6 * shape.layers * layer * min(TOKENS_PER_SENTENCE, config.max_length)
 
 
 def _memory(config: RunConfig, earlier: Sequence[Run]) -> int | None:
     from trainer.analysis import peak_memory
 
-    same = [run for run in _alike(config, earlier) if run.recipe.batch_size == config.batch_size]
-    return round(statistics.median(peak_memory(run.result) for run in same)) if same else None
+    same = [run for run in earlier if _alike(config, run) and run.recipe.batch_size == config.batch_size]
+    found = [peak for run in same if (peak := peak_memory(run.result)) is not None]
+    return round(statistics.median(found)) if found else None
 
 
 def _theoretical_memory(config: RunConfig, trainable: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,27 +66,22 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
 def suite(
     *, methods_: Sequence[str], seeds: Sequence[int], task: str, backbone: str, **settings: Any
 ) -> list[RunConfig]:
-    """Recipes of several methods and seeds that can be compared. A method's own option goes to those that have it.
+    """Recipes of several methods and seeds that can be compared.
 
-    Raises `Problems` with every problem of every recipe, each once.
+    A method's own option goes to those that have it; `METHOD.NAME` goes to that method alone, a field of the recipe
+    such as `lora.learning_rate` too. Raises `Problems` with every problem of every recipe, each once.
     """
-    problems: list[str] = []
-    configs = []
-    own = {name for name in settings if name not in FIELDS}
-    taken = {
-        name for method in methods_ if method in methods.METHODS for name in methods.get(method).options.model_fields
-    }
-    for name in sorted(own - taken):
-        problems.append(
-            f"{name}: expected a setting of the recipe or of a chosen method, got an unknown one; check it."
-        )
+    common = {name: value for name, value in settings.items() if "." not in name}
+    problems = _misplaced(methods_, settings)
     if not methods_:
         problems.append(f"Expected at least one method ({', '.join(DEFAULT_METHODS)}), got none; choose one.")
     if not seeds:
         problems.append("Expected at least one seed, got none; give one, such as 0.")
+    configs = []
     for method in methods_:
-        fields = set(methods.get(method).options.model_fields) if method in methods.METHODS else set()
-        fitting = {name: value for name, value in settings.items() if name in FIELDS or name in fields}
+        fields = _options(method)
+        fitting = {name: value for name, value in common.items() if name in FIELDS or name in fields}
+        fitting |= {name.partition(".")[2]: value for name, value in settings.items() if name.startswith(f"{method}.")}
         for seed in seeds:
             try:
                 configs.append(make(method=method, task=task, backbone=backbone, seed=seed, **fitting))
@@ -93,6 +90,50 @@ def suite(
     if problems:
         raise Problems(list(dict.fromkeys(problems)))
     return configs
+
+
+def command(
+    *, methods_: Sequence[str], seeds: Sequence[int], task: str, backbone: str, label: str = "", **settings: Any
+) -> str:
+    """The command line that queues the same suite; settings that are None are left out."""
+    words = ["python", "-m", "trainer", "suite"]
+    for name in methods_:
+        words += ["--method", name]
+    words += ["--task", task, "--backbone", backbone]
+    for seed in seeds:
+        words += ["--seed", str(seed)]
+    if label:
+        words += ["--label", label]
+    for name, value in settings.items():
+        if value is True and name == "track":
+            words.append("--track")
+        elif value is not None and not (name == "track" and value is False):
+            words += ["--set", f"{name}={_plain(value)}"]
+    return shlex.join(words)
+
+
+def _plain(value: Any) -> str:
+    """A value as `--set` reads it: a word as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _options(method: str) -> set[str]:
+    return set(methods.METHODS[method].options.model_fields) if method in methods.METHODS else set()
+
+
+def _misplaced(methods_: Sequence[str], settings: dict[str, Any]) -> list[str]:
+    """Settings that would reach no run, each as a sentence."""
+    taken = set().union(*(_options(method) for method in methods_))
+    problems = []
+    for name in sorted(settings):
+        method, dot, _ = name.partition(".")
+        if dot and method not in methods_:
+            problems.append(f"{name}: expected a chosen method before the dot, got {method!r}; choose it or drop this.")
+        elif not dot and name not in FIELDS and name not in taken:
+            problems.append(
+                f"{name}: expected a setting of the recipe or of a chosen method, got an unknown one; check it."
+            )
+    return problems
 
 
 def parents_of(config: RunConfig) -> list[RunConfig]:

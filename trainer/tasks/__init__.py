@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 from trainer.config import RunConfig
 from trainer.errors import one_of
 from trainer.tasks.base import SPLITS, Split, Task, TaskData
@@ -76,7 +79,27 @@ def from_config(config: RunConfig) -> TaskData:
 
 def extent(config: RunConfig) -> tuple[int, int]:
     """(training sentences, labels) of a recipe; loads the task only where they are not known beforehand."""
-    if config.task == Sst2.name:
-        return min(config.train_size or Sst2.train_size, Sst2.train_size), len(Sst2.label_names)
-    data = from_config(config)
+    known = TASKS[config.task].known_extent if config.task in TASKS else None
+    sentences, labels = known or _extent(
+        config.task,
+        config.split_seed,
+        config.text_column,
+        config.label_column,
+        config.validation_file,
+        config.test_file,
+        _modified(config.task),
+    )
+    return min(config.train_size or sentences, sentences), labels
+
+
+@lru_cache(maxsize=32)
+def _extent(task, split_seed, text_column, label_column, validation_file, test_file, _) -> tuple[int, int]:
+    own_file = {"validation_file": validation_file, "test_file": test_file}
+    data = get(task, text_column=text_column, label_column=label_column, **own_file).load(split_seed)
     return len(data.train), len(data.label_names)
+
+
+def _modified(task: str) -> int:
+    """When a file was changed last: what is remembered of it holds until then."""
+    path = Path(task).expanduser()
+    return path.stat().st_mtime_ns if is_file(task) and path.is_file() else 0

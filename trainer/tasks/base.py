@@ -67,6 +67,8 @@ class Task(ABC):
     title: str
     summary: str
     needs_hub = False
+    known_extent: tuple[int, int] | None = None
+    """(training sentences, labels) where they are known without fetching the data."""
 
     @abstractmethod
     def load(self, split_seed: int) -> TaskData:
