@@ -324,17 +324,16 @@ def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     problems = []
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
+        name = name.strip()
+        if not equals or not name:
             problems.append(f"Expected NAME=VALUE after --set, got {pair!r}; write, say, learning_rate=3e-4.")
             continue
         try:
-            settings[name.strip()] = json.loads(value)
+            settings[name] = json.loads(value)
         except ValueError:
-            settings[name.strip()] = tuple(value.split(",")) if "," in value else value
-        if name.strip().rpartition(".")[2] in ("target_modules", "parent_tasks", "parents") and isinstance(
-            settings[name.strip()], str
-        ):
-            settings[name.strip()] = (settings[name.strip()],)
+            settings[name] = tuple(value.split(",")) if "," in value else value
+        if name.rpartition(".")[2] in ("target_modules", "parent_tasks", "parents") and isinstance(settings[name], str):
+            settings[name] = (settings[name],)
     if problems:
         raise Problems(problems)
     return settings
