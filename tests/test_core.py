@@ -27,7 +27,7 @@ LAYERS = [
     {"errors", "config", "events"},
     {"device", "measure", "assets", "hub", "backbones", "tasks", "methods", "evaluation", "batching", "checkpoints"},
     {"recipes", "store", "loop", "results", "training", "presets"},
-    {"jobs", "inference", "analysis", "estimate", "tracking", "progress", "archive"},
+    {"jobs", "inference", "analysis", "estimate", "tracking", "progress", "archive", "adoption"},
     {"ui", "__main__"},
 ]
 

@@ -286,12 +286,48 @@ def export(run: RunName, out: Annotated[Path, typer.Argument(metavar="OUT.zip", 
 
 
 @app.command()
-def load(path: Annotated[Path, typer.Argument(metavar="PATH.zip", help="a file that export wrote")]) -> None:
-    """Take a run from a zip file into the store."""
+def load(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="a zip file that export wrote, or a folder of runs")],
+) -> None:
+    """Take a run from a zip file, or the runs in a folder, into the store."""
     from trainer import archive
     from trainer.store import Store
 
-    typer.echo(f"{archive.load(Store(), path).id} is in the store.")
+    if not path.is_dir():
+        typer.echo(f"{archive.load(Store(), path).id} is in the store.")
+        return
+    loaded, left_out = archive.load_folder(Store(), path)
+    for run in loaded:
+        typer.echo(f"{run.id} is in the store.")
+    for reason in left_out:
+        typer.echo(reason, err=True)
+    if left_out and not loaded:
+        raise typer.Exit(1)
+
+
+@app.command()
+def adopt(
+    source: Annotated[str, typer.Argument(help="a local folder, or owner/name on the Hub")],
+    task: Annotated[Optional[str], typer.Option(help="the task to evaluate it on")] = None,
+    backbone: Annotated[Optional[str], typer.Option(help="the backbone it was trained on")] = None,
+    labels: Annotated[
+        str, typer.Option(metavar="A,B", help="the labels in the adapter's order, if it is another")
+    ] = "",
+    label: Annotated[str, typer.Option(help="your own name for the run")] = "",
+    text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    label_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+) -> None:
+    """Evaluate a plain PEFT or AdapterHub adapter here, so that it can be compared and asked."""
+    from trainer import adoption
+    from trainer.store import Store
+
+    store, (default_task, default_backbone) = Store(), _defaults()
+    order = [name.strip() for name in labels.split(",") if name.strip()]
+    run = adoption.adopt(
+        store, source, task=task or default_task, backbone=backbone or default_backbone, label=label,
+        label_order=order, text_column=text_column, label_column=label_column,
+    )  # fmt: skip
+    _watch(store, [run])
 
 
 @app.command()

@@ -30,7 +30,7 @@ def export(store: Store, name: str, path: Path) -> Path:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
             for found in sorted(run.folder.rglob("*")):
                 inside = found.relative_to(run.folder)
-                if found.is_file() and found.suffix in SUFFIXES and inside.parts[0] not in LEFT_OUT:
+                if found.is_file() and _belongs(inside):
                     file.write(found, f"{run.id}/{inside.as_posix()}")
         temporary.replace(path)
     finally:
@@ -66,6 +66,53 @@ def load(store: Store, path: Path) -> Run:
         raise ArgumentError(
             expected="a zip file that `export` wrote", got=f"{path} ({error})", fix="choose another file"
         ) from None
+
+
+def load_folder(store: Store, folder: Path) -> tuple[list[Run], list[str]]:
+    """Take every ended run in a folder of runs (or the one run that the folder is) into the store, copied.
+
+    Returns the runs, and a sentence for each that was left out. Raises `ArgumentError` where there is no run at all.
+    """
+    if not folder.is_dir():
+        raise ArgumentError(expected="a folder", got=f"{folder}, which is none", fix="check the path")
+    places = [folder] if (folder / "run.json").is_file() else sorted(path.parent for path in folder.glob("*/run.json"))
+    if not places:
+        raise ArgumentError(expected="a folder of runs, each with a run.json", got=f"{folder}", fix="check the path")
+    loaded, left_out = [], []
+    for place in places:
+        try:
+            loaded.append(_copy_in(store, place))
+        except ArgumentError as error:
+            left_out.append(f"{place.name}: {error}")
+    return loaded, left_out
+
+
+def _copy_in(store: Store, place: Path) -> Run:
+    name = place.resolve().name
+    _check_name(name, place)
+    if (store.root / name).exists():
+        raise ArgumentError(expected="a run that is not in the store", got=name, fix="delete the one here first")
+    hidden = store.root / f".loading-{name}"
+    shutil.rmtree(hidden, ignore_errors=True)
+    try:
+        for found in sorted(place.rglob("*")):
+            inside = found.relative_to(place)
+            if found.is_file() and not found.is_symlink() and _belongs(inside):
+                (hidden / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(found, hidden / inside)
+        return store.adopt(hidden, name)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _belongs(inside: Path) -> bool:
+    """Whether a file, named from the run's folder, is part of what a run is made of."""
+    return inside.suffix in SUFFIXES and inside.parts[0] not in LEFT_OUT
+
+
+def _check_name(name: str, path: Path) -> None:
+    if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]{3,120}", name):
+        raise ArgumentError(expected="a folder named by a run's id", got=path.name, fix="give it its id again")
 
 
 def _check(members: list[zipfile.ZipInfo], path: Path) -> str:

@@ -25,6 +25,27 @@ def model_folder(repository: str, revision: str | None) -> Path:
     raise _unreachable(repository, "a repository without weights")
 
 
+ADAPTER_FILES = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+    "adapter.safetensors",
+    "pytorch_adapter.bin",
+    "head_config.json",
+    "model_head.safetensors",
+    "pytorch_model_head.bin",
+)
+"""What PEFT and AdapterHub write for one adapter. The .bin files are read with weights_only."""
+
+
+def adapter_folder(repository: str) -> Path:
+    """The folder with an adapter's files. Raises `Unreachable`."""
+    from huggingface_hub import snapshot_download
+
+    with _explained(repository):
+        return Path(snapshot_download(repository, allow_patterns=list(ADAPTER_FILES)))
+
+
 def dataset_file(repository: str, revision: str, path: str) -> Path:
     """One file of a data set's repository. Raises `Unreachable`."""
     from huggingface_hub import hf_hub_download

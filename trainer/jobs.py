@@ -253,16 +253,16 @@ def _train(store: Store, run: Run, cancelled) -> dict[str, Any]:
             store.append(run.id, event)
             track(event)
 
-        return training.train(
-            training.Request(
-                config=run.recipe,
-                folder=run.folder,
-                emit=emit,
-                should_stop=cancelled,
-                parents=parents,
-                parent_results=results,
-            )
+        request = training.Request(
+            config=run.recipe,
+            folder=run.folder,
+            emit=emit,
+            should_stop=cancelled,
+            parents=parents,
+            parent_results=results,
+            label_order=tuple(run.adopted["label_order"]) if run.adopted else (),
         )
+        return training.evaluate(request) if run.adopted else training.train(request)
 
 
 def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], tuple[dict[str, Any], ...]]:

@@ -36,6 +36,13 @@ class Request:
     should_stop: Callable[[], bool] = lambda: False
     parents: tuple[Parent, ...] = ()
     parent_results: tuple[dict[str, Any], ...] = ()
+    label_order: tuple[str, ...] = ()
+    """For an adapter trained elsewhere: its labels in its own order, where that is not the task's."""
+
+    def heed(self, _: int = 0) -> None:
+        """Raise `Cancelled` if the run was asked to stop."""
+        if self.should_stop():
+            raise Cancelled("Cancelled on request.")
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ class LabTrainer:
         batch_size = self.args.eval_batch_size
         since = time.perf_counter()
         with self.clock("evaluation"):
-            logits = self.work.logits(self.model, "validation", batch_size, self.heed)
+            logits = self.work.logits(self.model, "validation", batch_size, self.request.heed)
             found = evaluation.judge(logits, self.work.data.validation.labels)
         seconds = time.perf_counter() - since
         better = self.best is None or (found.accuracy, -found.loss) > (self.best["accuracy"], -self.best["loss"])
@@ -124,11 +131,6 @@ class LabTrainer:
         self.epochs.append({key: value for key, value in row.items() if key not in ("type", "split")})
         self.request.emit(event)
         return {"eval_loss": found.loss, "eval_accuracy": found.accuracy}
-
-    def heed(self, _: int = 0) -> None:
-        """Raise `Cancelled` if the run was asked to stop."""
-        if self.request.should_stop():
-            raise Cancelled("Cancelled on request.")
 
     def _save_checkpoint(self, model, trial) -> None:
         step = self.state.global_step
@@ -187,7 +189,7 @@ class Progress(TrainerCallback):
 
     def on_step_end(self, args, state, control, **_: Any) -> None:
         trainer = self.trainer
-        trainer.heed()
+        trainer.request.heed()
         self.losses.append(trainer.last_loss)
         now = time.perf_counter()
         last_of_all = state.global_step >= state.max_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -36,6 +37,19 @@ class Clock:
             self.seconds[part] += now - since
             if self._open:
                 self._open[-1] = (self._open[-1][0], now)
+
+
+FIGURES = (
+    "accelerator_memory_reserved_avg",
+    "accelerator_memory_max",
+    "accelerator_memory_reserved_99th",
+    "accelerator_memory_allocated_max",
+    "accelerator_utilisation_avg",
+    "accelerator_energy_joules",
+    "host_memory_start",
+    "host_memory_peak",
+)
+"""What a Meter tells: PEFT's field names, and what they lack. Bytes, percent and joules."""
 
 
 class Meter:
@@ -75,17 +89,9 @@ class Meter:
         return max(host_memory() - self.host_start, 0)
 
     def result(self) -> dict[str, float | int | None]:
-        """PEFT's field names, and what they lack; None where the device has no such figure."""
-        figures: dict[str, float | int | None] = {
-            "accelerator_memory_reserved_avg": None,
-            "accelerator_memory_max": None,
-            "accelerator_memory_reserved_99th": None,
-            "accelerator_memory_allocated_max": None,
-            "accelerator_utilisation_avg": None,
-            "accelerator_energy_joules": None,
-            "host_memory_start": self.host_start,
-            "host_memory_peak": host_peak(),
-        }
+        """Every one of `FIGURES`; None where the device has no such figure."""
+        figures: dict[str, float | int | None] = dict.fromkeys(FIGURES)
+        figures |= {"host_memory_start": self.host_start, "host_memory_peak": host_peak()}
         if self.device.kind == "cuda":
             import torch
 
@@ -181,6 +187,18 @@ def count_parameters(model) -> tuple[int, int]:
         total += count
         trainable += count if parameter.requires_grad else 0
     return trainable, total
+
+
+def saved_parameters(folder: Path) -> int:
+    """How many parameters lie in the safetensors files below a folder."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in folder.rglob("*.safetensors"):
+        with safe_open(path, "numpy") as file:
+            for name in file.keys():  # noqa: SIM118 - a safetensors file is no dictionary
+                count += math.prod(file.get_slice(name).get_shape())
+    return count
 
 
 def folder_bytes(folder: Path) -> int:

@@ -11,12 +11,23 @@ from trainer import measure, tasks
 from trainer.loop import LabTrainer, Request, Work
 
 
-def assemble(request: Request, work: Work, trainer: LabTrainer, clock, memory, counts, started_at) -> dict[str, Any]:
-    """The result in PEFT's field names, and what they lack."""
+def assemble(
+    request: Request,
+    work: Work,
+    *,
+    seconds: dict[str, float],
+    memory: dict[str, Any],
+    counts: tuple[int, int, int],
+    started_at: float,
+    training: dict[str, Any],
+) -> dict[str, Any]:
+    """The result in PEFT's field names, and what they lack.
+
+    `counts` are (trainable parameters, parameters in all, bytes of the saved model); `training` is `trained`'s or
+    `trained_elsewhere`'s.
+    """
     config, data, setup = request.config, work.data, work.setup
     trainable, total, size = counts
-    collator, seconds = trainer.data_collator, clock.seconds
-    last = {"train loss": trainer.epochs[-1]["train_loss"], "train total tokens": collator.real_tokens}
     return {
         "run_info": {
             "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_at)),
@@ -27,23 +38,16 @@ def assemble(request: Request, work: Work, trainer: LabTrainer, clock, memory, c
         },
         "train_info": {
             **memory,
-            "train_time": seconds["training"],
             "evaluation_time": seconds["evaluation"],
             "test_time": seconds["test"],
             "loading_time": seconds["loading"],
             "file_size": size,
             "num_trainable_params": trainable,
             "num_total_params": total,
-            "sentences_per_second": trainer.state.global_step * config.batch_size / max(seconds["training"], 1e-9),
-            "steps": trainer.state.global_step,
             "batch_size": config.batch_size,
             "precision": setup.precision,
-            "real_tokens": collator.real_tokens,
-            "padded_tokens": collator.padded_tokens,
-            "best_epoch": trainer.best["epoch"],
-            "best_validation_accuracy": trainer.best["accuracy"],
             "status": "success",
-            "metrics": [*trainer.epochs[:-1], trainer.epochs[-1] | last],
+            **training,
         },
         "parents": _parents(request),
         "meta_info": {
@@ -65,6 +69,28 @@ def assemble(request: Request, work: Work, trainer: LabTrainer, clock, memory, c
             "pytorch_info": torch.__config__.show(),
         },
     }
+
+
+def trained(trainer: LabTrainer, *, batch_size: int, seconds: float) -> dict[str, Any]:
+    """What only a run that was trained here has."""
+    collator = trainer.data_collator
+    last = {"train loss": trainer.epochs[-1]["train_loss"], "train total tokens": collator.real_tokens}
+    return {
+        "train_time": seconds,
+        "sentences_per_second": trainer.state.global_step * batch_size / max(seconds, 1e-9),
+        "steps": trainer.state.global_step,
+        "real_tokens": collator.real_tokens,
+        "padded_tokens": collator.padded_tokens,
+        "best_epoch": trainer.best["epoch"],
+        "best_validation_accuracy": trainer.best["accuracy"],
+        "metrics": [*trainer.epochs[:-1], trainer.epochs[-1] | last],
+    }
+
+
+def trained_elsewhere(validation_accuracy: float) -> dict[str, Any]:
+    """The same fields for an adapter that was only evaluated here: nothing is known of its training."""
+    unknown = ("train_time", "sentences_per_second", "steps", "real_tokens", "padded_tokens", "best_epoch")
+    return {**dict.fromkeys(unknown), "best_validation_accuracy": validation_accuracy, "metrics": []}
 
 
 def _parents(request: Request) -> dict[str, Any] | None:

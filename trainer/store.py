@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,11 @@ class Run:
     def answers(self) -> bool:
         """Whether the run can be asked: it finished and its weights are here."""
         return self.state == "finished" and self.model_folder.is_dir()
+
+    @property
+    def adopted(self) -> dict[str, Any] | None:
+        """For an adapter trained elsewhere: its source and its labels' order. None for a run of this lab."""
+        return self.lineage.get("adopted")
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -147,8 +153,17 @@ class Store:
 
     # Writing
 
-    def create(self, recipe: RunConfig, *, suite: str = "", label: str = "", owner: str | None = None) -> Run:
-        """A new run in the queue, behind those that are there."""
+    def create(
+        self,
+        recipe: RunConfig,
+        *,
+        suite: str = "",
+        label: str = "",
+        owner: str | None = None,
+        lineage: dict[str, Any] | None = None,
+        fill: Callable[[Path], None] | None = None,
+    ) -> Run:
+        """A new run in the queue, behind those that are there. `fill` puts files into its folder before it is seen."""
         task = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.task).stem.lower())[:24]
         backbone = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.backbone).name.lower())[:24]
         run_id = f"{recipe.method}-{task or 'task'}-{backbone or 'backbone'}-s{recipe.seed}-{secrets.token_hex(4)}"
@@ -161,12 +176,32 @@ class Store:
             place=time.time_ns(),
             suite=suite,
             recipe=recipe,
-            lineage={"parents": list(recipe.parents)},
+            lineage={"parents": list(recipe.parents), **(lineage or {})},
             owner=owner,
         )
-        run.folder.mkdir(parents=True)
-        self._write(run)
+        hidden = self.root / f".new-{run_id}"
+        try:
+            hidden.mkdir(parents=True)
+            if fill is not None:
+                fill(hidden)
+            self._write(Run(**{**run.__dict__, "folder": hidden}))
+            os.replace(hidden, run.folder)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
         return run
+
+    def keep_file(self, path: Path) -> Path:
+        """A copy of a person's data file inside the store, so that a run can be resumed when the original is gone."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        stem = "".join(c if c.isalnum() else "-" for c in path.stem)[:60].strip("-") or "file"
+        kept = self.root / ".files" / digest / f"{stem}{path.suffix.lower()}"
+        if not kept.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            temporary = kept.with_name(f".{kept.name}.{os.getpid()}")
+            shutil.copyfile(path, temporary)
+            os.replace(temporary, kept)
+        return kept
 
     def adopt(self, folder: Path, run_id: str) -> Run:
         """Make a folder that lies in the store a run of it. Raises `ArgumentError` for an unreadable or unended run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, TrainingArguments, set_seed
@@ -19,7 +20,7 @@ from trainer.events import Evaluated, Finished, Saved, Started, State
 from trainer.loop import LabTrainer, Progress, Request, Work
 from trainer.methods import Setup
 
-__all__ = ["Request", "train"]
+__all__ = ["Request", "evaluate", "train"]
 
 
 def train(request: Request) -> dict[str, Any]:
@@ -64,14 +65,55 @@ def train(request: Request) -> dict[str, Any]:
                         _save_best(request, work, trainer)
                     raise
             size = _save_best(request, work, trainer)
-            test, validation = _test(request, work, trainer)
+            found = _test(request, work, trainer.model, clock, at=trainer.best)
             memory = meter.result()
-    result = results.assemble(request, work, trainer, clock, memory, (trainable, total, size), started_at)
-    result["validation"] = evaluation.metrics(validation, work.data.label_names)
-    result["test"] = evaluation.metrics(test, work.data.label_names)
+    figures = results.trained(trainer, batch_size=config.batch_size, seconds=clock.seconds["training"])
+    counts = (trainable, total, size)
+    return _finish(request, work, found, clock, memory=memory, counts=counts, started_at=started_at, training=figures)
+
+
+def evaluate(request: Request) -> dict[str, Any]:
+    """Take the adapter in the run's source/ folder, trained elsewhere, and test it as `train` tests its own.
+
+    Writes model/ and predictions.parquet. Returns the result that run.json holds; what only training tells is None.
+    Raises `Cancelled` and `UserError` as `train` does, the latter also for an adapter that does not fit.
+    """
+    transformers_logging.set_verbosity_error()
+    clock, started_at = measure.Clock(), time.time()
+    with clock("loading"):
+        request.emit(State("running", "opening the adapter"))
+        work = _prepare(request)
+        source, final = request.folder / "source", request.folder / "model"
+        if source.is_dir():  # gone where this was done before
+            written = _empty(request.folder / ".model")
+            work.method.adopt(source, written, work.setup, request.label_order)
+            checkpoints.commit(written, final)
+        model = work.method.open(final, work.setup)
+    _, total = measure.count_parameters(model)
+    found = _test(request, work, model, clock, at={"epoch": 0.0, "step": 0, "accuracy": None})
+    counts = (measure.saved_parameters(final), total, work.method.file_size(final))
+    result = _finish(
+        request, work, found, clock, memory=dict.fromkeys(measure.FIGURES), counts=counts, started_at=started_at,
+        training=results.trained_elsewhere(found["validation"].accuracy),
+    )  # fmt: skip
+    shutil.rmtree(source, ignore_errors=True)
+    return result
+
+
+def _finish(request: Request, work: Work, found, clock: measure.Clock, **known: Any) -> dict[str, Any]:
+    """The result with what the predictions say; the run is over."""
+    result = results.assemble(request, work, seconds=clock.seconds, **known)
+    result["validation"] = evaluation.metrics(found["validation"], work.data.label_names)
+    result["test"] = evaluation.metrics(found["test"], work.data.label_names)
     shutil.rmtree(request.folder / "checkpoints", ignore_errors=True)
     request.emit(Finished(result))
     return result
+
+
+def _empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _prepare(request: Request) -> Work:
@@ -96,7 +138,7 @@ def _trainer(request: Request, work: Work, model, clock: measure.Clock, meter: m
     arguments = TrainingArguments(
         output_dir=str(request.folder / "checkpoints"),
         per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=max(64, config.batch_size),
+        per_device_eval_batch_size=eval_batch_size(config.batch_size),
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
         warmup_ratio=config.warmup_ratio,
@@ -136,9 +178,7 @@ def _save_best(request: Request, work: Work, trainer) -> int:
     """Put the best epoch back into the model and write model/; its size in bytes, parents apart."""
     with trainer.clock("saving"):
         checkpoints.restore(trainer.model, trainer.best_state)
-        written, final = request.folder / ".model", request.folder / "model"
-        shutil.rmtree(written, ignore_errors=True)
-        written.mkdir(parents=True)
+        written, final = _empty(request.folder / ".model"), request.folder / "model"
         work.method.save(trainer.model, written, work.setup)
         checkpoints.commit(written, final)
         size = work.method.file_size(final)
@@ -146,17 +186,19 @@ def _save_best(request: Request, work: Work, trainer) -> int:
     return size
 
 
-def _test(request: Request, work: Work, trainer) -> tuple[evaluation.Predictions, evaluation.Predictions]:
-    """Predictions of the best epoch on the test and the validation split, written row by row."""
+def _test(
+    request: Request, work: Work, model, clock: measure.Clock, *, at: dict[str, Any]
+) -> dict[str, evaluation.Predictions]:
+    """Predictions on the validation and the test split, written row by row. `at` says which epoch and step it is."""
     import pandas as pd
 
-    batch_size = trainer.args.eval_batch_size
+    batch_size = eval_batch_size(request.config.batch_size)
     found, frames = {}, []
     for split in ("validation", "test"):
         since = time.perf_counter()
         sentences = getattr(work.data, split)
-        with trainer.clock("test" if split == "test" else "evaluation"):
-            logits = work.logits(trainer.model, split, batch_size, trainer.heed)
+        with clock("test" if split == "test" else "evaluation"):
+            logits = work.logits(model, split, batch_size, request.heed)
         found[split] = evaluation.judge(logits, sentences.labels)
         probabilities = found[split].probabilities.astype("float32")
         frames.append(
@@ -174,12 +216,17 @@ def _test(request: Request, work: Work, trainer) -> tuple[evaluation.Predictions
     request.emit(
         Evaluated(
             split="test",
-            epoch=trainer.best["epoch"],
-            step=trainer.best["step"],
+            epoch=at["epoch"],
+            step=at["step"],
             loss=found["test"].loss,
             accuracy=found["test"].accuracy,
             seconds=time.perf_counter() - since,
         )
     )
     pd.concat(frames, ignore_index=True).to_parquet(request.folder / "predictions.parquet", index=False)
-    return found["test"], found["validation"]
+    return found
+
+
+def eval_batch_size(batch_size: int) -> int:
+    """Sentences in one batch when nothing is kept for a backward pass."""
+    return max(64, batch_size)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from trainer.backbones import Shape
-from trainer.methods.base import Method, Options, Setup
+from trainer.backbones import Family, Shape
+from trainer.errors import UserError
+from trainer.methods.base import Method, Options, Setup, label_rows
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -58,6 +60,46 @@ class Adapter(Method):
 
     def trainable_parameters(self, shape: Shape, options: AdapterOptions, labels: int) -> int:
         return adapter_parameters(shape, options) + shape.head_parameters(labels)
+
+    def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
+        inner = config.get("config")
+        if not isinstance(inner, dict) or "reduction_factor" not in inner or "peft_type" in config:
+            return None
+        return {
+            "reduction_factor": inner["reduction_factor"],
+            "placement": "houlsby" if inner.get("mh_adapter") else "pfeiffer",
+        }
+
+    def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
+        import torch
+
+        model = load_adapter_model(setup)
+        try:
+            model.load_adapter(str(source), load_as=NAME, with_head=True, use_safetensors=True)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UserError(
+                expected=f"an adapter for {setup.backbone.name}",
+                got=(str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip("."),
+                fix="choose the backbone it was trained on",
+            ) from None
+        head = model.heads[NAME] if NAME in model.heads else None  # noqa: SIM401 - a ModuleDict has no get
+        if head is None or head.config.get("head_type") != "classification":
+            raise UserError(
+                expected="an adapter saved with its classification head",
+                got=f"{source.name} without one",
+                fix="save it again with with_head=True, or train it here",
+            )
+        known = [name for name, _ in sorted((head.config.get("label2id") or {}).items(), key=lambda pair: pair[1])]
+        if not order and sorted(known) == sorted(setup.label_names):
+            order = known
+        last = [module for module in head if isinstance(module, torch.nn.Linear)][-1]
+        rows = label_rows(setup, order, last.out_features)
+        with torch.no_grad():
+            last.weight.copy_(last.weight[rows])
+            if last.bias is not None:
+                last.bias.copy_(last.bias[rows])
+        head.config["label2id"] = {name: i for i, name in setup.id2label.items()}
+        self.save(model, folder, setup)
 
     def trainer_class(self) -> type[Trainer]:
         from adapters import AdapterTrainer

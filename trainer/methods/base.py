@@ -6,14 +6,15 @@ Importing a method imports no torch, so that the form, the command line and esti
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.backbones import Located, Shape
+from trainer.backbones import Family, Located, Shape
 from trainer.config import Strict
 from trainer.device import Device
+from trainer.errors import ArgumentError
 from trainer.measure import folder_bytes
 
 if TYPE_CHECKING:
@@ -111,6 +112,17 @@ class Method(ABC):
 
         return Trainer
 
+    def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
+        """This method's options as the adapter_config.json of an adapter trained elsewhere tells them, or None."""
+        return None
+
+    def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
+        """Write an adapter trained elsewhere as `save` would; `order` names its labels in its own order, if known.
+
+        Raises `UserError` when it does not fit the backbone or the task, or has no classification head.
+        """
+        raise NotImplementedError
+
     def parent_options(self, options: Any) -> dict[str, Any]:
         """Options of the parents that are trained as part of a run."""
         return {}
@@ -118,6 +130,29 @@ class Method(ABC):
     def parent_tasks(self, task: str, options: Any) -> tuple[str, ...]:
         """Tasks whose runs are fused when no parents are named; empty for most methods."""
         return ()
+
+
+def label_rows(setup: Setup, order: Sequence[str], count: int) -> list[int]:
+    """For each label of the task, the row of a foreign head over `count` labels that stands for it.
+
+    Raises `ArgumentError` when the head or the given order does not fit the task.
+    """
+    names = setup.label_names
+    if count != len(names):
+        raise ArgumentError(
+            expected=f"a head over {len(names)} labels ({', '.join(names[:9])})",
+            got=f"one over {count}",
+            fix="choose the task that the adapter was trained on",
+        )
+    if not order:
+        return list(range(count))
+    if sorted(order) != sorted(names):
+        raise ArgumentError(
+            expected=f"the labels {', '.join(names[:9])} in the adapter's order",
+            got=", ".join(order),
+            fix="write each of them once",
+        )
+    return [list(order).index(name) for name in names]
 
 
 def load_classifier(setup: Setup, **arguments: Any) -> nn.Module:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from trainer.backbones import Shape
-from trainer.methods.base import Method, Options, Setup, common_linears, load_classifier
+from trainer.backbones import Family, Shape
+from trainer.errors import UserError
+from trainer.methods.base import Method, Options, Setup, common_linears, label_rows, load_classifier
 
 Target = Literal["query", "key", "value", "attention_output", "intermediate", "output"]
 
@@ -67,6 +70,95 @@ class Lora(Method):
     def trainable_parameters(self, shape: Shape, options: LoraOptions, labels: int) -> int:
         maps = common_linears(shape, options.target_modules)
         return shape.layers * sum(options.r * (i + o) for i, o in maps) + shape.head_parameters(labels)
+
+    def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
+        if config.get("peft_type") != "LORA":
+            return None
+        targets = config.get("target_modules") or ()
+        return {
+            "r": config.get("r"),
+            "lora_alpha": config.get("lora_alpha"),
+            "lora_dropout": config.get("lora_dropout", 0.0),
+            "target_modules": [name for name, path in family.linears.items() if _targets(targets, path, family)],
+        }
+
+    def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
+        from peft import LoraConfig, get_peft_model_state_dict
+        from safetensors.torch import save_file
+
+        content = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
+        # Only what shapes a plain LoRA: other fields could name modules to import.
+        config = LoraConfig(
+            **{name: content[name] for name in _KEPT if name in content},
+            task_type="SEQ_CLS",
+            modules_to_save=list(setup.backbone.family.head),
+            base_model_name_or_path=setup.backbone.hub_id,
+            inference_mode=True,
+        )
+        state = _read_weights(source)
+        last = "classifier.out_proj" if "base_model.model.classifier.out_proj.weight" in state else "classifier"
+        head = f"base_model.model.{last}.weight"
+        if head not in state:
+            raise UserError(
+                expected="an adapter saved with its classification head",
+                got=f"{source.name} without one",
+                fix="save it again with modules_to_save, or train it here",
+            )
+        rows = label_rows(setup, order, len(state[head]))
+        for name in (head, head.replace(".weight", ".bias")):
+            state[name] = state[name][rows]
+        config.save_pretrained(folder)
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "adapter_model.safetensors")
+        try:
+            own = get_peft_model_state_dict(self.open(folder, setup), save_embedding_layers=False)
+        except RuntimeError as error:  # a size mismatch
+            raise _unfit(setup, (str(error).strip().splitlines() or [""])[-1].strip()) from None
+        unlike = sorted({name for name in own if name not in state} | {name for name in state if name not in own})
+        if unlike:
+            raise _unfit(setup, f"differing weights such as {unlike[0]}")
+
+
+_KEPT = (
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "bias",
+    "fan_in_fan_out",
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "layers_to_transform",
+    "layers_pattern",
+    "exclude_modules",
+)
+
+
+def _targets(targets: str | Sequence[str], path: str, family: Family) -> bool:
+    """Whether PEFT would adapt this linear map: a pattern for the whole name, or the name's last parts."""
+    whole = f"model.{family.layer_path}.0.{path}"
+    if isinstance(targets, str):
+        return re.fullmatch(targets, whole) is not None
+    return any(whole.endswith(f".{target}") for target in targets)
+
+
+def _read_weights(source: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    if (source / "adapter_model.safetensors").is_file():
+        return load_file(source / "adapter_model.safetensors")
+    if (source / "adapter_model.bin").is_file():
+        import torch
+
+        return torch.load(source / "adapter_model.bin", map_location="cpu", weights_only=True)
+    raise UserError(expected="adapter_model.safetensors", got=f"{source.name} without it", fix="choose another folder")
+
+
+def _unfit(setup: Setup, got: str) -> UserError:
+    return UserError(
+        expected=f"a LoRA adapter for {setup.backbone.name}", got=got, fix="choose the backbone it was trained on"
+    )
 
 
 def target_pattern(setup: Setup) -> str:
