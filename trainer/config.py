@@ -27,46 +27,78 @@ class RunConfig(Strict):
     method: str = Field(description="how the backbone is adapted: full, lora, qlora, adapter, adapter_fusion")
     task: str = Field(description="a task's name, or the path of a CSV, TSV, JSON Lines or Parquet file")
     backbone: str = Field(description="a backbone's name, or a local folder that holds one")
-    text_column: str | None = Field(None, description="for a file: the column with the text (recognised if not given)")
+    text_column: str | None = Field(
+        None, title="Text column", description="for a file: the column with the text (recognised if not given)"
+    )
     label_column: str | None = Field(
-        None, description="for a file: the column with the label (recognised if not given)"
+        None, title="Label column", description="for a file: the column with the label (recognised if not given)"
     )
 
     validation_file: str | None = Field(None, description="for a file: another file to validate on, same columns")
     test_file: str | None = Field(None, description="for a file: another file to test on, same columns")
 
     # Seeds and sizes
-    seed: int = Field(0, ge=0, lt=2**32, description="seeds the new weights, the order of batches and dropout")
-    split_seed: int = Field(0, ge=0, lt=2**32, description="seeds the splits; the same for all runs to be compared")
-    train_size: int | None = Field(
-        None, ge=8, description="train on this many sentences, stratified (all if not given)"
+    seed: int = Field(
+        0, ge=0, lt=2**32, title="Seed", description="seeds the new weights, the order of batches and dropout"
     )
-    validation_size: int | None = Field(None, ge=4, description="likewise for validation")
-    test_size: int | None = Field(None, ge=4, description="likewise for the test")
+    split_seed: int = Field(
+        0,
+        ge=0,
+        lt=2**32,
+        title="Seed of the splits",
+        description="seeds the splits; the same for all runs to be compared",
+    )
+    train_size: int | None = Field(
+        None,
+        ge=8,
+        title="Training sentences",
+        description="train on this many sentences, stratified (all if not given)",
+    )
+    validation_size: int | None = Field(
+        None, ge=4, title="Validation sentences", description="validate on this many (all if not given)"
+    )
+    test_size: int | None = Field(
+        None, ge=4, title="Test sentences", description="test on this many (all if not given)"
+    )
 
     # Optimisation: AdamW (Loshchilov and Hutter 2019)
-    learning_rate: float = Field(gt=0, le=1, description="peak learning rate (each method's own if not given)")
+    learning_rate: float = Field(
+        gt=0, le=1, title="Learning rate", description="peak learning rate (each method's own if not given)"
+    )
     fairness: Fairness = Field(
         "own_learning_rate",
+        title="What makes the comparison fair",
         description="own_learning_rate: methods differ in it alone; same: every hyperparameter is the same",
     )
-    batch_size: int = Field(32, ge=1, le=1024, description="sentences in one step")
-    epochs: int = Field(3, ge=1, le=1000, description="passes over the training split")
-    warmup_ratio: float = Field(0.06, ge=0, lt=1, description="share of the steps in which the learning rate rises")
-    lr_scheduler: Literal["linear", "cosine", "constant"] = Field("linear", description="course after the warm-up")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled; not on biases and layer norms")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    batch_size: int = Field(32, ge=1, le=1024, title="Batch size", description="sentences in one step")
+    epochs: int = Field(3, ge=1, le=1000, title="Epochs", description="passes over the training split")
+    warmup_ratio: float = Field(
+        0.06, ge=0, lt=1, title="Warm-up", description="share of the steps in which the learning rate rises"
+    )
+    lr_scheduler: Literal["linear", "cosine", "constant"] = Field(
+        "linear", title="Learning rate schedule", description="course after the warm-up"
+    )
+    weight_decay: float = Field(
+        0.01, ge=0, le=1, title="Weight decay", description="decoupled; not on biases and layer norms"
+    )
+    max_grad_norm: float = Field(1.0, gt=0, title="Gradient norm", description="gradients are clipped to this norm")
 
     # Text and numbers
-    max_length: int = Field(128, ge=8, le=512, description="longer sentences are cut to this many tokens")
-    precision: Precision = Field("auto", description="auto takes what the device does well: bf16, fp16 or fp32")
+    max_length: int = Field(
+        128, ge=8, le=512, title="Maximum length (tokens)", description="longer sentences are cut to this many tokens"
+    )
+    precision: Precision = Field(
+        "auto", title="Precision", description="auto takes what the device does well: bf16, fp16 or fp32"
+    )
 
     # The method's own, and what a run builds on
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own hyperparameters")
-    parents: tuple[str, ...] = Field((), description="for AdapterFusion: ids of the adapter runs to fuse")
+    parents: tuple[str, ...] = Field(
+        (), title="Runs to fuse", description="for AdapterFusion: ids of the adapter runs to fuse"
+    )
 
     # Does not change the result
-    track: bool = Field(False, description="track the run with Weights & Biases")
+    track: bool = Field(False, title="Track with Weights & Biases", description="track the run with Weights & Biases")
 
     def fingerprint(self) -> str:
         """A hash of everything that shapes the result: equal recipes have equal fingerprints."""

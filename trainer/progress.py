@@ -29,7 +29,7 @@ class Progress:
 
     def tell(self, run: Run, event: dict[str, Any]) -> None:
         """Show one event."""
-        text = self._text(event)
+        text = describe(event)
         if text is None:
             return
         line = f"{self.place[run.id]}: {text}"
@@ -46,25 +46,27 @@ class Progress:
             self._open_line = False
         self.write(line)
 
-    def _text(self, event: dict[str, Any]) -> str | None:
-        kind = event["type"]
-        if kind == "state":
-            return " - ".join(part for part in (event["state"], event["note"]) if part)
-        if kind == "started":
-            return (
-                f"{event['trainable_parameters']:,} of {event['total_parameters']:,} parameters train on "
-                f"{event['train_sentences']:,} sentences, {event['device']}, {event['precision']}"
-            )
-        if kind == "step":
-            return (
-                f"epoch {event['epoch']:.2f}, step {event['step']}/{event['total_steps']}, loss {event['loss']:.4f}, "
-                f"{event['sentences_per_second']:.0f} sentences/s, {duration(event['seconds_left'])} left"
-            )
-        if kind == "evaluation" and event["split"] == "validation":
-            return (
-                f"epoch {event['epoch']:.0f}: training loss {event['train_loss']:.4f}, "
-                f"validation loss {event['loss']:.4f}, accuracy {event['accuracy']:.2%}"
-            )
-        if kind == "evaluation":
-            return f"{event['split']} accuracy {event['accuracy']:.2%}"
-        return None
+
+def describe(event: dict[str, Any]) -> str | None:
+    """One event in words; None for one that only a program needs."""
+    kind = event["type"]
+    if kind == "state":
+        return " - ".join(part for part in (event["state"], event["note"]) if part)
+    if kind == "started":
+        return (
+            f"{event['trainable_parameters']:,} of {event['total_parameters']:,} parameters train on "
+            f"{event['train_sentences']:,} sentences, {event['device']}, {event['precision']}"
+        )
+    if kind == "step":
+        return (
+            f"epoch {event['epoch']:.2f}, step {event['step']}/{event['total_steps']}, loss {event['loss']:.4f}, "
+            f"{event['sentences_per_second']:.0f} sentences/s, {duration(event['seconds_left'])} left"
+        )
+    if kind == "evaluation" and event["split"] == "validation":
+        return (
+            f"epoch {event['epoch']:.0f}: training loss {event['train_loss']:.4f}, "
+            f"validation loss {event['loss']:.4f}, accuracy {event['accuracy']:.2%}"
+        )
+    if kind == "evaluation":
+        return f"{event['split']} accuracy {event['accuracy']:.2%}"
+    return None

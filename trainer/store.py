@@ -254,6 +254,12 @@ class Store:
         shutil.rmtree(hidden, ignore_errors=True)
         (self.root / f".{run.id}.lock").unlink(missing_ok=True)
 
+    def files(self) -> list[Path]:
+        """The data files that `keep_file` keeps, by name."""
+        return sorted(
+            (path for path in self.root.glob(".files/*/*") if path.name[0] != "."), key=lambda path: path.name
+        )
+
     # Who is at work
 
     @contextmanager

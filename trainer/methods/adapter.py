@@ -21,9 +21,13 @@ NAME = "adapter"
 class AdapterOptions(Options):
     """Where the bottleneck sits and how narrow it is."""
 
-    reduction_factor: int = Field(16, ge=1, le=256, description="hidden size over the bottleneck's size")
+    reduction_factor: int = Field(
+        16, ge=1, le=256, title="Reduction factor", description="hidden size over the bottleneck's size"
+    )
     placement: Literal["pfeiffer", "houlsby"] = Field(
-        "pfeiffer", description="pfeiffer: after the feed-forward block; houlsby: after attention too"
+        "pfeiffer",
+        title="Placement",
+        description="pfeiffer: after the feed-forward block; houlsby: after attention too",
     )
 
 

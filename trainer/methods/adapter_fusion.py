@@ -25,7 +25,9 @@ HUB_PARENTS = ("sst2", "trec6", "products", "tweets", "news")
 class AdapterFusionOptions(AdapterOptions):
     """`reduction_factor` and `placement` shape the parents that are trained as part of the run."""
 
-    parent_tasks: tuple[str, ...] = Field((), description="tasks whose adapters are fused (chosen if not given)")
+    parent_tasks: tuple[str, ...] = Field(
+        (), title="Tasks to fuse", description="tasks whose adapters are fused (chosen if not given)"
+    )
 
 
 class AdapterFusion(Method):

@@ -20,11 +20,18 @@ Target = Literal["query", "key", "value", "attention_output", "intermediate", "o
 class LoraOptions(Options):
     """Hu et al. 2021, section 4: W + (lora_alpha / r) B A, with B zero at the start."""
 
-    r: int = Field(16, ge=1, le=256, description="rank of the update; parameters grow with it")
-    lora_alpha: float = Field(32, gt=0, le=1024, description="the update is scaled by lora_alpha / r")
-    lora_dropout: float = Field(0.05, ge=0, lt=1, description="dropout before the update")
+    r: int = Field(16, ge=1, le=256, title="Rank (r)", description="rank of the update; parameters grow with it")
+    lora_alpha: float = Field(
+        32, gt=0, le=1024, title="Alpha (lora_alpha)", description="the update is scaled by lora_alpha / r"
+    )
+    lora_dropout: float = Field(
+        0.05, ge=0, lt=1, title="Dropout (lora_dropout)", description="dropout before the update"
+    )
     target_modules: tuple[Target, ...] = Field(
-        ("query", "value"), min_length=1, description="linear maps of each layer that get an update"
+        ("query", "value"),
+        min_length=1,
+        title="Target modules",
+        description="linear maps of each layer that get an update",
     )
 
 

@@ -13,7 +13,9 @@ from trainer.methods.lora import Lora, LoraOptions
 class QloraOptions(LoraOptions):
     """Dettmers et al. 2023, section 3."""
 
-    double_quantisation: bool = Field(True, description="quantise the quantisation constants too")
+    double_quantisation: bool = Field(
+        True, title="Double quantisation", description="quantise the quantisation constants too"
+    )
 
 
 class Qlora(Lora):

@@ -142,6 +142,11 @@ def choose_text(columns: list[str], text: str | None, path: Path) -> str:
 def _find(columns: list[str], named: str | None, usual: tuple[str, ...]) -> str | None:
     if named is not None:
         return named if named in columns else None
+    return recognise(columns, usual)
+
+
+def recognise(columns: list[str], usual: tuple[str, ...]) -> str | None:
+    """The column that has the first of the usual names, whatever its case."""
     by_lower = {column.strip().lower(): column for column in reversed(columns)}
     return next((by_lower[name] for name in usual if name in by_lower), None)
 

@@ -24,6 +24,7 @@ class Lab:
 
     store: Store
     predictor: Predictor
+    device: Device | None = None
     device_line: str = "Looking at what this machine computes on."
     warm: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -39,8 +40,8 @@ class Lab:
         try:
             from trainer import device
 
-            found = device.detect()
-            self.device_line, self.warm = describe_device(found), True
+            self.device = device.detect()
+            self.device_line, self.warm = describe_device(self.device), True
             print(self.device_line, flush=True)
             from trainer import assets
 

@@ -33,8 +33,25 @@ function labDownload(button) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+async function labCopy(button) {
+  const text = document.getElementById(button.dataset.copy).innerText;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch { // no permission, or a page that is not served securely
+    const area = Object.assign(document.createElement("textarea"), {value: text});
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  const before = button.innerText;
+  button.innerText = "Copied";
+  setTimeout(() => { button.innerText = before; }, 2000);
+}
+
 document.addEventListener("click", event => {
   const button = event.target.closest?.("button");
   if (button?.dataset.sort !== undefined) labSort(button);
   if (button?.dataset.csv !== undefined) labDownload(button);
+  if (button?.dataset.copy !== undefined) labCopy(button);
 });

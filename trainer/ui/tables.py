@@ -42,7 +42,13 @@ class Cell:
 
 
 def table(
-    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, name: str, title: str, sortable: bool = True
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    name: str,
+    title: str,
+    sortable: bool = True,
+    csv: bool = True,
 ) -> str:
     """A table whose first column names the row. `name` is the CSV file's, `title` what a screen reader calls it."""
     place = f"lab-table-{next(_numbers)}"
@@ -50,11 +56,14 @@ def table(
     body = "".join(
         "<tr>" + "".join(_cell(cell, columns[i], first=i == 0) for i, cell in enumerate(row)) + "</tr>" for row in rows
     )
+    button = (
+        f'<button type="button" class="lab-button" data-csv="{place}" data-name="{escape(name)}">'
+        f'Download CSV<span class="lab-hidden">: {escape(title)}</span></button>'
+    )
     return (
         f'<div class="lab-table" tabindex="0" role="region" aria-label="{escape(title)}">'
         f'<table id="{place}"><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table></div>'
-        f'<button type="button" class="lab-button" data-csv="{place}" data-name="{escape(name)}">'
-        f'Download CSV<span class="lab-hidden">: {escape(title)}</span></button>'
+        + (button if csv else "")
     )
 
 

@@ -18,14 +18,28 @@ _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1400px !important; margin: 0 auto !important; font-size: 16px; }
+.gradio-container .html-container { padding: 0 !important; }
+.gradio-container .lab-inset .html-container { padding: 8px 12px !important; }
 .lab-note { font-size: 16px; line-height: 1.5; }
 .lab-queue { display: grid; gap: 10px; }
 .lab-run { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 10px 12px;
   background: var(--background-fill-primary); }
 .lab-run-head { display: flex; flex-wrap: wrap; gap: 4px 12px; justify-content: space-between; font-size: 16px; }
-.lab-run-name { font-weight: 600; overflow-wrap: anywhere; }
+.lab-run-name { all: unset; font-weight: 600; overflow-wrap: anywhere; cursor: pointer; }
+.lab-run-name:hover { text-decoration: underline; }
+.lab-run-name:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
 .lab-run-text { font-size: 16px; color: var(--body-text-color); overflow-wrap: anywhere; }
 .lab-run progress { width: 100%; height: 10px; margin: 6px 0 2px; accent-color: var(--color-accent); }
+.lab-small { font-size: 16px; color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
+.lab-state { font-weight: 600; }
+.lab-failed::before { content: "✕ "; } .lab-finished::before { content: "✓ "; } .lab-running::before { content: "▶ "; }
+.lab-details { display: grid; grid-template-columns: minmax(110px, max-content) 1fr; gap: 2px 14px; margin: 6px 0;
+  font-size: 16px; }
+.lab-details dt { color: var(--body-text-color-subdued); } .lab-details dd { margin: 0; overflow-wrap: anywhere; }
+.lab-command { font-family: var(--font-mono); font-size: 16px; white-space: pre-wrap; overflow-wrap: anywhere;
+  margin: 4px 0; padding: 8px 12px; border: 1px solid var(--border-color-primary); border-radius: 6px;
+  background: var(--background-fill-primary); }
+.lab-log textarea { font-family: var(--font-mono); font-size: 14px; }
 .lab-answers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 12px; }
 .lab-answer { border: 1px solid var(--border-color-primary) !important;
   border-left: 6px solid var(--lab-colour) !important;
@@ -71,6 +85,8 @@ def theme() -> gr.themes.Base:
     """Gradio's default theme with the reader's own fonts, larger text, and help lines dark enough to read."""
     base = gr.themes.Default(font=_FONT, font_mono=_MONO, text_size=gr.themes.sizes.text_lg)
     return base.set(
+        block_info_text_size="16px",
+        block_label_text_size="16px",
         block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_300",
         body_text_color_subdued="*neutral_600",

@@ -1,256 +1,229 @@
-"""Train: choose what to train, launch it in a process of its own, watch it."""
+"""Train: choose what to train or load, launch it in a process of its own, watch it."""
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from trainer import analysis, backbones, jobs, methods, recipes, tasks
-from trainer.config import RunConfig
-from trainer.errors import ArgumentError, UserError, sentence
-from trainer.presets import PRESETS
-from trainer.progress import duration
+from trainer import jobs, recipes
+from trainer.errors import UserError, sentence
 from trainer.store import ENDED, Run
-from trainer.ui import charts
-from trainer.ui.lab import Lab, endpoint, escape, note, run_name
+from trainer.ui import train_form, train_load, train_plan, train_queue
+from trainer.ui.lab import Lab, endpoint, note
+from trainer.ui.tables import PICK
+from trainer.ui.train_queue import queue_html
 
-CUSTOM = "custom"
-SHOWN = 12
-"""Runs in the queue's list, newest first; Compare has them all."""
+QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+SECONDS_BETWEEN_CHARTS = 4.0
+"""Live charts are drawn at most this often: each drawing is a new picture."""
 
 
 def build(lab: Lab, page: gr.Blocks) -> None:
     """Lay out the tab and connect it."""
-    defaults = PRESETS["quick"]
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            preset = gr.Radio(
-                [(found.title, name) for name, found in PRESETS.items()] + [("Custom", CUSTOM)],
-                value="quick",
-                label="Preset",
-                info=defaults.summary,
-            )
-            chosen = gr.CheckboxGroup(
-                [(method.title, name) for name, method in methods.METHODS.items()],
-                value=list(defaults.methods),
-                label="Methods",
-            )
-            task = gr.Dropdown([(task.title, name) for name, task in tasks.TASKS.items()], value="movies", label="Task")
-            backbone = gr.Dropdown(
-                [(found.title, name) for name, found in backbones.BACKBONES.items()], value="minilm", label="Backbone"
-            )
-            with gr.Accordion("Hyperparameters", open=False):
-                fields = _fields(defaults.settings)
-            launch_button = gr.Button("Train", variant="primary")
+            gr.Markdown("## What to train")
+            preset, fields = train_form.build(lab)
+            gr.Markdown("### Before you start")
+            cost = gr.HTML()
+            command = gr.HTML()
+            train = gr.Button("Train", variant="primary")
             message = gr.HTML()
+            loaders = _build_load()
         with gr.Column(scale=3, min_width=320):
-            gr.Markdown("### Runs")
-            queue = gr.HTML()
+            gr.Markdown("## Runs")
+            queue = gr.HTML(js_on_load=PICK)
+            panel = _build_panel()
+            gr.Markdown("### While it trains")
             with gr.Row():
-                which = gr.Dropdown([], label="Run to cancel", scale=3, min_width=200, value=None)
-                cancel_button = gr.Button("Cancel this run", scale=1, min_width=140)
-            chart = gr.Plot(label="Training loss", show_label=False)
-    settings = [preset, chosen, task, backbone, *fields.values()]
-    seen = gr.State("")
-    form = [chosen, task, backbone, *fields.values()]
-    preset.input(fill, [preset], [preset, *form], api_visibility="private", show_progress="hidden")
-    for control in form:
-        control.input(lambda: CUSTOM, None, preset, api_visibility="private", show_progress="hidden")
-    launch_button.click(partial(submit, lab), settings[1:], [message, queue, which], api_visibility="private")
-    cancel_button.click(partial(stop, lab), which, [message, queue, which], api_visibility="private")
+                drawn = [gr.Plot(show_label=False, label=curve, min_width=280) for curve in train_queue.LIVE_CURVES]
+    form = list(fields.values())
+    kept = gr.BrowserState(None, storage_key="peft-lab-form", secret="the form holds no secret")
+    seen = gr.State({})
+    view = [seen, queue, panel["run"], *drawn]
+    look = {"fn": partial(refresh, lab), "inputs": [seen, panel["run"]], "outputs": view, **QUIET}
+    _connect_form(lab, page, preset, fields, cost, command, kept)
+    train.click(
+        train_form.named(submit, list(fields), lab), form, message, api_visibility="private", show_progress="minimal"
+    ).then(**look)
+    _connect_panel(lab, panel, look)
+    _connect_load(lab, loaders, fields, look)
+    queue.select(picked, None, [panel["run"], panel["whole"]], **QUIET)
     timer = gr.Timer(1.5)
     for listen in (page.load, timer.tick):
-        listen(
-            partial(refresh, lab), seen, [seen, queue, which, chart], api_visibility="private", show_progress="hidden"
-        )
+        listen(**look)
+    timer.tick(partial(tail, lab), [panel["run"], panel["log"]], [panel["details"], panel["log"]], **QUIET)
     gr.api(endpoint(launch_api, lab), api_name="launch")
     gr.api(endpoint(cancel_api, lab), api_name="cancel")
 
 
-def _fields(settings: dict[str, Any]) -> dict[str, gr.components.Component]:
-    """The hyperparameters that a person most often changes, with the recipe's own words as help."""
-
-    def number(name: str, label: str, **options: Any) -> gr.Number:
-        field = RunConfig.model_fields[name]
-        value = settings.get(name, None if field.is_required() else field.default)
-        return gr.Number(value, label=label, info=field.description, **options)
-
-    def optional(name: str, label: str, otherwise: str) -> gr.Textbox:
-        # A number field would show an empty value as 0.
-        value = settings.get(name)
-        info = RunConfig.model_fields[name].description
-        return gr.Textbox(
-            "" if value is None else str(value), label=label, info=info, placeholder=otherwise, min_width=150
-        )
-
-    with gr.Row():
-        made = {
-            "epochs": number("epochs", "Epochs", precision=0, min_width=150),
-            "batch_size": number("batch_size", "Batch size", precision=0, min_width=150),
-            "max_length": number("max_length", "Maximum length (tokens)", precision=0, min_width=150),
-        }
-    with gr.Row():
-        made["train_size"] = optional("train_size", "Training sentences", "all")
-        made["validation_size"] = optional("validation_size", "Validation sentences", "all")
-        made["learning_rate"] = optional("learning_rate", "Learning rate", "own")
-    field = RunConfig.model_fields["fairness"]
-    made["fairness"] = gr.Radio(
-        [("Each method's own learning rate", "own_learning_rate"), ("Everything the same", "same")],
-        value=field.default,
-        label="What makes the comparison fair",
-        info="With everything the same, give one learning rate for all methods.",
-    )
-    with gr.Row():
-        made["precision"] = gr.Dropdown(
-            ["auto", "fp32", "bf16", "fp16"],
-            value="auto",
-            label="Precision",
-            info=RunConfig.model_fields["precision"].description,
-            min_width=150,
-        )
-        made["seeds"] = gr.Textbox("0", label="Seeds", info="one or more, such as 0, 1, 2", min_width=150)
-        made["track"] = gr.Checkbox(
-            False, label="Track with Weights & Biases", info="offline without an account", min_width=150
-        )
+def _build_panel() -> dict[str, Any]:
+    """One run: everything that can be done to it."""
+    with gr.Accordion("One run: log, cancel, resume, rename, download, delete", open=False) as whole:
+        made: dict[str, Any] = {"whole": whole, "run": gr.Dropdown([], label="Run", value=None)}
+        made["said"] = gr.HTML()
+        with gr.Row():
+            made["cancel"] = gr.Button("Cancel", interactive=False, min_width=90)
+            made["resume"] = gr.Button("Resume", interactive=False, min_width=90)
+            made["zip"] = gr.Button("Make a zip", interactive=False, min_width=110)
+            made["delete"] = gr.Button("Delete", interactive=False, min_width=90)
+        with gr.Group(visible=False) as made["sure"]:
+            made["question"] = gr.HTML(elem_classes="lab-inset")
+            with gr.Row():
+                made["yes"] = gr.Button("Yes, delete it", variant="stop", min_width=120)
+                made["no"] = gr.Button("Keep it", min_width=120)
+        made["file"] = gr.File(label="The run as a zip file", visible=False, height=90)
+        with gr.Row(equal_height=True):
+            made["label"] = gr.Textbox(label="Name", max_length=80, interactive=False, scale=3, min_width=160)
+            made["rename"] = gr.Button("Rename", scale=1, min_width=90)
+        made["details"] = gr.HTML(train_queue.note("Choose a run."))
+        made["log"] = gr.Textbox(label="Log", lines=8, max_lines=14, interactive=False, elem_classes="lab-log")
     return made
 
 
-FIELD_NAMES = (
-    "epochs",
-    "batch_size",
-    "max_length",
-    "train_size",
-    "validation_size",
-    "learning_rate",
-    "fairness",
-    "precision",
-    "seeds",
-    "track",
-)
+def _build_load() -> dict[str, Any]:
+    with gr.Accordion("Load instead of training", open=False):
+        made: dict[str, Any] = {}
+        gr.Markdown("#### Runs of this app")
+        made["zips"] = gr.File(
+            label="Exported runs (zip)", file_types=[".zip"], file_count="multiple", type="filepath", height=120
+        )
+        made["folder"] = gr.Textbox(label="A folder of runs", placeholder="/path/on/the/machine/that/runs/this/app")
+        made["load"] = gr.Button("Load the folder")
+        gr.Markdown("#### An adapter from elsewhere")
+        made["source"] = gr.Textbox(
+            label="PEFT or AdapterHub adapter",
+            info="A local folder, or owner/name on the Hub. It is evaluated on the task and backbone chosen above.",
+            placeholder="owner/name",
+        )
+        made["labels"] = gr.Textbox(
+            label="Its labels in their order",
+            info="Only where the order is not the task's, such as: positive, negative.",
+            placeholder="as in the task",
+        )
+        made["adopt"] = gr.Button("Load and evaluate")
+        made["said"] = gr.HTML()
+    return made
 
 
-def fill(preset: str) -> list[Any]:
-    """The form's values for a preset; custom leaves everything as it is."""
-    if preset not in PRESETS:
-        return [gr.update(info="Your own choice."), *[gr.skip()] * (3 + len(FIELD_NAMES))]
-    found = PRESETS[preset]
-    values: dict[str, Any] = {name: field.default for name, field in RunConfig.model_fields.items()}
-    values |= {"learning_rate": None, "seeds": ", ".join(map(str, found.seeds)), "track": False} | found.settings
-    return [
-        gr.update(info=found.summary),
-        list(found.methods),
-        found.task,
-        found.backbone,
-        *("" if values[name] is None else values[name] for name in FIELD_NAMES),
-    ]
+def _connect_form(lab: Lab, page: gr.Blocks, preset: gr.Radio, fields: dict[str, Any], cost, command, kept) -> None:
+    form, names = list(fields.values()), list(fields)
+    preset.input(train_form.fill, [preset], [preset, *form], **QUIET)
+    # In the browser alone: a hundred quick changes cost nothing.
+    gr.on([field.input for field in form], None, None, preset, js="() => 'custom'", **QUIET)
+    preset.change(train_form.summary, preset, preset, **QUIET)
+    gr.on(
+        [field.change for field in form] + [preset.change],
+        train_form.named(planned, names, lab),
+        [*form, preset],
+        [cost, command, kept],
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    page.load(partial(train_form.restore, lab), kept, [preset, *form], **QUIET).then(
+        train_form.named(planned, names, lab), [*form, preset], [cost, command, kept], **QUIET
+    )
 
 
-def submit(lab: Lab, chosen: list[str], task: str, backbone: str, *values: Any) -> tuple[str, str, Any]:
+def _connect_panel(lab: Lab, panel: dict[str, Any], look: dict[str, Any]) -> None:
+    run, said = panel["run"], panel["said"]
+    shown = [panel[name] for name in ("details", "log", "label", "cancel", "resume", "delete", "zip")]
+    opened = {"fn": partial(train_queue.open_run, lab), "inputs": run, "outputs": shown, **QUIET}
+    away = {"fn": lambda: gr.update(visible=False), "inputs": None, "outputs": panel["sure"], **QUIET}
+    run.change(**opened).then(**away).then(
+        lambda: ("", gr.update(value=None, visible=False)), None, [said, panel["file"]], **QUIET
+    )
+    for name, act in (("cancel", train_queue.cancel), ("resume", train_queue.resume)):
+        panel[name].click(partial(act, lab), run, said, **QUIET).then(**look).then(**opened)
+    for listen in (panel["rename"].click, panel["label"].submit):
+        listen(partial(train_queue.rename, lab), [run, panel["label"]], said, **QUIET).then(**look)
+    panel["zip"].click(
+        partial(train_queue.as_zip, lab), run, [said, panel["file"]], api_visibility="private", show_progress="minimal"
+    )
+    panel["delete"].click(partial(ask_to_delete, lab), run, [panel["sure"], panel["question"]], **QUIET)
+    panel["no"].click(**away)
+    panel["yes"].click(partial(train_queue.delete, lab), run, said, **QUIET).then(**away).then(**look).then(**opened)
+
+
+def _connect_load(lab: Lab, made: dict[str, Any], fields: dict[str, Any], look: dict[str, Any]) -> None:
+    busy = {"api_visibility": "private", "show_progress": "minimal"}
+    made["zips"].upload(partial(train_load.load_zips, lab), made["zips"], made["said"], **busy).then(**look)
+    for listen in (made["load"].click, made["folder"].submit):
+        listen(partial(train_load.load_folder, lab), made["folder"], made["said"], **busy).then(**look)
+    adopt = train_form.named(train_load.adopt, list(fields), lab)
+    for listen in (made["adopt"].click, made["source"].submit):
+        listen(adopt, [*fields.values(), made["source"], made["labels"]], made["said"], **busy).then(**look)
+
+
+# Handlers
+
+
+def planned(lab: Lab, form: dict[str, Any], preset: str) -> tuple[str, str, dict[str, Any]]:
+    """(the estimate, the command line, what this browser keeps of the form)."""
+    return (*train_plan.plan(lab, form), {**form, "preset": preset})
+
+
+def submit(lab: Lab, form: dict[str, Any]) -> str:
     """Queue the form's suite; a problem is said under the button and nothing typed is lost."""
-    given = dict(zip(FIELD_NAMES, values, strict=True))
     try:
-        seeds = parse_seeds(given.pop("seeds"))
-        given = {name: None if value == "" else value for name, value in given.items()}
-        configs = recipes.suite(methods_=chosen, seeds=seeds, task=task, backbone=backbone, **given)
-        launched = jobs.launch(lab.store, configs)
-        text = f"{len(launched)} run{'s' if len(launched) != 1 else ''} queued. They go on without this page."
+        configs, label = train_form.recipes_of(form)
+        launched = jobs.launch(lab.store, configs, label=label)
     except (UserError, OSError) as error:
-        text = sentence(error)
-    return note(text), queue_html(lab), gr.update(choices=waiting(lab))
+        return note(sentence(error), "warning")
+    return note(f"{len(launched)} run{'s' if len(launched) != 1 else ''} queued. They go on without this page.")
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Seeds as typed: whole numbers with commas or spaces between. Raises `ArgumentError`."""
-    try:
-        return list(dict.fromkeys(int(part) for part in text.replace(",", " ").split()))
-    except ValueError:
-        raise ArgumentError(
-            expected="whole numbers as seeds", got=repr(text), fix="write them like this: 0, 1, 2"
-        ) from None
-
-
-def stop(lab: Lab, run_id: str | None) -> tuple[str, str, Any]:
-    """Cancel the chosen run."""
-    try:
-        if not run_id:
-            text = "Choose a run that waits or trains."
-        else:
-            text = f"{run_name(jobs.cancel(lab.store, run_id))} is being cancelled."
-    except UserError as error:
-        text = str(error)
-    return note(text), queue_html(lab), gr.update(choices=waiting(lab), value=None)
-
-
-def refresh(lab: Lab, seen: str) -> tuple[Any, Any, Any, Any]:
-    """What changed since `seen`: the list of runs, those that can be cancelled, and the live chart."""
-    runs = recent(lab)
-    signature = "|".join(f"{run.id}:{run.state}:{_size(run)}" for run in runs)
-    signature = signature or "empty"
-    if signature == seen:
-        return gr.skip(), gr.skip(), gr.skip(), gr.skip()
-    active = [run for run in runs if run.state not in ENDED]
-    if active and not jobs.worker_is_alive(lab.store):
+def refresh(lab: Lab, seen: dict[str, Any], chosen: str | None) -> list[Any]:
+    """What changed since `seen`: (what is shown now, the list, the runs to choose from, the live charts)."""
+    runs = lab.store.list()
+    if any(run.state not in ENDED for run in runs) and not jobs.worker_is_alive(lab.store):
         jobs.ensure_worker(lab.store)
-    return signature, queue_html(lab), gr.update(choices=waiting(lab)), live_chart(lab, runs)
+    shown = train_queue.recent(runs)
+    now = {
+        "list": "|".join(f"{run.id}:{run.state}:{run.label}:{_size(run)}" for run in shown) or "empty",
+        "runs": "|".join(f"{run.id}:{run.state}:{run.label}" for run in runs) or "empty",
+        "charts": f"{chosen}|" + "|".join(f"{run.id}:{_size(run)}" for run in shown),
+        "drawn": seen.get("drawn", 0.0),
+    }
+    at_work = any(run.state == "running" for run in runs)
+    draw = now["charts"] != seen.get("charts") and (not at_work or time.time() - now["drawn"] > SECONDS_BETWEEN_CHARTS)
+    if draw:
+        now["drawn"] = time.time()
+    else:
+        now["charts"] = seen.get("charts")
+    options = gr.skip()
+    if now["runs"] != seen.get("runs"):
+        ids = {run.id for run in runs}
+        options = gr.update(choices=train_queue.choices(runs), value=chosen if chosen in ids else None)
+    listed = queue_html(lab, runs) if now["list"] != seen.get("list") else gr.skip()
+    drawn = train_queue.live_charts(lab, runs, chosen) if draw else [gr.skip()] * len(train_queue.LIVE_CURVES)
+    return [now if now != seen else gr.skip(), listed, options, *drawn]
 
 
-def live_chart(lab: Lab, runs: list[Run]) -> Any:
-    """Loss curves of the newest suite; nothing before the first step."""
-    if not runs:
-        return gr.skip()
-    points = analysis.curves(lab.store, [run for run in runs if run.suite == runs[0].suite])
-    return charts.live(points) if len(points) else gr.skip()
+def tail(lab: Lab, chosen: str | None, log: str) -> tuple[Any, Any]:
+    """(the details, the log) of the chosen run where its log has grown."""
+    run = train_queue.find(lab, chosen)
+    text = train_queue.log_text(lab, run) if run else log
+    if run is None or text == log:
+        return gr.skip(), gr.skip()
+    return train_queue.details_html(lab, run), text
 
 
-def recent(lab: Lab) -> list[Run]:
-    """The newest runs, newest first."""
-    return lab.store.list()[::-1][:SHOWN]
+def picked(event: gr.EventData) -> tuple[str, Any]:
+    """Open the panel on the run whose name was pressed in the list."""
+    return event.value, gr.update(open=True)
 
 
-def waiting(lab: Lab) -> list[tuple[str, str]]:
-    """(name, id) of the runs that can be cancelled."""
-    return [(f"{run_name(run)} ({run.id[-8:]})", run.id) for run in lab.store.list() if run.state not in ENDED]
-
-
-def queue_html(lab: Lab) -> str:
-    """The newest runs with their state, progress and time left."""
-    runs = recent(lab)
-    if not runs:
-        text = "No runs yet. Press Train: the Quick preset trains all five methods here in a few minutes."
-        return f'<div class="lab-empty">{escape(text)}</div>'
-    return '<div class="lab-queue">' + "".join(_run_html(lab, run) for run in runs) + "</div>"
-
-
-def _run_html(lab: Lab, run: Run) -> str:
-    text, share = describe(lab, run)
-    bar = f'<progress max="1" value="{share:.3f}" aria-label="progress"></progress>' if run.state == "running" else ""
-    return (
-        f'<div class="lab-run"><div class="lab-run-head"><span class="lab-run-name">{escape(run_name(run))}</span>'
-        f'<span>{escape(run.state)}</span></div>{bar}<div class="lab-run-text">{escape(text)}</div></div>'
-    )
-
-
-def describe(lab: Lab, run: Run) -> tuple[str, float]:
-    """(what a run does or how it ended, the share of its steps that are done)."""
-    if run.state == "finished":
-        metric, time = analysis.METRICS["test_accuracy"], analysis.METRICS["train_minutes"]
-        return f"test accuracy {metric.show(metric.of(run))}%, trained in {time.show(time.of(run))} min", 1.0
-    if run.state in ENDED:
-        return run.error or "", 0.0
-    if run.state == "queued":
-        return "waits for its turn", 0.0
-    events, _ = lab.store.events(run.id)
-    steps = [event for event in events if event["type"] == "step"]
-    if not steps:
-        return "loading the task and the backbone", 0.0
-    last = steps[-1]
-    return (
-        f"epoch {last['epoch']:.1f}, step {last['step']} of {last['total_steps']}, loss {last['loss']:.3f}, "
-        f"{last['sentences_per_second']:.0f} sentences/s, {duration(last['seconds_left'])} left",
-        last["step"] / last["total_steps"],
-    )
+def ask_to_delete(lab: Lab, chosen: str | None) -> tuple[Any, str]:
+    """The second question before a run is deleted."""
+    run = train_queue.find(lab, chosen)
+    if run is None:
+        return gr.update(visible=False), ""
+    text = f"Delete {train_queue.run_name(run)} ({run.id}) and its files? This cannot be undone."
+    return gr.update(visible=True), note(text, "warning")
 
 
 def _size(run: Run) -> int:
@@ -269,12 +242,13 @@ def launch_api(
         methods: names of methods, such as ["lora", "adapter"].
         task: a task's name.
         backbone: a backbone's name.
-        settings: fields of the recipe or of a method, such as {"epochs": 1, "train_size": 200, "seed": 0}.
+        settings: fields of the recipe or of a method, such as {"epochs": 1, "train_size": 200, "lora.r": 8}; "seeds"
+            is a list, "seed" one seed.
     """
     given = dict(settings or {})
-    seed = given.pop("seed", 0)
+    seeds = given.pop("seeds", None) or [given.pop("seed", 0)]
     try:
-        configs = recipes.suite(methods_=methods, seeds=[seed], task=task, backbone=backbone, **given)
+        configs = recipes.suite(methods_=methods, seeds=seeds, task=task, backbone=backbone, **given)
         return [run.id for run in jobs.launch(lab.store, configs)]
     except UserError as error:
         raise gr.Error(str(error)) from None

@@ -1,0 +1,115 @@
+"""A person's own file in the Train tab: kept in the store, its columns looked at and chosen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from trainer import tasks
+from trainer.errors import ArgumentError, UserError, sentence
+from trainer.tasks import own_file
+from trainer.ui.lab import Lab, escape, note
+from trainer.ui.tables import Cell, Column, table
+
+ROWS = 5
+
+
+def build(lab: Lab, fields: dict[str, Any]) -> None:
+    """The upload, the two columns and the preview; adds the columns to `fields`."""
+    with gr.Accordion("Your own sentences", open=False):
+        upload = gr.File(
+            label="A file with a text and a label column (CSV, TSV, JSON Lines or Parquet)",
+            file_types=list(own_file.READERS),
+            type="filepath",
+            height=140,
+        )
+        said = gr.HTML()
+    with gr.Group(visible=False) as columns:
+        with gr.Row():
+            fields["text_column"] = gr.Dropdown([], label="Text column", min_width=140)
+            fields["label_column"] = gr.Dropdown([], label="Label column", min_width=140)
+        preview = gr.HTML(elem_classes="lab-inset")
+    task, text, label = fields["task"], fields["text_column"], fields["label_column"]
+    quiet = {"api_visibility": "private", "show_progress": "minimal"}
+    upload.upload(partial(keep, lab), upload, [said, task, upload], **quiet)
+    task.change(open_file, [task, text, label], [columns, text, label, preview], **quiet)
+    for column in (text, label):
+        column.input(preview_html, [task, text, label], preview, **quiet)
+
+
+def task_choices(lab: Lab) -> list[tuple[str, str]]:
+    """The tasks, and the files that this store keeps."""
+    return [(task.title, name) for name, task in tasks.TASKS.items()] + [
+        (f"Your file: {path.name}", str(path)) for path in lab.store.files()
+    ]
+
+
+def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
+    """Keep an uploaded file in the store and choose it as the task; (what happened, the task, an empty upload)."""
+    if not path:
+        return "", gr.skip(), gr.skip()
+    try:
+        own_file.read_table(Path(path))
+        kept = lab.store.keep_file(Path(path))
+    except (UserError, OSError) as error:
+        return note(sentence(error), "warning"), gr.skip(), None
+    update = gr.update(choices=task_choices(lab), value=str(kept))
+    return note(f"{kept.name} is chosen as the task. It is kept in the store."), update, None
+
+
+def open_file(task: str | None, text: str | None, label: str | None) -> tuple[Any, Any, Any, str]:
+    """Show the columns of a file chosen as the task: those chosen before where it has them, else recognised."""
+    if not task or not tasks.is_file(task):
+        return gr.update(visible=False), gr.update(value=None), gr.update(value=None), ""
+    try:
+        columns = list(own_file.read_table(Path(task)).columns)
+    except UserError as error:
+        return gr.update(visible=True), gr.skip(), gr.skip(), note(str(error), "warning")
+    found = [own_file.recognise(columns, usual) for usual in (own_file.TEXT_NAMES, own_file.LABEL_NAMES)]
+    text = text if text in columns else found[0]
+    label = label if label in columns else found[1]
+    return (
+        gr.update(visible=True),
+        gr.update(choices=columns, value=text),
+        gr.update(choices=columns, value=label),
+        preview_html(task, text, label),
+    )
+
+
+def preview_html(task: str | None, text: str | None, label: str | None) -> str:
+    """The first rows, how many there are, and how the labels are spread; or what is wrong."""
+    if not task or not tasks.is_file(task):
+        return ""
+    try:
+        frame = own_file.read_table(Path(task))
+        if text is None or label is None:
+            raise ArgumentError(
+                expected="a text and a label column", got="one that is not chosen", fix="choose both columns"
+            )
+        counts = Counter(str(name) for name in frame[label])
+        own_file.choose_columns(list(frame.columns), text, label, Path(task))
+        own_file.label_names(counts)
+    except UserError as error:
+        return note(str(error), "warning")
+    spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
+    more = f", and {len(counts) - 8} more" if len(counts) > 8 else ""
+    rows = [[Cell(_short(row[text])), Cell(_short(row[label]))] for _, row in frame.head(ROWS).iterrows()]
+    shown = table(
+        [Column(text, numeric=False), Column(label, numeric=False)],
+        rows,
+        name="preview",
+        title=f"The first rows of {Path(task).name}",
+        sortable=False,
+        csv=False,
+    )
+    said = f"{len(frame):,} rows, {len(counts)} labels ({spread}{more})."
+    return f'<div class="lab-note">{escape(said)}</div>{shown}'
+
+
+def _short(text: object) -> str:
+    text = " ".join(str(text).split())
+    return text if len(text) <= 160 else text[:159] + "…"

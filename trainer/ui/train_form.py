@@ -1,0 +1,296 @@
+"""The form of the Train tab: what can be set, what a preset fills in, and from its values a suite of recipes."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import gradio as gr
+
+from trainer import backbones, methods, recipes, tasks
+from trainer.config import RunConfig
+from trainer.errors import ArgumentError
+from trainer.presets import PRESETS
+from trainer.ui import train_file
+from trainer.ui.lab import Lab, run_name
+from trainer.ui.train_file import task_choices
+
+CUSTOM = "custom"
+RECIPE = {
+    "epochs": "Training",
+    "batch_size": "Training",
+    "max_length": "Training",
+    "learning_rate": "Training",
+    "fairness": "Training",
+    "precision": "Training",
+    "train_size": "Sentences",
+    "validation_size": "Sentences",
+    "test_size": "Sentences",
+    "split_seed": "Sentences",
+    "warmup_ratio": "Optimiser",
+    "lr_scheduler": "Optimiser",
+    "weight_decay": "Optimiser",
+    "max_grad_norm": "Optimiser",
+}
+"""The recipe's fields that the form shows, each under its heading. Their titles and help stand in `RunConfig`."""
+COLUMNS = ("text_column", "label_column")
+CHOICES = {
+    "fairness": [("Each method's own learning rate", "own_learning_rate"), ("Everything the same", "same")],
+}
+PLACEHOLDERS = {"learning_rate": "each method's own", "train_size": "all", "validation_size": "all", "test_size": "all"}
+
+
+def options_of(method: str) -> dict[str, Any]:
+    """The fields of one method alone, by their name in the form: its options, and what else it alone has."""
+    found = methods.get(method)
+    named = {f"{method}.{name}": field for name, field in found.options.model_fields.items()}
+    named[f"{method}.learning_rate"] = RunConfig.model_fields["learning_rate"]
+    if found.parent_method:
+        named[f"{method}.parents"] = RunConfig.model_fields["parents"]
+    return named
+
+
+def defaults(preset: str = "quick") -> dict[str, Any]:
+    """The form's values for a preset, by field; empty text stands for a value that is not given."""
+    found = PRESETS[preset]
+    values: dict[str, Any] = {"methods": list(found.methods), "task": found.task, "backbone": found.backbone}
+    values |= {name: _shown(found.settings.get(name, _default(RunConfig.model_fields[name]))) for name in RECIPE}
+    for method in methods.METHODS:
+        values |= {name: _shown(_default(field)) for name, field in options_of(method).items()}
+    return values | dict.fromkeys(COLUMNS) | {"seeds": ", ".join(map(str, found.seeds)), "label": "", "track": False}
+
+
+def suite_of(form: dict[str, Any]) -> dict[str, Any]:
+    """The form's values as `recipes.suite` takes them, and `label` besides. Raises `ArgumentError` for the seeds."""
+    chosen = form["methods"] or []
+    settings: dict[str, Any] = {}
+    for name, value in form.items():
+        if name in ("methods", "task", "backbone", "seeds", "label") or _is_empty(value):
+            continue
+        method, dot, own = name.partition(".")
+        if dot and (method not in chosen or _same(value, _default(options_of(method)[name]))):
+            continue
+        if not dot and name not in COLUMNS and _same(value, _default(RunConfig.model_fields[name])):
+            continue
+        if name in COLUMNS and not tasks.is_file(form["task"]):
+            continue
+        if form["fairness"] == "same" and own == "learning_rate":
+            continue
+        settings[name] = tuple(value) if isinstance(value, list) else value
+    return {
+        "methods_": chosen,
+        "seeds": parse_seeds(form["seeds"]),
+        "task": form["task"] or "",
+        "backbone": form["backbone"] or "",
+        "label": (form["label"] or "").strip(),
+        **settings,
+    }
+
+
+def recipes_of(form: dict[str, Any]) -> tuple[list[RunConfig], str]:
+    """(the suite, its label). Raises `Problems` with everything that is wrong."""
+    suite = suite_of(form)
+    label = suite.pop("label")
+    return recipes.suite(**suite), label
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds as typed: whole numbers with commas or spaces between. Raises `ArgumentError`."""
+    try:
+        return list(dict.fromkeys(int(part) for part in str(text).replace(",", " ").split()))
+    except ValueError:
+        raise ArgumentError(
+            expected="whole numbers as seeds", got=repr(text), fix="write them like this: 0, 1, 2"
+        ) from None
+
+
+def parent_choices(lab: Lab, method: str) -> list[tuple[str, str]]:
+    """(name, id) of the finished runs that a method could fuse."""
+    wanted = methods.get(method).parent_method
+    return [
+        (f"{run_name(run)} on {run.recipe.backbone} ({run.id[-8:]})", run.id)
+        for run in lab.store.list()
+        if run.answers and run.recipe.method == wanted
+    ]
+
+
+# Components
+
+
+def build(lab: Lab) -> tuple[gr.Radio, dict[str, gr.components.Component]]:
+    """Lay out the form; (the preset, the fields by name)."""
+    values, fields = defaults(), {}
+    preset = gr.Radio(
+        [(found.title, name) for name, found in PRESETS.items()] + [("Custom", CUSTOM)],
+        value="quick",
+        label="Preset",
+        info=PRESETS["quick"].summary,
+    )
+    fields["methods"] = gr.CheckboxGroup(
+        [(method.title, name) for name, method in methods.METHODS.items()], value=values["methods"], label="Methods"
+    )
+    fields["task"] = gr.Dropdown(task_choices(lab), value=values["task"], label="Task")
+    train_file.build(lab, fields)
+    fields["backbone"] = gr.Dropdown(
+        [(found.title, name) for name, found in backbones.BACKBONES.items()],
+        value=values["backbone"],
+        label="Backbone",
+        info="All but MiniLM come from the Hugging Face Hub.",
+    )
+    with gr.Row():
+        fields["seeds"] = gr.Textbox(
+            values["seeds"],
+            label="Seeds",
+            info="One or more, such as 0, 1, 2: a run each.",
+            min_width=140,
+            max_length=200,
+        )
+        fields["label"] = gr.Textbox(
+            "", label="Name", info="Your own name for these runs.", placeholder="none", min_width=140, max_length=80
+        )
+    with gr.Accordion("Hyperparameters", open=False):
+        for heading in dict.fromkeys(RECIPE.values()):
+            gr.Markdown(f"#### {heading}")
+            with gr.Row():
+                for name in (name for name, under in RECIPE.items() if under == heading):
+                    fields[name] = _component(RunConfig.model_fields[name], values[name], name)
+        fields["track"] = gr.Checkbox(
+            False, label="Track with Weights & Biases", info="Kept on this machine without an account."
+        )
+    with gr.Accordion("Options of the methods", open=False):
+        groups = {name: _method_options(lab, name, values, fields) for name in methods.METHODS}
+    fields["methods"].change(
+        lambda chosen: [gr.update(visible=name in (chosen or [])) for name in groups],
+        fields["methods"],
+        list(groups.values()),
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    return preset, {name: fields[name] for name in values}
+
+
+def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[str, Any]) -> gr.Group:
+    """One method's own fields, shown while the method is chosen."""
+    method = methods.get(name)
+    with gr.Group() as group:
+        gr.Markdown(f"#### {method.title}\n{method.summary}", padding=True)
+        with gr.Row():
+            for key, field in options_of(name).items():
+                own = key.partition(".")[2]
+                small = (
+                    f"Its own: {method.learning_rates[0]:g} on small encoders, {method.learning_rates[1]:g} on others"
+                )
+                choices = None
+                if own == "parents":
+                    choices = parent_choices(lab, name)
+                elif own == "parent_tasks":
+                    choices = [(task.title.split(":")[0], task.name) for task in tasks.TASKS.values()]
+                fields[key] = _component(
+                    field, values[key], own, choices=choices, help=small if own == "learning_rate" else None
+                )
+    return group
+
+
+def _component(field: Any, value: Any, name: str, *, choices: list | None = None, help: str | None = None) -> Any:
+    """The control that fits a field's type, with its title and its line of help."""
+    kind = _type(field)
+    shared: dict[str, Any] = {
+        "label": field.title or name,
+        "info": _sentence(help or field.description),
+        "min_width": 210,
+    }
+    if choices is not None:
+        return gr.Dropdown(choices, value=value, multiselect=True, **shared)
+    if kind is bool:
+        return gr.Checkbox(value, **shared)
+    if typing.get_origin(kind) is Literal:
+        return gr.Dropdown(CHOICES.get(name) or list(typing.get_args(kind)), value=value, **shared)
+    if typing.get_origin(kind) is tuple:
+        return gr.CheckboxGroup(list(typing.get_args(typing.get_args(kind)[0])), value=value, **shared)
+    if value == "":
+        # A number field would show an empty value as 0.
+        return gr.Textbox("", placeholder="own" if help else PLACEHOLDERS.get(name), max_length=20, **shared)
+    return gr.Number(value, precision=0 if kind is int else None, **shared)
+
+
+def _type(field: Any) -> Any:
+    """A field's type without None: `int | None` is a whole number that may be left out."""
+    kind = field.annotation
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        return next(part for part in typing.get_args(kind) if part is not type(None))
+    return kind
+
+
+def _sentence(text: str | None) -> str | None:
+    return f"{text[:1].upper()}{text[1:]}." if text else None
+
+
+def _default(field: Any) -> Any:
+    return None if field.is_required() else field.default
+
+
+def _shown(value: Any) -> Any:
+    """A value as its control shows it."""
+    return "" if value is None else list(value) if isinstance(value, tuple) else value
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or value == []
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether a control's value is the field's default."""
+    return _shown(value) == _shown(default)
+
+
+# What happens in the form
+
+
+def fill(preset: str) -> list[Any]:
+    """Updates of (preset, the fields in their order) for a preset; custom leaves everything as it is."""
+    if preset not in PRESETS:
+        return [summary(preset), *[gr.skip()] * len(defaults())]
+    return [summary(preset), *defaults(preset).values()]
+
+
+def summary(preset: str) -> Any:
+    """The preset's line of help."""
+    return gr.update(info=PRESETS[preset].summary if preset in PRESETS else "Your own choice.")
+
+
+def named(function: Callable[..., Any], names: list[str], *fixed: Any) -> Callable[..., Any]:
+    """`function(*fixed, form)` for Gradio, which hands over the values of the fields in their order."""
+    return partial(_call, function, names, fixed)
+
+
+def _call(function: Callable[..., Any], names: list[str], fixed: tuple, *values: Any) -> Any:
+    return function(*fixed, dict(zip(names, values[: len(names)], strict=True)), *values[len(names) :])
+
+
+def restore(lab: Lab, saved: dict[str, Any] | None) -> list[Any]:
+    """Updates of (preset, the fields in their order) from what this browser kept; what no longer exists is left out."""
+    known, updates = defaults(), []
+    saved = saved if isinstance(saved, dict) else {}
+    offered = {"task": {value for _, value in task_choices(lab)}, "backbone": set(backbones.BACKBONES)}
+    for name, value in known.items():
+        kept = saved.get(name, value)
+        if name in offered and kept not in offered[name]:
+            kept = value
+        if name == "methods":
+            kept = [method for method in kept or [] if method in methods.METHODS]
+        if name.endswith(".parents"):
+            ids = {run_id for _, run_id in parent_choices(lab, name.partition(".")[0])}
+            updates.append(gr.update(choices=parent_choices(lab, name.partition(".")[0]),
+                                     value=[run for run in kept or [] if run in ids]))  # fmt: skip
+        elif name == "task":
+            updates.append(gr.update(choices=task_choices(lab), value=kept))
+        elif name in COLUMNS:
+            updates.append(gr.update(choices=[kept] if kept else [], value=kept))
+        else:
+            updates.append(kept)
+    preset = saved.get("preset", "quick") if saved else "quick"
+    preset = preset if preset in PRESETS else CUSTOM
+    return [{**summary(preset), "value": preset}, *updates]

@@ -1,0 +1,73 @@
+"""Before launching: what each run would cost, whether it fits, and the command line that does the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer import estimate, methods, recipes
+from trainer.analysis import METRICS
+from trainer.device import free_memory
+from trainer.errors import UserError, sentence
+from trainer.progress import duration
+from trainer.tasks import extent
+from trainer.ui import train_form
+from trainer.ui.lab import Lab, escape, note
+from trainer.ui.tables import Cell, Column, table
+
+
+def plan(lab: Lab, form: dict[str, Any]) -> tuple[str, str]:
+    """(the estimate as HTML, or what is wrong with the form; the command line, empty while something is wrong)."""
+    try:
+        suite = train_form.suite_of(form)
+        configs, _ = train_form.recipes_of(form)
+        command = recipes.command(**suite)
+        found = [(config, _estimate(lab, config)) for config in configs if config.seed == suite["seeds"][0]]
+    except (UserError, OSError) as error:
+        return note(sentence(error), "warning"), ""
+    return estimate_html(lab, found, seeds=len(suite["seeds"])), command_html(command)
+
+
+def command_html(command: str) -> str:
+    """The command line with a button that copies it."""
+    return (
+        '<div class="lab-note">The same on the command line:</div>'
+        f'<pre class="lab-command" id="lab-command" tabindex="0">{escape(command)}</pre>'
+        '<button type="button" class="lab-button" data-copy="lab-command">Copy</button>'
+    )
+
+
+def _estimate(lab: Lab, config: Any) -> estimate.Estimate:
+    sentences, labels = extent(config)
+    return estimate.estimate(config, sentences=sentences, labels=labels, earlier=lab.store.list(), device=lab.device)
+
+
+def estimate_html(lab: Lab, found: list[tuple[Any, estimate.Estimate]], *, seeds: int) -> str:
+    """A row a method, the sum, what it rests on, and a warning for each run that will not fit."""
+    free = free_memory(lab.device) if lab.device else None
+    with_parents = any(cost.parents_seconds for _, cost in found)
+    columns = [
+        Column("Method", numeric=False),
+        Column(METRICS["trainable"].title),
+        Column(METRICS["peak_memory"].title),
+        Column("Time"),
+        *([Column("Time of parents")] if with_parents else []),
+    ]
+    rows = []
+    for config, cost in found:
+        row = [
+            Cell(methods.get(config.method).title),
+            Cell(f"{cost.trainable_parameters:,}", cost.trainable_parameters),
+            Cell(f"{cost.memory / 1e6:,.0f}", cost.memory / 1e6),
+            Cell(duration(cost.seconds), cost.seconds),
+        ]
+        rows.append(row + [Cell(duration(cost.parents_seconds) if cost.parents_seconds else "–")] * with_parents)
+    whole = seeds * sum(cost.seconds + cost.parents_seconds for _, cost in found)
+    count = seeds * len(found)
+    bases = ", ".join(dict.fromkeys(cost.based_on for _, cost in found))
+    runs = f"{count} run{'s' if count != 1 else ''}" + (f" ({seeds} seeds)" if seeds > 1 else "")
+    said = (
+        f"About {duration(whole)} for {runs}, one after another. Parameters are exact; time and memory are estimated "
+    )
+    warnings = [text for _, cost in found if (text := estimate.too_large(cost, free=free))]
+    grid = table(columns, rows, name="estimate", title="Estimated cost of each run", sortable=False, csv=False)
+    return "".join(note(text, "warning") for text in warnings) + grid + note(f"{said}from {bases}.")

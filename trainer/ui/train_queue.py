@@ -1,0 +1,260 @@
+"""The queue of the Train tab: what trains, who comes next, and what can be done to one chosen run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from trainer import analysis, archive, jobs
+from trainer.errors import UserError, sentence
+from trainer.progress import describe as event_text
+from trainer.progress import duration
+from trainer.store import ENDED, Run
+from trainer.ui import charts
+from trainer.ui.lab import Lab, escape, method_title, note, run_name, task_name
+
+SHOWN = 12
+"""Ended runs in the list, newest first; Compare has them all."""
+LOG_LINES = 25
+LIVE_CURVES = {"step loss": "step", "validation loss": "epoch", "validation accuracy": "epoch", "memory": "seconds"}
+"""The live charts, and what each is drawn over."""
+
+
+def recent(runs: Sequence[Run]) -> list[Run]:
+    """The runs of the list: what trains, what waits in its order, then the newest of what has ended."""
+    running = [run for run in runs if run.state == "running"]
+    waiting = [run for run in runs if run.state == "queued"]
+    return running + waiting + [run for run in reversed(runs) if run.state in ENDED][:SHOWN]
+
+
+def queue_html(lab: Lab, runs: Sequence[Run] | None = None) -> str:
+    """The list of runs, each with its state, progress and time left, or why it failed."""
+    runs = lab.store.list() if runs is None else runs
+    if not runs:
+        text = "No runs yet. Press Train: the Quick preset trains all five methods here in a few minutes."
+        return f'<div class="lab-empty">{escape(text)}</div>'
+    shown, place = recent(runs), 0
+    parts = []
+    for run in shown:
+        place += run.state == "queued"
+        parts.append(_run_html(lab, run, place))
+    ended = sum(run.state in ENDED for run in runs)
+    more = note(f"{ended - SHOWN} older runs are in Compare and in the list below.") if ended > SHOWN else ""
+    return f'<div class="lab-queue" role="list" aria-label="Runs">{"".join(parts)}</div>{more}'
+
+
+def _run_html(lab: Lab, run: Run, place: int) -> str:
+    text, share = describe(lab, run, place=place)
+    bar = (
+        f'<progress max="1" value="{share:.3f}" aria-label="{escape(run_name(run))}"></progress>'
+        if run.state == "running"
+        else ""
+    )
+    under = f'<div class="lab-small">{escape(_about(run))}</div>' if run.label else ""
+    return (
+        f'<div class="lab-run" role="listitem"><div class="lab-run-head">'
+        f'<button type="button" class="lab-run-name" data-pick="{escape(run.id)}" title="More about this run">'
+        f"{escape(run_name(run))}</button>"
+        f'<span class="lab-state lab-{run.state}">{escape(run.state)}</span></div>{under}{bar}'
+        f'<div class="lab-run-text">{escape(text)}</div></div>'
+    )
+
+
+def _about(run: Run) -> str:
+    return f"{method_title(run.recipe.method)}, {task_name(run)}, {run.recipe.backbone}, seed {run.recipe.seed}"
+
+
+def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:
+    """(what a run does or how it ended, the share of its steps that are done). `place` counts the waiting from 1."""
+    if run.state == "finished":
+        metric, time = analysis.METRICS["test_accuracy"], analysis.METRICS["train_minutes"]
+        how = "trained elsewhere, evaluated here" if run.adopted else f"trained in {time.show(time.of(run))} min"
+        return f"test accuracy {metric.show(metric.of(run))}%, {how}", 1.0
+    if run.state in ENDED:
+        return run.error or "", 0.0
+    if run.state == "queued":
+        return "comes next" if place == 1 else f"{place - 1} before it in the queue", 0.0
+    step = last_step(lab, run)
+    if step is None:
+        return "loading the task and the backbone", 0.0
+    return (
+        f"epoch {step['epoch']:.1f} of {run.recipe.epochs}, step {step['step']:,} of {step['total_steps']:,}, "
+        f"loss {step['loss']:.3f}, {step['sentences_per_second']:,.0f} sentences/s, "
+        f"{duration(step['seconds_left'])} left",
+        step["step"] / step["total_steps"],
+    )
+
+
+def last_step(lab: Lab, run: Run) -> dict[str, Any] | None:
+    """The newest report of a run's progress."""
+    events, _ = lab.store.events(run.id)
+    return next((event for event in reversed(events) if event["type"] == "step"), None)
+
+
+def choices(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """(name, id) of every run, in the order of the list and then the older ones."""
+    first = recent(runs)
+    listed = {run.id for run in first}
+    rest = [run for run in reversed(runs) if run.id not in listed]
+    return [(f"{run_name(run)}: {run.state} ({run.id[-8:]})", run.id) for run in [*first, *rest]]
+
+
+# One run
+
+
+def open_run(lab: Lab, run_id: str | None) -> list[Any]:
+    """What the panel shows of a run: (details, log, its name, cancel, resume, delete, zip): the buttons that apply."""
+    run = find(lab, run_id)
+    if run is None:
+        empty = note(
+            "Choose a run to see its recipe and its log, and to cancel, resume, rename, download or delete it."
+        )
+        return [empty, "", gr.update(value="", interactive=False), *[gr.update(interactive=False)] * 4]
+    can = {
+        "cancel": run.state in ("queued", "running"),
+        "resume": run.state in ("failed", "cancelled"),
+        "delete": run.state != "running",
+        "zip": run.state in ENDED,
+    }
+    return [
+        details_html(lab, run),
+        log_text(lab, run),
+        gr.update(value=run.label, interactive=True),
+        *(gr.update(interactive=can[name]) for name in ("cancel", "resume", "delete", "zip")),
+    ]
+
+
+def find(lab: Lab, run_id: str | None) -> Run | None:
+    """The run by its id, or None where none is chosen or it is gone."""
+    try:
+        return lab.store.load(run_id) if run_id else None
+    except UserError:
+        return None
+
+
+def details_html(lab: Lab, run: Run) -> str:
+    """A run in full: how it stands, what it builds on, its recipe."""
+    text, _ = describe(lab, run)
+    lines = [("Run", run.id), ("State", f"{run.state}: {text}" if text else run.state), ("Created", run.created_at)]
+    if run.adopted:
+        lines.append(("From", run.adopted["source"]))
+    if run.recipe.parents:
+        parents = (find(lab, parent) for parent in run.recipe.parents)
+        names = [run_name(parent) if parent else "a deleted run" for parent in parents]
+        lines.append(("Parents", ", ".join(names)))
+    if run.result:
+        lines += [("Notes on the data", text) for text in run.result["meta_info"]["dataset_info"]["notes"]]
+    recipe = run.recipe.model_dump(mode="json", exclude_none=True, exclude={"options", "parents", "track"})
+    options = {f"{run.recipe.method}.{name}": value for name, value in run.recipe.options.items()}
+    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(_value(value))}</dd>" for name, value in lines)
+    every = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(_value(value))}</dd>" for name, value in {**recipe, **options}.items()
+    )
+    return (
+        f'<dl class="lab-details">{listed}</dl>'
+        f'<details><summary>Recipe</summary><dl class="lab-details">{every}</dl></details>'
+    )
+
+
+def _value(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def log_text(lab: Lab, run: Run) -> str:
+    """The tail of what a run reported, and of what its libraries wrote."""
+    events, _ = lab.store.events(run.id)
+    told = [text for event in events if (text := event_text(event))]
+    parts = told[-LOG_LINES:]
+    try:
+        with (run.folder / "log.txt").open(encoding="utf-8", errors="replace") as file:
+            written = [line.rstrip() for line in deque(file, LOG_LINES)]
+    except OSError:
+        written = []
+    if written:
+        parts += ["", "log.txt:", *written]
+    return "\n".join(parts)
+
+
+# What can be done to a run: each returns a sentence for the page
+
+
+def cancel(lab: Lab, run_id: str | None) -> str:
+    """Stop the chosen run."""
+    return _do(lab, run_id, lambda run: f"{run_name(jobs.cancel(lab.store, run.id))} is being cancelled.")
+
+
+def resume(lab: Lab, run_id: str | None) -> str:
+    """Queue the chosen run again."""
+
+    def act(run: Run) -> str:
+        jobs.resume(lab.store, run.id)
+        return f"{run_name(run)} is queued and goes on from its last checkpoint."
+
+    return _do(lab, run_id, act)
+
+
+def rename(lab: Lab, run_id: str | None, label: str) -> str:
+    """Give the chosen run another name; an empty one takes the name away."""
+
+    def act(run: Run) -> str:
+        changed = lab.store.update(run.id, label=" ".join((label or "").split())[:80])
+        return f"The run is called {run_name(changed)} now."
+
+    return _do(lab, run_id, act)
+
+
+def delete(lab: Lab, run_id: str | None) -> str:
+    """Remove the chosen run and its files."""
+
+    def act(run: Run) -> str:
+        lab.store.delete(run.id)
+        lab.predictor.forget(run.id)
+        return f"{run_name(run)} is deleted."
+
+    return _do(lab, run_id, act)
+
+
+def as_zip(lab: Lab, run_id: str | None) -> tuple[str, Any]:
+    """(what happened, the run as a zip file to download)."""
+    made: list[str] = []
+
+    def act(run: Run) -> str:
+        folder = Path(tempfile.gettempdir()) / "peft-lab-exports"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{run.id}.zip"
+        path.unlink(missing_ok=True)
+        made.append(str(archive.export(lab.store, run.id, path)))
+        return f"{path.name} is ready to download."
+
+    said = _do(lab, run_id, act)
+    return said, gr.update(value=made[0], visible=True) if made else gr.update(value=None, visible=False)
+
+
+def _do(lab: Lab, run_id: str | None, act: Any) -> str:
+    try:
+        run = find(lab, run_id)
+        return note(act(run) if run else "Choose a run first.")
+    except (UserError, OSError) as error:
+        return note(sentence(error), "warning")
+
+
+# Live charts
+
+
+def live_charts(lab: Lab, runs: Sequence[Run], run_id: str | None) -> list[Any]:
+    """A chart for each of `LIVE_CURVES` of the chosen run's suite, else the newest; None before the first point."""
+    run = next((run for run in runs if run.id == run_id), None) or next(iter(recent(runs)), None)
+    if run is None:
+        return [None] * len(LIVE_CURVES)
+    suite = [other for other in runs if other.suite == run.suite and other.suite] or [run]
+    points = analysis.curves(lab.store, suite)
+    drawn = []
+    for curve, over in LIVE_CURVES.items():
+        any_point = len(points) and (points["curve"] == curve).any()
+        drawn.append(charts.curves(points, curve, x=over) if any_point else None)
+    return drawn
