@@ -172,8 +172,9 @@ def trained_page(open_page, trained):
 
 @pytest.fixture(scope="session")
 def browser(chromium):
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
         found = playwright.chromium.launch(executable_path=chromium, args=[*arguments, "--disable-sync"])
@@ -231,3 +232,21 @@ def shoot(page, name: str) -> None:
             )
     page.evaluate("document.body.classList.remove('dark')")
     page.set_viewport_size({"width": 1440, "height": 1000})
+
+
+def serious(page) -> list[str]:
+    """What axe finds serious or critical on the page as it is, light and dark: rule and first place."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = []
+    for dark in (False, True):
+        page.evaluate(f"document.body.classList.toggle('dark', {str(dark).lower()})")
+        page.wait_for_timeout(400)
+        for violation in Axe().run(page).response["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                node = violation["nodes"][0]
+                found.append(
+                    f"{violation['id']} (dark={dark}): {node['html'][:300]} {node.get('failureSummary', '')[:300]}"
+                )
+    page.evaluate("document.body.classList.remove('dark')")
+    return found

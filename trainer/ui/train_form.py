@@ -38,8 +38,13 @@ RECIPE = {
 """The recipe's fields that the form shows, each under its heading. Their titles and help stand in `RunConfig`."""
 COLUMNS = ("text_column", "label_column")
 CHOICES = {
-    "fairness": [("Each method's own learning rate", "own_learning_rate"), ("Everything the same", "same")],
+    "fairness": [("Own learning rates", "own_learning_rate"), ("Everything the same", "same")],
 }
+HELP = {
+    "fairness": "Each method with its own learning rate, or one learning rate for all.",
+    "precision": "Auto takes what the device does well.",
+}
+"""Where the recipe's own help names values that the form shows in other words."""
 PLACEHOLDERS = {"learning_rate": "each method's own", "train_size": "all", "validation_size": "all", "test_size": "all"}
 
 
@@ -199,7 +204,7 @@ def _component(field: Any, value: Any, name: str, *, choices: list | None = None
     kind = _type(field)
     shared: dict[str, Any] = {
         "label": field.title or name,
-        "info": _sentence(help or field.description),
+        "info": help or HELP.get(name) or _sentence(field.description),
         "min_width": 210,
     }
     if choices is not None:
@@ -210,9 +215,9 @@ def _component(field: Any, value: Any, name: str, *, choices: list | None = None
         return gr.Dropdown(CHOICES.get(name) or list(typing.get_args(kind)), value=value, **shared)
     if typing.get_origin(kind) is tuple:
         return gr.CheckboxGroup(list(typing.get_args(typing.get_args(kind)[0])), value=value, **shared)
-    if value == "":
+    if _default(field) is None:
         # A number field would show an empty value as 0.
-        return gr.Textbox("", placeholder="own" if help else PLACEHOLDERS.get(name), max_length=20, **shared)
+        return gr.Textbox(str(value), placeholder="own" if help else PLACEHOLDERS.get(name), max_length=20, **shared)
     return gr.Number(value, precision=0 if kind is int else None, **shared)
 
 
@@ -258,7 +263,7 @@ def fill(preset: str) -> list[Any]:
 
 def summary(preset: str) -> Any:
     """The preset's line of help."""
-    return gr.update(info=PRESETS[preset].summary if preset in PRESETS else "Your own choice.")
+    return gr.update(info=PRESETS[preset].summary if preset in PRESETS else "Your own settings.")
 
 
 def named(function: Callable[..., Any], names: list[str], *fixed: Any) -> Callable[..., Any]:
@@ -272,25 +277,33 @@ def _call(function: Callable[..., Any], names: list[str], fixed: tuple, *values:
 
 def restore(lab: Lab, saved: dict[str, Any] | None) -> list[Any]:
     """Updates of (preset, the fields in their order) from what this browser kept; what no longer exists is left out."""
-    known, updates = defaults(), []
-    saved = saved if isinstance(saved, dict) else {}
-    offered = {"task": {value for _, value in task_choices(lab)}, "backbone": set(backbones.BACKBONES)}
+    known = defaults()
+    offered = _offered(lab)
+    if not isinstance(saved, dict):
+        # A fresh browser shows the form as it is: only what can be chosen may have changed since the app began.
+        return [gr.skip(), *(gr.update(choices=offered[name]) if name in offered else gr.skip() for name in known)]
+    updates = []
     for name, value in known.items():
         kept = saved.get(name, value)
-        if name in offered and kept not in offered[name]:
-            kept = value
+        if name in COLUMNS:
+            updates.append(gr.update(choices=[kept] if kept else [], value=kept))
+            continue
+        choices = offered.get(name)
+        values = {found for _, found in choices} if choices else set()
         if name == "methods":
             kept = [method for method in kept or [] if method in methods.METHODS]
-        if name.endswith(".parents"):
-            ids = {run_id for _, run_id in parent_choices(lab, name.partition(".")[0])}
-            updates.append(gr.update(choices=parent_choices(lab, name.partition(".")[0]),
-                                     value=[run for run in kept or [] if run in ids]))  # fmt: skip
-        elif name == "task":
-            updates.append(gr.update(choices=task_choices(lab), value=kept))
-        elif name in COLUMNS:
-            updates.append(gr.update(choices=[kept] if kept else [], value=kept))
-        else:
-            updates.append(kept)
-    preset = saved.get("preset", "quick") if saved else "quick"
+        elif name == "backbone" and kept not in backbones.BACKBONES:
+            kept = value
+        elif choices is not None:
+            kept = [one for one in kept or [] if one in values] if isinstance(value, list) else kept
+            kept = kept if isinstance(value, list) or kept in values else value
+        updates.append(gr.update(choices=choices, value=kept) if choices is not None else kept)
+    preset = saved.get("preset")
     preset = preset if preset in PRESETS else CUSTOM
     return [{**summary(preset), "value": preset}, *updates]
+
+
+def _offered(lab: Lab) -> dict[str, list[tuple[str, str]]]:
+    """What can be chosen now in the fields whose choices change: files and runs come and go."""
+    parents = {name: parent_choices(lab, name) for name, method in methods.METHODS.items() if method.parent_method}
+    return {"task": task_choices(lab), **{f"{name}.parents": found for name, found in parents.items()}}

@@ -247,14 +247,14 @@ def _do(lab: Lab, run_id: str | None, act: Any) -> str:
 
 
 def live_charts(lab: Lab, runs: Sequence[Run], run_id: str | None) -> list[Any]:
-    """A chart for each of `LIVE_CURVES` of the chosen run's suite, else the newest; None before the first point."""
+    """A chart for each of `LIVE_CURVES` of the chosen run's suite, else the newest; hidden before the first point."""
     run = next((run for run in runs if run.id == run_id), None) or next(iter(recent(runs)), None)
     if run is None:
-        return [None] * len(LIVE_CURVES)
+        return [gr.update(visible=False)] * len(LIVE_CURVES)
     suite = [other for other in runs if other.suite == run.suite and other.suite] or [run]
     points = analysis.curves(lab.store, suite)
     drawn = []
     for curve, over in LIVE_CURVES.items():
-        any_point = len(points) and (points["curve"] == curve).any()
-        drawn.append(charts.curves(points, curve, x=over) if any_point else None)
+        there = len(points) > 0 and bool((points["curve"] == curve).any())
+        drawn.append(gr.update(visible=there, value=charts.curves(points, curve, x=over) if there else None))
     return drawn

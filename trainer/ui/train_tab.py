@@ -39,7 +39,10 @@ def build(lab: Lab, page: gr.Blocks) -> None:
             panel = _build_panel()
             gr.Markdown("### While it trains")
             with gr.Row():
-                drawn = [gr.Plot(show_label=False, label=curve, min_width=280) for curve in train_queue.LIVE_CURVES]
+                drawn = [
+                    gr.Plot(show_label=False, label=curve, min_width=280, visible=False)
+                    for curve in train_queue.LIVE_CURVES
+                ]
     form = list(fields.values())
     kept = gr.BrowserState(None, storage_key="peft-lab-form", secret="the form holds no secret")
     seen = gr.State({})
@@ -75,7 +78,7 @@ def _build_panel() -> dict[str, Any]:
             with gr.Row():
                 made["yes"] = gr.Button("Yes, delete it", variant="stop", min_width=120)
                 made["no"] = gr.Button("Keep it", min_width=120)
-        made["file"] = gr.File(label="The run as a zip file", visible=False, height=90)
+        made["file"] = gr.File(label="The run as a zip file", visible=False, height=90, elem_classes="lab-zip")
         with gr.Row(equal_height=True):
             made["label"] = gr.Textbox(label="Name", max_length=80, interactive=False, scale=3, min_width=160)
             made["rename"] = gr.Button("Rename", scale=1, min_width=90)

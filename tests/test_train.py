@@ -1,0 +1,358 @@
+"""The Train tab's handlers without a browser, adapters from elsewhere, and the tab in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import time
+
+import pandas as pd
+import pytest
+from conftest import app_on, serious, shoot, trainer
+
+from trainer import adoption, archive, inference, jobs, recipes
+from trainer.__main__ import _settings
+from trainer.config import RunConfig
+from trainer.errors import ArgumentError, UserError
+from trainer.methods import METHODS
+from trainer.presets import PRESETS
+from trainer.store import Store
+from trainer.ui import train_file, train_form, train_load, train_plan, train_queue, train_tab
+from trainer.ui.lab import Lab
+
+# The form
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_a_preset_in_the_form_launches_what_the_command_line_does(preset):
+    configs, _ = train_form.recipes_of(train_form.defaults(preset))
+    found = PRESETS[preset]
+    assert configs == recipes.suite(
+        methods_=found.methods, seeds=found.seeds, task=found.task, backbone=found.backbone, **found.settings
+    )
+
+
+def test_every_option_of_every_method_stands_in_the_form_with_help():
+    import gradio as gr
+
+    with gr.Blocks():
+        _, fields = train_form.build(Lab.open(Store("nowhere")))
+    for name, method in METHODS.items():
+        for option in method.options.model_fields:
+            assert fields[f"{name}.{option}"].info
+            assert fields[f"{name}.{option}"].label
+    assert list(fields) == list(train_form.defaults())
+    shown = set(fields) | {"method", "seed", "options", "parents", "validation_file", "test_file"}
+    assert set(RunConfig.model_fields) <= shown, "a field of the recipe that the form cannot set"
+
+
+def test_the_forms_command_line_queues_the_same_suite():
+    form = train_form.defaults("quick") | {
+        "methods": ["lora", "adapter_fusion"], "seeds": "0 1", "label": "my runs", "epochs": 2,
+        "lora.r": 8, "lora.target_modules": ["query"], "lora.learning_rate": "0.003",
+        "adapter_fusion.reduction_factor": 4, "adapter.placement": "houlsby",
+    }  # fmt: skip
+    configs, label = train_form.recipes_of(form)
+    assert label == "my runs"
+    assert [(c.method, c.seed) for c in configs] == [
+        ("lora", 0),
+        ("lora", 1),
+        ("adapter_fusion", 0),
+        ("adapter_fusion", 1),
+    ]
+    assert configs[0].options["r"] == 8
+    assert configs[0].learning_rate == 0.003
+    assert "adapter.placement" not in recipes.command(**train_form.suite_of(form)), "a method that is not chosen"
+    words = shlex.split(recipes.command(**train_form.suite_of(form)))[4:]
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    given = {option: [value for name, value in pairs if name == option] for option, _ in pairs}
+    assert given["--label"] == ["my runs"]
+    again = recipes.suite(
+        methods_=given["--method"], seeds=[int(seed) for seed in given["--seed"]], task=given["--task"][0],
+        backbone=given["--backbone"][0], **_settings(given["--set"]),
+    )  # fmt: skip
+    assert again == configs
+
+
+def test_one_learning_rate_for_all_overrules_the_methods_own():
+    form = train_form.defaults("quick") | {
+        "fairness": "same", "learning_rate": "0.0005", "methods": ["full", "lora"], "lora.learning_rate": "0.01",
+    }  # fmt: skip
+    assert {config.learning_rate for config in train_form.recipes_of(form)[0]} == {0.0005}
+
+
+def test_the_estimate_counts_exactly_warns_and_says_what_is_wrong(own_store):
+    lab = Lab.open(own_store)
+    form = train_form.defaults("report") | {"methods": ["lora", "full"]}
+    html, command = train_plan.plan(lab, form)
+    assert "591,362" in html, "LoRA of rank 16 on query and value of bert-base, and the head"
+    assert "--backbone bert-base" in command
+    from trainer.device import Device
+
+    lab.device = Device("cpu", "a small machine", 1, ("fp32",))
+    lab_free = train_plan.free_memory
+    train_plan.free_memory = lambda device: 10**9
+    try:
+        html, _ = train_plan.plan(lab, form | {"methods": ["full"]})
+    finally:
+        train_plan.free_memory = lab_free
+    assert "Full fine-tuning needs about" in html
+    html, command = train_plan.plan(lab, form | {"epochs": -1, "methods": ["lora"]})
+    assert "epochs: expected a number of at least 1, got -1" in html
+    assert command == ""
+
+
+def test_what_the_browser_kept_comes_back_without_what_is_gone(own_store):
+    lab = Lab.open(own_store)
+    saved = train_form.defaults("quick") | {
+        "preset": "custom", "epochs": 7, "task": "/gone.csv", "methods": ["lora", "vanished"], "other": 1,
+    }  # fmt: skip
+    preset, *values = train_form.restore(lab, saved)
+    form = dict(zip(train_form.defaults(), values, strict=True))
+    assert preset["value"] == "custom"
+    assert form["epochs"] == 7
+    assert form["task"]["value"] == "movies"
+    assert form["methods"] == ["lora"]
+    assert all("value" not in update for update in train_form.restore(lab, None)), "a fresh browser keeps the form"
+
+
+def test_an_uploaded_file_is_kept_shown_and_trained_on(own_store, tmp_path, tiny_file):
+    lab = Lab.open(own_store)
+    path = tmp_path / "my <b>reviews.csv"
+    frame = pd.read_csv(tiny_file).rename(columns={"sentence": "words", "label": "Label"})
+    frame.loc[0, "words"] = "<script>alert(1)</script> the film is warm"
+    frame.to_csv(path, index=False)
+    said, task, _ = train_file.keep(lab, str(path))
+    kept = task["value"]
+    assert "is chosen as the task" in said
+    path.unlink()
+    assert any(value == kept for _, value in task["choices"])
+    columns, text, label, preview = train_file.open_file(kept, None, None)
+    assert columns["visible"]
+    assert (text["value"], label["value"]) == (None, "Label")
+    assert "expected a text and a label column" in preview.lower()
+    preview = train_file.preview_html(kept, "words", "Label")
+    assert "240 rows, 2 labels" in preview
+    assert "<script>" not in preview
+    form = train_form.defaults("quick") | {"task": kept, "text_column": "words", "label_column": "Label"}
+    configs, _ = train_form.recipes_of(form)
+    assert {config.text_column for config in configs} == {"words"}
+    html, _ = train_plan.plan(lab, form | {"train_size": "", "validation_size": ""})
+    assert "one after another" in html
+    said, _, _ = train_file.keep(lab, str(tmp_path / "gone.csv"))
+    assert "which does not exist" in said
+
+
+# The queue
+
+
+def make(store: Store, **settings):
+    return store.create(recipes.make(method="lora", task="movies", backbone="minilm", **settings))
+
+
+def test_the_list_shows_who_trains_who_comes_next_and_the_newest_of_the_rest(own_store):
+    runs = [make(own_store, seed=seed) for seed in range(20)]
+    for run in runs[:15]:
+        own_store.update(run.id, state="failed", error="It went wrong.")
+    lab = Lab.open(own_store)
+    shown = train_queue.recent(own_store.list())
+    assert [run.id for run in shown] == [run.id for run in runs[15:]] + [run.id for run in runs[14:2:-1]]
+    html = train_queue.queue_html(lab)
+    assert html.count("comes next") == 1
+    assert "4 before it in the queue" in html
+    assert "It went wrong." in html
+    assert len(train_queue.choices(own_store.list())) == 20, "every run can be chosen"
+
+
+def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monkeypatch):
+    monkeypatch.setattr(jobs, "ensure_worker", lambda store: None)  # nothing is to train here
+    lab, run = Lab.open(own_store), make(own_store)
+    assert "is called mine &amp; yours now" in train_queue.rename(lab, run.id, " mine  & yours ")
+    assert own_store.load(run.id).label == "mine & yours"
+    assert "being cancelled" in train_queue.cancel(lab, run.id)
+    assert "which is cancelled" in train_queue.cancel(lab, run.id)
+    details, log, _, cancel, resume, delete, _ = train_queue.open_run(lab, run.id)
+    assert "learning_rate" in details
+    assert "cancelled" in log
+    assert [button["interactive"] for button in (cancel, resume, delete)] == [False, True, True]
+    assert "is queued" in train_queue.resume(lab, run.id)
+    asked, question = train_tab.ask_to_delete(lab, run.id)
+    assert asked["visible"]
+    assert "cannot be undone" in question
+    assert own_store.list(), "asking deletes nothing"
+    assert "is deleted" in train_queue.delete(lab, run.id)
+    assert own_store.list() == []
+    assert "Choose a run first" in train_queue.delete(lab, run.id)
+
+
+def test_live_charts_show_the_chosen_runs_suite(suite):
+    store, _ = suite
+    drawn = train_queue.live_charts(Lab.open(store), store.list(), None)
+    assert all(update["visible"] for update in drawn)
+    data = drawn[0]["value"].to_dict()["datasets"]
+    runs = {row["run"] for rows in data.values() for row in rows}
+    assert runs == {run.id for run in store.list()}
+
+
+# Loading
+
+
+def test_a_folder_of_runs_loads_once_and_says_what_is_left_out(suite, own_store, tmp_path):
+    store, _ = suite
+    (tmp_path / "runs").mkdir()
+    for run in store.list()[:2]:
+        shutil.copytree(run.folder, tmp_path / "runs" / run.id)
+    (tmp_path / "runs" / run.id / "model" / "evil.pkl").write_bytes(b"x")
+    lab = Lab.open(own_store)
+    assert "2 runs loaded." in train_load.load_folder(lab, str(tmp_path / "runs"))
+    assert len(own_store.list()) == 2
+    assert not list(own_store.root.rglob("evil.pkl"))
+    assert train_load.load_folder(lab, str(tmp_path / "runs")).count("delete the one here first") == 2
+    assert "which is none" in train_load.load_folder(lab, str(tmp_path / "nowhere"))
+    zipped = archive.export(store, store.list()[2].id, tmp_path / "run.zip")
+    assert "is in the store" in train_load.load_zips(lab, [str(zipped)])
+    assert len(own_store.list()) == 3
+
+
+def _of(store: Store, method: str):
+    return next(run for run in store.list() if run.recipe.method == method and run.label)
+
+
+@pytest.mark.parametrize("method", ["lora", "adapter"])
+def test_a_plain_adapter_is_evaluated_as_it_was_where_it_was_trained(
+    method, suite, own_store, tiny_backbone, tiny_file, tmp_path
+):
+    run = _of(suite[0], method)
+    source = tmp_path / "plain"
+    shutil.copytree(run.model_folder, source)
+    done = trainer(
+        "adopt", str(source), "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--label", "theirs",
+        store=own_store,
+    )  # fmt: skip
+    assert "test accuracy" in done.stdout
+    (adopted,) = own_store.list()
+    assert adopted.recipe.options == run.recipe.options
+    assert adopted.result["test"]["confusion_matrix"] == run.result["test"]["confusion_matrix"]
+    info = adopted.result["train_info"]
+    assert info["train_time"] is None
+    assert info["num_trainable_params"] == run.result["train_info"]["num_trainable_params"]
+    assert not (adopted.folder / "source").exists()
+    assert {file.suffix for file in adopted.model_folder.iterdir()} <= {".json", ".safetensors", ".md"}
+    text = "the film is warm and the cast is funny"
+    answers = [
+        inference.Predictor(store).ask(text, [found])[0] for store, found in ((suite[0], run), (own_store, adopted))
+    ]
+    assert answers[0].probabilities == pytest.approx(answers[1].probabilities, abs=1e-5)
+    assert "trained elsewhere" in train_queue.queue_html(Lab.open(own_store))
+
+
+def test_an_adapters_own_label_order_is_heeded(suite, own_store, tiny_backbone, tiny_file, tmp_path):
+    """AdapterHub keeps label names: a head saved in another order still means the same; PEFT's order can be said."""
+    from safetensors.torch import load_file, save_file
+
+    adapter, lora = _of(suite[0], "adapter"), _of(suite[0], "lora")
+    turned = tmp_path / "turned"
+    shutil.copytree(adapter.model_folder, turned)
+    head = load_file(turned / "model_head.safetensors")
+    save_file({name: tensor.flip(0).contiguous() for name, tensor in head.items()}, turned / "model_head.safetensors")
+    config = json.loads((turned / "head_config.json").read_text())
+    config["config"]["label2id"] = {"bad": 1, "good": 0}
+    (turned / "head_config.json").write_text(json.dumps(config))
+    shared = {"task": str(tiny_file), "backbone": str(tiny_backbone)}
+    first = adoption.adopt(own_store, str(turned), **shared)
+    second = adoption.adopt(own_store, str(lora.model_folder), label_order=["good", "bad"], **shared)
+    third = adoption.adopt(own_store, str(lora.model_folder), label_order=["good", "worse"], **shared)
+    end = time.monotonic() + 120
+    while any(run.state in ("queued", "running") for run in own_store.list()):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert own_store.load(first.id).result["test"]["accuracy"] == adapter.result["test"]["accuracy"]
+    accuracy = own_store.load(second.id).result["test"]["accuracy"]
+    assert accuracy == pytest.approx(1 - lora.result["test"]["accuracy"])
+    assert "the labels bad, good in the adapter's order, got good, worse" in own_store.load(third.id).error
+
+
+def test_what_is_no_fitting_adapter_is_refused_in_a_sentence(suite, own_store, tiny_backbone, tiny_file, tmp_path):
+    shared = {"task": str(tiny_file), "backbone": str(tiny_backbone)}
+    with pytest.raises(ArgumentError, match="without one"):
+        adoption.adopt(own_store, str(_of(suite[0], "full").model_folder), **shared)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
+    with pytest.raises(ArgumentError, match="got IA3"):
+        adoption.adopt(own_store, str(other), **shared)
+    (other / "adapter_config.json").write_text("{")
+    with pytest.raises(ArgumentError, match="damaged"):
+        adoption.adopt(own_store, str(other), **shared)
+    (other / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "google-bert/bert-base-uncased"})
+    )
+    with pytest.raises(ArgumentError, match="choose the backbone bert-base"):
+        adoption.adopt(own_store, str(other), **shared)
+    with pytest.raises(UserError, match="from the Hugging Face Hub"):
+        adoption.adopt(own_store, "nobody/nothing", **shared)
+    assert own_store.list() == []
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with app_on(tmp_path_factory.mktemp("train")) as found:
+        yield found
+
+
+def test_the_form_is_filled_kept_and_explains_itself(page, tiny_file):
+    from playwright.sync_api import expect
+
+    page.locator("#lab-command").wait_for()
+    page.get_by_label("Report").check()
+    expect(page.locator("#lab-command")).to_contain_text("--backbone bert-base")
+    expect(page.get_by_text("591,362").first).to_be_visible()
+    page.get_by_label("Quick").check()
+    expect(page.locator("#lab-command")).to_contain_text("--backbone minilm")
+    page.get_by_text("Options of the methods").click()
+    page.get_by_label("Rank (r)").first.fill("4")
+    expect(page.get_by_label("Custom")).to_be_checked()
+    expect(page.locator("#lab-command")).to_contain_text("lora.r=4")
+    page.get_by_text("Your own sentences").click()
+    page.locator("input[type=file]").first.set_input_files(str(tiny_file))
+    page.get_by_text("240 rows, 2 labels").wait_for()
+    expect(page.locator("#lab-command")).to_contain_text("text_column=sentence")
+    assert serious(page) == []
+    shoot(page, "train-form")
+    page.reload()
+    expect(page.locator("#lab-command")).to_contain_text("lora.r=4")
+    expect(page.locator("#lab-command")).to_contain_text("text_column=sentence")
+    expect(page.get_by_label("Custom")).to_be_checked()
+
+
+def test_a_run_is_handled_in_the_page(trained_page, trained):
+    from playwright.sync_api import expect
+
+    page, (_, store) = trained_page, trained
+    page.locator(".lab-run-name").first.click()
+    name = page.get_by_label("Name", exact=True).last
+    expect(name).to_be_editable()
+    name.fill("A <i>new</i> name")
+    page.get_by_role("button", name="Rename", exact=True).click()
+    page.get_by_text("The run is called A <i>new</i> name now.").wait_for()
+    expect(page.locator(".lab-run-name").first).to_have_text("A <i>new</i> name")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Make a zip").click()
+        page.locator(".lab-zip a[download]").first.click()
+    assert download.value.suggested_filename.endswith(".zip")
+    page.wait_for_function("document.querySelectorAll('.vega-embed').length >= 4")
+    assert serious(page) == []
+    shoot(page, "train-runs")
+    before = len(store.list())
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Keep it").click()
+    assert len(store.list()) == before
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Yes, delete it").click()
+    page.get_by_text(re.compile("is deleted")).wait_for()
+    assert len(store.list()) == before - 1
