@@ -343,7 +343,7 @@ def test_a_run_is_handled_in_the_page(trained_page, trained):
     expect(page.locator(".lab-run-name").first).to_have_text("A <i>new</i> name")
     with page.expect_download() as download:
         page.get_by_role("button", name="Make a zip").click()
-        page.locator(".lab-zip a[download]").first.click()
+        page.get_by_role("button", name="Download the zip").click()
     assert download.value.suggested_filename.endswith(".zip")
     page.wait_for_function("document.querySelectorAll('.vega-embed').length >= 4")
     assert serious(page) == []

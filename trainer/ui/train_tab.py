@@ -78,7 +78,7 @@ def _build_panel() -> dict[str, Any]:
             with gr.Row():
                 made["yes"] = gr.Button("Yes, delete it", variant="stop", min_width=120)
                 made["no"] = gr.Button("Keep it", min_width=120)
-        made["file"] = gr.File(label="The run as a zip file", visible=False, height=90, elem_classes="lab-zip")
+        made["file"] = gr.DownloadButton("Download the zip", visible=False, variant="primary")
         with gr.Row(equal_height=True):
             made["label"] = gr.Textbox(label="Name", max_length=80, interactive=False, scale=3, min_width=160)
             made["rename"] = gr.Button("Rename", scale=1, min_width=90)
