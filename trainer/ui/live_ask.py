@@ -26,11 +26,16 @@ AT_LEAST_APART = 0.2
 
 @dataclass(frozen=True)
 class Session:
-    """What one person's page remembers. `tally`: (agreed, judged) by run id; `counted`: sentences that were guessed."""
+    """What one person's page remembers.
+
+    `text` and `runs` are those of the answers on the page; `linked`: its address asks; `tally`: (agreed, judged) by
+    run id; `counted`: the sentences that were guessed.
+    """
 
     text: str = ""
     runs: tuple[str, ...] = ()
     notice: str = ""
+    linked: bool = False
     tally: dict[str, tuple[int, int]] = field(default_factory=dict)
     counted: frozenset[str] = frozenset()
 
@@ -98,13 +103,13 @@ def ask(
     problem = _problem(runs, text, guessing=guessing, guess=guess)
     if not runs or problem:
         shown = "".join(note(part, "warning") for part in (*said, problem)) if said or problem else empty(lab)
-        yield shown, "", gr.skip(), gr.skip(), replace(session, notice="", text="", runs=())
+        yield shown, "", gr.skip(), gr.skip(), replace(session, notice="", linked=False, text="", runs=())
         return
     board = Board(text, groups(runs), with_untrained=untrained, guess=guess if guessing else None, said=said)
     for status in fill(lab, board):
         yield board.html(status), "", gr.skip(), gr.skip(), gr.skip()
     answered = tuple(run.id for run in runs if isinstance(board.answers.get(run.id), Answer))
-    session, counted = tallied(replace(session, text=text, runs=answered, notice=""), board)
+    session, counted = tallied(replace(session, text=text, runs=answered, notice="", linked=False), board)
     status = f"{count(len(answered), 'run')} answered."
     if board.guess is not None and not counted:
         status += " This sentence was guessed before: the tally stays."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -76,7 +77,7 @@ class Live:
 
 def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     """Lay out the tab and connect it."""
-    session, linked = gr.State(Session()), gr.State("")
+    session = gr.State(Session())
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             text = gr.Textbox(
@@ -114,7 +115,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
         "concurrency_limit": 8,
         **QUIET,
     }
-    gr.on([ask_button.click, text.submit, linked.change], **asking)
+    gr.on([ask_button.click, text.submit], **asking)
     examples.select(pick, None, text, **QUIET).then(**asking)
     why_button.click(partial(explain, lab), session, why, concurrency_limit=4, **QUIET)
     guessing.input(
@@ -126,7 +127,9 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     ).then(None, None, None, js=COPY, **QUIET)
     chosen.input(partial(suit, lab), chosen, [examples, guess], **QUIET)
     tab.select(partial(offer, lab), [chosen, guess, answers], [chosen, examples, guess, answers], **QUIET)
-    page.load(endpoint(arrive, lab), None, [tabs, text, chosen, examples, guess, answers, session, linked], **QUIET)
+    page.load(endpoint(arrive, lab), None, [tabs, text, chosen, examples, guess, answers, session], **QUIET).then(
+        **{**asking, "fn": partial(ask_linked, lab)}
+    )
     gr.api(endpoint(predict_api, lab), api_name="predict")
     return Live(text, asking)
 
@@ -163,7 +166,7 @@ def pick(event: gr.EventData) -> str:
 
 
 def arrive(lab: Lab, request: gr.Request) -> tuple[Any, ...]:
-    """(tabs, text, runs, examples, guess, answers, session, linked) of a page that opens, as its address asks."""
+    """(tabs, text, runs, examples, guess, answers, session) of a page that opens, as its address asks."""
     link = live_link.parse(str(request.query_params))
     every = choices(lab)
     here = {run_id for _, run_id in every}
@@ -171,19 +174,25 @@ def arrive(lab: Lab, request: gr.Request) -> tuple[Any, ...]:
     runs, _ = resolve(lab, chosen)
     common = live_examples.html(runs), gr.update(choices=labels_of(runs), value=None)
     if link is None:
-        return gr.skip(), gr.skip(), gr.update(choices=every), *common, empty(lab), gr.skip(), gr.skip()
+        return gr.skip(), gr.skip(), gr.update(choices=every), *common, empty(lab), gr.skip()
     gone = [name for name in link.runs if name not in here]
-    session = Session(notice=missing(gone, rest=bool(chosen))) if gone else Session()
-    # `linked` asks by changing; without a sentence there is nothing to ask.
+    notice = missing(gone, rest=bool(chosen)) if gone else ""
     return (
         gr.Tabs(selected=live_link.TAB),
         link.text,
         gr.update(choices=every, value=chosen),
         *common,
         "" if link.text.strip() else empty(lab),
-        session,
-        link.text if link.text.strip() else gr.skip(),
+        Session(notice=notice, linked=bool(link.text.strip())),
     )
+
+
+def ask_linked(lab: Lab, *inputs: Any) -> Iterator[tuple[Any, ...]]:
+    """Ask what the page's address asked for, once the page has it; nothing on a page that came without."""
+    if inputs[-1].linked:
+        yield from ask(lab, *inputs)
+    else:
+        yield (gr.skip(),) * 5
 
 
 def missing(gone: list[str], *, rest: bool) -> str:
