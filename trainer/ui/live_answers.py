@@ -82,10 +82,10 @@ class Board:
                 for run in group.spares
             ]
         kind = " lab-split" if split.minority else ""
+        words = f'<p class="lab-verdict{kind}">{escape(split.text)}</p>' if split.text else ""
         return (
-            f'<section><h2 class="lab-heading">{escape(group.title)}</h2>'
-            f'<p class="lab-verdict{kind}">{escape(split.text)}</p><div class="lab-answers">{"".join(cards)}</div>'
-            "</section>"
+            f'<section><h2 class="lab-heading">{escape(group.title)}</h2>{words}'
+            f'<div class="lab-answers">{"".join(cards)}</div></section>'
         )
 
 
@@ -109,6 +109,8 @@ def groups(runs: Sequence[Run]) -> tuple[Group, ...]:
 def verdict(group: Group, answers: Sequence[Answer | str | None]) -> Verdict:
     """Who says what, over the runs that have answered; `answers` in the order of the group's runs."""
     said = [(run, answer) for run, answer in zip(group.runs, answers, strict=True) if isinstance(answer, Answer)]
+    if len(group.runs) == 1:
+        return Verdict("")
     if None in answers:
         return Verdict("The runs are being asked.")
     if not said:
@@ -116,7 +118,7 @@ def verdict(group: Group, answers: Sequence[Answer | str | None]) -> Verdict:
     votes = Counter(answer.predicted for _, answer in said)
     ranked = votes.most_common()
     if len(said) == 1:
-        return Verdict(f"One run: it says {ranked[0][0]}.")
+        return Verdict(f"One run answered: it says {ranked[0][0]}.")
     if len(ranked) == 1:
         return Verdict(f"Agreement: all {len(said)} runs say {ranked[0][0]}.", leading=ranked[0][0])
     tied = ranked[0][1] == ranked[1][1]

@@ -46,7 +46,7 @@ def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
             stop_button = gr.Button("Stop", min_width=100)
         status = gr.HTML(min_height=70)
         preview = gr.HTML()
-        result = gr.File(label="Predictions", interactive=False, visible=False)
+        result = gr.DownloadButton("Download the predictions", interactive=False, variant="primary")
     del said
     file.change(partial(opened, lab), file, [column, status, preview, result], api_visibility="private")
     go.click(
@@ -63,7 +63,7 @@ def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
 
 def opened(lab: Lab, file: str | None) -> tuple[Any, str, str, Any]:
     """(text column, status, preview, result) for a file that was just chosen."""
-    nothing = gr.update(value=None, visible=False)
+    nothing = gr.update(value=None, interactive=False)
     if not file:
         return gr.update(choices=[], value=None), "", "", nothing
     try:
@@ -88,7 +88,7 @@ def predict(
     progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio finds it)
 ) -> tuple[str, Any, Any]:
     """(status, preview, file) once every run has predicted every sentence, or why not."""
-    nothing = gr.update(value=None, visible=False)
+    nothing = gr.update(value=None, interactive=False)
     stopped = _stops[request.session_hash] = threading.Event()
     try:
         if not file:
@@ -114,7 +114,7 @@ def predict(
         if without := len(table) - step.of:
             text += f" {count(without, 'row')} without a text kept, their predictions empty."
         shown = note(text) + (note(said, "warning") if said else "")
-        return shown, preview_html(table, "Predictions"), gr.update(value=str(out), visible=True)
+        return shown, preview_html(table, "Predictions"), gr.update(value=str(out), interactive=True)
     except (UserError, OSError, RuntimeError, MemoryError, ValueError) as error:
         return note(sentence(error), "warning"), gr.skip(), nothing
     finally:
@@ -153,7 +153,8 @@ def preview_html(table: Any, title: str) -> str:
     rows = [tuple(_cell(value) for value in row) for row in table.head(PREVIEW_ROWS).itertuples(index=False, name=None)]
     shown = min(PREVIEW_ROWS, len(table))
     heading = note(f"The first {shown} of {count(len(table), 'row')}:")
-    return heading + tables.table(columns, rows, name="preview", title=f"{title}, first rows", sortable=False)
+    shown = tables.table(columns, rows, name="preview", title=f"{title}, first rows", sortable=False)
+    return f'{heading}<div class="lab-preview">{shown}</div>'
 
 
 def _cell(value: Any) -> Cell:

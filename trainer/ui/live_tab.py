@@ -45,6 +45,7 @@ CSS = """
 .lab-answer.lab-untrained { border-style: dashed !important; }
 .lab-tags { margin-top: 6px; display: flex; flex-wrap: wrap; gap: 6px; align-items: center; }
 .lab-tags.lab-room { min-height: 34px; }
+.lab-preview .lab-button { display: none; }
 .lab-tag { border: 1px solid var(--body-text-color-subdued); border-radius: 12px; padding: 1px 10px; font-weight: 600; }
 .lab-why { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 12px; margin: 0 0 12px;
   background: var(--background-fill-primary); font-size: 16px; overflow-wrap: anywhere; }
