@@ -401,7 +401,7 @@ def check_axe(page):
         page.emulate_media(color_scheme=scheme)
         page.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
         page.wait_for_timeout(300)
-        found = Axe().run(page).response["violations"]
+        found = Axe().run(page, context={"include": [["[role=tabpanel]"]]}).response["violations"]
         bad = [
             (v["id"], [n["html"][:200] for n in v["nodes"]][:3])
             for v in found

@@ -18,6 +18,9 @@ from trainer.ui.live_link import MAX_CHARACTERS
 from trainer.ui.live_why import explain
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+LABEL = """
+document.querySelector("#live-runs input")?.setAttribute("aria-label", "Runs");"""
+"""Gradio leaves the text field of a dropdown for several choices without a name."""
 COPY = """() => { setTimeout(() => {
   const address = document.querySelector(".lab-link input");
   if (!address) return;
@@ -27,6 +30,9 @@ COPY = """() => { setTimeout(() => {
 """Where a page is not allowed to write to the clipboard, the box with the address is still there to copy from."""
 
 CSS = """
+/* White on the default orange has 2.8:1. */
+.gradio-container { --button-primary-background-fill: var(--primary-700);
+  --button-primary-background-fill-hover: var(--primary-800); }
 .lab-heading { font-size: 18px; font-weight: 600; margin: 12px 0 6px; }
 .lab-examples { display: grid; gap: 6px; list-style: none; padding: 0 !important; margin: 0 !important;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 220px), 1fr)); }
@@ -84,11 +90,14 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
             text = gr.Textbox(
                 label="A sentence",
                 placeholder="Type a sentence and press Enter",
-                lines=2,
+                lines=1,  # with more, Gradio would send the sentence with Shift and Enter only
+                max_lines=6,
                 max_length=MAX_CHARACTERS,
                 submit_btn=False,
             )
-            chosen = gr.Dropdown([], multiselect=True, label="Runs", info="All finished runs if none is chosen.")
+            chosen = gr.Dropdown(
+                [], multiselect=True, label="Runs", info="All finished runs if none is chosen.", elem_id="live-runs"
+            )
             with gr.Row():
                 untrained = gr.Checkbox(
                     False, label="The untrained backbone too", info="what it says before training", min_width=220
@@ -101,7 +110,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
                 link_button = gr.Button("Copy link", min_width=110)
             address = gr.HTML()
         with gr.Column(scale=2, min_width=320):
-            examples = gr.HTML(js_on_load=tables.PICK)
+            examples = gr.HTML(js_on_load=tables.PICK + LABEL)
     live_file.build(lab, page, chosen)
     answers = gr.HTML()
     with gr.Column(visible=False) as panel:
