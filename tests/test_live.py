@@ -221,6 +221,23 @@ def test_a_run_deleted_after_it_was_chosen_is_one_sentence_and_the_rest_answer(c
     assert "choose another" in asked(copied, chosen=[lora.id])[0]
 
 
+def test_two_people_at_once_get_their_own_answers(lab):
+    """Each page's board holds its own sentence and its own answers, whoever loads or explains meanwhile."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    texts = [f"the {thing} is {word}" for thing in ("film", "cast") for word in ("warm", "dull", "grim", "bright")]
+    alone = {text: lab.predictor.ask(text, inference.choose(lab.store)) for text in texts}
+    lab.predictor.forget(of(lab, "qlora").id)
+    with ThreadPoolExecutor(8) as pool:
+        boards = dict(zip(texts, pool.map(lambda text: asked(lab, text), texts), strict=True))
+        list(pool.map(lambda text: list(live_why.explain(lab, boards[text][4])), texts[:2]))
+    for text, answers in alone.items():
+        html = boards[text][0]
+        assert f"Asked: “{text}”" in html
+        shown = re.findall(r'<div class="lab-label">(.*?)</div>', html)
+        assert shown == [f"{a.predicted} {a.confidence:.0%}" for a in answers]
+
+
 def test_nothing_typed_is_an_error_of_one_sentence_and_text_is_never_html(lab):
     assert "Expected a sentence, got nothing" in asked(lab, " ")[0]
     html = asked(lab, "<img src=x onerror=alert(1)>")[0]
@@ -421,7 +438,7 @@ def test_a_sentence_is_asked_explained_and_linked(trained_page, trained):
     page.get_by_text(f"{len(runs)} runs answered.").wait_for()
     assert page.locator(".lab-answer").count() == len(runs) + 2
     page.get_by_role("button", name="Explain the answers").click()
-    page.get_by_text(f"{len(runs)} explained.").wait_for()
+    page.get_by_text(f"{len(runs)} runs explained.").wait_for()
     assert page.locator(".lab-sentence").first.inner_text() == TEXT
     page.get_by_text("Every word's score").first.click()
     check_axe(page)

@@ -82,7 +82,9 @@ class Board:
                 for run in group.spares
             ]
         kind = " lab-split" if split.minority else ""
-        words = f'<p class="lab-verdict{kind}">{escape(split.text)}</p>' if split.text else ""
+        words = (
+            f'<p class="lab-verdict{kind}">{_ghost(group)}<span>{escape(split.text)}</span></p>' if split.text else ""
+        )
         return (
             f'<section><h2 class="lab-heading">{escape(group.title)}</h2>{words}'
             f'<div class="lab-answers">{"".join(cards)}</div></section>'
@@ -131,6 +133,14 @@ def verdict(group: Group, answers: Sequence[Answer | str | None]) -> Verdict:
     leading = None if tied else ranked[0][0]
     minority = frozenset(label for label in votes if label != leading)
     return Verdict(f"Disagreement{': no label leads' if tied else ''}: {'; '.join(parts)}.", minority, leading)
+
+
+def _ghost(group: Group) -> str:
+    """Unseen words that give the verdict its room from the start: as long as those of a disagreement."""
+    names = ", ".join(short_name(run, group) for run in group.runs)
+    label = max(group.runs[0].label_names, key=len)
+    text = f"Disagreement: {len(group.runs)} of {len(group.runs)} say {label} ({names}); {len(group.runs)} say {label}."
+    return f'<span class="lab-ghost" aria-hidden="true">{escape(text)}</span>'
 
 
 def described(run: Run) -> str:

@@ -182,16 +182,16 @@ def tally_html(lab: Lab, session: Session) -> str:
             rows.append(
                 (
                     Cell(method_title(run.recipe.method)),
-                    Cell(described(run)),
                     Cell(f"{agreed} of {judged}", float(agreed)),
                     Cell(f"{agreed / judged:.0%}", agreed / judged),
+                    Cell(described(run)),
                 )
             )
     columns = (
         Column("Method", numeric=False),
-        Column("Run", numeric=False),
         Column("Class agreed", "sentences on which the run said what the class said", "descending"),
         Column("Share", first="descending"),
+        Column("Run", numeric=False),
     )
     heading = f'<p class="lab-asked">{count(len(session.counted), "sentence")} guessed.</p>'
     return title + heading + tables.table(columns, rows, name="class-and-methods", title="The class and the methods")

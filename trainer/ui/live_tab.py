@@ -33,6 +33,7 @@ CSS = """
 /* White on the default orange has 2.8:1. */
 .gradio-container { --button-primary-background-fill: var(--primary-700);
   --button-primary-background-fill-hover: var(--primary-800); }
+#live-text textarea { min-height: 4em !important; }
 .lab-heading { font-size: 18px; font-weight: 600; margin: 12px 0 6px; }
 .lab-examples { display: grid; gap: 6px; list-style: none; padding: 0 !important; margin: 0 !important;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 220px), 1fr)); }
@@ -46,11 +47,19 @@ CSS = """
 .lab-asked { font-size: 16px; margin: 6px 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 .lab-verdict { font-size: 17px; margin: 4px 0 10px; padding: 6px 12px; border-radius: 8px; min-height: 2.4em;
   border: 1px solid var(--border-color-primary); overflow-wrap: anywhere; }
+.lab-verdict { display: grid; }
+.lab-verdict > span { grid-area: 1 / 1; }
+.lab-verdict .lab-ghost { visibility: hidden; font-weight: 600; }
 .lab-verdict.lab-split { border: 2px solid #D55E00; font-weight: 600; }
+/* Apart from the theme's own rule: Gradio rewrites style sheets and loses one border of two that hold variables. */
+.lab-answer { border-width: 1px 1px 1px 6px !important; border-top-color: var(--border-color-primary) !important;
+  border-right-color: var(--border-color-primary) !important;
+  border-bottom-color: var(--border-color-primary) !important; }
 .lab-answer.lab-dissent { outline: 2px dashed #D55E00; outline-offset: 1px; }
 .lab-answer.lab-untrained { border-style: dashed !important; }
 .lab-tags { margin-top: 6px; display: flex; flex-wrap: wrap; gap: 6px; align-items: center; }
 .lab-tags.lab-room { min-height: 34px; }
+.lab-preview .lab-table th:first-child { background: var(--block-background-fill); }
 .lab-preview .lab-button { display: none; }
 .lab-tag { border: 1px solid var(--body-text-color-subdued); border-radius: 12px; padding: 1px 10px; font-weight: 600; }
 .lab-why { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 12px; margin: 0 0 12px;
@@ -92,6 +101,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
                 placeholder="Type a sentence and press Enter",
                 lines=1,  # with more, Gradio would send the sentence with Shift and Enter only
                 max_lines=6,
+                elem_id="live-text",
                 max_length=MAX_CHARACTERS,
                 submit_btn=False,
             )

@@ -10,7 +10,7 @@ from trainer.methods import ParentWeights
 from trainer.store import Run
 from trainer.ui import tables
 from trainer.ui.lab import Lab, escape, method_title, note
-from trainer.ui.live_answers import Group, described, groups, short_name
+from trainer.ui.live_answers import Group, count, described, groups, short_name
 from trainer.ui.live_ask import Session, resolve
 from trainer.ui.tables import Cell, Column
 
@@ -27,7 +27,7 @@ MEANING = (
     '<p class="lab-asked">What this tells: how the run\'s own prediction divides over the words, against the same '
     "sentence with [PAD] in every word's place ([CLS] and [SEP] stay). What it does not tell: whether the prediction "
     "is right, what the run would say without a word, or how words act together; another baseline gives other scores. "
-    f'Integrated gradients, Sundararajan, Taly and Yan 2017, <a href="{PAPER}">{PAPER}</a>.</p>'
+    f'Integrated gradients, Sundararajan, Taly and Yan 2017, <a href="{PAPER}">arXiv:1703.01365</a>.</p>'
 )
 
 
@@ -49,7 +49,7 @@ def explain(lab: Lab, session: Session) -> Iterator[str]:
                 weights[run.id] = lent
         except (UserError, OSError, RuntimeError, MemoryError, ValueError, KeyError) as error:
             found[run.id] = sentence(error)
-    yield note(f"{len(runs)} explained.") + notes + html(session.text, runs, found, weights) + MEANING
+    yield note(f"{count(len(runs), 'run')} explained.") + notes + html(session.text, runs, found, weights) + MEANING
 
 
 def html(
@@ -107,7 +107,7 @@ def strongest(text: str, said: Attribution) -> str:
     """The strongest words for and against, with signed numbers: what the colours say, in words."""
 
     def listed(words: list[Word]) -> str:
-        return ", ".join(f"{text[w.start : w.end]} {w.score:+.2f}" for w in words[:STRONGEST]) or "no word"
+        return ", ".join(f"“{text[w.start : w.end]}” {w.score:+.2f}" for w in words[:STRONGEST]) or "no word"
 
     scored = sorted((word for word in said.words if word.score), key=lambda word: word.score)
     against = [word for word in scored if word.score <= -0.005]
@@ -156,14 +156,14 @@ def parents_html(lent: ParentWeights, name: str) -> str:
     means = [sum(column) / len(lent.weights) for column in zip(*lent.weights, strict=True)]
     rows = [
         (Cell(title), *(_share(value) for value in values))
-        for title, values in (*zip(lent.places, lent.weights, strict=True), ("all, on average", means))
+        for title, values in (*zip(lent.places, lent.weights, strict=True), ("mean", means))
     ]
     return (
         "<h4>What each parent lent</h4><p>The fusion's attention over its parents for this sentence, averaged over the "
         "tokens; a layer's weights sum to 100%.</p>"
         f'<div class="lab-heat">{tables.table(columns, rows, name="parent-weights", title=f"Parents of {name}")}</div>'
         "<p>Layer 1 is the lowest. A weight says how much of a parent's output passes, not that it helps. Pfeiffer et "
-        'al. 2021, <a href="https://arxiv.org/abs/2005.00247">https://arxiv.org/abs/2005.00247</a>.</p>'
+        'al. 2021, <a href="https://arxiv.org/abs/2005.00247">arXiv:2005.00247</a>.</p>'
     )
 
 
