@@ -226,7 +226,8 @@ def test_two_people_at_once_get_their_own_answers(lab):
     from concurrent.futures import ThreadPoolExecutor
 
     texts = [f"the {thing} is {word}" for thing in ("film", "cast") for word in ("warm", "dull", "grim", "bright")]
-    alone = {text: lab.predictor.ask(text, inference.choose(lab.store)) for text in texts}
+    runs = [run for group in live_answers.groups(inference.choose(lab.store)) for run in group.runs]
+    alone = {text: lab.predictor.ask(text, runs) for text in texts}
     lab.predictor.forget(of(lab, "qlora").id)
     with ThreadPoolExecutor(8) as pool:
         boards = dict(zip(texts, pool.map(lambda text: asked(lab, text), texts), strict=True))
