@@ -355,7 +355,7 @@ def test_every_kind_of_file_comes_back_with_predictions(lab, tmp_path, suffix):
     assert "4 rows" in status
     assert "the film is warm" in preview
     run = of(lab, "lora")
-    status, preview, result = live_file.predict(lab, str(path), column["value"], [run.id], request())
+    status, preview, result = live_file.predict_file(lab, str(path), column["value"], [run.id], request())
     assert "2 sentences through 1 run. 2 rows without a text kept" in status
     got = pd.read_csv(result["value"], keep_default_na=False)
     assert len(got) == 4
@@ -375,7 +375,7 @@ def test_a_file_is_stopped_between_two_chunks(lab, tmp_path, monkeypatch):
         if len(seen) == 3:
             assert "Stopping" in live_file.stop(request())
 
-    status, _, result = live_file.predict(lab, str(path), "text", None, request(), watch)
+    status, _, result = live_file.predict_file(lab, str(path), "text", None, request(), watch)
     assert "Stopped at 12 of 40 sentences of run 1 of" in status
     assert result["value"] is None
     assert "Nothing is being predicted" in live_file.stop(request())
@@ -387,8 +387,8 @@ def test_a_file_that_does_not_fit_is_one_sentence(lab, tmp_path):
     column, status, *_ = live_file.opened(lab, str(path))
     assert column["value"] is None
     assert "choose the column" in status
-    assert "Expected the column with the sentences" in live_file.predict(lab, str(path), None, None, request())[0]
-    assert "got none; choose one" in live_file.predict(lab, None, None, None, request())[0]
+    assert "Expected the column with the sentences" in live_file.predict_file(lab, str(path), None, None, request())[0]
+    assert "got none; choose one" in live_file.predict_file(lab, None, None, None, request())[0]
     (tmp_path / "in.txt").write_bytes(b"\xff\xfe\x00")
     assert "UTF-8" in live_file.opened(lab, str(tmp_path / "in.txt"))[1]
     (tmp_path / "empty.txt").write_text("\n \n")

@@ -50,7 +50,7 @@ def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
     del said
     file.change(partial(opened, lab), file, [column, status, preview, result], api_visibility="private")
     go.click(
-        endpoint(predict, lab),
+        endpoint(predict_file, lab),
         [file, column, chosen],
         [status, preview, result],
         api_visibility="private",
@@ -79,7 +79,7 @@ def opened(lab: Lab, file: str | None) -> tuple[Any, str, str, Any]:
     return gr.update(choices=columns, value=found), note(text), preview_html(table, "The file"), nothing
 
 
-def predict(
+def predict_file(
     lab: Lab,
     file: str | None,
     column: str | None,
