@@ -25,9 +25,21 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = [
     {"errors", "config", "events"},
-    {"device", "measure", "assets", "hub", "backbones", "tasks", "methods", "evaluation", "batching", "checkpoints"},
+    {
+        "device",
+        "measure",
+        "assets",
+        "hub",
+        "backbones",
+        "tasks",
+        "methods",
+        "evaluation",
+        "batching",
+        "checkpoints",
+        "attribution",
+    },
     {"recipes", "store", "loop", "results", "training", "presets"},
-    {"jobs", "inference", "analysis", "estimate", "tracking", "progress", "archive", "adoption"},
+    {"jobs", "inference", "analysis", "estimate", "tracking", "progress", "archive", "adoption", "questions"},
     {"ui", "__main__"},
 ]
 

@@ -426,26 +426,19 @@ def _watch(store: Any, launched: Sequence[Any]) -> None:
 
 
 def _predict_file(predictor, runs, file: Path, out: Path, text_column: str | None, as_json: bool) -> None:
-    from trainer.tasks.own_file import READERS, choose_text, read_table
+    from trainer import questions
 
-    frame = read_table(file)
-    column = choose_text(list(frame.columns), text_column, file)
-    texts = [str(text) for text in frame[column].fillna("")]
-    for run in runs:
-
-        def progress(done: int, run=run) -> None:
-            if sys.stderr.isatty():
-                typer.echo(f"\r{run.id}: {done:,} of {len(texts):,} sentences", nl=done == len(texts), err=True)
-
-        probabilities = predictor.ask_many(texts, run, on_batch=progress)
-        frame[run.id] = [run.label_names[i] for i in probabilities.argmax(axis=1)]
-        frame[f"{run.id}:probability"] = probabilities.max(axis=1)
-    separator = "\t" if READERS.get(out.suffix.lower()) == "TSV" else ","
-    frame.to_csv(out, index=False, sep=separator)
+    table = questions.read(file)
+    column = questions.text_column(table, file, text_column)
+    for step in questions.predict(table, column, runs, predictor):
+        if sys.stderr.isatty():
+            last = step.done == step.of
+            typer.echo(f"\r{step.run.id}: {step.done:,} of {step.of:,} sentences", nl=last, err=True)
+    questions.write(table, out)
     if as_json:
-        _print_json({"out": str(out), "rows": len(frame), "runs": [run.id for run in runs]})
+        _print_json({"out": str(out), "rows": len(table), "runs": [run.id for run in runs]})
     else:
-        typer.echo(f"{len(frame):,} sentences through {len(runs)} runs written to {out}")
+        typer.echo(f"{len(table):,} sentences through {len(runs)} runs written to {out}")
 
 
 def _print_json(value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainer.errors import one_of
 from trainer.methods import adapter, adapter_fusion, full, lora, qlora
-from trainer.methods.base import Method, Options, Parent, Setup
+from trainer.methods.base import Method, Options, Parent, ParentWeights, Setup
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -17,7 +17,7 @@ METHODS: dict[str, Method] = {
     )
 }
 
-__all__ = ["METHODS", "Method", "Options", "Parent", "Setup", "get"]
+__all__ = ["METHODS", "Method", "Options", "Parent", "ParentWeights", "Setup", "get"]
 
 
 def get(name: str) -> Method:

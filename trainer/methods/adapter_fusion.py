@@ -12,7 +12,7 @@ from trainer.backbones import Shape
 from trainer.errors import ArgumentError
 from trainer.measure import folder_bytes
 from trainer.methods.adapter import AdapterOptions, adapter_parameters, add_head, load_adapter_model
-from trainer.methods.base import Method, Setup
+from trainer.methods.base import Method, ParentWeights, Setup
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -110,6 +110,26 @@ class AdapterFusion(Method):
         known = task in tasks.TASKS
         others = HUB_PARENTS if known and tasks.TASKS[task].needs_hub else tasks.EMBEDDED
         return (task, *(name for name in others if name != task))
+
+    def parent_weights(self, model, input_ids, attention_mask) -> ParentWeights:
+        """The fusion's attention over the adapters (section 3.2, equation 1), averaged over the text's tokens."""
+        import torch
+
+        with torch.inference_mode():
+            output = model(input_ids=input_ids, attention_mask=attention_mask, output_adapter_fusion_attentions=True)
+        ((fused, layers),) = output.adapter_fusion_attentions.items()
+        # A layer has one fusion with pfeiffer's placement and two with houlsby's; each is (1, tokens, parents).
+        found = [(layer, place, values) for layer in sorted(layers) for place, values in layers[layer].items()]
+        single = len(found) == len(layers)
+        return ParentWeights(
+            places=tuple(str(layer + 1) if single else f"{layer + 1}, {_place(place)}" for layer, place, _ in found),
+            parents=tuple(fused.split(",")),
+            weights=tuple(tuple(float(share) for share in values[0].mean(axis=0)) for _, _, values in found),
+        )
+
+
+def _place(location: str) -> str:
+    return "after attention" if location.startswith(("mh", "attention")) else "after feed-forward"
 
 
 def feed_contiguous(model) -> None:

@@ -18,7 +18,7 @@ from trainer.errors import ArgumentError
 from trainer.measure import folder_bytes
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import Trainer
 
 
@@ -33,6 +33,18 @@ class Parent:
     name: str
     run_id: str
     folder: Path
+
+
+@dataclass(frozen=True)
+class ParentWeights:
+    """How much each parent lends, for one text: `weights` (places, parents), each row summing to 1.
+
+    `places` names each layer's fusion from the bottom up, `parents` what is fused.
+    """
+
+    places: tuple[str, ...]
+    parents: tuple[str, ...]
+    weights: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,10 @@ class Method(ABC):
     def parent_tasks(self, task: str, options: Any) -> tuple[str, ...]:
         """Tasks whose runs are fused when no parents are named; empty for most methods."""
         return ()
+
+    def parent_weights(self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> ParentWeights | None:
+        """What each parent lends to one text, (1, tokens) ids and mask on the model's device; None without parents."""
+        return None
 
 
 def label_rows(setup: Setup, order: Sequence[str], count: int) -> list[int]:

@@ -41,8 +41,9 @@ CSS = """
   background: var(--background-fill-primary); }
 .lab-log textarea { font-family: var(--font-mono); font-size: 14px; }
 .lab-answers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 12px; }
-.lab-answer { border: 1px solid var(--border-color-primary) !important;
-  border-left: 6px solid var(--lab-colour) !important;
+/* Longhands: Gradio rewrites style sheets and loses one of two border shorthands that hold variables. */
+.lab-answer { border-style: solid !important; border-width: 1px 1px 1px 6px !important;
+  border-color: var(--border-color-primary) !important; border-left-color: var(--lab-colour) !important;
   border-radius: 8px; padding: 12px; background: var(--background-fill-primary); font-size: 16px; }
 .lab-answer h3 { margin: 0 0 2px; font-size: 17px; }
 .lab-answer .lab-label { font-size: 20px; font-weight: 700; margin: 4px 0 8px; overflow-wrap: anywhere; }
@@ -92,4 +93,9 @@ def theme() -> gr.themes.Base:
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
         button_large_text_size="*text_md",
+        # White on the default orange has a contrast of 2.8:1.
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
     )

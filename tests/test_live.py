@@ -1,0 +1,481 @@
+"""Live: answers, why, guess first, links and files; its handlers without a browser, then the tab in one."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
+
+import gradio as gr
+import pandas as pd
+import pytest
+from conftest import shoot
+
+from trainer import attribution, backbones, inference, methods, questions
+from trainer.device import detect
+from trainer.errors import ArgumentError, UserError
+from trainer.inference import Answer, Predictor
+from trainer.methods import Setup
+from trainer.store import Store
+from trainer.ui import live_answers, live_ask, live_examples, live_file, live_link, live_tab, live_why
+from trainer.ui.lab import Lab
+from trainer.ui.live_ask import Session
+
+TEXT = "the film is warm and the cast is dull"
+
+
+@pytest.fixture(scope="module")
+def lab(suite) -> Lab:
+    """The suite's store with its models, loaded once for this file."""
+    return Lab.open(suite[0])
+
+
+@pytest.fixture
+def copied(suite, tmp_path) -> Lab:
+    """A store of the test's own, to delete from."""
+    root = tmp_path / "copy"
+    shutil.copytree(suite[0].root, root, ignore=shutil.ignore_patterns(".*"))
+    return Lab.open(Store(root))
+
+
+def asked(lab: Lab, text: str = TEXT, *, chosen=None, untrained=False, guess=None, session: Session | None = None):
+    """The last of what asking yields: (html, why, guess, tally, session)."""
+    guessing = guess is not None
+    return list(live_ask.ask(lab, text, chosen, untrained, guessing, guess or None, session or Session()))[-1]
+
+
+def of(lab: Lab, method: str):
+    return next(run for run in inference.choose(lab.store) if run.recipe.method == method)
+
+
+# Why
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_attributions_are_complete_for_every_method(lab, method):
+    """Sundararajan et al. 2017, section 3: they sum to what the words changed, and the prediction is explained."""
+    run = of(lab, method)
+    said = lab.predictor.explain(TEXT, run)
+    answer = lab.predictor.ask_one(TEXT, run)
+    assert said.label == answer.predicted
+    assert said.complete, f"{said.gap} after {said.steps} steps"
+    assert sum(word.score for word in said.words) == pytest.approx(said.total, abs=1e-4)
+    assert [TEXT[word.start : word.end] for word in said.words] == TEXT.split()
+    odds = answer.confidence / (1 - answer.confidence)
+    assert 2.718281828**said.at_text == pytest.approx(odds, rel=1e-3)
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert"])
+def test_attributions_are_complete_for_the_other_families(family, tiny_backbone):
+    """RoBERTa numbers positions by which ids are padding: the baseline must not move them."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    tokeniser = AutoTokenizer.from_pretrained(tiny_backbone)
+    small = (
+        {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+        if family == "distilbert"
+        else {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    )
+    config = AutoConfig.for_model(
+        family, vocab_size=len(tokeniser), max_position_embeddings=80, num_labels=3, pad_token_id=0,
+        initializer_range=0.3, **small,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    text = "Warm, the film isn't dull"
+    said = attribution.explain(
+        model, tokeniser, text, label_names=("a", "b", "c"), max_length=64, device=detect()
+    )  # fmt: skip
+    assert said.complete
+    assert abs(said.difference) > 10 * said.tolerance, "a difference of nothing would be complete at once"
+    assert [text[word.start : word.end] for word in said.words] == ["Warm", ",", "the", "film", "isn't", "dull"]
+
+
+def test_a_text_that_is_cut_says_which_words_were_not_read(lab):
+    run = of(lab, "lora")
+    loaded = lab.predictor._load(run)
+    said = attribution.explain(
+        loaded.model, loaded.tokeniser, TEXT, label_names=run.label_names, max_length=6, device=detect()
+    )  # fmt: skip
+    assert [word.score is None for word in said.words] == [False] * 4 + [True] * 5
+    assert "5 words were not read" in live_why.strongest(TEXT, said)
+
+
+def test_words_of_any_script():
+    text = "“Don’t stop” — 好片😀 e.g. नमस्ते!"
+    assert [text[a:b] for a, b in attribution.words(text)] == [
+        "“", "Don’t", "stop", "”", "—", "好", "片", "😀", "e.g", ".", "नमस्ते", "!",
+    ]  # fmt: skip
+    assert attribution.words("  ") == []
+
+
+def test_parents_weights_sum_to_one_and_follow_the_sentence(lab):
+    fusion = of(lab, "adapter_fusion")
+    first, second = (lab.predictor.parent_weights(text, fusion) for text in (TEXT, "grim grim music"))
+    assert first.parents == ("tiny", "second")
+    assert len(first.places) == 2
+    for layer in first.weights:
+        assert sum(layer) == pytest.approx(1, abs=1e-5)
+    assert first.weights != second.weights
+    assert lab.predictor.parent_weights(TEXT, of(lab, "adapter")) is None
+
+
+def test_explaining_shows_words_without_colour_too_and_escapes_them(lab):
+    session = asked(lab, "the <i>film</i> is warm")[4]
+    html = list(live_why.explain(lab, session))[-1]
+    assert "<i>" not in html
+    assert html.count('class="lab-sentence"') == len(inference.choose(lab.store))
+    assert re.search(r"For (good|bad): .*[+]\d", html)
+    assert html.count("within the tolerance") == html.count("The words sum to")
+    assert "What each parent lent" in html
+    assert "ask first" in list(live_why.explain(lab, Session()))[-1]
+
+
+# Answers
+
+
+def test_the_untrained_backbone_is_deterministic_and_apart(lab, suite):
+    run = of(lab, "full")
+    first = lab.predictor.untrained(TEXT, run)
+    again = Predictor(suite[0]).untrained(TEXT, run)
+    trained = lab.predictor.ask_one(TEXT, run)
+    assert first.probabilities == again.probabilities
+    assert first.probabilities != trained.probabilities
+    html = asked(lab, untrained=True)[0]
+    assert html.count("Not trained, does not count") == 2, "one for each task: two files"
+    assert "Not trained" not in asked(lab)[0]
+
+
+def test_cards_come_in_while_models_load_and_keep_their_order(suite):
+    fresh = Lab.open(suite[0])
+    boards = [step[0] for step in live_ask.ask(fresh, TEXT, None, False, False, None, Session())]
+    runs = inference.choose(fresh.store)
+    assert "Loading Full fine-tuning, 1 of" in boards[0]
+    assert f"Loading LoRA, 2 of {len(runs)}" in boards[1]
+    titles = [re.findall(r"<h3>(.*?)</h3>", board) for board in boards]
+    assert all(title == titles[0] for title in titles)
+    assert all(board.count('class="lab-bar"') == 2 * len(runs) for board in boards), "placeholders of the same size"
+    assert f"{len(runs)} runs answered" in boards[-1]
+
+
+def answer(run, predicted: str) -> Answer:
+    names = run.label_names
+    return Answer(
+        run.id, run.id, run.recipe.method, predicted, {n: 0.9 if n == predicted else 0.1 for n in names}, 0.01
+    )
+
+
+def test_tasks_are_judged_apart_and_the_split_is_said_in_words(lab):
+    first, second = live_answers.groups(inference.choose(lab.store))
+    assert [first.title, second.title] == ["tiny.csv: 5 runs", "second.csv: 1 run"]
+    said = [answer(run, "bad" if run.recipe.method in ("lora", "qlora") else "good") for run in first.runs]
+    split = live_answers.verdict(first, said)
+    assert split.text == (
+        "Disagreement: 3 of 5 say good (Full fine-tuning, Adapter, AdapterFusion); 2 say bad (LoRA, QLoRA (4-bit))."
+    )
+    assert split.minority == {"bad"}
+    board = live_answers.Board(TEXT, (first, second), answers={a.run_id: a for a in said})
+    assert board.html("").count("Differs: most say good") == 2
+    alike = live_answers.verdict(first, [answer(run, "good") for run in first.runs])
+    assert alike.text == "Agreement: all 5 runs say good."
+    pair = replace(first, runs=first.runs[:2])
+    tie = live_answers.verdict(pair, [answer(pair.runs[0], "good"), answer(pair.runs[1], "bad")])
+    assert "no label leads" in tie.text
+    assert tie.minority == {"good", "bad"}
+
+
+def with_labels(run, names):
+    result = json.loads(json.dumps(run.result))
+    result["meta_info"]["dataset_info"]["label_names"] = list(names)
+    return replace(run, result=result)
+
+
+def test_any_label_set_has_bars_and_examples(lab):
+    run = of(lab, "lora")
+    six = with_labels(run, ("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"))
+    assert list(live_examples.fitting([six])) == ["Examples of questions"]
+    assert list(live_examples.fitting([six, run])) == ["Examples", "Examples of questions"]
+    group = live_answers.groups([six, run])
+    assert len(group) == 2, "the same task name with other labels is another task"
+    many = with_labels(run, [f"topic {i}" for i in range(200)])
+    said = Answer(many.id, "", "lora", "topic 7", dict.fromkeys(many.label_names, 1 / 200), 0.01)
+    board = live_answers.Board(TEXT, live_answers.groups([many]), answers={many.id: said})
+    assert board.html("").count('class="lab-bar"') == live_answers.SHOWN_OF_MANY + 1
+    assert "194 others" in board.html("")
+    assert replace(board, answers={}).html("").count('class="lab-bar"') == live_answers.SHOWN_OF_MANY + 1
+
+
+def test_a_run_deleted_after_it_was_chosen_is_one_sentence_and_the_rest_answer(copied):
+    lora, full = of(copied, "lora"), of(copied, "full")
+    asked(copied, chosen=[lora.id])
+    shutil.rmtree(lora.folder)
+    with pytest.raises(UserError, match="deleted"):
+        copied.predictor.ask_one(TEXT, lora)
+    assert not copied.predictor.is_loaded(lora)
+    html = asked(copied, chosen=[lora.id, full.id])[0]
+    assert f"The run {lora.id} is no longer in the store; the others are asked." in html
+    assert html.count("<article") == 1
+    assert "choose another" in asked(copied, chosen=[lora.id])[0]
+
+
+def test_two_people_at_once_get_their_own_answers(lab):
+    """Each page's board holds its own sentence and its own answers, whoever loads or explains meanwhile."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    texts = [f"the {thing} is {word}" for thing in ("film", "cast") for word in ("warm", "dull", "grim", "bright")]
+    runs = [run for group in live_answers.groups(inference.choose(lab.store)) for run in group.runs]
+    alone = {text: lab.predictor.ask(text, runs) for text in texts}
+    lab.predictor.forget(of(lab, "qlora").id)
+    with ThreadPoolExecutor(8) as pool:
+        boards = dict(zip(texts, pool.map(lambda text: asked(lab, text), texts), strict=True))
+        list(pool.map(lambda text: list(live_why.explain(lab, boards[text][4])), texts[:2]))
+    for text, answers in alone.items():
+        html = boards[text][0]
+        assert f"Asked: “{text}”" in html
+        shown = re.findall(r'<div class="lab-label">(.*?)</div>', html)
+        assert shown == [f"{a.predicted} {a.confidence:.0%}" for a in answers]
+
+
+def test_nothing_typed_is_an_error_of_one_sentence_and_text_is_never_html(lab):
+    assert "Expected a sentence, got nothing" in asked(lab, " ")[0]
+    html = asked(lab, "<img src=x onerror=alert(1)>")[0]
+    assert "<img" not in html
+    assert "&lt;img" in html
+
+
+def test_more_runs_than_cards_are_said(lab, monkeypatch):
+    monkeypatch.setattr(live_ask, "MAX_CARDS", 3)
+    html = asked(lab)[0]
+    assert html.count("<article") == 3
+    assert f"3 of {len(inference.choose(lab.store))} runs are asked" in html
+
+
+def test_models_beyond_the_limit_are_dropped_and_come_back(suite):
+    small = Predictor(suite[0], max_models=1)
+    runs = inference.choose(suite[0])[:2]
+    once = small.ask(TEXT, runs)
+    assert [small.is_loaded(run) for run in runs] == [False, True]
+    assert [a.probabilities for a in small.ask(TEXT, runs)] == [a.probabilities for a in once]
+    small.forget(runs[1].id)
+    assert not small.is_loaded(runs[1])
+
+
+# Guess first
+
+
+def test_the_class_guesses_and_is_held_against_every_run(lab):
+    nothing = list(live_ask.ask(lab, TEXT, None, False, True, None, Session()))[-1]
+    assert "Guess first: choose what the class says (bad, good)." in nothing[0]
+    assert "lab-answer" not in nothing[0]
+    html, _, guess, tally, session = asked(lab, guess="good")
+    runs = inference.choose(lab.store)
+    predicted = [lab.predictor.ask_one(TEXT, run).predicted for run in runs]
+    assert html.count("✓ Agrees with the class") == predicted.count("good")
+    assert html.count("✗ Differs from the class") == predicted.count("bad")
+    assert guess is None, "the next sentence begins without a guess"
+    assert session.tally == {
+        run.id: (said == "good", 1) for run, said in zip(runs, predicted, strict=True)
+    }  # fmt: skip
+    again = asked(lab, TEXT.upper(), guess="bad", session=session)
+    assert "guessed before" in again[0]
+    assert again[4].tally == session.tally
+    more = asked(lab, "the music is grim", guess="bad", session=session)[4]
+    assert all(judged == 2 for _, judged in more.tally.values())
+    assert "1 of 1" in tally or "0 of 1" in tally
+    html, cleared = live_ask.reset(lab, more)
+    assert "No guesses yet" in html
+    assert cleared.tally == {}
+
+
+def test_switching_the_guesses_on_hides_what_gives_the_answers_away(lab):
+    session = asked(lab)[4]
+    _, guess, button, answers, why, session = live_ask.toggle(lab, True, None, session)
+    assert guess["choices"] == [("bad", "bad"), ("good", "good")] or guess["choices"] == ["bad", "good"]
+    assert button["value"] == "Commit and ask"
+    assert "lab-answer" not in answers
+    assert why == ""
+    assert "ask first" in list(live_why.explain(lab, session))[-1]
+
+
+# Links
+
+
+@pytest.mark.parametrize("text", ["a fine film", "100% & more? #1 = +\nä 好 <b>", ""])
+def test_a_link_brings_back_what_it_was_made_of(text):
+    query = live_link.build(text, ["a", "b"])
+    assert live_link.parse(query) == live_link.Link(text, ("a", "b"))
+    assert live_link.parse("?tab=train&text=x") is None
+    assert live_link.parse("") is None
+    assert len(live_link.parse("tab=live&text=" + "x" * 5000).text) == live_link.MAX_CHARACTERS
+
+
+def visit(lab: Lab, query: str):
+    """What the page gets that opens at an address."""
+    return live_tab.arrive(lab, SimpleNamespace(query_params=query))
+
+
+def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
+    run = of(lab, "lora")
+    _, text, runs, *_, session = visit(lab, live_link.build(TEXT, [run.id, "gone-1"]))
+    assert text == TEXT
+    assert runs["value"] == [run.id]
+    html = list(live_tab.ask_linked(lab, text, runs["value"], False, False, None, session))[-1][0]
+    assert "The run gone-1 is no longer in the store; the others are asked." in html
+    assert html.count("<article") == 1
+    assert "every finished run is asked" in visit(lab, live_link.build(TEXT, ["gone-1"]))[-1].notice
+    assert list(live_tab.ask_linked(lab, "", [], False, False, None, Session())) == [(gr.skip(),) * 5]
+    box = live_tab.make_link('a "quoted" <b>', [run.id], "http://127.0.0.1:7860/?tab=live#x")
+    assert f'value="http://127.0.0.1:7860/?tab=live&amp;text=a+%22quoted%22+%3Cb%3E&amp;run={run.id}"' in box
+
+
+# Files
+
+
+def request(session: str = "here") -> gr.Request:
+    return gr.Request(session_hash=session)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet", ".txt"])
+def test_every_kind_of_file_comes_back_with_predictions(lab, tmp_path, suffix):
+    texts = ["the film is warm", "", "the cast is dull", "   "]
+    table, path = pd.DataFrame({"note": [1, 2, 3, 4], "sentence": texts}), tmp_path / f"in{suffix}"
+    if suffix == ".txt":
+        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    elif suffix == ".parquet":
+        table.to_parquet(path)
+    elif suffix == ".jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
+    column, status, preview, _ = live_file.opened(lab, str(path))
+    assert column["value"] == ("text" if suffix == ".txt" else "sentence")
+    assert "4 rows" in status
+    assert "the film is warm" in preview
+    run = of(lab, "lora")
+    status, preview, result = live_file.predict_file(lab, str(path), column["value"], [run.id], request())
+    assert "2 sentences through 1 run. 2 rows without a text kept" in status
+    got = pd.read_csv(result["value"], keep_default_na=False)
+    assert len(got) == 4
+    expected = [lab.predictor.ask_one(text, run) for text in (texts[0], texts[2])]
+    assert got[run.id].to_list() == [expected[0].predicted, "", expected[1].predicted, ""]
+    assert float(got[f"{run.id}:probability"][0]) == pytest.approx(expected[0].confidence, abs=1e-4)
+    assert got[f"{run.id}:probability"][1] == ""
+
+
+def test_a_file_is_stopped_between_two_chunks(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr(questions, "AT_ONCE", 4)
+    path, seen = tmp_path / "in.txt", []
+    path.write_text("\n".join(f"the film is warm {i}" for i in range(40)))
+
+    def watch(done, desc="", unit=""):
+        seen.append(done)
+        if len(seen) == 3:
+            assert "Stopping" in live_file.stop(request())
+
+    status, _, result = live_file.predict_file(lab, str(path), "text", None, request(), watch)
+    assert "Stopped at 12 of 40 sentences of run 1 of" in status
+    assert result["value"] is None
+    assert "Nothing is being predicted" in live_file.stop(request())
+
+
+def test_a_file_that_does_not_fit_is_one_sentence(lab, tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("a,b\n1,2\n")
+    column, status, *_ = live_file.opened(lab, str(path))
+    assert column["value"] is None
+    assert "choose the column" in status
+    assert "Expected the column with the sentences" in live_file.predict_file(lab, str(path), None, None, request())[0]
+    assert "got none; choose one" in live_file.predict_file(lab, None, None, None, request())[0]
+    (tmp_path / "in.txt").write_bytes(b"\xff\xfe\x00")
+    assert "UTF-8" in live_file.opened(lab, str(tmp_path / "in.txt"))[1]
+    (tmp_path / "empty.txt").write_text("\n \n")
+    with pytest.raises(ArgumentError, match="sentences in empty"):
+        questions.read(tmp_path / "empty.txt")
+
+
+def test_setup_of_an_untrained_backbone_fits_any_task(tiny_backbone):
+    """load_classifier takes its labels from the task, whatever the backbone's own config says."""
+    from trainer.methods.base import load_classifier
+
+    setup = Setup(backbones.locate(str(tiny_backbone)), tuple("abcdef"), None, detect())
+    assert load_classifier(setup).num_labels == 6
+
+
+# In a browser
+
+
+def live(page):
+    page.get_by_role("tab", name="Live").click()
+    page.locator(".lab-examples button").first.wait_for()
+
+
+def check_axe(page):
+    from axe_playwright_python.sync_playwright import Axe
+
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
+        page.wait_for_timeout(300)
+        found = Axe().run(page, context={"include": [["[role=tabpanel]"]]}).response["violations"]
+        bad = [
+            (v["id"], [n["html"][:200] for n in v["nodes"]][:3])
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert not bad, (scheme, bad)
+    page.evaluate("document.body.classList.remove('dark')")
+
+
+def test_a_sentence_is_asked_explained_and_linked(trained_page, trained):
+    page, (address, store) = trained_page, trained
+    live(page)
+    runs = inference.choose(store)
+    page.get_by_label("The untrained backbone too").check()
+    page.get_by_label("A sentence").fill(TEXT)
+    page.get_by_label("A sentence").press("Enter")
+    page.get_by_text(f"{len(runs)} runs answered.").wait_for()
+    assert page.locator(".lab-answer").count() == len(runs) + 2
+    page.get_by_role("button", name="Explain the answers").click()
+    page.get_by_text(f"{len(runs)} runs explained.").wait_for()
+    assert page.locator(".lab-sentence").first.inner_text() == TEXT
+    page.get_by_text("Every word's score").first.click()
+    check_axe(page)
+    shoot(page, "live-why")
+
+    page.get_by_role("button", name="Copy link").click()
+    link = page.get_by_label("Link to this sentence").input_value()
+    assert link == f"{address}/?tab=live&text={TEXT.replace(' ', '+')}"
+    page.goto(f"{link}&run={runs[1].id}&run=gone-1")
+    page.get_by_text("1 run answered.").wait_for()
+    page.get_by_text("The run gone-1 is no longer in the store; the others are asked.").wait_for()
+    assert page.get_by_label("A sentence").input_value() == TEXT
+    assert page.locator(".lab-answer h3").all_inner_texts() == ["LoRA"]
+
+
+def test_the_class_guesses_and_a_file_is_predicted(trained_page, tmp_path):
+    page = trained_page
+    live(page)
+    page.get_by_label("Guess first").check()
+    page.get_by_role("button", name="Commit and ask").wait_for()
+    page.get_by_role("button", name="Negation").click()
+    page.get_by_text("Guess first: choose what the class says").wait_for()
+    page.get_by_label("good", exact=True).check()
+    page.get_by_role("button", name="Commit and ask").click()
+    page.get_by_text("1 sentence guessed.").wait_for()
+    assert page.locator(".lab-tag").filter(has_text="the class").count() == page.locator(".lab-answer").count()
+
+    path = tmp_path / "in.csv"
+    path.write_text("text\n" + "".join(f"the film is warm {i}\n" for i in range(20)))
+    page.get_by_role("button", name="A file of sentences").click()
+    page.locator("input[type=file]").last.set_input_files(path)
+    page.get_by_text("20 rows; the sentences are in text.").wait_for()
+    page.get_by_role("button", name="Predict the file").click()
+    page.get_by_text("20 sentences through").wait_for()
+    with page.expect_download() as download:
+        page.get_by_text("Download the predictions").click()
+    assert len(pd.read_csv(download.value.path())) == 20
+    check_axe(page)
+    shoot(page, "live-guess")

@@ -1,0 +1,216 @@
+"""Asking: answers that come in one by one, and the class that guesses first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import gradio as gr
+
+from trainer import inference
+from trainer.errors import UserError, sentence
+from trainer.inference import Answer
+from trainer.store import Run
+from trainer.tasks.base import normalise
+from trainer.ui import tables
+from trainer.ui.lab import Lab, method_title, note
+from trainer.ui.live_answers import Board, backbone_name, count, described, groups, spare_key
+from trainer.ui.tables import Cell, Column
+
+MAX_CARDS = 24
+AT_LEAST_APART = 0.2
+"""Seconds between two drawings of the board while no model loads."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one person's page remembers.
+
+    `text` and `runs` are those of the answers on the page; `linked`: its address asks; `tally`: (agreed, judged) by
+    run id; `counted`: the sentences that were guessed.
+    """
+
+    text: str = ""
+    runs: tuple[str, ...] = ()
+    notice: str = ""
+    linked: bool = False
+    tally: dict[str, tuple[int, int]] = field(default_factory=dict)
+    counted: frozenset[str] = frozenset()
+
+
+def empty(lab: Lab, *, guessing: bool = False) -> str:
+    """What stands where the answers will be."""
+    if not inference.choose(lab.store):
+        return '<div class="lab-empty">No trained runs yet. Train some in the Train tab: they answer here.</div>'
+    if guessing:
+        return (
+            '<div class="lab-empty">Type a sentence or choose an example, choose what the class says, then press '
+            "Commit and ask.</div>"
+        )
+    return '<div class="lab-empty">Type a sentence or choose an example.</div>'
+
+
+def resolve(lab: Lab, chosen: Sequence[str] | None) -> tuple[list[Run], tuple[str, ...]]:
+    """(the runs to ask, what to say about those that are not): vanished ones, and more than fit on the page."""
+    every, said = inference.choose(lab.store), []
+    runs = every
+    if chosen:
+        here = {run.id for run in every}
+        # In the methods' order, whatever the order of choosing.
+        runs = [run for run in every if run.id in set(chosen)]
+        if gone := [name for name in dict.fromkeys(chosen) if name not in here]:
+            for name in gone:
+                lab.predictor.forget(name)
+            said.append(vanished(gone, rest=bool(runs)))
+    if len(runs) > MAX_CARDS:
+        said.append(f"{MAX_CARDS} of {len(runs)} runs are asked; choose the runs to ask others.")
+        runs = runs[:MAX_CARDS]
+    return runs, tuple(said)
+
+
+def vanished(names: Sequence[str], *, rest: bool) -> str:
+    """One sentence on runs that are no longer here."""
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    what = "the others are asked" if rest else "choose another"
+    if len(names) == 1:
+        return f"The run {shown} is no longer in the store; {what}."
+    return f"{len(names)} runs are no longer in the store ({shown}); {what}."
+
+
+def labels_of(runs: Sequence[Run]) -> list[str]:
+    """Every label of these runs' tasks, each once, in the tasks' order: what the class can say."""
+    return list(dict.fromkeys(name for run in runs for name in run.label_names))
+
+
+def ask(
+    lab: Lab,
+    text: str | None,
+    chosen: list[str] | None,
+    untrained: bool,
+    guessing: bool,
+    guess: str | None,
+    session: Session,
+) -> Iterator[tuple[str, Any, Any, Any, Any]]:
+    """(answers, why, guess, tally, session) again and again, as the answers come in; the last one is whole."""
+    try:
+        runs, said = resolve(lab, chosen)
+    except (UserError, OSError) as error:
+        yield note(sentence(error), "warning"), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        return
+    said = tuple(part for part in (session.notice, *said) if part)
+    problem = _problem(runs, text, guessing=guessing, guess=guess)
+    if not runs or problem:
+        shown = "".join(note(part, "warning") for part in (*said, problem)) if said or problem else empty(lab)
+        yield shown, "", gr.skip(), gr.skip(), replace(session, notice="", linked=False, text="", runs=())
+        return
+    board = Board(text, groups(runs), with_untrained=untrained, guess=guess if guessing else None, said=said)
+    for status in fill(lab, board):
+        yield board.html(status), "", gr.skip(), gr.skip(), gr.skip()
+    answered = tuple(run.id for run in runs if isinstance(board.answers.get(run.id), Answer))
+    session, counted = tallied(replace(session, text=text, runs=answered, notice="", linked=False), board)
+    status = f"{count(len(answered), 'run')} answered."
+    if board.guess is not None and not counted:
+        status += " This sentence was guessed before: the tally stays."
+    yield board.html(status), "", None, tally_html(lab, session), session
+
+
+def _problem(runs: Sequence[Run], text: str | None, *, guessing: bool, guess: str | None) -> str:
+    """Why nobody is asked, in one sentence; empty when there is no reason."""
+    if not runs:
+        return ""
+    if not (text or "").strip():
+        return "Expected a sentence, got nothing; type one or choose an example."
+    if guessing and guess not in labels_of(runs):
+        names = labels_of(runs)
+        return f"Guess first: choose what the class says ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})."
+    return ""
+
+
+def fill(lab: Lab, board: Board) -> Iterator[str]:
+    """Ask run by run into the board; yields what happens whenever it is worth drawing. One run's error is its own."""
+    runs = [run for group in board.groups for run in group.runs]
+    drawn = 0.0
+    for place, run in enumerate(runs, start=1):
+        loaded = lab.predictor.is_loaded(run)
+        if not loaded or time.monotonic() - drawn > AT_LEAST_APART:
+            doing = "Asking" if loaded else "Loading"
+            yield f"{doing} {method_title(run.recipe.method)}, {place} of {len(runs)}."
+            drawn = time.monotonic()
+        board.answers[run.id] = _said(lab.predictor.ask_one, board.text, run)
+    if not board.with_untrained:
+        return
+    for group in board.groups:
+        for run in group.spares:
+            yield f"Loading the untrained {backbone_name(run)} for {group.title.partition(':')[0]}."
+            board.untrained[spare_key(group, run)] = _said(lab.predictor.untrained, board.text, run)
+
+
+def _said(question, text: str, run: Run) -> Answer | str:
+    try:
+        return question(text, run)
+    except (UserError, OSError, RuntimeError, MemoryError, ValueError, KeyError) as error:
+        return sentence(error)
+
+
+# The class guesses
+
+
+def tallied(session: Session, board: Board) -> tuple[Session, bool]:
+    """(the session with this sentence counted, whether it was): each sentence counts once, only runs with the label."""
+    key = normalise(board.text)
+    if board.guess is None or key in session.counted:
+        return session, False
+    tally = dict(session.tally)
+    for run_id, answer in board.answers.items():
+        if isinstance(answer, Answer) and board.guess in answer.probabilities:
+            agreed, judged = tally.get(run_id, (0, 0))
+            tally[run_id] = (agreed + (answer.predicted == board.guess), judged + 1)
+    return replace(session, tally=tally, counted=session.counted | {key}), True
+
+
+def tally_html(lab: Lab, session: Session) -> str:
+    """How often the class agreed with each run; in the methods' order."""
+    title = '<h2 class="lab-heading">The class and the methods</h2>'
+    if not session.tally:
+        return f'{title}<div class="lab-note">No guesses yet.</div>'
+    rows = []
+    for run in inference.choose(lab.store):
+        if run.id in session.tally:
+            agreed, judged = session.tally[run.id]
+            rows.append(
+                (
+                    Cell(method_title(run.recipe.method)),
+                    Cell(f"{agreed} of {judged}", float(agreed)),
+                    Cell(f"{agreed / judged:.0%}", agreed / judged),
+                    Cell(described(run)),
+                )
+            )
+    columns = (
+        Column("Method", numeric=False),
+        Column("Class agreed", "sentences on which the run said what the class said", "descending"),
+        Column("Share", first="descending"),
+        Column("Run", numeric=False),
+    )
+    heading = f'<p class="lab-asked">{count(len(session.counted), "sentence")} guessed.</p>'
+    return title + heading + tables.table(columns, rows, name="class-and-methods", title="The class and the methods")
+
+
+def reset(lab: Lab, session: Session) -> tuple[str, Session]:
+    """Begin the tally anew; the answers on the page stay."""
+    session = replace(session, tally={}, counted=frozenset())
+    return tally_html(lab, session), session
+
+
+def toggle(lab: Lab, guessing: bool, chosen: list[str] | None, session: Session) -> tuple[Any, ...]:
+    """(panel, guess, ask button, answers, why, session): what is on the page would give the answers away."""
+    runs, _ = resolve(lab, chosen)
+    return (
+        gr.update(visible=guessing),
+        gr.update(choices=labels_of(runs), value=None, visible=guessing),
+        gr.update(value="Commit and ask" if guessing else "Ask every run"),
+        empty(lab, guessing=guessing),
+        "",
+        replace(session, text="", runs=()),
+    )

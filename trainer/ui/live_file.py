@@ -1,0 +1,164 @@
+"""A file of sentences in, a file of every run's predictions out."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from trainer import inference, questions
+from trainer.errors import UserError, sentence
+from trainer.store import Run
+from trainer.tasks.own_file import TEXT_NAMES
+from trainer.ui import tables
+from trainer.ui.lab import Lab, endpoint, method_title, note
+from trainer.ui.live_answers import count
+from trainer.ui.live_ask import vanished
+from trainer.ui.tables import Cell, Column
+
+PREVIEW_ROWS = 5
+CUT = 120
+"""Characters of a cell in the preview."""
+
+_stops: dict[str, threading.Event] = {}
+"""Of each page that predicts a file now: set to stop it."""
+
+
+def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
+    """Lay out the section and connect it. It asks the runs chosen above, every finished run if none is."""
+    with gr.Accordion("A file of sentences", open=False):
+        said = gr.HTML(
+            note(
+                "CSV, TSV, JSON Lines, Parquet, or text with one sentence a line. The runs chosen above predict each "
+                "sentence; your columns stay, and each run adds its label and the label's probability."
+            )
+        )
+        file = gr.File(label="File of sentences", file_types=list(questions.SUFFIXES), height=140)
+        with gr.Row():
+            column = gr.Dropdown(
+                [], label="Text column", info="Recognised by its usual name, or choose it.", value=None
+            )
+            go = gr.Button("Predict the file", variant="primary", min_width=160)
+            stop_button = gr.Button("Stop", min_width=100)
+        status = gr.HTML(min_height=70)
+        preview = gr.HTML()
+        result = gr.DownloadButton("Download the predictions", interactive=False, variant="primary")
+    del said
+    file.change(partial(opened, lab), file, [column, status, preview, result], api_visibility="private")
+    go.click(
+        endpoint(predict_file, lab),
+        [file, column, chosen],
+        [status, preview, result],
+        api_visibility="private",
+        show_progress_on=status,
+        concurrency_limit=4,
+    )
+    stop_button.click(stop, None, status, api_visibility="private", show_progress="hidden", queue=False)
+    page.unload(left)
+
+
+def opened(lab: Lab, file: str | None) -> tuple[Any, str, str, Any]:
+    """(text column, status, preview, result) for a file that was just chosen."""
+    nothing = gr.update(value=None, interactive=False)
+    if not file:
+        return gr.update(choices=[], value=None), "", "", nothing
+    try:
+        table = questions.read(Path(file))
+    except (UserError, OSError, ValueError) as error:
+        return gr.update(choices=[], value=None), note(sentence(error), "warning"), "", nothing
+    columns = list(table.columns)
+    try:
+        found = questions.text_column(table, Path(file))
+        text = f"{count(len(table), 'row')}; the sentences are in {found}."
+    except UserError:
+        found, text = None, f"{count(len(table), 'row')}; choose the column that holds the sentences."
+    return gr.update(choices=columns, value=found), note(text), preview_html(table, "The file"), nothing
+
+
+def predict_file(
+    lab: Lab,
+    file: str | None,
+    column: str | None,
+    chosen: list[str] | None,
+    request: gr.Request,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio finds it)
+) -> tuple[str, Any, Any]:
+    """(status, preview, file) once every run has predicted every sentence, or why not."""
+    nothing = gr.update(value=None, interactive=False)
+    stopped = _stops[request.session_hash] = threading.Event()
+    try:
+        if not file:
+            return note("Expected a file of sentences, got none; choose one.", "warning"), gr.skip(), nothing
+        table = questions.read(Path(file))
+        if column not in table.columns:
+            usual = ", ".join(TEXT_NAMES[:3])
+            text = f"Expected the column with the sentences, got none; choose it (usual names are {usual})."
+            return note(text, "warning"), gr.skip(), nothing
+        runs, said = _chosen(lab, chosen)
+        if not runs:
+            return note(said or "No trained runs yet. Train some in the Train tab.", "warning"), gr.skip(), nothing
+        for step in questions.predict(table, column, runs, lab.predictor):
+            if stopped.is_set():
+                text = f"Stopped at {step.done:,} of {step.of:,} sentences of run {step.place} of {len(runs)}."
+                return note(f"{text} No file was written.", "warning"), gr.skip(), nothing
+            name = f"{method_title(step.run.recipe.method)} (run {step.place} of {len(runs)})"
+            done, of = (step.place - 1) * step.of + step.done, len(runs) * step.of
+            progress((done, of), desc=f"{name}: {step.done:,} of {step.of:,} sentences", unit="sentences")
+        out = Path(tempfile.mkdtemp(prefix="peft-lab-")) / f"{Path(file).stem[:80]}-predictions.csv"
+        questions.write(table, out)
+        text = f"{count(step.of, 'sentence')} through {count(len(runs), 'run')}."
+        if without := len(table) - step.of:
+            text += f" {count(without, 'row')} without a text kept, their predictions empty."
+        shown = note(text) + (note(said, "warning") if said else "")
+        return shown, preview_html(table, "Predictions"), gr.update(value=str(out), interactive=True)
+    except (UserError, OSError, RuntimeError, MemoryError, ValueError) as error:
+        return note(sentence(error), "warning"), gr.skip(), nothing
+    finally:
+        if _stops.get(request.session_hash) is stopped:
+            del _stops[request.session_hash]
+
+
+def _chosen(lab: Lab, chosen: list[str] | None) -> tuple[list[Run], str]:
+    """(the runs, one sentence on those that are gone): all of them, a file has no page to fit on."""
+    every = inference.choose(lab.store)
+    if not chosen:
+        return every, ""
+    runs = [run for run in every if run.id in set(chosen)]
+    here = {run.id for run in every}
+    gone = [name for name in chosen if name not in here]
+    return runs, vanished(gone, rest=bool(runs)) if gone else ""
+
+
+def stop(request: gr.Request) -> str:
+    """Stop what this page predicts; it ends after the sentences that are on their way."""
+    if request.session_hash not in _stops:
+        return note("Nothing is being predicted.")
+    left(request)
+    return note("Stopping.")
+
+
+def left(request: gr.Request) -> None:
+    """The page was closed: nobody waits for its file."""
+    if (event := _stops.get(request.session_hash)) is not None:
+        event.set()
+
+
+def preview_html(table: Any, title: str) -> str:
+    """The first rows as text."""
+    columns = [Column(str(name), numeric=False) for name in table.columns]
+    rows = [tuple(_cell(value) for value in row) for row in table.head(PREVIEW_ROWS).itertuples(index=False, name=None)]
+    shown = min(PREVIEW_ROWS, len(table))
+    heading = note(f"The first {shown} of {count(len(table), 'row')}:")
+    shown = tables.table(columns, rows, name="preview", title=f"{title}, first rows", sortable=False)
+    return f'{heading}<div class="lab-preview">{shown}</div>'
+
+
+def _cell(value: Any) -> Cell:
+    if value is None or value != value:
+        return Cell("")
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return Cell(text if len(text) <= CUT else text[: CUT - 1] + "…")

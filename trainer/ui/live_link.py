@@ -1,0 +1,34 @@
+"""Addresses that open Live with a sentence and runs: `?tab=live&text=...&run=a&run=b`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode
+
+TAB = "live"
+MAX_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class Link:
+    """What an address asks for: no runs means every finished one."""
+
+    text: str
+    runs: tuple[str, ...] = ()
+
+
+def build(text: str, runs: Sequence[str] | None) -> str:
+    """The part of the address from the question mark on."""
+    return "?" + urlencode([("tab", TAB), ("text", text), *(("run", run) for run in runs or ())])
+
+
+def parse(query: str) -> Link | None:
+    """The link in an address's query, with or without its question mark; None where there is none for Live.
+
+    The text is cut to what the text box holds.
+    """
+    found = parse_qs(query.removeprefix("?"))
+    if found.get("tab", [""])[0] != TAB:
+        return None
+    return Link(found.get("text", [""])[0][:MAX_CHARACTERS], tuple(dict.fromkeys(found.get("run", ()))))
