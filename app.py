@@ -52,7 +52,7 @@ def main() -> None:
     lab = Lab.open()
     page = build_app(lab)
     threading.Thread(target=lab.warm_up, daemon=True).start()
-    page.launch(theme=theme.theme(), css=theme.CSS, head=tables.script(), show_error=True)
+    page.launch(theme=theme.theme(), css=theme.CSS + compare_tab.CSS, head=tables.script(), show_error=True)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ LAYERS = [
     {"device", "measure", "assets", "hub", "backbones", "tasks", "methods", "evaluation", "batching", "checkpoints"},
     {"recipes", "store", "loop", "results", "training", "presets"},
     {"jobs", "inference", "analysis", "estimate", "tracking", "progress", "archive"},
+    {"variants", "disputes", "published"},
     {"ui", "__main__"},
 ]
 

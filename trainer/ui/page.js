@@ -33,7 +33,31 @@ function labDownload(button) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+// vega-embed draws a chart's file when the mouse goes down on its link: a key press, or a quick click, would save an
+// empty page. The link is followed once the file is there.
+function labChart(link) {
+  link.setAttribute("href", "#");
+  link.dispatchEvent(new MouseEvent("mousedown"));
+  const wait = (left) => {
+    if (link.getAttribute("href") === "#") {
+      if (left) setTimeout(wait, 50, left - 1);
+      return;
+    }
+    const save = document.createElement("a");
+    save.href = link.href;
+    save.download = link.download;
+    save.click();
+    link.closest("details")?.removeAttribute("open");
+  };
+  wait(200);
+}
+
 document.addEventListener("click", event => {
+  const link = event.target.closest?.(".vega-actions a[download]");
+  if (link) {
+    event.preventDefault();
+    labChart(link);
+  }
   const button = event.target.closest?.("button");
   if (button?.dataset.sort !== undefined) labSort(button);
   if (button?.dataset.csv !== undefined) labDownload(button);

@@ -20,12 +20,17 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Column:
-    """A heading. `first` is the order of the first press: "descending" where more is better."""
+    """A heading. `first` is the order of the first press: "descending" where more is better.
+
+    `csv` is the heading in the CSV file where it differs; `hidden` columns are in the CSV file alone.
+    """
 
     title: str
     help: str = ""
     first: str = "ascending"
     numeric: bool = True
+    csv: str = ""
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,25 @@ class Cell:
 
 
 def table(
-    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, name: str, title: str, sortable: bool = True
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    name: str,
+    title: str,
+    sortable: bool = True,
+    shown: int | None = None,
 ) -> str:
-    """A table whose first column names the row. `name` is the CSV file's, `title` what a screen reader calls it."""
+    """A table whose first column names the row. `name` is the CSV file's, `title` what a screen reader calls it.
+
+    Rows after the first `shown` are in the CSV file alone.
+    """
     place = f"lab-table-{next(_numbers)}"
     heading = "".join(_heading(column, sortable) for column in columns)
     body = "".join(
-        "<tr>" + "".join(_cell(cell, columns[i], first=i == 0) for i, cell in enumerate(row)) + "</tr>" for row in rows
+        f"<tr{' hidden' if shown is not None and number >= shown else ''}>"
+        + "".join(_cell(cell, columns[i], first=i == 0) for i, cell in enumerate(row))
+        + "</tr>"
+        for number, row in enumerate(rows)
     )
     return (
         f'<div class="lab-table" tabindex="0" role="region" aria-label="{escape(title)}">'
@@ -72,12 +89,13 @@ def script() -> str:
 def _heading(column: Column, sortable: bool) -> str:
     title = escape(column.title)
     said = f' title="{escape(column.help)}"' if column.help else ""
-    kind = "" if column.numeric else ' class="lab-words"'
+    kind = ("" if column.numeric else ' class="lab-words"') + (" hidden" if column.hidden else "")
+    value = escape(column.csv or column.title)
     if not sortable:
-        return f'<th scope="col"{kind}{said}>{title}</th>'
+        return f'<th scope="col"{kind}{said} data-value="{value}">{title}</th>'
     # data-value: the CSV file's heading is the title alone, without the arrow.
     return (
-        f'<th scope="col"{kind}{said} data-first="{column.first}" data-value="{title}">'
+        f'<th scope="col"{kind}{said} data-first="{column.first}" data-value="{value}">'
         f'<button type="button" data-sort>{title}</button></th>'
     )
 
@@ -92,4 +110,5 @@ def _cell(cell: Cell, column: Column, *, first: bool) -> str:
         value = ""
     value = repr(value) if isinstance(value, float) else value
     tag, scope = ("th", ' scope="row"') if first else ("td", "")
+    scope += " hidden" if column.hidden else ""
     return f'<{tag}{scope} class="{kinds}" data-value="{escape(value)}">{shown}</{tag}>'
