@@ -42,11 +42,13 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     means = groups.agg(value="mean", sd="std", top="max", runs="count").reset_index()
     means["low"], means["high"] = means["value"] - means["sd"], means["value"] + means["sd"]
     means["end"] = means[["top", "high"]].max(axis=1)
-    means["shown"] = [show_mean(metric, mean, sd) for mean, sd in zip(means["value"], means["sd"], strict=True)]
+    spread = means["sd"].where(means["sd"] > 0)
+    means["shown"] = [show_mean(metric, mean, sd) for mean, sd in zip(means["value"], spread, strict=True)]
     elsewhere = _elsewhere(reference, metric)
     order = [*means["Variant"], *elsewhere["Variant"]]
     longest = max([*means["end"], *elsewhere["value"], 0]) or 1.0
-    limit = longest * (1.6 if (means["runs"] > 1).any() else 1.45)
+    # Room for the figures behind the bars, on a phone too.
+    limit = longest * (1.2 + 0.05 * max(map(len, [*means["shown"], *elsewhere["shown"], ""])))
     lines = max((name.count(", ") + 1 for name in order), default=1)
     y = alt.Y("Variant:N", sort=order, title=None, axis=alt.Axis(labelLimit=180, labelExpr="split(datum.label, ', ')"))
     axis = alt.Axis(tickCount=4, format="~s") if limit >= 10_000 else alt.Axis(tickCount=4)
@@ -105,9 +107,13 @@ def scatter(
         alt.Chart(best.head(names)).mark_text(**text).encode(text="name:N", **encode),
     ]
     if len(other):
+        other = other.sort_values("x").assign(short=[f"{method_title(name)}, published" for name in other["method"]])
         hollow = alt.Chart(other).encode(**encode)
         layers.append(hollow.mark_point(filled=False, size=110, strokeWidth=2, color=GREY, strokeDash=[3, 2]))
-        layers.append(hollow.mark_text(**text | {"dy": 20}).encode(text="name:N"))
+        for side, dy in ((0, 20), (1, -16)):  # names of neighbours on either side of their marks
+            layers.append(
+                alt.Chart(other.iloc[side::2]).mark_text(**text | {"dy": dy}).encode(text="short:N", **encode)
+            )
     return _finish(alt.layer(*layers), title=[y.title, f"against {x.title.lower()}"], height=380)
 
 
@@ -141,10 +147,11 @@ def curves(
     line = chart.mark_line(strokeWidth=2)
     if (data["Source"] != HERE).any():
         dashes = alt.Scale(domain=[HERE, published.MARK], range=[[1, 0], [6, 4]])
-        line = line.encode(strokeDash=alt.StrokeDash("Source:N", scale=dashes, legend=_legend()))
+        top = alt.Legend(title=None, orient="top", labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
+        line = line.encode(strokeDash=alt.StrokeDash("Source:N", scale=dashes, legend=top))
     marks = chart.mark_point(filled=True, size=60).encode(shape=_shape(data["method"]))
     marks = marks.transform_filter(alt.datum.Source == HERE)
-    title = f"{curve.capitalize()} (MB)" if curve == "memory" else curve.capitalize()
+    title = "Memory while training (MB)" if curve == "memory" else curve.capitalize()
     return _finish(alt.layer(line, marks) if few else line, title=title, height=260)
 
 
@@ -185,7 +192,7 @@ def _elsewhere(reference: pd.DataFrame | None, x: Metric, y: Metric | None = Non
 def _spread(values: pd.Series, padding: int) -> alt.Scale:
     """Linear, or logarithmic where positive values span more than two decades; with room for names at the edge."""
     if len(values) and values.min() > 0 and values.max() / values.min() > 100:
-        return alt.Scale(type="log", padding=padding)
+        return alt.Scale(type="log", padding=padding, nice=False)
     return alt.Scale(zero=False, padding=padding, nice=False)
 
 

@@ -50,7 +50,7 @@ def groups(runs: Sequence[Run]) -> dict[str, str]:
     for run in sorted(runs, key=lambda run: -run.place):
         if run.state == "finished":
             splits = run.result["meta_info"]["dataset_info"]
-            title = f"{task_name(run)}, {splits['sizes']['train']:,} training sentences"
+            title = f"{task_name(run)}, {splits['sizes']['train']:,} sentences"
             found.setdefault(splits["fingerprint"], f"{title} ({splits['fingerprint'][:6]})")
     return found
 

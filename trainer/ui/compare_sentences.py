@@ -18,13 +18,16 @@ SHOWN = 50
 IN_FILE = 1000
 
 CSS = """
+.lab-sentences .lab-table { max-height: 640px; overflow: auto; }
+.lab-sentences .lab-table thead th { position: sticky; top: 0; z-index: 2; background: var(--background-fill-primary); }
+.lab-sentences .lab-table thead th:first-child { z-index: 3; }
 .lab-sentences .lab-table th:first-child, .lab-sentences .lab-table td:first-child { min-width: 22em; max-width: 34em; }
 .lab-sentences .lab-pick { font-weight: 400; white-space: normal; overflow-wrap: anywhere; }
 .lab-right, .lab-wrong { white-space: nowrap; }
 .lab-wrong { color: #B3261E; font-weight: 600; }
 .dark .lab-wrong { color: #FFB4AB; }
 @media (max-width: 600px) { .lab-sentences .lab-table th:first-child, .lab-sentences .lab-table td:first-child {
-  position: static; min-width: 15em; } }
+  left: auto; min-width: 15em; } }
 """
 
 

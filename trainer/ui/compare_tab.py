@@ -31,7 +31,7 @@ CSS = (
 .lab-chart { min-height: 240px; overflow: visible !important; }
 .lab-chart-tall { min-height: 480px; }
 .lab-chart .vega-embed svg { background: transparent !important; overflow: visible; }
-.lab-chart .vega-embed .mark-rule line, .lab-chart .vega-embed .mark-symbol path[fill="black"] {
+.lab-chart .vega-embed .mark-rule.role-mark line, .lab-chart .vega-embed .mark-symbol path[fill="black"] {
   stroke: var(--body-text-color) !important; }
 .dark .lab-chart .mark-symbol path[fill="black"] { fill: var(--body-text-color) !important; }
 .vega-embed details summary { opacity: 1 !important; background: var(--button-secondary-background-fill) !important;
@@ -61,7 +61,7 @@ def build(lab: Lab, tab: gr.Tab) -> gr.State:
     with gr.Column(visible=False) as body:
         gr.Markdown("## Results")
         unit = gr.Radio([("Each run", "run"), ("Mean over seeds", "mean")], value="run", label="A row for")
-        table = gr.HTML()
+        table = gr.HTML(elem_classes="lab-results")
         notes = gr.HTML()
     with gr.Column(visible=False) as figures:
         gr.Markdown("## Charts")
@@ -71,12 +71,12 @@ def build(lab: Lab, tab: gr.Tab) -> gr.State:
                 bars += [_plot(METRICS[key].title) for key in charts.BAR_METRICS[start : start + 2]]
         with gr.Row():
             every = [(metric.title, key) for key, metric in METRICS.items()]
-            x = gr.Dropdown(every, value="train_minutes", label="Across")
-            y = gr.Dropdown(every, value="test_accuracy", label="Upwards")
+            x = gr.Dropdown(every, value="train_minutes", label="Horizontal axis", min_width=260)
+            y = gr.Dropdown(every, value="test_accuracy", label="Vertical axis", min_width=260)
         scatter = _plot("One figure against another", "lab-chart-tall")
         gr.HTML(
             '<div class="lab-note">The line joins the ringed runs of the Pareto frontier: no other is at least as good '
-            "in both figures and better in one.</div>"
+            "in both figures and better in one. What was published elsewhere is hollow, grey and on no frontier.</div>"
         )
         gr.Markdown("## While training")
         axis = gr.Radio(
@@ -226,7 +226,7 @@ def _summary(every: list[Run], runs: list[Run], wanted: Wanted) -> str:
     if len(finished) > MAX_CURVES:
         lines.append(f"Curves show {MAX_CURVES} of {len(finished):,} runs, the newest of each recipe first.")
     if len(finished) > MAX_CARDS:
-        lines.append(f"Confusion matrices and sentences are of {MAX_CARDS} runs, chosen likewise.")
+        lines.append(f"Confusion matrices and sentences are of {MAX_CARDS} runs, the newest of each recipe first.")
     warnings = "".join(f'<div class="lab-warning">{escape(text)}</div>' for text in analysis.comparable(runs))
     return f'<div class="lab-note" role="status">{escape(" ".join(lines))}</div>{warnings}'
 

@@ -42,6 +42,9 @@ MAX_LABELS = 20
 """A confusion matrix with more is not drawn."""
 
 CSS = """
+.lab-results .lab-table th:first-child { min-width: 12em; }
+@media (max-width: 600px) { .lab-results .lab-table th:first-child { min-width: 8em; } }
+.lab-note ul { list-style: disc outside; padding-left: 1.4em; }
 .lab-published { color: var(--body-text-color-subdued); font-style: italic; }
 .lab-details summary { cursor: pointer; font-size: 16px; padding: 4px 0; width: fit-content; }
 .lab-details dl { font-size: 16px; display: grid; grid-template-columns: minmax(10em, max-content) 1fr; gap: 4px 16px; }
@@ -52,6 +55,7 @@ CSS = """
 .lab-card h3 { margin: 0 0 8px; font-size: 17px; }
 .lab-card h4 { margin: 8px 0 0; font-size: 16px; font-weight: 600; }
 .lab-card .lab-table td, .lab-card .lab-table th { min-width: 0; padding: 6px 8px; }
+.lab-card .lab-table th:first-child { min-width: 0; }
 .lab-count { background: rgba(0, 114, 178, var(--share)); display: block; border-radius: 4px; padding: 2px 6px;
   margin: -2px -6px; }
 @media (max-width: 600px) { .lab-details dl { grid-template-columns: 1fr; } }
@@ -180,8 +184,10 @@ def _report(run: Run, name: str) -> str:
 
 
 def run_names(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
-    """Run id -> a name that no other run among these has: variant, seed, label, and the id's end where needed."""
-    told = {run.id: f"{names[run.id]}, seed {run.recipe.seed}" for run in runs}
+    """Run id -> a name that no other run among these has: variant, and where they differ seed, label and id's end."""
+    told = {run.id: names[run.id] for run in runs}
+    if len({run.recipe.seed for run in runs}) > 1:
+        told = {run.id: f"{told[run.id]}, seed {run.recipe.seed}" for run in runs}
     labels = {run.label for run in runs}
     if len(labels) > 1:
         told = {run.id: told[run.id] + (f" ({run.label})" if run.label else "") for run in runs}

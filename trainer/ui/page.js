@@ -62,3 +62,20 @@ document.addEventListener("click", event => {
   if (button?.dataset.sort !== undefined) labSort(button);
   if (button?.dataset.csv !== undefined) labDownload(button);
 });
+
+// Names for what Gradio and vega-embed leave without one: dropdowns of several choices, and the charts' menus.
+function labName() {
+  for (const input of document.querySelectorAll("input.border-none:not([aria-label])")) {
+    const title = input.closest(".block")?.querySelector("[data-testid='block-info']")?.innerText.trim();
+    if (title) input.setAttribute("aria-label", title);
+  }
+  for (const summary of document.querySelectorAll(".vega-embed > details > summary:not([aria-label])")) {
+    const chart = summary.closest(".vega-embed").querySelector("svg[aria-label]")?.getAttribute("aria-label");
+    summary.setAttribute("aria-label", `${summary.parentElement.title}: ${chart ?? ""}`);
+  }
+}
+let labNaming;
+new MutationObserver(() => {
+  clearTimeout(labNaming);
+  labNaming = setTimeout(labName, 100);
+}).observe(document.documentElement, {childList: true, subtree: true});
