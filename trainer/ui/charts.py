@@ -107,7 +107,8 @@ def scatter(
         alt.Chart(best.head(names)).mark_text(**text).encode(text="name:N", **encode),
     ]
     if len(other):
-        other = other.sort_values("x").assign(short=[f"{method_title(name)}, published" for name in other["method"]])
+        other = other.sort_values("x")
+        other = other.assign(short=[f"{method_title(name)}, published" for name in other["method"]])
         hollow = alt.Chart(other).encode(**encode)
         layers.append(hollow.mark_point(filled=False, size=110, strokeWidth=2, color=GREY, strokeDash=[3, 2]))
         for side, dy in ((0, 20), (1, -16)):  # names of neighbours on either side of their marks

@@ -51,10 +51,11 @@ CSS = """
 .lab-details dt { font-weight: 600; }
 .lab-details dd { margin: 0; }
 .lab-cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 16px; }
+.lab-cards.lab-wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 640px), 1fr)); }
 .lab-card { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 12px; min-width: 0; }
 .lab-card h3 { margin: 0 0 8px; font-size: 17px; }
 .lab-card h4 { margin: 8px 0 0; font-size: 16px; font-weight: 600; }
-.lab-card .lab-table td, .lab-card .lab-table th { min-width: 0; padding: 6px 8px; }
+.lab-card .lab-table td, .lab-card .lab-table th { min-width: 0; padding: 6px 5px; }
 .lab-card .lab-table th:first-child { min-width: 0; }
 .lab-count { background: rgba(0, 114, 178, var(--share)); display: block; border-radius: 4px; padding: 2px 6px;
   margin: -2px -6px; }
@@ -143,7 +144,8 @@ def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
         f"{_report(run, told[run.id])}</article>"
         for run in runs
     )
-    return f'<div class="lab-cards">{found}</div>'
+    wide = " lab-wide" if any(len(run.label_names) > 3 for run in runs) else ""
+    return f'<div class="lab-cards{wide}">{found}</div>'
 
 
 def _confusion(run: Run, name: str) -> str:
@@ -152,7 +154,8 @@ def _confusion(run: Run, name: str) -> str:
     heading = "<h4>Confusion matrix</h4>"
     if len(labels) > MAX_LABELS:
         return f'{heading}<div class="lab-note">{len(labels)} labels: too many to draw.</div>'
-    columns = [Column("True label", numeric=False), *(Column(f"predicted {label}") for label in labels)]
+    columns = [Column("True ↓ predicted →", numeric=False, csv="true label")]
+    columns += [Column(label, csv=f"predicted {label}") for label in labels]
     rows = []
     for label, counts in zip(labels, matrix, strict=True):
         total = sum(counts) or 1
