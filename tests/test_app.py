@@ -99,7 +99,7 @@ def test_handlers_work_without_a_browser(own_store):
     assert "at least one method" in train_tab.submit(lab, [], "movies", "minilm", 1, 8, 64, None, None, None,
                                                      "own_learning_rate", "auto", "0", False)[0]  # fmt: skip
     assert own_store.list() == []
-    assert "No finished runs" in compare_tab.draw(lab, None, "epoch")[2]
+    assert "No finished runs" in str(compare_tab.draw(lab))
     assert "No trained runs" in live_tab.ask_html(lab, "hello", None)
     preset = train_tab.fill("report")
     assert preset[2:4] == ["sst2", "bert-base"]

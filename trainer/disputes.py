@@ -21,7 +21,7 @@ KINDS = {
 class Answers:
     """What runs said of one common test set. Arrays have a row a sentence and a column a run.
 
-    `labels` is the true label's number; `probability` is that of the predicted label; `truth` that of the true one.
+    `labels` is the true label's number; `probability` is that of the predicted label.
     """
 
     runs: tuple[Run, ...]
@@ -30,7 +30,6 @@ class Answers:
     labels: np.ndarray
     predicted: np.ndarray
     probability: np.ndarray
-    truth: np.ndarray
 
     @property
     def right(self) -> np.ndarray:
@@ -66,7 +65,6 @@ def collect(store: Store, runs: Sequence[Run]) -> Answers | None:
         labels=labels,
         predicted=predicted,
         probability=np.stack([share[every, predicted[:, i]] for i, share in enumerate(shares)], axis=1),
-        truth=np.stack([share[every, labels] for share in shares], axis=1),
     )
 
 

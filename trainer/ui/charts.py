@@ -133,7 +133,7 @@ def curves(
     both = pd.concat([part.assign(Source=name) for part, name in ((points, HERE), (reference, published.MARK))
                       if part is not None and len(part)] or [points.assign(Source=HERE)])  # fmt: skip
     data = both[(both["curve"] == curve) & both[x].notna()]
-    data = data.assign(Method=[method_title(name) for name in data["method"]])
+    data = thin(data).assign(Method=lambda rows: [method_title(name) for name in rows["method"]])
     few = data.groupby("run").size().max() <= 40 if len(data) else True
     axes = {"epoch": "Epoch", "step": "Step", "seconds": "Training time (s)"}
     percent = curve == "validation accuracy"
@@ -159,6 +159,19 @@ def curves(
 def live(points: pd.DataFrame) -> alt.Chart:
     """Training loss as it comes, a line a run."""
     return curves(points, "step loss", x="step")
+
+
+def thin(points: pd.DataFrame, limit: int = 4000) -> pd.DataFrame:
+    """One curve's points with every k-th of a run alone where there are more than `limit`, the last among them.
+
+    Altair refuses more than 5,000 rows, and no screen shows them.
+    """
+    if len(points) <= limit:
+        return points
+    runs = points.groupby("run", sort=False)
+    size, behind = runs["value"].transform("size"), runs.cumcount(ascending=False)
+    share = max(limit // runs.ngroups, 2)
+    return points[behind % ((size - 1) // share + 1) == 0]
 
 
 def value_range(points: pd.DataFrame, names: Sequence[str]) -> tuple[float, float] | None:

@@ -15,7 +15,7 @@ from trainer.ui.lab import Lab, escape, note
 from trainer.ui.tables import Cell, Column
 
 SHOWN = 50
-IN_FILE = 1000
+IN_FILE = 500
 
 CSS = """
 .lab-sentences .lab-table { max-height: 640px; overflow: auto; }

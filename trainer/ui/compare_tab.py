@@ -20,7 +20,7 @@ from trainer.variants import means, some, variants
 
 LOSSES = ("training loss", "validation loss")
 CURVES = (*LOSSES, "validation accuracy", "memory")
-MAX_BARS, MAX_CURVES, MAX_POINTS, MAX_CARDS = 24, 20, 400, 12
+MAX_BARS, MAX_CURVES, MAX_CARDS = 24, 20, 12
 EMPTY = "No finished runs yet. Train some in the Train tab: they appear here."
 NOTHING = "No run fits these filters. Take a choice out of one of them."
 
@@ -81,6 +81,10 @@ def build(lab: Lab, tab: gr.Tab) -> gr.State:
         gr.Markdown("## While training")
         axis = gr.Radio(
             [("Epoch", "epoch"), ("Step", "step"), ("Training time", "seconds")], value="epoch", label="Curves over"
+        )
+        gr.HTML(
+            '<div class="lab-note">Training and validation loss share one range. A long curve is drawn with every '
+            "second, third, ... point.</div>"
         )
         lines = []
         for start in (0, 2):
@@ -256,7 +260,7 @@ def _scatter(finished: list[Run], names: dict[str, str], wanted: Wanted) -> Any:
 def _curves(lab: Lab, finished: list[Run], names: dict[str, str], wanted: Wanted) -> list[Any]:
     shown = some(finished, MAX_CURVES)
     points = analysis.curves(lab.store, shown)
-    points = thin(points.assign(name=points["run"].map(run_names(shown, names))), MAX_POINTS)
+    points = points.assign(name=points["run"].map(run_names(shown, names)))
     other = published.curves() if wanted.reference else None
     both = points if other is None or wanted.axis == "step" else pd.concat([points, other])
     domain = charts.value_range(both, LOSSES)
@@ -264,15 +268,6 @@ def _curves(lab: Lab, finished: list[Run], names: dict[str, str], wanted: Wanted
         charts.curves(points, curve, x=wanted.axis, reference=other, domain=domain if curve in LOSSES else None)
         for curve in CURVES
     ]
-
-
-def thin(points: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """Every k-th point of a curve with more than `limit`, its last among them."""
-    if points.empty:
-        return points
-    groups = points.groupby(["run", "curve"], sort=False)
-    size, behind = groups["value"].transform("size"), groups.cumcount(ascending=False)
-    return points[behind % ((size - 1) // limit + 1) == 0]
 
 
 def _sentences(lab: Lab, finished: list[Run], names: dict[str, str], kind: str) -> tuple[str, list[tuple[str, str]]]:

@@ -61,12 +61,11 @@ def table(
     """
     place = f"lab-table-{next(_numbers)}"
     heading = "".join(_heading(column, sortable) for column in columns)
-    body = "".join(
-        f"<tr{' hidden' if shown is not None and number >= shown else ''}>"
-        + "".join(_cell(cell, columns[i], first=i == 0) for i, cell in enumerate(row))
-        + "</tr>"
-        for number, row in enumerate(rows)
-    )
+    body = ""
+    for number, row in enumerate(rows):
+        hidden = shown is not None and number >= shown
+        cells = "".join(_cell(cell, columns[i], first=i == 0, bare=hidden) for i, cell in enumerate(row))
+        body += f"<tr{' hidden' if hidden else ''}>{cells}</tr>"
     return (
         f'<div class="lab-table" tabindex="0" role="region" aria-label="{escape(title)}">'
         f'<table id="{place}"><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -100,7 +99,8 @@ def _heading(column: Column, sortable: bool) -> str:
     )
 
 
-def _cell(cell: Cell, column: Column, *, first: bool) -> str:
+def _cell(cell: Cell, column: Column, *, first: bool, bare: bool = False) -> str:
+    """`bare` cells, and those of a hidden column, have their value for the CSV file alone."""
     shown = escape(cell.text) if cell.markup is None else cell.markup
     if cell.best:
         shown += ' <span title="best value">★</span>'
@@ -110,5 +110,6 @@ def _cell(cell: Cell, column: Column, *, first: bool) -> str:
         value = ""
     value = repr(value) if isinstance(value, float) else value
     tag, scope = ("th", ' scope="row"') if first else ("td", "")
-    scope += " hidden" if column.hidden else ""
+    if bare or column.hidden:
+        return f'<{tag}{scope} hidden data-value="{escape(value)}"></{tag}>'
     return f'<{tag}{scope} class="{kinds}" data-value="{escape(value)}">{shown}</{tag}>'
