@@ -56,7 +56,21 @@ def test_imports_point_down():
 
 
 @pytest.mark.parametrize(
-    "module", ["config", "errors", "store", "analysis", "jobs", "recipes", "estimate", "methods", "inference"]
+    "module",
+    [
+        "config",
+        "errors",
+        "store",
+        "analysis",
+        "jobs",
+        "recipes",
+        "estimate",
+        "methods",
+        "inference",
+        "variants",
+        "disputes",
+        "published",
+    ],
 )
 def test_light_modules_import_neither_torch_nor_gradio(module):
     heavy = ("torch", "transformers", "gradio", "altair")

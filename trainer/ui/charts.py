@@ -48,7 +48,7 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     order = [*means["Variant"], *elsewhere["Variant"]]
     longest = max([*means["end"], *elsewhere["value"], 0]) or 1.0
     # Room for the figures behind the bars, on a phone too.
-    limit = longest * (1.2 + 0.05 * max(map(len, [*means["shown"], *elsewhere["shown"], ""])))
+    limit = longest * (1.15 + 0.075 * max(map(len, [*means["shown"], *elsewhere["shown"], ""])))
     lines = max((name.count(", ") + 1 for name in order), default=1)
     y = alt.Y("Variant:N", sort=order, title=None, axis=alt.Axis(labelLimit=180, labelExpr="split(datum.label, ', ')"))
     axis = alt.Axis(tickCount=4, format="~s") if limit >= 10_000 else alt.Axis(tickCount=4)
