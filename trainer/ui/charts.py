@@ -115,7 +115,7 @@ def scatter(
             layers.append(
                 alt.Chart(other.iloc[side::2]).mark_text(**text | {"dy": dy}).encode(text="short:N", **encode)
             )
-    return _finish(alt.layer(*layers), title=[y.title, f"against {x.title.lower()}"], height=380)
+    return _finish(alt.layer(*layers), title=[y.title, f"against {_inside(x.title)}"], height=380)
 
 
 def curves(
@@ -187,6 +187,11 @@ def value_range(points: pd.DataFrame, names: Sequence[str]) -> tuple[float, floa
 def show_mean(metric: Metric, mean: float, sd: float) -> str:
     """A mean with its sample standard deviation, where there is one: 81.20 ± 0.61."""
     return metric.show(mean) if sd != sd or sd is None else f"{metric.show(mean)} ± {metric.show(sd)}"
+
+
+def _inside(title: str) -> str:
+    """A heading inside a sentence: a small first letter, unless it begins a name such as F1 or GPU."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

@@ -59,6 +59,7 @@ CSS = """
 .lab-card .lab-table th:first-child { min-width: 0; }
 .lab-count { background: rgba(0, 114, 178, var(--share)); display: block; border-radius: 4px; padding: 2px 6px;
   margin: -2px -6px; }
+.lab-wide .lab-count span { display: block; }
 @media (max-width: 600px) { .lab-details dl { grid-template-columns: 1fr; } }
 """
 
@@ -159,14 +160,14 @@ def _confusion(run: Run, name: str) -> str:
     rows = []
     for label, counts in zip(labels, matrix, strict=True):
         total = sum(counts) or 1
-        cells = [
-            Cell(str(n), n, markup=f'<span class="lab-count" style="--share:{0.35 * n / total:.2f}">{n} '
-                                   f"({n / total:.0%})</span>")
-            for n in counts
-        ]  # fmt: skip
+        cells = [Cell(str(n), n, markup=_count(n, n / total)) for n in counts]
         rows.append([Cell(label), *cells])
     title = f"Confusion matrix of {name}"
     return heading + tables.table(columns, rows, name=f"confusion-{run.id}", title=title, sortable=False)
+
+
+def _count(number: int, share: float) -> str:
+    return f'<span class="lab-count" style="--share:{0.35 * share:.2f}">{number} <span>({share:.0%})</span></span>'
 
 
 def _report(run: Run, name: str) -> str:
