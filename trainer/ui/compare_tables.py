@@ -60,6 +60,7 @@ CSS = """
 .lab-count { background: rgba(0, 114, 178, var(--share)); display: block; border-radius: 4px; padding: 2px 6px;
   margin: -2px -6px; }
 .lab-wide .lab-count span { display: block; }
+.lab-wide .lab-card .lab-table th { font-weight: 400; padding: 6px 3px; vertical-align: middle; }
 @media (max-width: 600px) { .lab-details dl { grid-template-columns: 1fr; } }
 """
 
