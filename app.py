@@ -26,17 +26,22 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
             with gr.Tab("Train", id="train"):
                 train_tab.build(lab, page)
             with gr.Tab("Compare", id="compare") as compare:
-                sentence = compare_tab.build(lab, compare)
+                sentences = compare_tab.build(lab, compare)
             with gr.Tab("Live", id="live") as live:
                 asked = live_tab.build(lab, live, page, tabs)
-        # A sentence chosen in Compare is asked in Live.
-        sentence.change(
-            lambda text: (text, gr.Tabs(selected="live")), sentence, [asked.text, tabs], api_visibility="private"
-        ).then(**asked.ask)
+        # A sentence pressed in Compare is asked in Live.
+        sentences.select(pressed, None, [asked.text, tabs], api_visibility="private", show_progress="hidden").then(
+            **asked.ask
+        )
         timer = gr.Timer(2)
         for listen in (page.load, timer.tick):
             listen(partial(device_now, lab), None, [device, timer], api_visibility="private", show_progress="hidden")
     return page
+
+
+def pressed(event: gr.EventData) -> tuple[str, gr.Tabs]:
+    """(the sentence that was pressed, the tab that asks it)."""
+    return str(event.value), gr.Tabs(selected="live")
 
 
 def device_now(lab: Lab) -> tuple[str, gr.Timer]:
@@ -52,7 +57,8 @@ def main() -> None:
     lab = Lab.open()
     page = build_app(lab)
     threading.Thread(target=lab.warm_up, daemon=True).start()
-    page.launch(theme=theme.theme(), css=theme.CSS + live_tab.CSS, head=tables.script(), show_error=True)
+    css = theme.CSS + compare_tab.CSS + live_tab.CSS
+    page.launch(theme=theme.theme(), css=css, head=tables.script(), show_error=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import time
 import pytest
 from conftest import app_on, shoot
 
-from trainer.ui import compare_tab, live_tab, train_tab
+from trainer.ui import compare_tab, live_tab, train_form, train_queue, train_tab
 from trainer.ui.lab import Lab
 
 
@@ -32,42 +32,42 @@ def test_a_suite_is_trained_compared_and_asked(page, served):
     from playwright.sync_api import expect
 
     _, store = served
+    expect(page.locator("#lab-command")).to_be_visible()
     for method in ("Full fine-tuning", "QLoRA (4-bit)", "AdapterFusion"):
         page.get_by_label(method, exact=True).uncheck()
     expect(page.get_by_label("Custom")).to_be_checked()
     page.get_by_text("Hyperparameters").click()
-    page.get_by_label("Epochs").fill("-1")
+    page.get_by_label("Epochs", exact=True).fill("-1")
     page.get_by_role("button", name="Train", exact=True).click()
-    page.get_by_text("epochs: expected a number of at least 1").wait_for()
-    page.get_by_label("Epochs").fill("2")
+    # Said with the estimate, and again under the button.
+    expect(page.get_by_text("epochs: expected a number of at least 1")).to_have_count(2)
+    page.get_by_label("Epochs", exact=True).fill("2")
     page.get_by_label("Training sentences").fill("200")
     page.get_by_label("Validation sentences").fill("50")
     page.get_by_role("button", name="Train", exact=True).click()
     page.get_by_text("2 runs queued").wait_for()
+    page.get_by_text("comes next").or_(page.get_by_text("1 before it")).first.wait_for()
     page.get_by_text(re.compile("sentences/s")).first.wait_for()
     shoot(page, "train")
     page.reload()
     page.get_by_text("test accuracy").nth(1).wait_for(timeout=300_000)
     assert [run.state for run in store.list()] == ["finished", "finished"]
-    # The live chart has a line a run.
+    # The live charts have a line a run.
     page.locator(".vega-embed .mark-line path").nth(1).wait_for(state="attached")
 
     page.get_by_role("tab", name="Compare").click()
-    page.locator(".lab-table tbody tr").nth(1).wait_for()
-    page.wait_for_function("document.querySelectorAll('.vega-embed').length >= 8")
-    page.wait_for_function("document.querySelectorAll('.mark-rect.role-mark path').length == 8")
-    page.wait_for_timeout(500)
+    page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 2")
+    page.wait_for_function("document.querySelectorAll('.lab-chart svg.marks').length == 9")
     shoot(page, "compare")
 
     page.get_by_role("tab", name="Live").click()
-    page.get_by_label("A sentence").fill("A warm <b>and</b> funny film.")
+    page.get_by_label("A sentence", exact=True).fill("A warm <b>and</b> funny film.")
     page.get_by_role("button", name="Ask every run").click()
-    page.locator(".lab-answer").nth(1).wait_for()
-    assert page.locator(".lab-answer h3").all_inner_texts() == ["LoRA", "Adapter"]
-    assert page.locator(".lab-answer .lab-bar").count() == 4
+    expect(page.locator(".lab-answer h3")).to_have_text(["LoRA", "Adapter"])
+    expect(page.locator(".lab-answer .lab-bar")).to_have_count(4)
     page.get_by_role("button", name="Negation").click()
-    page.wait_for_function("document.querySelector('textarea').value.startsWith('It is not')")
-    page.locator(".lab-answer").nth(1).wait_for()
+    expect(page.get_by_label("A sentence", exact=True)).to_have_value(re.compile("^It is not"))
+    expect(page.locator(".lab-answer .lab-bar")).to_have_count(4)
     shoot(page, "live")
 
 
@@ -95,13 +95,12 @@ def test_the_endpoints_answer_a_client(served):
 
 def test_handlers_work_without_a_browser(own_store):
     lab = Lab.open(own_store)
-    assert "Press Train" in train_tab.queue_html(lab)
-    assert "at least one method" in train_tab.submit(lab, [], "movies", "minilm", 1, 8, 64, None, None, None,
-                                                     "own_learning_rate", "auto", "0", False)[0]  # fmt: skip
+    assert "Press Train" in train_queue.queue_html(lab)
+    assert "at least one method" in train_tab.submit(lab, train_form.defaults() | {"methods": []})
     assert own_store.list() == []
-    assert "No finished runs" in compare_tab.draw(lab, None, "epoch")[2]
+    assert "No finished runs" in str(compare_tab.draw(lab))
     assert "No trained runs" in live_tab.empty(lab)
-    preset = train_tab.fill("report")
+    preset = train_form.fill("report")
     assert preset[2:4] == ["sst2", "bert-base"]
 
 
@@ -111,6 +110,6 @@ def test_labels_are_never_html(own_store):
     own_store.create(
         recipes.make(method="lora", task="movies", backbone="minilm"), label="<img src=x onerror=alert(1)>"
     )
-    html = train_tab.queue_html(Lab.open(own_store))
+    html = train_queue.queue_html(Lab.open(own_store))
     assert "<img" not in html
     assert "&lt;img" in html

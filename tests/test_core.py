@@ -40,6 +40,7 @@ LAYERS = [
     },
     {"recipes", "store", "loop", "results", "training", "presets"},
     {"jobs", "inference", "analysis", "estimate", "tracking", "progress", "archive", "adoption", "questions"},
+    {"variants", "disputes", "published"},
     {"ui", "__main__"},
 ]
 
@@ -67,7 +68,21 @@ def test_imports_point_down():
 
 
 @pytest.mark.parametrize(
-    "module", ["config", "errors", "store", "analysis", "jobs", "recipes", "estimate", "methods", "inference"]
+    "module",
+    [
+        "config",
+        "errors",
+        "store",
+        "analysis",
+        "jobs",
+        "recipes",
+        "estimate",
+        "methods",
+        "inference",
+        "variants",
+        "disputes",
+        "published",
+    ],
 )
 def test_light_modules_import_neither_torch_nor_gradio(module):
     heavy = ("torch", "transformers", "gradio", "altair")

@@ -30,6 +30,11 @@ class Metric:
         found = self.value(run.result)
         return None if found is None else found * self.scale
 
+    @property
+    def help(self) -> str:
+        """What the figure is, in a sentence."""
+        return _HELP[self.key]
+
     def show(self, value: float | None) -> str:
         """The figure as a person reads it."""
         return "–" if value is None or value != value else format(value, self.format)
@@ -105,6 +110,28 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+_HELP = {
+    "test_accuracy": "Share of the test sentences that the run labels right.",
+    "validation_accuracy": "Of the epoch that was kept, which is the one with the best validation accuracy.",
+    "precision": "Of the test sentences given a label, the share that have it; the mean over labels.",
+    "recall": "Of the test sentences that have a label, the share that are given it; the mean over labels.",
+    "f1": "Harmonic mean of precision and recall on the test sentences; the mean over labels.",
+    "train_minutes": "Forward passes, backward passes and updates alone: no loading, no evaluation.",
+    "trainable": "Parameters that training changes, the classification head included.",
+    "trainable_share": "Trainable parameters as a share of all parameters of the model.",
+    "peak_memory": "What the run added: allocated on the GPU, or resident above the process's start on a CPU.",
+    "reserved_memory": "The most that PyTorch held of the GPU's memory, its cache included.",
+    "host_memory": "The most that the process had resident, Python and its libraries included.",
+    "utilisation": "Mean over the run of the share of time in which the GPU was busy.",
+    "file_size": "The saved model on the disk, without a backbone that stays frozen.",
+    "speed": "Training sentences a second.",
+    "evaluation_minutes": "Evaluations on the validation sentences, one an epoch.",
+    "test_loss": "Mean cross-entropy on the test sentences.",
+    "parents_minutes": "Training time of the runs that this one fuses; not in its own.",
+    "parents_parameters": "Parameters trained in the runs that this one fuses; not in its own.",
+    "parents_size": "Saved size of the runs that this one fuses; not in its own.",
+}
+
 
 def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run: what it is, and every metric in its unit (NaN where there is none)."""
@@ -137,6 +164,9 @@ def comparable(runs: Sequence[Run]) -> list[str]:
     splits = {run.result["meta_info"]["dataset_info"]["fingerprint"] for run in finished}
     if len(splits) > 1:
         warnings.append("These runs were not all trained and tested on the same sentences.")
+    backbones = {run.recipe.backbone for run in finished}
+    if len(backbones) > 1:
+        warnings.append(f"These runs adapt different backbones: {', '.join(sorted(backbones))}.")
     devices = {run.result["meta_info"]["system_info"]["device"] for run in finished}
     if len(devices) > 1:
         warnings.append(f"Times and memory come from different devices: {', '.join(sorted(devices))}.")
@@ -202,3 +232,14 @@ def per_class(run: Run) -> pd.DataFrame:
     total = sum(row["support"] for row in rows)
     rows += [{"label": f"{average} mean", **test[average], "support": total} for average in ("macro", "weighted")]
     return pd.DataFrame(rows)
+
+
+def pareto(x: Sequence[float], y: Sequence[float], *, x_better: str, y_better: str) -> list[bool]:
+    """Which points no other point beats: at least as good in both, better in one (Pareto 1906). NaN is on no frontier.
+
+    `x_better` and `y_better` are "higher" or "lower", as a metric has it. Equal points stand or fall together.
+    """
+    signs = [1.0 if better == "higher" else -1.0 for better in (x_better, y_better)]
+    points = [(signs[0] * a, signs[1] * b) for a, b in zip(x, y, strict=True)]
+    known = [(a, b) for a, b in points if a == a and b == b]
+    return [a == a and b == b and not any(c >= a and d >= b and (c > a or d > b) for c, d in known) for a, b in points]

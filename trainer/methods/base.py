@@ -74,6 +74,7 @@ class Method(ABC):
             backbone, the second as its authors or its library use it on encoders of base size.
         library: what opens its saved model without this project.
         parent_method: for a method that fuses runs, the method of those runs.
+        quantised_from: for a method that is another over a quantised backbone, the other's name.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Method(ABC):
     learning_rates: tuple[float, float]
     options: type[Options] = Options
     parent_method: str | None = None
+    quantised_from: str | None = None
     min_parents = 0
 
     @abstractmethod

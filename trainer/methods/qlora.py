@@ -26,6 +26,7 @@ class Qlora(Lora):
     summary = "LoRA over a backbone held in 4 bits: the least memory for weights, at some cost in time."
     paper = "Dettmers et al. 2023, QLoRA, https://arxiv.org/abs/2305.14314"
     library = "peft with bitsandbytes"
+    quantised_from = "lora"
     options = QloraOptions
 
     def base_model(self, setup: Setup):

@@ -3,66 +3,157 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
 
+from trainer import analysis, published
 from trainer.analysis import METRICS, Metric
 from trainer.ui.lab import method_title
 from trainer.ui.theme import COLOURS, SHAPES
 
 BAR_METRICS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
 TEXT = 14
+GREY = "#767676"
+"""Of what was published elsewhere: 4.5:1 on white, 4.6:1 on Gradio's dark."""
+HERE = "run here"
+_DOWNLOAD = {
+    "actions": {"export": {"png": True, "svg": True}, "source": False, "compiled": False, "editor": False},
+    "scaleFactor": {"png": 2, "svg": 1},
+    "i18n": {
+        "CLICK_TO_VIEW_ACTIONS": "Download this chart",
+        "PNG_ACTION": "Download PNG",
+        "SVG_ACTION": "Download SVG",
+    },
+}
 
 
-def bars(table: pd.DataFrame, metric: Metric) -> alt.Chart:
-    """One bar a method (the mean over its runs), a dot for each run; from zero, so that lengths compare.
+def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None = None) -> alt.Chart:
+    """One bar a variant (the mean over its runs); with several runs a dot for each and a line of one sample standard
+    deviation to each side. From zero, so that lengths compare.
 
-    `table` is analysis.runs_table's.
+    `table` is analysis.runs_table's, with a column `variant` or a variant a method; `reference` is published.table's.
     """
-    known = table.dropna(subset=[metric.key])
-    data = known.assign(Method=[method_title(name) for name in known["method"]], value=known[metric.key])
-    means = data.groupby(["Method", "method"], as_index=False, sort=False)["value"].mean()
-    means["shown"] = [metric.show(value) for value in means["value"]]
-    order = [method_title(name) for name in COLOURS if name in set(means["method"])]
-    limit = float(data["value"].max()) * 1.45 if len(data) else 1.0
-    y = alt.Y("Method:N", sort=order, title=None, axis=alt.Axis(labelLimit=160))
+    known = _named(table).dropna(subset=[metric.key])
+    data = known.assign(Variant=known["variant"], value=known[metric.key])
+    groups = data.groupby(["Variant", "method"], sort=False)["value"]
+    means = groups.agg(value="mean", sd="std", top="max", runs="count").reset_index()
+    means["low"], means["high"] = means["value"] - means["sd"], means["value"] + means["sd"]
+    means["end"] = means[["top", "high"]].max(axis=1)
+    spread = means["sd"].where(means["sd"] > 0)
+    means["shown"] = [show_mean(metric, mean, sd) for mean, sd in zip(means["value"], spread, strict=True)]
+    elsewhere = _elsewhere(reference, metric)
+    order = [*means["Variant"], *elsewhere["Variant"]]
+    longest = max([*means["end"], *elsewhere["value"], 0]) or 1.0
+    # Room for the figures behind the bars, on a phone too.
+    limit = longest * (1.15 + 0.075 * max(map(len, [*means["shown"], *elsewhere["shown"], ""])))
+    lines = max((name.count(", ") + 1 for name in order), default=1)
+    y = alt.Y("Variant:N", sort=order, title=None, axis=alt.Axis(labelLimit=180, labelExpr="split(datum.label, ', ')"))
     axis = alt.Axis(tickCount=4, format="~s") if limit >= 10_000 else alt.Axis(tickCount=4)
     x = alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
-    base = alt.Chart(means)
-    bar = base.mark_bar(height={"band": 0.7}).encode(
-        y=y,
-        x=x,
-        color=_colour(means["method"], legend=None),
-        tooltip=["Method:N", alt.Tooltip("shown:N", title=metric.title)],
-    )
-    text = base.mark_text(align="left", dx=6, fontSize=TEXT).encode(y=y, x=x, text="shown:N")
-    dots = (
-        alt.Chart(data)
-        .mark_point(filled=True, color="black", opacity=0.6, size=28)
-        .encode(y=y, x=x, tooltip=["run:N", "seed:Q", alt.Tooltip("value:Q", title=metric.title)])
-    )
-    layers = [bar, text, dots] if data.groupby("method").size().gt(1).any() else [bar, text]
-    return _finish(alt.layer(*layers), title=metric.title, height=40 * max(len(order), 1))
+    tips = ["Variant:N", alt.Tooltip("shown:N", title=metric.title)]
+    base = alt.Chart(means).encode(y=y)
+    layers = [
+        base.mark_bar(height={"band": 0.7}).encode(x=x, color=_colour(means["method"], legend=None), tooltip=tips),
+        base.mark_text(align="left", dx=8, fontSize=TEXT).encode(x=alt.X("end:Q"), text="shown:N"),
+    ]
+    if (means["runs"] > 1).any():
+        several = means.dropna(subset=["sd"])
+        rule = alt.Chart(several).mark_rule(strokeWidth=2, color="black")
+        layers.append(rule.encode(y=y, x=alt.X("low:Q"), x2="high:Q", tooltip=tips))
+        dot = alt.Chart(data).mark_point(filled=True, color="black", opacity=0.6, size=28)
+        layers.append(dot.encode(y=y, x=x, tooltip=["run:N", "seed:Q", alt.Tooltip("value:Q", title=metric.title)]))
+    if len(elsewhere):
+        other = alt.Chart(elsewhere).encode(y=y, tooltip=tips)
+        hollow = other.mark_bar(height={"band": 0.6}, filled=False, stroke=GREY, strokeWidth=2, strokeDash=[6, 4])
+        text = other.mark_text(align="left", dx=8, fontSize=TEXT)
+        layers += [hollow.encode(x=x), text.encode(x=x, text="shown:N")]
+    return _finish(alt.layer(*layers), title=metric.title, height=max(40, 18 * lines + 10) * max(len(order), 1))
 
 
-def curves(points: pd.DataFrame, curve: str, *, x: str = "epoch") -> alt.Chart:
-    """One line a run of one curve over epochs, steps or seconds. `points` is analysis.curves'."""
-    data = points[points["curve"] == curve].assign(Method=lambda rows: [method_title(name) for name in rows["method"]])
+def bar_charts(table: pd.DataFrame, *, reference: pd.DataFrame | None = None) -> list[alt.Chart]:
+    """The report's four comparisons."""
+    return [bars(table, METRICS[key], reference=reference) for key in BAR_METRICS]
+
+
+def scatter(
+    points: pd.DataFrame, x: Metric, y: Metric, *, reference: pd.DataFrame | None = None, names: int = 12
+) -> alt.Chart:
+    """One metric against another: a mark a row of `points`, and the Pareto frontier as a line through ringed, named
+    marks (the first `names` of them). An axis is logarithmic where its values span more than two decades.
+
+    `points` has name, method and the metrics; `reference` is published.table's, hollow and named, on no frontier.
+    """
+    data = points.dropna(subset=list({x.key, y.key}))
+    data = data.assign(x=data[x.key], y=data[y.key], Method=[method_title(name) for name in data["method"]])
+    data["frontier"] = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
+    best = data[data["frontier"]].sort_values("x")
+    other = _elsewhere(reference, x, y)
+    every = pd.concat([data[["x", "y"]], other[["x", "y"]]])
+    encode = {
+        "x": alt.X("x:Q", title=x.title, scale=_spread(every["x"], 60), axis=_few(every["x"])),
+        "y": alt.Y("y:Q", title=y.title, scale=_spread(every["y"], 30), axis=_few(every["y"])),
+        "tooltip": ["name:N", alt.Tooltip("x:Q", title=x.title), alt.Tooltip("y:Q", title=y.title)],
+    }
+    marks = alt.Chart(data).mark_point(filled=True, size=110, opacity=0.9)
+    frontier = alt.Chart(best).encode(**encode)
+    text = {"dy": -16, "fontSize": TEXT, "limit": 190}
+    layers = [
+        frontier.mark_line(color=GREY, strokeWidth=2),
+        frontier.mark_point(filled=False, size=330, strokeWidth=2, color=GREY),
+        marks.encode(color=_colour(data["method"]), shape=_shape(data["method"]), **encode),
+        alt.Chart(best.head(names)).mark_text(**text).encode(text="name:N", **encode),
+    ]
+    if len(other):
+        other = other.sort_values("x")
+        other = other.assign(short=[f"{method_title(name)}, published" for name in other["method"]])
+        hollow = alt.Chart(other).encode(**encode)
+        layers.append(hollow.mark_point(filled=False, size=110, strokeWidth=2, color=GREY, strokeDash=[3, 2]))
+        for side, dy in ((0, 20), (1, -16)):  # names of neighbours on either side of their marks
+            layers.append(
+                alt.Chart(other.iloc[side::2]).mark_text(**text | {"dy": dy}).encode(text="short:N", **encode)
+            )
+    return _finish(alt.layer(*layers), title=[y.title, f"against {_inside(x.title)}"], height=380)
+
+
+def curves(
+    points: pd.DataFrame,
+    curve: str,
+    *,
+    x: str = "epoch",
+    reference: pd.DataFrame | None = None,
+    domain: tuple[float, float] | None = None,
+) -> alt.Chart:
+    """One line a run of one curve over epochs, steps or seconds; dashed for what was published elsewhere.
+
+    `points` is analysis.curves', `reference` published.curves', `domain` the y-range where two charts share one.
+    """
+    both = pd.concat([part.assign(Source=name) for part, name in ((points, HERE), (reference, published.MARK))
+                      if part is not None and len(part)] or [points.assign(Source=HERE)])  # fmt: skip
+    data = both[(both["curve"] == curve) & both[x].notna()]
+    data = thin(data).assign(Method=lambda rows: [method_title(name) for name in rows["method"]])
     few = data.groupby("run").size().max() <= 40 if len(data) else True
     axes = {"epoch": "Epoch", "step": "Step", "seconds": "Training time (s)"}
     percent = curve == "validation accuracy"
+    scale = alt.Scale(zero=False) if domain is None else alt.Scale(domain=list(domain), nice=False, zero=False)
     chart = alt.Chart(data).encode(
         x=alt.X(f"{x}:Q", title=axes[x], axis=_whole(data[x]) if x != "seconds" else alt.Axis(tickCount=5)),
-        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=_axis(percent)),
+        y=alt.Y("value:Q", title=None, scale=scale, axis=_axis(percent)),
         color=_colour(data["method"]),
         detail="run:N",
         tooltip=["name:N", "Method:N", "seed:Q", f"{x}:Q", alt.Tooltip("value:Q", format=".1%" if percent else ".4f")],
     )
     line = chart.mark_line(strokeWidth=2)
+    if (data["Source"] != HERE).any():
+        dashes = alt.Scale(domain=[HERE, published.MARK], range=[[1, 0], [6, 4]])
+        top = alt.Legend(title=None, orient="top", labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
+        line = line.encode(strokeDash=alt.StrokeDash("Source:N", scale=dashes, legend=top))
     marks = chart.mark_point(filled=True, size=60).encode(shape=_shape(data["method"]))
-    return _finish(alt.layer(line, marks) if few else line, title=curve.capitalize(), height=260)
+    marks = marks.transform_filter(alt.datum.Source == HERE)
+    title = "Memory while training (MB)" if curve == "memory" else curve.capitalize()
+    return _finish(alt.layer(line, marks) if few else line, title=title, height=260)
 
 
 def live(points: pd.DataFrame) -> alt.Chart:
@@ -70,9 +161,62 @@ def live(points: pd.DataFrame) -> alt.Chart:
     return curves(points, "step loss", x="step")
 
 
-def bar_charts(table: pd.DataFrame) -> list[alt.Chart]:
-    """The report's four comparisons."""
-    return [bars(table, METRICS[key]) for key in BAR_METRICS]
+def thin(points: pd.DataFrame, limit: int = 4000) -> pd.DataFrame:
+    """One curve's points with every k-th of a run alone where there are more than `limit`, the last among them.
+
+    Altair refuses more than 5,000 rows, and no screen shows them.
+    """
+    if len(points) <= limit:
+        return points
+    runs = points.groupby("run", sort=False)
+    size, behind = runs["value"].transform("size"), runs.cumcount(ascending=False)
+    share = max(limit // runs.ngroups, 2)
+    return points[behind % ((size - 1) // share + 1) == 0]
+
+
+def value_range(points: pd.DataFrame, names: Sequence[str]) -> tuple[float, float] | None:
+    """The y-range that holds these curves with a little room; None where there is nothing."""
+    values = points[points["curve"].isin(names)]["value"]
+    if values.empty:
+        return None
+    low, high = float(values.min()), float(values.max())
+    room = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
+    return max(low - room, 0.0) if low >= 0 else low - room, high + room
+
+
+def show_mean(metric: Metric, mean: float, sd: float) -> str:
+    """A mean with its sample standard deviation, where there is one: 81.20 ± 0.61."""
+    return metric.show(mean) if sd != sd or sd is None else f"{metric.show(mean)} ± {metric.show(sd)}"
+
+
+def _inside(title: str) -> str:
+    """A heading inside a sentence: a small first letter, unless it begins a name such as F1 or GPU."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    return table if "variant" in table else table.assign(variant=[method_title(name) for name in table["method"]])
+
+
+def _elsewhere(reference: pd.DataFrame | None, x: Metric, y: Metric | None = None) -> pd.DataFrame:
+    """The published rows that have these metrics."""
+    if reference is None:
+        return pd.DataFrame(columns=["Variant", "name", "value", "shown", "x", "y"])
+    data = reference.dropna(subset=list({x.key, (y or x).key}))
+    names = [f"{method_title(name)}, {published.MARK}" for name in data["method"]]
+    shown = [x.show(value) for value in data[x.key]]
+    return data.assign(Variant=names, name=names, value=data[x.key], shown=shown, x=data[x.key], y=data[(y or x).key])
+
+
+def _spread(values: pd.Series, padding: int) -> alt.Scale:
+    """Linear, or logarithmic where positive values span more than two decades; with room for names at the edge."""
+    if len(values) and values.min() > 0 and values.max() / values.min() > 100:
+        return alt.Scale(type="log", padding=padding, nice=False)
+    return alt.Scale(zero=False, padding=padding, nice=False)
+
+
+def _few(values: pd.Series) -> alt.Axis:
+    return alt.Axis(tickCount=5, format="~s") if len(values) and values.max() >= 10_000 else alt.Axis(tickCount=5)
 
 
 def _whole(values: pd.Series) -> alt.Axis:
@@ -91,22 +235,35 @@ def _scale(names: Sequence[str], values: dict[str, str]) -> alt.Scale:
     return alt.Scale(domain=[method_title(name) for name in shown], range=[values[name] for name in shown])
 
 
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="bottom", columns=2, labelLimit=200, symbolSize=80)
+
+
 def _colour(names: Sequence[str], **options) -> alt.Color:
-    options.setdefault("legend", alt.Legend(title=None, orient="bottom", columns=2, labelLimit=200, symbolSize=80))
-    return alt.Color("Method:N", scale=_scale(names, COLOURS), **options)
+    options.setdefault("legend", _legend())
+    field = "method:N" if options["legend"] is None else "Method:N"
+    scale = _scale(names, COLOURS)
+    if options["legend"] is None:
+        known = [name for name in COLOURS if name in set(names)]
+        scale = alt.Scale(domain=known, range=[COLOURS[name] for name in known])
+    return alt.Color(field, scale=scale, **options)
 
 
 def _shape(names: Sequence[str]) -> alt.Shape:
-    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=200, symbolSize=80)
-    return alt.Shape("Method:N", scale=_scale(names, SHAPES), legend=legend)
+    return alt.Shape("Method:N", scale=_scale(names, SHAPES), legend=_legend())
 
 
-def _finish(chart: alt.Chart, *, title: str, height: int) -> alt.Chart:
-    """As wide as its place, drawn as SVG: the page's style sheet then colours text and lines, light or dark."""
+def _finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Chart:
+    """As wide as its place, drawn as SVG: the page's style sheet then colours text and lines, light or dark. A
+    downloaded file has no style sheet, so that it keeps the dark text on white that stand here.
+    """
+    said = title if isinstance(title, str) else " ".join(title)
+    name = re.sub(r"[^a-z0-9]+", "-", said.lower()).strip("-")
     return (
         chart.properties(title=alt.Title(title, anchor="start", fontSize=16, offset=10))
-        .properties(width="container", height=height, usermeta={"embedOptions": {"renderer": "svg"}})
-        .configure(background="transparent", font="system-ui, sans-serif")
+        .properties(width="container", height=height, description=said)
+        .properties(usermeta={"embedOptions": {"renderer": "svg", "downloadFileName": name, **_DOWNLOAD}})
+        .configure(background="white", font="system-ui, sans-serif", padding=8)
         .configure_axis(labelFontSize=TEXT, titleFontSize=TEXT, titleFontWeight="normal")
         .configure_legend(labelFontSize=TEXT)
         .configure_view(stroke=None)

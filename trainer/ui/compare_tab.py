@@ -1,4 +1,4 @@
-"""Compare: the results table, the report's four bar charts, and the curves."""
+"""Compare: which runs, their results as tables and charts, and the sentences on which they differ."""
 
 from __future__ import annotations
 
@@ -6,112 +6,280 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+import pandas as pd
 
-from trainer import analysis
+from trainer import analysis, published
 from trainer.analysis import METRICS
 from trainer.store import Run
-from trainer.ui import charts
-from trainer.ui.lab import Lab, endpoint, escape, method_title, run_name, task_name
+from trainer.ui import charts, compare_sentences, compare_tables, tables
+from trainer.ui.compare_filters import FILTERS, Wanted, choices, select, settle
+from trainer.ui.compare_tables import cards, over_seeds, results, run_names, with_variant
+from trainer.ui.lab import Lab, endpoint, escape, method_title
+from trainer.variants import means, some, variants
 
-COLUMNS = (
-    "trainable",
-    "train_minutes",
-    "peak_memory",
-    "validation_accuracy",
-    "test_accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "file_size",
-    "utilisation",
-    "parents_minutes",
-    "parents_parameters",
+LOSSES = ("training loss", "validation loss")
+CURVES = (*LOSSES, "validation accuracy", "memory")
+MAX_BARS, MAX_CURVES, MAX_CARDS = 24, 20, 12
+EMPTY = "No finished runs yet. Train some in the Train tab: they appear here."
+NOTHING = "No run fits these filters. Take a choice out of one of them."
+
+CSS = (
+    compare_tables.CSS
+    + compare_sentences.CSS
+    + """
+.lab-chart { min-height: 240px; overflow: visible !important; }
+.lab-chart-tall { min-height: 480px; }
+.lab-chart .vega-embed svg { background: transparent !important; overflow: visible; }
+.lab-chart .vega-embed .mark-rule.role-mark line, .lab-chart .vega-embed .mark-symbol path[fill="black"] {
+  stroke: var(--body-text-color) !important; }
+.dark .lab-chart .mark-symbol path[fill="black"] { fill: var(--body-text-color) !important; }
+.vega-embed details summary { opacity: 1 !important; background: var(--button-secondary-background-fill) !important;
+  color: var(--body-text-color) !important; border: 1px solid var(--border-color-primary) !important;
+  box-shadow: none !important; padding: 6px !important; line-height: 0; }
+.vega-embed details summary:focus-visible, .vega-actions a:focus-visible { outline: 2px solid var(--color-accent);
+  outline-offset: 2px; }
+.vega-embed .vega-actions { background: var(--background-fill-primary) !important;
+  border: 1px solid var(--border-color-primary) !important; }
+.vega-embed .vega-actions a { color: var(--body-text-color) !important; font-size: 16px !important; }
+.vega-embed .vega-actions a:hover { background: var(--background-fill-secondary) !important; }
+"""
 )
-CURVES = ("training loss", "validation loss", "validation accuracy")
 
 
-def build(lab: Lab, tab: gr.Tab) -> gr.State:
-    """Lay out the tab and connect it; it is drawn anew whenever it is opened. Returns the sentence to ask in Live."""
-    sentence = gr.State("")
-    task = gr.Dropdown([], label="Task and backbone", info="Runs on the same sentences compare.", value=None)
-    warnings = gr.HTML()
-    table = gr.HTML()
-    with gr.Row():
-        first = [gr.Plot(label=METRICS[key].title, show_label=False, min_width=320) for key in charts.BAR_METRICS[:2]]
-    with gr.Row():
-        second = [gr.Plot(label=METRICS[key].title, show_label=False, min_width=320) for key in charts.BAR_METRICS[2:]]
-    axis = gr.Radio(
-        [("Epoch", "epoch"), ("Step", "step"), ("Training time", "seconds")], value="epoch", label="Curves over"
-    )
-    with gr.Row():
-        lines = [gr.Plot(label=curve.capitalize(), show_label=False, min_width=320) for curve in CURVES]
-    outputs = [task, warnings, table, *first, *second, *lines]
-    draw_here = partial(draw, lab)
-    for listen in (tab.select, task.input, axis.input):
-        listen(draw_here, [task, axis], outputs, api_visibility="private", show_progress="minimal")
+def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
+    """Lay out the tab and connect it; it is drawn anew whenever it is opened. Returns the sentences to press."""
+    with gr.Column(visible=False) as controls:
+        filters = _filters()
+        reference = gr.Checkbox(
+            False,
+            label="Show the published report's figures",
+            info="A course report on BERT base and SST-2, as a reference: its device, sentences and recipe differ.",
+        )
+    summary = gr.HTML()
+    with gr.Column(visible=False) as body:
+        gr.Markdown("## Results")
+        unit = gr.Radio([("Each run", "run"), ("Mean over seeds", "mean")], value="run", label="A row for")
+        table = gr.HTML(elem_classes="lab-results")
+        notes = gr.HTML()
+    with gr.Column(visible=False) as figures:
+        gr.Markdown("## Charts")
+        bars = []
+        for start in (0, 2):
+            with gr.Row():
+                bars += [_plot(METRICS[key].title) for key in charts.BAR_METRICS[start : start + 2]]
+        with gr.Row():
+            every = [(metric.title, key) for key, metric in METRICS.items()]
+            x = gr.Dropdown(every, value="train_minutes", label="Horizontal axis", min_width=260)
+            y = gr.Dropdown(every, value="test_accuracy", label="Vertical axis", min_width=260)
+        scatter = _plot("One figure against another", "lab-chart-tall")
+        gr.HTML(
+            '<div class="lab-note">The line joins the ringed runs of the Pareto frontier: no other is at least as good '
+            "in both figures and better in one. What was published elsewhere is hollow, grey and on no frontier.</div>"
+        )
+        gr.Markdown("## While training")
+        axis = gr.Radio(
+            [("Epoch", "epoch"), ("Step", "step"), ("Training time", "seconds")], value="epoch", label="Curves over"
+        )
+        gr.HTML(
+            '<div class="lab-note">Training and validation loss share one range. A long curve is drawn with every '
+            "second, third, ... point.</div>"
+        )
+        lines = []
+        for start in (0, 2):
+            with gr.Row():
+                lines += [_plot(curve.capitalize()) for curve in CURVES[start : start + 2]]
+        gr.Markdown("## Confusion matrices and classification reports")
+        matrices = gr.HTML()
+        gr.Markdown("## Which sentences")
+        kind = gr.Radio([("Some right, some wrong", "split")], value="split", label="Test sentences")
+        sentences = gr.HTML(js_on_load=tables.PICK)
+    inputs = [*filters, reference, unit, x, y, axis, kind]
+    outputs = [*filters, controls, summary, body, figures, table, notes, *bars, x, y, scatter, *lines, matrices, kind]
+    outputs.append(sentences)
+    quiet = {"api_visibility": "private", "show_progress": "minimal", "trigger_mode": "always_last"}
+    for listen in (tab.select, *(control.input for control in (*filters, reference))):
+        listen(partial(draw, lab), inputs, outputs, show_progress_on=summary, **quiet)
+    unit.input(partial(redraw_unit, lab), inputs, [table, scatter], show_progress_on=table, **quiet)
+    for control in (x, y):
+        control.input(partial(redraw_scatter, lab), inputs, scatter, **quiet)
+    axis.input(partial(redraw_curves, lab), inputs, lines, **quiet)
+    kind.input(partial(redraw_sentences, lab), inputs, sentences, **quiet)
     gr.api(endpoint(compare_api, lab), api_name="compare")
     gr.api(endpoint(runs_api, lab), api_name="runs")
-    return sentence
+    return sentences
 
 
-def groups(lab: Lab) -> dict[str, list[Run]]:
-    """Finished runs that compare: the same splits and backbone, newest group first."""
-    found: dict[str, list[Run]] = {}
-    for run in reversed(lab.store.list()):
-        if run.state == "finished":
-            splits = run.result["meta_info"]["dataset_info"]
-            name = f"{task_name(run)}, {run.recipe.backbone}, {splits['sizes']['train']:,} training sentences"
-            found.setdefault(f"{name} ({splits['fingerprint'][:6]})", []).append(run)
-    order = {name: place for place, name in enumerate(charts.COLOURS)}
-    return {
-        name: sorted(runs, key=lambda run: (order.get(run.recipe.method, 99), run.place))
-        for name, runs in found.items()
-    }
+def _filters() -> list[gr.Dropdown]:
+    """The task, and what narrows its runs down; no choice means all."""
+    several = {"multiselect": True, "min_width": 200}
+    with gr.Row():
+        found = [
+            gr.Dropdown([], value=None, label="Task", info="Runs on the same sentences compare.", min_width=200),
+            gr.Dropdown([], label="Backbone", info="All if none is chosen.", **several),
+            gr.Dropdown([], label="Method", info="All if none is chosen.", **several),
+        ]
+    with gr.Row():
+        found += [
+            gr.Dropdown(["finished"], value=["finished"], label="State", info="All if none is chosen.", **several),
+            gr.Dropdown([], label="Label", info="All if none is chosen.", **several),
+            gr.Dropdown([], label="Seed", info="All if none is chosen.", **several),
+        ]
+    return found
 
 
-def draw(lab: Lab, group: str | None, axis: str) -> list[Any]:
-    """Everything on the tab for one group of runs; the newest group when none or a vanished one is chosen."""
-    every = groups(lab)
-    if not every:
-        empty = '<div class="lab-empty">No finished runs yet. Train some in the Train tab: they appear here.</div>'
-        return [gr.update(choices=[], value=None), "", empty, *[None] * (len(charts.BAR_METRICS) + len(CURVES))]
-    group = group if group in every else next(iter(every))
-    runs = every[group]
-    table = analysis.runs_table(runs)
-    points = analysis.curves(lab.store, runs)
+def _plot(label: str, *classes: str) -> gr.Plot:
+    return gr.Plot(label=label, show_label=False, min_width=320, elem_classes=["lab-chart", *classes])
+
+
+def draw(lab: Lab, *given: Any) -> list[Any]:
+    """Everything on the tab, in the order of its outputs. `given`: the fields of `Wanted`, those missing as they are.
+
+    What was chosen and is there no more is dropped; the task is then the newest.
+    """
+    every = lab.store.list()
+    wanted = settle(Wanted.of(*given), every)
+    runs = select(wanted, every)
+    finished = [run for run in runs if run.state == "finished"]
+    offered = choices(every)
+    filters = [gr.update(choices=offered[name], value=getattr(wanted, name)) for name in FILTERS]
+    if not finished:
+        drawn = [gr.skip()] * (len(charts.BAR_METRICS) + 3 + len(CURVES) + 3)
+    else:
+        names = variants(finished)
+        html, kinds = _sentences(lab, finished, names, wanted.kind)
+        known = [(m.title, key) for key, m in METRICS.items() if any(m.of(run) is not None for run in finished)]
+        drawn = [
+            *charts.bar_charts(_bar_rows(finished, names), reference=_reference(wanted)),
+            gr.update(choices=known, value=wanted.x),
+            gr.update(choices=known, value=wanted.y),
+            _scatter(finished, names, wanted),
+            *_curves(lab, finished, names, wanted),
+            cards(some(finished, MAX_CARDS), names),
+            gr.update(choices=kinds, value=wanted.kind),
+            html,
+        ]
     return [
-        gr.update(choices=list(every), value=group),
-        "".join(f'<div class="lab-warning">{escape(text)}</div>' for text in analysis.comparable(runs)),
-        table_html(runs),
-        *charts.bar_charts(table),
-        *(charts.curves(points, curve, x=axis) for curve in CURVES),
+        *filters,
+        gr.update(visible=bool(every)),
+        _summary(every, runs, wanted),
+        gr.update(visible=bool(runs)),
+        gr.update(visible=bool(finished)),
+        _table(runs, wanted) if runs else "",
+        compare_tables.published_notes() if wanted.reference and runs else "",
+        *drawn,
     ]
 
 
-def table_html(runs: list[Run]) -> str:
-    """The results table; the best value of a column is bold and marked, columns that nobody fills are left out."""
-    shown = [METRICS[key] for key in COLUMNS if any(METRICS[key].of(run) is not None for run in runs)]
-    best = {}
-    for metric in shown:
-        values = [metric.of(run) for run in runs if metric.of(run) is not None]
-        if metric.better and len(values) > 1 and not metric.key.startswith("parents"):
-            best[metric.key] = max(values) if metric.better == "higher" else min(values)
-    heading = "".join(f'<th scope="col">{escape(metric.title)}</th>' for metric in shown)
-    rows = []
-    for run in runs:
-        cells = []
-        for metric in shown:
-            value = metric.of(run)
-            mark = value is not None and value == best.get(metric.key)
-            text = escape(metric.show(value)) + (' <span title="best">★</span>' if mark else "")
-            cells.append(f'<td class="{"lab-best" if mark else ""}">{text}</td>')
-        rows.append(f'<tr><th scope="row">{escape(run_name(run))}</th>{"".join(cells)}</tr>')
-    return (
-        f'<div class="lab-table" tabindex="0" role="region" aria-label="Results"><table><thead><tr>'
-        f'<th scope="col">Run</th>{heading}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-        '<div class="lab-note">★ marks the best value. Peak memory is what the run added: allocated on the GPU, or '
-        "resident above the process's start on a CPU. Fusion's parents are counted apart.</div>"
-    )
+def redraw_unit(lab: Lab, *given: Any) -> list[Any]:
+    """The table and the scatter, which have a row and a mark a run or a mean."""
+    runs, finished, wanted = _again(lab, *given)
+    return [_table(runs, wanted), _scatter(finished, variants(finished), wanted) if finished else gr.skip()]
+
+
+def redraw_scatter(lab: Lab, *given: Any) -> Any:
+    """The scatter alone."""
+    _, finished, wanted = _again(lab, *given)
+    return _scatter(finished, variants(finished), wanted) if finished else gr.skip()
+
+
+def redraw_curves(lab: Lab, *given: Any) -> list[Any]:
+    """The curves alone."""
+    _, finished, wanted = _again(lab, *given)
+    return _curves(lab, finished, variants(finished), wanted) if finished else [gr.skip()] * len(CURVES)
+
+
+def redraw_sentences(lab: Lab, *given: Any) -> str:
+    """The sentences alone."""
+    _, finished, wanted = _again(lab, *given)
+    return _sentences(lab, finished, variants(finished), wanted.kind)[0] if finished else ""
+
+
+def _again(lab: Lab, *given: Any) -> tuple[list[Run], list[Run], Wanted]:
+    every = lab.store.list()
+    wanted = settle(Wanted.of(*given), every)
+    runs = select(wanted, every)
+    return runs, [run for run in runs if run.state == "finished"], wanted
+
+
+def _summary(every: list[Run], runs: list[Run], wanted: Wanted) -> str:
+    """How many runs are shown, what stands in the way of comparing them, and what is left out."""
+    if not any(run.state == "finished" for run in every) and not runs:
+        return f'<div class="lab-empty" role="status">{EMPTY}</div>'
+    if not runs:
+        return f'<div class="lab-empty" role="status">{NOTHING}</div>'
+    finished = [run for run in runs if run.state == "finished"]
+    lines = [f"{len(runs):,} of {len(every):,} runs shown."]
+    if not finished:
+        lines.append("None of them has finished: figures come when one has.")
+    groups = len({_fingerprint(run) for run in finished})
+    if groups > 1:
+        lines.append("Nothing is marked best across different sentences; choose one task for that.")
+    if len(runs) > compare_tables.MAX_ROWS:
+        lines.append(f"The table has the newest {compare_tables.MAX_ROWS}; Mean over seeds has all.")
+    count = len(set(variants(finished).values()))
+    if count > MAX_BARS:
+        lines.append(f"Bars show {MAX_BARS} of {count} recipes.")
+    if len(finished) > MAX_CURVES:
+        lines.append(f"Curves show {MAX_CURVES} of {len(finished):,} runs, the newest of each recipe first.")
+    if len(finished) > MAX_CARDS:
+        lines.append(f"Confusion matrices and sentences are of {MAX_CARDS} runs, the newest of each recipe first.")
+    warnings = "".join(f'<div class="lab-warning">{escape(text)}</div>' for text in analysis.comparable(runs))
+    return f'<div class="lab-note" role="status">{escape(" ".join(lines))}</div>{warnings}'
+
+
+def _table(runs: list[Run], wanted: Wanted) -> str:
+    finished = [run for run in runs if run.state == "finished"]
+    if wanted.unit == "mean" and finished:
+        return over_seeds(finished, variants(finished), reference=wanted.reference)
+    return results(runs, variants(runs), reference=wanted.reference)
+
+
+def _bar_rows(finished: list[Run], names: dict[str, str]) -> pd.DataFrame:
+    """All runs of at most `MAX_BARS` variants, those with the newest runs."""
+    newest = list(dict.fromkeys(names[run.id] for run in sorted(finished, key=lambda run: -run.place)))[:MAX_BARS]
+    return with_variant([run for run in finished if names[run.id] in newest], names)
+
+
+def _scatter(finished: list[Run], names: dict[str, str], wanted: Wanted) -> Any:
+    table = with_variant(finished, names)
+    if wanted.unit == "mean":
+        table = means(table).assign(name=lambda rows: rows["variant"])
+    elif table["variant"].is_unique:
+        table = table.assign(name=table["variant"])
+    return charts.scatter(table, METRICS[wanted.x], METRICS[wanted.y], reference=_reference(wanted))
+
+
+def _curves(lab: Lab, finished: list[Run], names: dict[str, str], wanted: Wanted) -> list[Any]:
+    shown = some(finished, MAX_CURVES)
+    points = analysis.curves(lab.store, shown)
+    points = points.assign(name=points["run"].map(run_names(shown, names)))
+    other = published.curves() if wanted.reference else None
+    both = points if other is None or wanted.axis == "step" else pd.concat([points, other])
+    domain = charts.value_range(both, LOSSES)
+    return [
+        charts.curves(points, curve, x=wanted.axis, reference=other, domain=domain if curve in LOSSES else None)
+        for curve in CURVES
+    ]
+
+
+def _sentences(lab: Lab, finished: list[Run], names: dict[str, str], kind: str) -> tuple[str, list[tuple[str, str]]]:
+    """Of the newest group among the runs: only one test set can be shared."""
+    newest = max(finished, key=lambda run: run.place)
+    group = [run for run in finished if _fingerprint(run) == _fingerprint(newest)]
+    shown = some(group, MAX_CARDS)
+    inside = variants(group)
+    html, kinds = compare_sentences.section(lab, shown, run_names(shown, inside), kind)
+    if len(group) < len(finished):
+        html = f'<div class="lab-note">Of the newest task among these runs: {escape(newest.recipe.task)}.</div>{html}'
+    return html, kinds
+
+
+def _reference(wanted: Wanted) -> pd.DataFrame | None:
+    return published.table() if wanted.reference else None
+
+
+def _fingerprint(run: Run) -> str:
+    return run.result["meta_info"]["dataset_info"]["fingerprint"]
 
 
 def compare_api(lab: Lab) -> list[dict]:

@@ -18,9 +18,6 @@ from trainer.ui.live_link import MAX_CHARACTERS
 from trainer.ui.live_why import explain
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
-LABEL = """
-document.querySelector("#live-runs input")?.setAttribute("aria-label", "Runs");"""
-"""Gradio leaves the text field of a dropdown for several choices without a name."""
 COPY = """() => { setTimeout(() => {
   const address = document.querySelector(".lab-link input");
   if (!address) return;
@@ -99,7 +96,10 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
                 submit_btn=False,
             )
             chosen = gr.Dropdown(
-                [], multiselect=True, label="Runs", info="All finished runs if none is chosen.", elem_id="live-runs"
+                [],
+                multiselect=True,
+                label="Runs",
+                info="All finished runs if none is chosen.",
             )
             with gr.Row():
                 untrained = gr.Checkbox(
@@ -113,7 +113,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
                 link_button = gr.Button("Copy link", min_width=110)
             address = gr.HTML()
         with gr.Column(scale=2, min_width=320):
-            examples = gr.HTML(js_on_load=tables.PICK + LABEL)
+            examples = gr.HTML(js_on_load=tables.PICK)
     live_file.build(lab, page, chosen)
     answers = gr.HTML()
     with gr.Column(visible=False) as panel:

@@ -49,9 +49,52 @@ async function labCopy(button) {
   setTimeout(() => { button.innerText = before; }, 2000);
 }
 
+// vega-embed draws a chart's file when the mouse goes down on its link: a key press, or a quick click, would save an
+// empty page. The link is followed once the file is there.
+function labChart(link) {
+  link.setAttribute("href", "#");
+  link.dispatchEvent(new MouseEvent("mousedown"));
+  const wait = (left) => {
+    if (link.getAttribute("href") === "#") {
+      if (left) setTimeout(wait, 50, left - 1);
+      return;
+    }
+    const save = document.createElement("a");
+    save.href = link.href;
+    save.download = link.download;
+    save.click();
+    link.closest("details")?.removeAttribute("open");
+  };
+  wait(200);
+}
+
 document.addEventListener("click", event => {
+  const link = event.target.closest?.(".vega-actions a[download]");
+  if (link) {
+    event.preventDefault();
+    labChart(link);
+  }
   const button = event.target.closest?.("button");
   if (button?.dataset.sort !== undefined) labSort(button);
   if (button?.dataset.csv !== undefined) labDownload(button);
   if (button?.dataset.copy !== undefined) labCopy(button);
 });
+
+// Names for what Gradio and vega-embed leave without one: dropdowns of several choices, and the charts' menus. And the
+// copy of the tab bar that Gradio measures, which nobody sees, takes no focus.
+function labName() {
+  for (const copy of document.querySelectorAll(".tab-container.visually-hidden")) copy.inert = true;
+  for (const input of document.querySelectorAll("input.border-none:not([aria-label])")) {
+    const title = input.closest(".block")?.querySelector("[data-testid='block-info']")?.innerText.trim();
+    if (title) input.setAttribute("aria-label", title);
+  }
+  for (const summary of document.querySelectorAll(".vega-embed > details > summary:not([aria-label])")) {
+    const chart = summary.closest(".vega-embed").querySelector("svg[aria-label]")?.getAttribute("aria-label");
+    summary.setAttribute("aria-label", `${summary.parentElement.title}: ${chart ?? ""}`);
+  }
+}
+let labNaming;
+new MutationObserver(() => {
+  clearTimeout(labNaming);
+  labNaming = setTimeout(labName, 100);
+}).observe(document.documentElement, {childList: true, subtree: true});

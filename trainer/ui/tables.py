@@ -20,12 +20,17 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Column:
-    """A heading. `first` is the order of the first press: "descending" where more is better."""
+    """A heading. `first` is the order of the first press: "descending" where more is better.
+
+    `csv` is the heading in the CSV file where it differs; `hidden` columns are in the CSV file alone.
+    """
 
     title: str
     help: str = ""
     first: str = "ascending"
     numeric: bool = True
+    csv: str = ""
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,23 @@ def table(
     title: str,
     sortable: bool = True,
     csv: bool = True,
+    shown: int | None = None,
 ) -> str:
-    """A table whose first column names the row. `name` is the CSV file's, `title` what a screen reader calls it."""
+    """A table whose first column names the row. `name` is the CSV file's, `title` what a screen reader calls it.
+
+    Rows after the first `shown` are in the CSV file alone.
+    """
     place = f"lab-table-{next(_numbers)}"
     heading = "".join(_heading(column, sortable) for column in columns)
-    body = "".join(
-        "<tr>" + "".join(_cell(cell, columns[i], first=i == 0) for i, cell in enumerate(row)) + "</tr>" for row in rows
-    )
     button = (
         f'<button type="button" class="lab-button" data-csv="{place}" data-name="{escape(name)}">'
         f'Download CSV<span class="lab-hidden">: {escape(title)}</span></button>'
     )
+    body = ""
+    for number, row in enumerate(rows):
+        hidden = shown is not None and number >= shown
+        cells = "".join(_cell(cell, columns[i], first=i == 0, bare=hidden) for i, cell in enumerate(row))
+        body += f"<tr{' hidden' if hidden else ''}>{cells}</tr>"
     return (
         f'<div class="lab-table" tabindex="0" role="region" aria-label="{escape(title)}">'
         f'<table id="{place}"><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -81,17 +92,19 @@ def script() -> str:
 def _heading(column: Column, sortable: bool) -> str:
     title = escape(column.title)
     said = f' title="{escape(column.help)}"' if column.help else ""
-    kind = "" if column.numeric else ' class="lab-words"'
+    kind = ("" if column.numeric else ' class="lab-words"') + (" hidden" if column.hidden else "")
+    value = escape(column.csv or column.title)
     if not sortable:
-        return f'<th scope="col"{kind}{said}>{title}</th>'
+        return f'<th scope="col"{kind}{said} data-value="{value}">{title}</th>'
     # data-value: the CSV file's heading is the title alone, without the arrow.
     return (
-        f'<th scope="col"{kind}{said} data-first="{column.first}" data-value="{title}">'
+        f'<th scope="col"{kind}{said} data-first="{column.first}" data-value="{value}">'
         f'<button type="button" data-sort>{title}</button></th>'
     )
 
 
-def _cell(cell: Cell, column: Column, *, first: bool) -> str:
+def _cell(cell: Cell, column: Column, *, first: bool, bare: bool = False) -> str:
+    """`bare` cells, and those of a hidden column, have their value for the CSV file alone."""
     shown = escape(cell.text) if cell.markup is None else cell.markup
     if cell.best:
         shown += ' <span title="best value">★</span>'
@@ -101,4 +114,6 @@ def _cell(cell: Cell, column: Column, *, first: bool) -> str:
         value = ""
     value = repr(value) if isinstance(value, float) else value
     tag, scope = ("th", ' scope="row"') if first else ("td", "")
+    if bare or column.hidden:
+        return f'<{tag}{scope} hidden data-value="{escape(value)}"></{tag}>'
     return f'<{tag}{scope} class="{kinds}" data-value="{escape(value)}">{shown}</{tag}>'

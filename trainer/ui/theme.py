@@ -68,11 +68,11 @@ CSS = """
 .lab-table th { white-space: normal; vertical-align: bottom; min-width: 5em; }
 .lab-table .lab-best { font-weight: 700; }
 .lab-table .lab-words { text-align: left; white-space: normal; }
-.lab-table th button { all: unset; cursor: pointer; }
-.lab-table th button:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
-.lab-table th button::after { content: " ↕"; opacity: 0.5; }
-.lab-table th[aria-sort="ascending"] button::after { content: " ▲"; opacity: 1; }
-.lab-table th[aria-sort="descending"] button::after { content: " ▼"; opacity: 1; }
+.lab-table [data-sort] { all: unset; cursor: pointer; }
+.lab-table [data-sort]:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
+.lab-table [data-sort]::after { content: " ↕"; opacity: 0.5; }
+.lab-table th[aria-sort="ascending"] [data-sort]::after { content: " ▲"; opacity: 1; }
+.lab-table th[aria-sort="descending"] [data-sort]::after { content: " ▼"; opacity: 1; }
 .lab-button, .lab-pick { font: inherit; font-size: 16px; cursor: pointer; color: var(--body-text-color);
   background: var(--button-secondary-background-fill); border: 1px solid var(--border-color-primary);
   border-radius: 6px; padding: 4px 12px; margin: 8px 0; text-align: left; }

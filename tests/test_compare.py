@@ -1,0 +1,369 @@
+"""Compare: its statistics on made-up numbers, its handlers on real runs, its page in a browser."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import statistics
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import shoot
+
+from trainer import analysis, disputes, methods, published, recipes, variants
+from trainer.analysis import METRICS
+from trainer.store import Store
+from trainer.ui import charts, compare_sentences, compare_tab, compare_tables
+from trainer.ui.compare_filters import ALL, Wanted, choices, select, settle
+from trainer.ui.lab import Lab
+
+# Statistics
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "better", "expected"),
+    [
+        ([1, 2, 3], [1, 2, 3], ("lower", "higher"), [True, True, True]),
+        ([1, 2, 3], [3, 2, 1], ("lower", "higher"), [True, False, False]),
+        ([1, 1, 2], [5, 4, 5], ("lower", "higher"), [True, False, False]),
+        ([1, 1], [5, 5], ("lower", "higher"), [True, True]),
+        ([1, 2, float("nan")], [1, 2, 9], ("higher", "higher"), [False, True, False]),
+        ([1, 2, 3], [1, 2, 3], ("lower", "lower"), [True, False, False]),
+        ([], [], ("lower", "lower"), []),
+    ],
+)
+def test_pareto_keeps_what_nothing_beats(x, y, better, expected):
+    assert analysis.pareto(x, y, x_better=better[0], y_better=better[1]) == expected
+
+
+def test_means_have_the_sample_standard_deviation():
+    accuracy = [80.0, 82.0, 81.0, 70.0]
+    table = pd.DataFrame({"variant": list("aaab"), "method": "lora", "seed": [0, 1, 2, 0]})
+    table = table.assign(**dict.fromkeys(METRICS, np.nan)).assign(test_accuracy=accuracy)
+    first, second = variants.means(table).to_dict("records")
+    assert first["test_accuracy"] == pytest.approx(81.0)
+    assert first["test_accuracy:sd"] == pytest.approx(statistics.stdev(accuracy[:3]))
+    assert (first["runs"], first["seeds"], first["test_accuracy:n"], first["f1:n"]) == (3, 3, 3, 0)
+    assert np.isnan(second["test_accuracy:sd"])
+    metric = METRICS["test_accuracy"]
+    assert charts.show_mean(metric, 81.0, first["test_accuracy:sd"]) == "81.00 ± 1.00"
+    assert charts.show_mean(metric, 70.0, second["test_accuracy:sd"]) == "70.00"
+
+
+def fake(number: int, **settings):
+    """A finished run as far as its recipe and place go."""
+    config = recipes.make(**{"method": "lora", "task": "movies", "backbone": "minilm", **settings})
+    return SimpleNamespace(id=f"r{number}", place=number, label="", state="failed", recipe=config, result=None)
+
+
+def test_a_variant_is_named_by_what_sets_it_apart():
+    runs = [fake(0), fake(1, seed=1), fake(2, r=4), fake(3, method="full"), fake(4, fairness="own_learning_rate")]
+    assert variants.variants(runs) == {
+        "r0": "LoRA, r 16", "r1": "LoRA, r 16", "r2": "LoRA, r 4", "r3": "Full fine-tuning", "r4": "LoRA, r 16",
+    }  # fmt: skip
+    other = variants.variants([fake(0), fake(1, backbone="bert-tiny", method="full", learning_rate=1e-4)])
+    assert other == {"r0": "LoRA, minilm", "r1": "Full fine-tuning, bert-tiny"}
+
+
+def test_a_few_runs_stand_for_many():
+    runs = [fake(i, seed=i) for i in range(10)] + [fake(10, method="full")]
+    assert [run.id for run in variants.some(runs, 3)] == ["r8", "r9", "r10"]
+    assert variants.some(runs, 11) == runs
+
+
+def answers(right: list[list[int]], sure: list[list[float]], runs=None) -> disputes.Answers:
+    """Two labels, the true one 1; `right` and `sure` have a row a sentence and a column a run."""
+    predicted, probability = np.array(right), np.array(sure)
+    return disputes.Answers(
+        runs=tuple(runs or [fake(i, seed=i) for i in range(predicted.shape[1])]), names=("bad", "good"),
+        texts=tuple(f"sentence {i}" for i in range(len(right))), labels=np.ones(len(right), dtype=int),
+        predicted=predicted, probability=probability,
+    )  # fmt: skip
+
+
+def test_disputed_sentences_come_in_order():
+    found = disputes.find(
+        answers(
+            [[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]],
+            [[0.9] * 4, [0.9] * 4, [0.6] * 4, [0.8] * 4, [0.6] * 4, [0.9] * 4],
+        )
+    )
+    assert {kind: list(places) for kind, places in found.items()} == {
+        "split": [3, 2, 1],
+        "wrong": [5, 4],
+        "flipped": [],
+    }
+
+
+def test_what_4_bit_flips_is_of_one_seed():
+    assert {name: method.quantised_from for name, method in methods.METHODS.items() if method.quantised_from} == {
+        "qlora": "lora"
+    }
+    runs = [fake(0, seed=0), fake(1, seed=1), fake(2, method="qlora", seed=1), fake(3, seed=1, r=4)]
+    assert disputes.pairs(runs) == [(2, 1)]
+    given = answers([[0, 1, 1, 0], [0, 1, 0, 1]], [[0.9] * 4] * 2, runs)
+    assert list(disputes.find(given)["flipped"]) == [1]
+    names = {run.id: run.id for run in runs}
+    assert "r2 against r1: 1 labels changed, 0 to right, 1 to wrong" in compare_sentences.sentences_html(
+        given, disputes.find(given), names=names, kind="flipped"
+    )
+
+
+# The published report
+
+
+def test_the_published_report_disagrees_with_itself():
+    text = "\n".join(published.disagreements())
+    for part in (
+        "LoRA: validation accuracy 89.45% in the table; 92.00% in the last epoch of its log, 92.40% in the best",
+        "QLoRA (4-bit): validation accuracy 89.37% in the table; 89.91%",
+        "LoRA: memory 444 MB in the table is what was allocated after an epoch; the peak in its log is 2,429 MB",
+        "AdapterFusion: its validation loss stayed between 0.2561 and 0.2562",
+        "AdapterFusion: no validation accuracy in the table",
+        "all are shares of 1,500",
+    ):
+        assert part in text
+    assert "QLoRA (4-bit): 15 of 15" not in text
+    assert "T4" in published.origin()
+
+
+def test_published_figures_are_in_the_metrics_units():
+    table = published.table().set_index("method")
+    assert table.loc["lora", "test_accuracy"] == pytest.approx(90.5)
+    assert table.loc["lora", "peak_memory"] == pytest.approx(2428.56)
+    assert np.isnan(table.loc["full", "peak_memory"])  # its log has no peak
+    assert table.loc["adapter_fusion"].isna().all()
+    curves = published.curves()
+    assert curves["step"].isna().all()
+    assert curves.groupby("run").size().eq(45).all()
+    assert curves[curves["method"] == "qlora"]["seconds"].isna().all()
+
+
+# Handlers on real runs
+
+
+@pytest.fixture(scope="module")
+def seeds(suite, tmp_path_factory):
+    """The suite's runs, a second seed of two of them, and one that failed."""
+    store = Store(tmp_path_factory.mktemp("seeds"))
+    shutil.copytree(suite[0].root, store.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "model"))
+    for run in suite[0].list():
+        if run.recipe.method in ("lora", "qlora"):
+            twin = store.root / run.id.replace("-s0-", "-s1-")
+            shutil.copytree(run.folder, twin, ignore=shutil.ignore_patterns(".*", "model"))
+            result = {**run.result, "test": {**run.result["test"], "accuracy": run.result["test"]["accuracy"] - 0.1}}
+            recipe = run.recipe.model_copy(update={"seed": 1})
+            store.update(twin.name, recipe=recipe, result=result, place=run.place + 10**12)
+    newest = max(store.list(), key=lambda run: run.place)
+    failed = store.create(newest.recipe.model_copy(update={"seed": 9}), label="broken")
+    store.update(failed.id, state="failed", error="no more memory")
+    return store
+
+
+def test_filters_choose_and_let_go(seeds):
+    runs = seeds.list()
+    offered = choices(runs)
+    (first, _), *others = offered["task"]
+    assert first.startswith("tiny.csv, ")
+    assert others[-1] == ("All tasks", ALL)
+    wanted = settle(Wanted(), runs)
+    assert {run.recipe.method for run in select(wanted, runs)} == set(methods.METHODS)
+    assert len(select(replace(wanted, method=("lora",)), runs)) == 2
+    assert len(select(replace(wanted, method=("lora",), seed=(1,)), runs)) == 1
+    assert [run.label for run in select(replace(wanted, state=("failed",)), runs)] == ["broken"]
+    assert len(select(replace(wanted, task=ALL, state=()), runs)) == len(runs)
+    gone = settle(Wanted(task="gone", method=("lora", "gone"), seed=(1, 77), label=("gone",), x="utilisation"), runs)
+    assert (gone.task, gone.method, gone.seed, gone.label) == (offered["task"][0][1], ["lora"], [1], [])
+    assert gone.x == "train_minutes"  # no run here has a GPU
+
+
+def test_the_tab_is_drawn_for_several_seeds(seeds):
+    lab = Lab.open(seeds)
+    drawn = compare_tab.draw(lab, None, [], [], ["finished"], [], [], True, "mean")
+    text = "".join(part for part in drawn if isinstance(part, str))
+    assert "LoRA (2 seeds)" in text
+    assert " ± " in text
+    assert "LoRA, published elsewhere" in text
+    assert "89.45% in the table" in text
+    assert text.count("<h4>Confusion matrix") == 7
+    alone = "".join(part for part in compare_tab.draw(lab, None, [], ["full"]) if isinstance(part, str))
+    assert "1 of " in alone
+    assert "published" not in alone
+    assert compare_tab.NOTHING in str(compare_tab.draw(lab, None, [], ["full"], ["finished"], [], [1]))
+    failed = str(compare_tab.draw(lab, None, [], [], ["failed"]))
+    assert "None of them has finished" in failed
+    assert "not all trained and tested on the same sentences" in str(compare_tab.draw(lab, ALL))
+    assert compare_tab.EMPTY in str(compare_tab.draw(Lab.open(Store(seeds.root / "none"))))
+
+
+def test_parts_are_redrawn_alone(seeds):
+    lab = Lab.open(seeds)
+    given = [None, [], [], ["finished"], [], [], False, "mean", "trainable", "test_loss", "seconds", "flipped"]
+    table, scatter = compare_tab.redraw_unit(lab, *given)
+    assert "2 seeds" in table
+    specification = scatter.to_dict()
+    assert specification["description"] == "Test loss against trainable parameters"
+    loss, validation, _, memory = [chart.to_dict() for chart in compare_tab.redraw_curves(lab, *given)]
+    ranges = [
+        (layer["layer"][0] if "layer" in layer else layer)["encoding"]["y"]["scale"]["domain"]
+        for layer in (loss, validation)
+    ]
+    assert ranges[0] == ranges[1]
+    assert "Memory" in memory["description"]
+    html = compare_tab.redraw_sentences(lab, *given)
+    assert "QLoRA (4-bit), seed 1 against LoRA, seed 1" in html
+
+
+def test_an_axis_of_more_than_two_decades_is_logarithmic():
+    rows = pd.DataFrame({"name": ["a", "b"], "method": ["lora", "full"], "trainable": [1e3, 2e5], "f1": [80.0, 81.0]})
+    x, y = METRICS["trainable"], METRICS["f1"]
+
+    def scales(table: pd.DataFrame) -> list[str | None]:
+        line = charts.scatter(table, x, y).to_dict()["layer"][0]["encoding"]
+        return [line[axis]["scale"].get("type") for axis in ("x", "y")]
+
+    assert scales(rows) == ["log", None]
+    assert scales(rows.assign(trainable=[0.0, 2e5])) == [None, None]
+    assert scales(rows.assign(trainable=[1e3, 9e4])) == [None, None]
+
+
+def test_only_what_is_shown_is_read(seeds, monkeypatch):
+    read = []
+    for name in ("events", "predictions"):
+        found = getattr(Store, name)
+        monkeypatch.setattr(Store, name, lambda self, run, found=found: (read.append(run), found(self, run))[1])
+    monkeypatch.setattr(compare_tab, "MAX_CURVES", 2)
+    monkeypatch.setattr(compare_tab, "MAX_CARDS", 2)
+    drawn = compare_tab.draw(Lab.open(seeds))
+    assert len(read) == 4
+    assert "Curves show 2 of 7 runs" in str(drawn)
+
+
+def test_long_curves_are_thinned():
+    rows = [{"run": run, "step": i, "value": float(i)} for run in "abc" for i in range(3000)]
+    points = charts.thin(pd.DataFrame(rows))
+    assert len(points) <= 4000
+    assert points.groupby("run")["step"].max().eq(2999).all()
+
+
+def test_published_bars_are_hollow(seeds):
+    table = compare_tables.with_variant([run for run in seeds.list() if run.result], {r.id: "a" for r in seeds.list()})
+    plain = charts.bars(table, METRICS["test_accuracy"]).to_json()
+    both = charts.bars(table, METRICS["test_accuracy"], reference=published.table()).to_json()
+    assert published.MARK not in plain
+    assert "LoRA, published elsewhere" in both
+    assert '"filled": false' in both
+    menu = charts.bars(table, METRICS["test_accuracy"]).to_dict()["usermeta"]["embedOptions"]
+    assert menu["actions"] == {
+        "export": {"png": True, "svg": True},
+        "source": False,
+        "compiled": False,
+        "editor": False,
+    }
+    assert menu["downloadFileName"] == "test-accuracy"
+
+
+def test_texts_are_never_html(seeds):
+    given = answers([[0, 1]], [[0.9, 0.9]])
+    given = replace(given, texts=("<img src=x onerror=alert(1)>",), names=("<b>bad</b>", "good"))
+    names = {run.id: "<i>mine</i>" for run in given.runs}
+    html = compare_sentences.sentences_html(given, disputes.find(given), names=names, kind="split")
+    for mark in ("<img", "<b>", "<i>"):
+        assert mark not in html
+
+
+# The page
+
+
+def violations(page) -> list[str]:
+    """What axe finds serious or critical on the tab's own part of the page."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.wait_for_timeout(500)  # colours fade over
+    found = Axe().run(page, context={"include": [["[role=tabpanel]"]]}).response["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
+
+
+def drawn(page, rows: int) -> None:
+    page.wait_for_function(
+        f"document.querySelectorAll('.lab-results tbody tr').length == {rows} && "
+        "document.querySelectorAll('.lab-chart .vega-embed svg.marks').length == 9"
+    )
+    page.wait_for_timeout(500)
+
+
+def test_the_tab_in_a_browser(trained_page, tmp_path):
+    page = trained_page
+    page.get_by_role("tab", name="Compare").click()
+    drawn(page, 5)
+    # Sorting by a heading
+    names = page.locator(".lab-results tbody th")
+    before = names.all_inner_texts()
+    page.get_by_role("button", name="Trainable parameters").click()
+    after = names.all_inner_texts()
+    assert sorted(before) == sorted(after)
+    assert before != after
+    # Files
+    with page.expect_download() as download:
+        page.locator(".lab-results").get_by_role("button", name="Download CSV").click()
+    rows = list(csv.DictReader(download.value.path().read_text(encoding="utf-8-sig").splitlines()))
+    assert len(rows) == 5
+    assert {"id", "seed", "Test accuracy (%)"} <= set(rows[0])
+    chart = page.locator(".lab-chart").first
+    for kind in ("PNG", "SVG"):  # by keyboard alone
+        page.keyboard.press("Escape")
+        chart.locator("summary").focus()
+        page.keyboard.press("Enter")
+        chart.get_by_role("link", name=f"Download {kind}").focus()
+        with page.expect_download() as download:
+            page.keyboard.press("Enter")
+        assert download.value.suggested_filename == f"test-accuracy.{kind.lower()}"
+        download.value.save_as(tmp_path / f"chart.{kind.lower()}")
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG\r\n")
+    assert (tmp_path / "chart.png").stat().st_size > 5000
+    picture = ET.parse(tmp_path / "chart.svg").getroot()
+    assert picture.find("{http://www.w3.org/2000/svg}rect").get("fill") == "white"
+    assert "Full fine-tuning" in "".join(picture.itertext())
+    # Another row a run, the report's figures, and both schemes
+    page.get_by_label("Mean over seeds").check()
+    page.get_by_text("After ± stands").wait_for()
+    page.get_by_label("Show the published report's figures").check()
+    page.get_by_text("89.45% in the table").wait_for()
+    drawn(page, 9)
+    assert violations(page) == []
+    page.evaluate("document.body.classList.add('dark')")
+    assert violations(page) == []
+    page.evaluate("document.body.classList.remove('dark')")
+    shoot(page, "compare-all")
+    page.get_by_label("Show the published report's figures").uncheck()
+    # A filter stays chosen
+    page.get_by_role("textbox", name="Method", exact=True).click()
+    page.get_by_role("option", name="QLoRA (4-bit)").click()
+    page.keyboard.press("Escape")
+    drawn(page, 1)
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_timeout(1500)
+    drawn(page, 1)
+
+
+def test_a_sentence_goes_to_live_again_and_again(trained_page):
+    from playwright.sync_api import expect
+
+    page = trained_page
+    for _ in range(2):
+        page.get_by_role("tab", name="Compare").click()
+        drawn(page, 5)
+        kinds = page.get_by_label("All wrong")
+        if not page.locator(".lab-sentences .lab-pick").count():
+            kinds.check()
+        button = page.locator(".lab-sentences .lab-pick").first
+        text = button.inner_text()
+        button.click()
+        expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
+        expect(page.get_by_label("A sentence")).to_have_value(text)
+    page.locator(".lab-answer").nth(4).wait_for()

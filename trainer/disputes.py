@@ -1,0 +1,118 @@
+"""Which test sentences runs disagree on: some right and some wrong, all wrong, or changed by quantisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.methods import METHODS
+from trainer.store import Run, Store
+
+KINDS = {
+    "split": "Some right, some wrong",
+    "wrong": "All wrong",
+    "flipped": "Changed by 4-bit",
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What runs said of one common test set. Arrays have a row a sentence and a column a run.
+
+    `labels` is the true label's number; `probability` is that of the predicted label.
+    """
+
+    runs: tuple[Run, ...]
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    labels: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether each run labels each sentence right."""
+        return self.predicted == self.labels[:, None]
+
+
+def collect(store: Store, runs: Sequence[Run]) -> Answers | None:
+    """The test predictions of finished runs with one fingerprint, on the sentences that all of them have.
+
+    None when no run has any. Runs without predictions are left out.
+    """
+    frames, kept = [], []
+    for run in runs:
+        frame = store.predictions(run.id)
+        if frame is not None and len(found := frame[frame["split"] == "test"]):
+            frames.append(found.drop_duplicates("row").set_index("row"))
+            kept.append(run)
+    if not kept:
+        return None
+    rows = frames[0].index
+    for frame in frames[1:]:
+        rows = rows[rows.isin(frame.index)]
+    frames = [frame.loc[rows] for frame in frames]
+    labels = frames[0]["label"].to_numpy()
+    shares = [np.stack(frame["probabilities"].to_numpy()) if len(rows) else np.zeros((0, 1)) for frame in frames]
+    predicted = np.stack([frame["predicted"].to_numpy() for frame in frames], axis=1)
+    every = np.arange(len(rows))
+    return Answers(
+        runs=tuple(kept),
+        names=kept[0].label_names,
+        texts=tuple(frames[0]["text"]),
+        labels=labels,
+        predicted=predicted,
+        probability=np.stack([share[every, predicted[:, i]] for i, share in enumerate(shares)], axis=1),
+    )
+
+
+def pairs(runs: Sequence[Run]) -> list[tuple[int, int]]:
+    """(quantised, plain) places of runs that differ in the quantisation of the backbone: same seed and settings.
+
+    Where several plain runs fit, that with the most equal settings, and of those the newest.
+    """
+    found = []
+    for i, run in enumerate(runs):
+        method = METHODS.get(run.recipe.method)
+        plain = method.quantised_from if method else None
+        fitting = [
+            j
+            for j, other in enumerate(runs)
+            if other.recipe.method == plain
+            and other.recipe.seed == run.recipe.seed
+            and other.recipe.backbone == run.recipe.backbone
+        ]
+        if fitting:
+            found.append((i, max(fitting, key=lambda j: (_alike(run, runs[j]), runs[j].place))))
+    return found
+
+
+def find(answers: Answers) -> dict[str, np.ndarray]:
+    """Kind -> places of its sentences, most disputed first.
+
+    split: nearest to half right, then where the surest wrong and the surest right run are surest. wrong: where the
+    runs are surest of their wrong labels. flipped: most pairs changed, then where the pairs were surest.
+    """
+    right, sure = answers.right, answers.probability
+    shares = right.mean(axis=1)
+    margin = np.where(right, sure, 0).max(axis=1) + np.where(right, 0, sure).max(axis=1)
+    split = np.flatnonzero((shares > 0) & (shares < 1))
+    split = split[np.lexsort((-margin[split], np.abs(shares[split] - 0.5)))]
+    wrong = np.flatnonzero(shares == 0)
+    wrong = wrong[np.argsort(-sure[wrong].mean(axis=1), kind="stable")]
+    changed, certainty = np.zeros(len(shares)), np.zeros(len(shares))
+    for quantised, plain in pairs(answers.runs):
+        differ = answers.predicted[:, quantised] != answers.predicted[:, plain]
+        changed += differ
+        certainty += differ * (sure[:, quantised] + sure[:, plain])
+    flipped = np.flatnonzero(changed)
+    flipped = flipped[np.lexsort((-certainty[flipped], -changed[flipped]))]
+    return {"split": split, "wrong": wrong, "flipped": flipped}
+
+
+def _alike(one: Run, other: Run) -> int:
+    """How many settings two runs share."""
+    a, b = ({**run.recipe.model_dump(mode="json"), **run.recipe.options} for run in (one, other))
+    return sum(a[name] == b[name] for name in a.keys() & b.keys())

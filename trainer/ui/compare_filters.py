@@ -1,0 +1,113 @@
+"""Compare's filters: which runs a person wants to see, and what there is to choose from. Imports no Gradio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trainer.analysis import METRICS
+from trainer.disputes import KINDS
+from trainer.store import STATES, Run
+from trainer.ui.lab import method_title, task_name
+from trainer.variants import ordered
+
+ALL = "all"
+FILTERS = ("task", "backbone", "method", "state", "label", "seed")
+UNLABELLED = "(no label)"
+SPLIT_FIELDS = (
+    "task", "text_column", "label_column", "validation_file", "test_file",
+    "split_seed", "train_size", "validation_size", "test_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything that is chosen on the tab. A filter without a choice lets all runs through."""
+
+    task: str | None = None
+    backbone: tuple[str, ...] = ()
+    method: tuple[str, ...] = ()
+    state: tuple[str, ...] = ("finished",)
+    label: tuple[str, ...] = ()
+    seed: tuple[int, ...] = ()
+    reference: bool = False
+    unit: str = "run"
+    x: str = "train_minutes"
+    y: str = "test_accuracy"
+    axis: str = "epoch"
+    kind: str = "split"
+
+    @classmethod
+    def of(cls, *given: Any) -> Wanted:
+        """From the controls' values, in the order of the fields."""
+        return cls(*(tuple(value) if isinstance(value, list) else value for value in given))
+
+
+def groups(runs: Sequence[Run]) -> dict[str, str]:
+    """Fingerprint -> title of the sentences that finished runs learnt, the newest first."""
+    found: dict[str, str] = {}
+    for run in sorted(runs, key=lambda run: -run.place):
+        if run.state == "finished":
+            splits = run.result["meta_info"]["dataset_info"]
+            title = f"{task_name(run)}, {splits['sizes']['train']:,} sentences"
+            found.setdefault(splits["fingerprint"], f"{title} ({splits['fingerprint'][:6]})")
+    return found
+
+
+def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """What each filter offers."""
+    return {
+        "task": [*((title, key) for key, title in groups(runs).items()), ("All tasks", ALL)],
+        "backbone": list(dict.fromkeys(run.recipe.backbone for run in runs)),
+        "method": [(method_title(name), name) for name in dict.fromkeys(run.recipe.method for run in ordered(runs))],
+        "state": list(STATES),
+        "label": [(name or UNLABELLED, name or UNLABELLED) for name in dict.fromkeys(run.label for run in runs)],
+        "seed": sorted({run.recipe.seed for run in runs}),
+    }
+
+
+def settle(wanted: Wanted, runs: Sequence[Run]) -> Wanted:
+    """What is wanted and can still be had: vanished values drop out, a vanished task gives way to the newest."""
+    offered = choices(runs)
+    changes: dict[str, Any] = {}
+    for name in FILTERS[1:]:
+        known = {choice[1] if isinstance(choice, tuple) else choice for choice in offered[name]}
+        changes[name] = [value for value in getattr(wanted, name) or () if value in known]
+    tasks = [key for _, key in offered["task"]]
+    changes["task"] = wanted.task if wanted.task in tasks else tasks[0]
+    finished = [run for run in runs if run.state == "finished"]
+    for name, default in (("x", "train_minutes"), ("y", "test_accuracy")):
+        metric = METRICS.get(getattr(wanted, name))
+        if metric is None or not any(metric.of(run) is not None for run in finished):
+            changes[name] = default
+    changes["kind"] = wanted.kind if wanted.kind in KINDS else "split"
+    return replace(wanted, **changes)
+
+
+def select(wanted: Wanted, runs: Sequence[Run]) -> list[Run]:
+    """The runs that pass every filter, in the order of the methods and then of the queue.
+
+    A run that has not finished belongs to the sentences that finished runs with its split settings learnt.
+    """
+    split_of = {_split(run): _fingerprint(run) for run in runs if run.state == "finished"}
+    return ordered(
+        [
+            run
+            for run in runs
+            if (wanted.task == ALL or (_fingerprint(run) or split_of.get(_split(run))) == wanted.task)
+            and (not wanted.backbone or run.recipe.backbone in wanted.backbone)
+            and (not wanted.method or run.recipe.method in wanted.method)
+            and (not wanted.state or run.state in wanted.state)
+            and (not wanted.label or (run.label or UNLABELLED) in wanted.label)
+            and (not wanted.seed or run.recipe.seed in wanted.seed)
+        ]
+    )
+
+
+def _fingerprint(run: Run) -> str | None:
+    return run.result["meta_info"]["dataset_info"]["fingerprint"] if run.state == "finished" else None
+
+
+def _split(run: Run) -> tuple[Any, ...]:
+    return tuple(getattr(run.recipe, name) for name in SPLIT_FIELDS)

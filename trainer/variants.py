@@ -1,0 +1,113 @@
+"""Runs that differ in their seed alone, named by what sets them apart from others, with mean and spread."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trainer.analysis import METRICS
+from trainer.methods import METHODS
+from trainer.store import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COMMON = ("task", "sentences", "backbone", "device", "precision")
+"""Set apart runs of all methods, by their value alone; other settings are compared within a method, with their name."""
+UNHEEDED = {"method", "task", "backbone", "seed", "fairness", "parents", "track", "precision", "options"}
+
+
+def ordered(runs: Sequence[Run]) -> list[Run]:
+    """In the order of the methods, and then of the queue."""
+    order = {name: place for place, name in enumerate(METHODS)}
+    return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.place))
+
+
+def variants(runs: Sequence[Run]) -> dict[str, str]:
+    """Run id -> the name that it shares with runs of the same method and recipe, whatever their seed.
+
+    The name is the method's title and whatever sets the recipe apart from others among `runs`.
+    """
+    traits = {run.id: _traits(run) for run in runs}
+    everywhere = {name for name in COMMON if len({found[name] for found in traits.values() if name in found}) > 1}
+    if len({found["task"] for found in traits.values()}) == len(_sentences(traits.values())):
+        everywhere -= {"sentences"}  # the tasks tell them apart
+    by_method: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_method[run.recipe.method].append(run)
+    names = {}
+    for method, members in by_method.items():
+        keys = dict.fromkeys(key for run in members for key in traits[run.id] if key not in COMMON)
+        inside = [key for key in keys if len({traits[run.id].get(key) for run in members}) > 1]
+        title = METHODS[method].title if method in METHODS else method
+        for run in members:
+            found = traits[run.id]
+            parts = [found[name] for name in COMMON if name in everywhere and name in found]
+            parts += [f"{key} {found[key]}" for key in inside if key in found]
+            names[run.id] = ", ".join([title, *parts])
+    return names
+
+
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean, sample standard deviation (n - 1 below the line) and n of each metric over the runs of a variant.
+
+    `table` is `analysis.runs_table`'s with a column `variant`. One row a variant, in the order of first appearance:
+    variant, method, runs, seeds, and for each metric its mean under its key, `<key>:sd` (NaN below two) and `<key>:n`.
+    """
+    import pandas as pd
+
+    rows = []
+    for name, members in table.groupby("variant", sort=False):
+        row: dict[str, Any] = {"variant": name, "method": members["method"].iloc[0]}
+        row |= {"runs": len(members), "seeds": members["seed"].nunique()}
+        for key in METRICS:
+            row[key], row[f"{key}:sd"] = members[key].mean(), members[key].std(ddof=1)
+            row[f"{key}:n"] = int(members[key].count())
+        rows.append(row)
+    figures = [name for key in METRICS for name in (key, f"{key}:sd", f"{key}:n")]
+    return pd.DataFrame(rows, columns=["variant", "method", "runs", "seeds", *figures])
+
+
+def some(runs: Sequence[Run], limit: int) -> list[Run]:
+    """At most `limit` runs, newest first but every variant before any variant's second, in the order of `runs`."""
+    if len(runs) <= limit:
+        return list(runs)
+    names, seen, ranked = variants(runs), defaultdict(int), []
+    for run in sorted(runs, key=lambda run: -run.place):
+        ranked.append((seen[names[run.id]], -run.place, run.id))
+        seen[names[run.id]] += 1
+    kept = {run_id for _, _, run_id in sorted(ranked)[:limit]}
+    return [run for run in runs if run.id in kept]
+
+
+def _traits(run: Run) -> dict[str, str]:
+    """Everything that shapes a run but its seed, as text."""
+    recipe = run.recipe.model_dump(mode="json")
+    found = {
+        "task": run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1],
+        "backbone": run.recipe.backbone.replace("\\", "/").rsplit("/", 1)[-1],
+    }
+    if run.result:
+        meta = run.result["meta_info"]
+        splits = meta["dataset_info"]
+        # The number tells sizes apart, the fingerprint other sentences of the same number.
+        found["sentences"] = f"{splits['sizes']['train']:,} sentences ({splits['fingerprint'][:6]})"
+        found["device"] = meta["system_info"]["device"]
+        found["precision"] = run.result["train_info"]["precision"]
+    if run.result and run.result.get("parents"):
+        # Seeds have parents of their own: the tasks that they learnt are what shapes the run.
+        found["parents"] = " + ".join(sorted(run.result["parents"]["names"]))
+    settings = {name: value for name, value in recipe.items() if name not in UNHEEDED} | recipe["options"]
+    return found | {name: _text(value) for name, value in settings.items() if value is not None}
+
+
+def _sentences(traits: Iterable[dict[str, str]]) -> set[tuple[str, str]]:
+    """The (task, sentences) that finished runs have."""
+    return {(found["task"], found["sentences"]) for found in traits if "sentences" in found}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " + ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
