@@ -20,6 +20,8 @@ CSS = """
 .gradio-container { width: 100% !important; max-width: 1400px !important; margin: 0 auto !important; font-size: 16px; }
 .gradio-container .html-container { padding: 0 !important; }
 .gradio-container .lab-inset .html-container { padding: 8px 12px !important; }
+.tab-container button.selected { color: var(--primary-700) !important; }
+.dark .tab-container button.selected { color: var(--primary-300) !important; }
 .lab-note { font-size: 16px; line-height: 1.5; }
 .lab-queue { display: grid; gap: 10px; }
 .lab-run { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 10px 12px;

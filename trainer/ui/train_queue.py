@@ -232,7 +232,7 @@ def as_zip(lab: Lab, run_id: str | None) -> tuple[str, Any]:
         return f"{path.name} is ready to download."
 
     said = _do(lab, run_id, act)
-    return said, gr.update(value=made[0], visible=True) if made else gr.update(value=None, visible=False)
+    return said, gr.update(value=made[0] if made else None, interactive=bool(made))
 
 
 def _do(lab: Lab, run_id: str | None, act: Any) -> str:

@@ -72,13 +72,13 @@ def _build_panel() -> dict[str, Any]:
             made["cancel"] = gr.Button("Cancel", interactive=False, min_width=90)
             made["resume"] = gr.Button("Resume", interactive=False, min_width=90)
             made["zip"] = gr.Button("Make a zip", interactive=False, min_width=110)
+            made["file"] = gr.DownloadButton("Download the zip", interactive=False, min_width=110)
             made["delete"] = gr.Button("Delete", interactive=False, min_width=90)
         with gr.Group(visible=False) as made["sure"]:
             made["question"] = gr.HTML(elem_classes="lab-inset")
             with gr.Row():
                 made["yes"] = gr.Button("Yes, delete it", variant="stop", min_width=120)
                 made["no"] = gr.Button("Keep it", min_width=120)
-        made["file"] = gr.DownloadButton("Download the zip", visible=False, variant="primary")
         with gr.Row(equal_height=True):
             made["label"] = gr.Textbox(label="Name", max_length=80, interactive=False, scale=3, min_width=160)
             made["rename"] = gr.Button("Rename", scale=1, min_width=90)
@@ -137,7 +137,7 @@ def _connect_panel(lab: Lab, panel: dict[str, Any], look: dict[str, Any]) -> Non
     opened = {"fn": partial(train_queue.open_run, lab), "inputs": run, "outputs": shown, **QUIET}
     away = {"fn": lambda: gr.update(visible=False), "inputs": None, "outputs": panel["sure"], **QUIET}
     run.change(**opened).then(**away).then(
-        lambda: ("", gr.update(value=None, visible=False)), None, [said, panel["file"]], **QUIET
+        lambda: ("", gr.update(value=None, interactive=False)), None, [said, panel["file"]], **QUIET
     )
     for name, act in (("cancel", train_queue.cancel), ("resume", train_queue.resume)):
         panel[name].click(partial(act, lab), run, said, **QUIET).then(**look).then(**opened)
