@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import statistics
 import xml.etree.ElementTree as ET
@@ -265,6 +266,18 @@ def test_published_bars_are_hollow(seeds):
         "editor": False,
     }
     assert menu["downloadFileName"] == "test-accuracy"
+
+
+def test_every_chart_is_json_that_a_browser_reads(seeds):
+    """NaN is no JSON: one missing value would leave a chart empty."""
+    runs = [run for run in seeds.list() if run.result]
+    table = compare_tables.with_variant(runs, {run.id: "a" for run in runs})
+    points, reference = analysis.curves(seeds, runs), published.curves()
+    drawn = charts.bar_charts(table, reference=published.table())
+    drawn += [charts.curves(points, curve, x="seconds", reference=reference) for curve in set(points["curve"])]
+    assert len(drawn) == 9
+    for chart in drawn:
+        json.dumps(chart.to_dict(), allow_nan=False)
 
 
 def test_texts_are_never_html(seeds):

@@ -177,7 +177,7 @@ def comparable(runs: Sequence[Run]) -> list[str]:
 
 
 def curves(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
-    """Tidy curves of runs, finished or not: run, method, seed, curve, epoch, step, seconds, value.
+    """Tidy curves of runs, finished or not: run, name, method, task, seed, curve, epoch, step, seconds, value.
 
     Curves are "step loss" (between reports), "memory" (MB, likewise), "training loss" and "validation loss"
     (per epoch), "validation accuracy".
@@ -187,11 +187,15 @@ def curves(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
     rows = []
     for run in runs:
         events, _ = store.events(run.id)
-        rows += [
-            {"run": run.id, "name": run.label or run.id, "method": run.recipe.method, "seed": run.recipe.seed, **point}
-            for point in _points(events)
-        ]
-    columns = ["run", "name", "method", "seed", "curve", "epoch", "step", "seconds", "value"]
+        of_run = {
+            "run": run.id,
+            "name": run.label or run.id,
+            "method": run.recipe.method,
+            "task": run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1],
+            "seed": run.recipe.seed,
+        }
+        rows += [of_run | point for point in _points(events)]
+    columns = ["run", "name", "method", "task", "seed", "curve", "epoch", "step", "seconds", "value"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -130,7 +130,7 @@ BACKBONES = {
     for backbone in (
         Backbone(
             "minilm",
-            "MiniLM (22.7M, no download from the Hub)",
+            "MiniLM (22.7M), no Hub needed",
             "sentence-transformers/all-MiniLM-L6-v2",
             None,
             _bert(6, 384),

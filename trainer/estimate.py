@@ -19,6 +19,10 @@ OPERATIONS_PER_SECOND = {"cpu": 1.5e11, "cuda": 1.5e13}
 """With no earlier run to go by: what two cores of a current server do in training (see benchmarks/), and a quarter of a
 T4's 65 Tflop/s in fp16 (NVIDIA T4 data sheet), which was not measured here."""
 
+SCALE = 10.0
+"""A run tells of others whose sentences take up to so many times as much work, or as little: a tiny encoder spends its
+time elsewhere than in multiplying."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -85,10 +89,13 @@ def _speed(config: RunConfig, earlier: Sequence[Run], device: Device | None) -> 
     if alike:
         speed = statistics.median(run.result["train_info"]["sentences_per_second"] for run in alike)
         return speed, f"{len(alike)} earlier run{'s' if len(alike) > 1 else ''}"
-    if earlier:
-        rates = [run.result["train_info"]["sentences_per_second"] * _operations(run.recipe) for run in _known(earlier)]
-        if rates:
-            return statistics.median(rates) / _operations(config), "earlier runs of other methods or backbones"
+    rates = [
+        run.result["train_info"]["sentences_per_second"] * _operations(run.recipe)
+        for run in _known(earlier)
+        if 1 / SCALE <= _operations(run.recipe) / _operations(config) <= SCALE
+    ]
+    if rates:
+        return statistics.median(rates) / _operations(config), "earlier runs of other methods or backbones"
     rate = OPERATIONS_PER_SECOND["cuda" if device and device.kind == "cuda" else "cpu"]
     return rate / _operations(config), "the shapes alone"
 

@@ -72,6 +72,7 @@ def curves() -> pd.DataFrame:
         for epoch in _epochs(method):
             seconds += epoch.get("epoch_seconds") or float("nan")
             shared = {"run": f"published-{method}", "name": f"{_title(method)}, {MARK}", "method": method}
+            shared["task"] = load()["configuration"]["dataset"]
             shared |= {"epoch": float(epoch["epoch"]), "seconds": seconds}
             for curve, key in (
                 ("training loss", "train_loss"),
@@ -80,7 +81,7 @@ def curves() -> pd.DataFrame:
             ):
                 if epoch.get(key) is not None:
                     rows.append({**shared, "curve": curve, "value": epoch[key]})
-    columns = ["run", "name", "method", "seed", "curve", "epoch", "step", "seconds", "value"]
+    columns = ["run", "name", "method", "task", "seed", "curve", "epoch", "step", "seconds", "value"]
     return pd.DataFrame(rows, columns=columns)
 
 

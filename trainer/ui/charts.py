@@ -30,6 +30,9 @@ _DOWNLOAD = {
 }
 
 
+DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2])
+
+
 def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None = None) -> alt.Chart:
     """One bar a variant (the mean over its runs); with several runs a dot for each and a line of one sample standard
     deviation to each side. From zero, so that lengths compare.
@@ -143,16 +146,30 @@ def curves(
         y=alt.Y("value:Q", title=None, scale=scale, axis=_axis(percent)),
         color=_colour(data["method"]),
         detail="run:N",
-        tooltip=["name:N", "Method:N", "seed:Q", f"{x}:Q", alt.Tooltip("value:Q", format=".1%" if percent else ".4f")],
+        tooltip=[
+            "name:N",
+            "Method:N",
+            "task:N",
+            "seed:Q",
+            f"{x}:Q",
+            alt.Tooltip("value:Q", format=".1%" if percent else ".4f"),
+        ],
     )
     line = chart.mark_line(strokeWidth=2)
     if (data["Source"] != HERE).any():
         dashes = alt.Scale(domain=[HERE, published.MARK], range=[[1, 0], [6, 4]])
         top = alt.Legend(title=None, orient="top", labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
         line = line.encode(strokeDash=alt.StrokeDash("Source:N", scale=dashes, legend=top))
+    elif data["task"].nunique() > 1:  # the parents of a fusion learn other tasks
+        tasks = list(dict.fromkeys(data["task"]))
+        dashes = alt.Scale(domain=tasks, range=[DASHES[i % len(DASHES)] for i in range(len(tasks))])
+        top = alt.Legend(title=None, orient="top", labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
+        line = line.encode(strokeDash=alt.StrokeDash("task:N", scale=dashes, legend=top))
     marks = chart.mark_point(filled=True, size=60).encode(shape=_shape(data["method"]))
     marks = marks.transform_filter(alt.datum.Source == HERE)
-    title = "Memory while training (MB)" if curve == "memory" else curve.capitalize()
+    title = {"memory": "Memory while training (MB)", "step loss": "Training loss by step"}.get(
+        curve, curve.capitalize()
+    )
     return _finish(alt.layer(line, marks) if few else line, title=title, height=260)
 
 

@@ -27,21 +27,6 @@ CSS = (
     compare_tables.CSS
     + compare_sentences.CSS
     + """
-.lab-chart { min-height: 240px; overflow: visible !important; }
-.lab-chart-tall { min-height: 480px; }
-.lab-chart .vega-embed svg { background: transparent !important; overflow: visible; }
-.lab-chart .vega-embed .mark-rule.role-mark line, .lab-chart .vega-embed .mark-symbol path[fill="black"] {
-  stroke: var(--body-text-color) !important; }
-.dark .lab-chart .mark-symbol path[fill="black"] { fill: var(--body-text-color) !important; }
-.vega-embed details summary { opacity: 1 !important; background: var(--button-secondary-background-fill) !important;
-  color: var(--body-text-color) !important; border: 1px solid var(--border-color-primary) !important;
-  box-shadow: none !important; padding: 6px !important; line-height: 0; }
-.vega-embed details summary:focus-visible, .vega-actions a:focus-visible { outline: 2px solid var(--color-accent);
-  outline-offset: 2px; }
-.vega-embed .vega-actions { background: var(--background-fill-primary) !important;
-  border: 1px solid var(--border-color-primary) !important; }
-.vega-embed .vega-actions a { color: var(--body-text-color) !important; font-size: 16px !important; }
-.vega-embed .vega-actions a:hover { background: var(--background-fill-secondary) !important; }
 """
 )
 

@@ -72,8 +72,13 @@ def endpoint(function: Callable[..., Any], lab: Lab) -> Callable[..., Any]:
 
 
 def run_name(run: Run) -> str:
-    """A run as a person tells it from others: its label, or its method, task and seed."""
-    return run.label or f"{method_title(run.recipe.method)}, {task_name(run)}, seed {run.recipe.seed}"
+    """A run as a person tells it from others: its label and method, or its method, task and seed."""
+    what = method_title(run.recipe.method)
+    return (
+        f"{run.label} ({what}, seed {run.recipe.seed})"
+        if run.label
+        else f"{what}, {task_name(run)}, seed {run.recipe.seed}"
+    )
 
 
 def task_name(run: Run) -> str:

@@ -19,6 +19,7 @@ _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1400px !important; margin: 0 auto !important; font-size: 16px; }
 .gradio-container .html-container { padding: 0 !important; }
+.lab-inset .lab-table tbody th { font-weight: 400; }
 .gradio-container .lab-inset .html-container { padding: 8px 12px !important; }
 .tab-container button.selected { color: var(--primary-700) !important; }
 .dark .tab-container button.selected { color: var(--primary-300) !important; }
@@ -60,6 +61,21 @@ CSS = """
 .altair.layout > div, .vega-embed { width: 100%; }
 .vega-embed svg text { fill: var(--body-text-color) !important; }
 .vega-embed svg .role-axis line, .vega-embed svg .role-axis path { stroke: var(--border-color-primary) !important; }
+.lab-chart { min-height: 240px; overflow: visible !important; }
+.lab-chart-tall { min-height: 480px; }
+.vega-embed svg.marks { background: transparent !important; overflow: visible; }
+.vega-embed .mark-rule.role-mark line, .vega-embed .mark-symbol path[fill="black"] {
+  stroke: var(--body-text-color) !important; }
+.dark .vega-embed .mark-symbol path[fill="black"] { fill: var(--body-text-color) !important; }
+.vega-embed details summary { opacity: 1 !important; background: var(--button-secondary-background-fill) !important;
+  color: var(--body-text-color) !important; border: 1px solid var(--border-color-primary) !important;
+  box-shadow: none !important; padding: 6px !important; line-height: 0; }
+.vega-embed details summary:focus-visible, .vega-actions a:focus-visible { outline: 2px solid var(--color-accent);
+  outline-offset: 2px; }
+.vega-embed .vega-actions { background: var(--background-fill-primary) !important;
+  border: 1px solid var(--border-color-primary) !important; }
+.vega-embed .vega-actions a { color: var(--body-text-color) !important; font-size: 16px !important; }
+.vega-embed .vega-actions a:hover { background: var(--background-fill-secondary) !important; }
 .lab-table { overflow-x: auto; }
 .lab-table table, .lab-table th, .lab-table td, .lab-table tr { border: 0 !important; }
 .lab-table table { border-collapse: collapse; font-size: 16px; width: 100%; }

@@ -21,14 +21,15 @@ ROWS = 5
 def build(lab: Lab, fields: dict[str, Any]) -> None:
     """The upload, the two columns and the preview; adds the columns to `fields`."""
     with gr.Accordion("Your own sentences", open=False):
+        gr.Markdown("A table with a column of text and a column of labels, any number of classes.")
         upload = gr.File(
-            label="A file with a text and a label column (CSV, TSV, JSON Lines or Parquet)",
+            label="CSV, TSV, JSON Lines or Parquet file",
             file_types=list(own_file.READERS),
             type="filepath",
-            height=140,
+            height=170,
         )
         said = gr.HTML()
-    with gr.Group(visible=False) as columns:
+    with gr.Column(visible=False) as columns:
         with gr.Row():
             fields["text_column"] = gr.Dropdown([], label="Text column", min_width=140)
             fields["label_column"] = gr.Dropdown([], label="Label column", min_width=140)

@@ -16,7 +16,7 @@ from trainer.progress import describe as event_text
 from trainer.progress import duration
 from trainer.store import ENDED, Run
 from trainer.ui import charts
-from trainer.ui.lab import Lab, escape, method_title, note, run_name, task_name
+from trainer.ui.lab import Lab, escape, note, run_name, task_name
 
 SHOWN = 12
 """Ended runs in the list, newest first; Compare has them all."""
@@ -66,7 +66,7 @@ def _run_html(lab: Lab, run: Run, place: int) -> str:
 
 
 def _about(run: Run) -> str:
-    return f"{method_title(run.recipe.method)}, {task_name(run)}, {run.recipe.backbone}, seed {run.recipe.seed}"
+    return f"{task_name(run)}, {Path(run.recipe.backbone).name}"
 
 
 def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:

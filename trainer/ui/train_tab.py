@@ -37,7 +37,7 @@ def build(lab: Lab, page: gr.Blocks) -> None:
             gr.Markdown("## Runs")
             queue = gr.HTML(js_on_load=PICK)
             panel = _build_panel()
-            gr.Markdown("### While it trains")
+            gr.Markdown("### While it trains\nCurves of the chosen run's suite, or of the newest, appear here.")
             with gr.Row():
                 drawn = [
                     gr.Plot(show_label=False, label=curve, min_width=280, visible=False)
@@ -79,9 +79,7 @@ def _build_panel() -> dict[str, Any]:
             with gr.Row():
                 made["yes"] = gr.Button("Yes, delete it", variant="stop", min_width=120)
                 made["no"] = gr.Button("Keep it", min_width=120)
-        with gr.Row(equal_height=True):
-            made["label"] = gr.Textbox(label="Name", max_length=80, interactive=False, scale=3, min_width=160)
-            made["rename"] = gr.Button("Rename", scale=1, min_width=90)
+        made["label"] = gr.Textbox(label="Name", max_length=80, interactive=False, submit_btn="Rename")
         made["details"] = gr.HTML(train_queue.note("Choose a run."))
         made["log"] = gr.Textbox(label="Log", lines=8, max_lines=14, interactive=False, elem_classes="lab-log")
     return made
@@ -141,8 +139,7 @@ def _connect_panel(lab: Lab, panel: dict[str, Any], look: dict[str, Any]) -> Non
     )
     for name, act in (("cancel", train_queue.cancel), ("resume", train_queue.resume)):
         panel[name].click(partial(act, lab), run, said, **QUIET).then(**look).then(**opened)
-    for listen in (panel["rename"].click, panel["label"].submit):
-        listen(partial(train_queue.rename, lab), [run, panel["label"]], said, **QUIET).then(**look)
+    panel["label"].submit(partial(train_queue.rename, lab), [run, panel["label"]], said, **QUIET).then(**look)
     panel["zip"].click(
         partial(train_queue.as_zip, lab), run, [said, panel["file"]], api_visibility="private", show_progress="minimal"
     )
