@@ -169,11 +169,11 @@ def test_the_list_shows_who_trains_who_comes_next_and_the_newest_of_the_rest(own
 def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monkeypatch):
     monkeypatch.setattr(jobs, "ensure_worker", lambda store: None)  # nothing is to train here
     lab, run = Lab.open(own_store), make(own_store)
-    assert "is called mine &amp; yours now" in train_queue.rename(lab, run.id, " mine  & yours ")
+    assert "is called mine &amp; yours (LoRA, seed 0) now" in train_queue.rename(lab, run.id, " mine  & yours ")
     assert own_store.load(run.id).label == "mine & yours"
     assert "being cancelled" in train_queue.cancel(lab, run.id)
     assert "which is cancelled" in train_queue.cancel(lab, run.id)
-    details, log, _, cancel, resume, delete, _ = train_queue.open_run(lab, run.id)
+    details, log, _, _, cancel, resume, delete, _ = train_queue.open_run(lab, run.id)
     assert "learning_rate" in details
     assert "cancelled" in log
     assert [button["interactive"] for button in (cancel, resume, delete)] == [False, True, True]

@@ -20,6 +20,7 @@ CSS = """
 .gradio-container { width: 100% !important; max-width: 1400px !important; margin: 0 auto !important; font-size: 16px; }
 .gradio-container .html-container { padding: 0 !important; }
 .lab-inset .lab-table tbody th { font-weight: 400; }
+.lab-inset { background: var(--block-background-fill) !important; }
 .gradio-container .lab-inset .html-container { padding: 8px 12px !important; }
 .tab-container button.selected { color: var(--primary-700) !important; }
 .dark .tab-container button.selected { color: var(--primary-300) !important; }

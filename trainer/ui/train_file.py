@@ -29,7 +29,7 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
             height=170,
         )
         said = gr.HTML()
-    with gr.Column(visible=False) as columns:
+    with gr.Group(visible=False) as columns:
         with gr.Row():
             fields["text_column"] = gr.Dropdown([], label="Text column", min_width=140)
             fields["label_column"] = gr.Dropdown([], label="Label column", min_width=140)

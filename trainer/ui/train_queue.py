@@ -108,13 +108,13 @@ def choices(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def open_run(lab: Lab, run_id: str | None) -> list[Any]:
-    """What the panel shows of a run: (details, log, its name, cancel, resume, delete, zip): the buttons that apply."""
+    """What the panel shows of a run: (details, log, name, and the buttons rename, cancel, resume, delete, zip)."""
     run = find(lab, run_id)
     if run is None:
         empty = note(
             "Choose a run to see its recipe and its log, and to cancel, resume, rename, download or delete it."
         )
-        return [empty, "", gr.update(value="", interactive=False), *[gr.update(interactive=False)] * 4]
+        return [empty, "", gr.update(value="", interactive=False), *[gr.update(interactive=False)] * 5]
     can = {
         "cancel": run.state in ("queued", "running"),
         "resume": run.state in ("failed", "cancelled"),
@@ -125,6 +125,7 @@ def open_run(lab: Lab, run_id: str | None) -> list[Any]:
         details_html(lab, run),
         log_text(lab, run),
         gr.update(value=run.label, interactive=True),
+        gr.update(interactive=True),
         *(gr.update(interactive=can[name]) for name in ("cancel", "resume", "delete", "zip")),
     ]
 

@@ -67,8 +67,10 @@ def _build_panel() -> dict[str, Any]:
     """One run: everything that can be done to it."""
     with gr.Accordion("One run: log, cancel, resume, rename, download, delete", open=False) as whole:
         made: dict[str, Any] = {"whole": whole, "run": gr.Dropdown([], label="Run", value=None)}
+        made["label"] = gr.Textbox(label="Name", max_length=80, interactive=False)
         made["said"] = gr.HTML()
         with gr.Row():
+            made["rename"] = gr.Button("Rename", interactive=False, min_width=90)
             made["cancel"] = gr.Button("Cancel", interactive=False, min_width=90)
             made["resume"] = gr.Button("Resume", interactive=False, min_width=90)
             made["zip"] = gr.Button("Make a zip", interactive=False, min_width=110)
@@ -79,7 +81,6 @@ def _build_panel() -> dict[str, Any]:
             with gr.Row():
                 made["yes"] = gr.Button("Yes, delete it", variant="stop", min_width=120)
                 made["no"] = gr.Button("Keep it", min_width=120)
-        made["label"] = gr.Textbox(label="Name", max_length=80, interactive=False, submit_btn="Rename")
         made["details"] = gr.HTML(train_queue.note("Choose a run."))
         made["log"] = gr.Textbox(label="Log", lines=8, max_lines=14, interactive=False, elem_classes="lab-log")
     return made
@@ -131,7 +132,7 @@ def _connect_form(lab: Lab, page: gr.Blocks, preset: gr.Radio, fields: dict[str,
 
 def _connect_panel(lab: Lab, panel: dict[str, Any], look: dict[str, Any]) -> None:
     run, said = panel["run"], panel["said"]
-    shown = [panel[name] for name in ("details", "log", "label", "cancel", "resume", "delete", "zip")]
+    shown = [panel[name] for name in ("details", "log", "label", "rename", "cancel", "resume", "delete", "zip")]
     opened = {"fn": partial(train_queue.open_run, lab), "inputs": run, "outputs": shown, **QUIET}
     away = {"fn": lambda: gr.update(visible=False), "inputs": None, "outputs": panel["sure"], **QUIET}
     run.change(**opened).then(**away).then(
@@ -139,7 +140,8 @@ def _connect_panel(lab: Lab, panel: dict[str, Any], look: dict[str, Any]) -> Non
     )
     for name, act in (("cancel", train_queue.cancel), ("resume", train_queue.resume)):
         panel[name].click(partial(act, lab), run, said, **QUIET).then(**look).then(**opened)
-    panel["label"].submit(partial(train_queue.rename, lab), [run, panel["label"]], said, **QUIET).then(**look)
+    for listen in (panel["rename"].click, panel["label"].submit):
+        listen(partial(train_queue.rename, lab), [run, panel["label"]], said, **QUIET).then(**look)
     panel["zip"].click(
         partial(train_queue.as_zip, lab), run, [said, panel["file"]], api_visibility="private", show_progress="minimal"
     )
