@@ -10,7 +10,7 @@ import altair as alt
 import pandas as pd
 
 from trainer import analysis, published
-from trainer.analysis import METRICS, Metric
+from trainer.analysis import METRICS, PERCENT, Metric
 from trainer.ui.lab import method_title
 from trainer.ui.theme import COLOURS, SHAPES
 
@@ -55,6 +55,8 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     lines = max((name.count(", ") + 1 for name in order), default=1)
     y = alt.Y("Variant:N", sort=order, title=None, axis=alt.Axis(labelLimit=180, labelExpr="split(datum.label, ', ')"))
     axis = alt.Axis(tickCount=4, format="~s") if limit >= 10_000 else alt.Axis(tickCount=4)
+    if metric.scale == PERCENT and longest > 25:
+        axis = alt.Axis(values=list(range(0, 101, 25)))  # the room behind the bars is no share of anything
     x = alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
     tips = ["Variant:N", alt.Tooltip("shown:N", title=metric.title)]
     base = alt.Chart(means).encode(y=y)

@@ -47,7 +47,8 @@ CSS = """
 .lab-answers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 12px; }
 /* Longhands: Gradio rewrites style sheets and loses one of two border shorthands that hold variables. */
 .lab-answer { border-style: solid !important; border-width: 1px 1px 1px 6px !important;
-  border-color: var(--border-color-primary) !important; border-left-color: var(--lab-colour) !important;
+  border-top-color: var(--border-color-primary) !important; border-right-color: var(--border-color-primary) !important;
+  border-bottom-color: var(--border-color-primary) !important; border-left-color: var(--lab-colour) !important;
   border-radius: 8px; padding: 12px; background: var(--background-fill-primary); font-size: 16px; }
 .lab-answer h3 { margin: 0 0 2px; font-size: 17px; }
 .lab-answer .lab-label { font-size: 20px; font-weight: 700; margin: 4px 0 8px; overflow-wrap: anywhere; }
