@@ -76,6 +76,12 @@ def test_the_forms_command_line_queues_the_same_suite():
     assert again == configs
 
 
+def test_what_is_cleared_is_not_silently_the_default():
+    form = train_form.defaults("quick") | {"methods": ["lora"], "lora.target_modules": []}
+    with pytest.raises(UserError, match="target_modules"):
+        train_form.recipes_of(form)
+
+
 def test_one_learning_rate_for_all_overrules_the_methods_own():
     form = train_form.defaults("quick") | {
         "fairness": "same", "learning_rate": "0.0005", "methods": ["full", "lora"], "lora.learning_rate": "0.01",

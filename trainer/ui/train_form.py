@@ -73,7 +73,7 @@ def suite_of(form: dict[str, Any]) -> dict[str, Any]:
     chosen = form["methods"] or []
     settings: dict[str, Any] = {}
     for name, value in form.items():
-        if name in ("methods", "task", "backbone", "seeds", "label") or _is_empty(value):
+        if name in ("methods", "task", "backbone", "seeds", "label") or value is None or value == "":
             continue
         method, dot, own = name.partition(".")
         if dot and (method not in chosen or _same(value, _default(options_of(method)[name]))):
@@ -240,10 +240,6 @@ def _default(field: Any) -> Any:
 def _shown(value: Any) -> Any:
     """A value as its control shows it."""
     return "" if value is None else list(value) if isinstance(value, tuple) else value
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or value == "" or value == []
 
 
 def _same(value: Any, default: Any) -> bool:
