@@ -37,6 +37,7 @@ LAYERS = [
         "batching",
         "checkpoints",
         "attribution",
+        "sharing",
     },
     {"recipes", "store", "loop", "results", "training", "presets"},
     {"jobs", "inference", "analysis", "estimate", "tracking", "progress", "archive", "adoption", "questions"},

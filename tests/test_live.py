@@ -479,3 +479,33 @@ def test_the_class_guesses_and_a_file_is_predicted(trained_page, tmp_path):
     assert len(pd.read_csv(download.value.path())) == 20
     check_axe(page)
     shoot(page, "live-guess")
+
+
+# Shared weights
+
+
+def test_runs_of_one_backbone_share_its_weights_and_keep_their_answers(suite):
+    """Sharing changes memory alone: the frozen weights lie in one place, every answer stays what it was."""
+    from trainer.sharing import unique_bytes
+
+    store, _ = suite
+    runs = inference.choose(store)
+    text = "the film is warm and the cast is funny"
+    alone = [inference.Predictor(store).ask(text, [run])[0].probabilities for run in runs]
+    predictor = inference.Predictor(store)
+    together = [answer.probabilities for answer in predictor.ask(text, runs)]
+    for one, other in zip(alone, together, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+    models = {run.recipe.method: predictor._models[run.id].model for run in runs}
+    places = {
+        method: {p.data_ptr() for name, p in model.named_parameters() if "word_embeddings" in name}
+        for method, model in models.items()
+    }
+    assert places["lora"] == places["adapter"] == places["adapter_fusion"]
+    assert not places["full"] & places["lora"]
+    apart = sum(unique_bytes([kept.model]) for kept in predictor._models.values())
+    assert predictor._bytes() < 0.6 * apart
+    # What goes leaves the others whole.
+    predictor.forget(next(run.id for run in runs if run.recipe.method == "lora"))
+    adapter = next(run for run in runs if run.recipe.method == "adapter")
+    assert predictor.ask(text, [adapter])[0].probabilities == pytest.approx(together[runs.index(adapter)], abs=1e-6)

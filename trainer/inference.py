@@ -17,6 +17,7 @@ from trainer.device import Device, detect
 from trainer.errors import ArgumentError, UserError
 from trainer.methods import ParentWeights, Setup
 from trainer.methods.base import load_classifier
+from trainer.sharing import Pool, unique_bytes
 from trainer.store import Run, Store
 
 UNTRAINED_SEED = 0
@@ -50,6 +51,7 @@ class _Loaded:
 class Predictor:
     """Keeps the models that were asked last, and asks them. Safe to call from several threads, one at a time inside.
 
+    Runs of one backbone share its frozen weights.
     At most `max_models`, and at most half of the device's memory, stay loaded; untrained backbones are kept apart.
     """
 
@@ -59,6 +61,7 @@ class Predictor:
         self._untrained: OrderedDict[tuple, _Loaded] = OrderedDict()
         self._lock = threading.Lock()
         self._device: Device | None = None
+        self._pool = Pool()
 
     def ask(self, text: str, runs: Sequence[Run]) -> list[Answer]:
         """Each run's answer to one text, in the order of `runs`. Raises `ArgumentError` for an empty text."""
@@ -184,6 +187,7 @@ class Predictor:
     def _prepare(self, model: Any, setup: Setup, run: Run) -> _Loaded:
         from transformers import AutoTokenizer
 
+        self._pool.share(model)
         tokeniser = AutoTokenizer.from_pretrained(setup.backbone.folder, local_files_only=True)
         loaded = _Loaded(model, tokeniser, tokeniser.pad_token_id, run.recipe.max_length)
         # The first pass of a fresh model allocates: keep it out of what is timed.
@@ -191,7 +195,7 @@ class Predictor:
         return loaded
 
     def _bytes(self) -> int:
-        return sum(p.numel() * p.element_size() for kept in self._models.values() for p in kept.model.parameters())
+        return unique_bytes(kept.model for kept in self._models.values())
 
 
 def _check(text: str) -> None:
