@@ -76,6 +76,41 @@ def test_the_forms_command_line_queues_the_same_suite():
     assert again == configs
 
 
+def test_the_shown_command_trains_on_the_chosen_columns(own_store, tmp_path, tiny_backbone, tiny_file):
+    """The command itself, not only its settings: the columns of the form must reach the runs."""
+    frame = pd.read_csv(tiny_file).rename(columns={"sentence": "words", "label": "mark"})
+    frame.assign(text="the same", label=frame["mark"].iloc[::-1].values).to_csv(tmp_path / "two.csv", index=False)
+    form = train_form.defaults() | {
+        "methods": ["lora"], "task": str(tmp_path / "two.csv"), "text_column": "words", "label_column": "mark",
+        "epochs": 1, "train_size": "", "validation_size": "",
+    }  # fmt: skip
+    words = shlex.split(recipes.command(**train_form.suite_of(form)).replace("minilm", str(tiny_backbone)))
+    trainer(*words[3:], store=own_store)
+    (run,) = own_store.list()
+    assert (run.recipe.text_column, run.recipe.label_column) == ("words", "mark")
+
+
+@pytest.mark.parametrize("given", ["seed=3", "task=sst2", "lora.seed=1", "lora.task=sst2"])
+def test_a_setting_with_an_argument_of_its_own_is_refused_in_a_sentence(given, own_store):
+    done = trainer("suite", "--method", "lora", "--set", given, store=own_store, check=False)
+    assert done.returncode == 2
+    assert "an argument of its own" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_estimate_counts_a_shared_parent_once_and_heeds_the_length(suite, own_store):
+    from trainer import estimate
+
+    quick = recipes.suite(methods_=["adapter", "adapter_fusion"], seeds=[0], task="movies", backbone="minilm")
+    adapter, fusion = quick
+    alone = estimate.estimate(fusion).parents_seconds
+    beside = estimate.estimate(fusion, beside=quick).parents_seconds
+    assert alone - beside == pytest.approx(estimate.estimate(adapter).seconds)
+    longer = recipes.make(method="lora", task="movies", backbone="minilm", max_length=512)
+    shorter = recipes.make(method="lora", task="movies", backbone="minilm", max_length=32)
+    assert estimate.estimate(shorter).memory < estimate.estimate(longer).memory
+
+
 def test_what_is_cleared_is_not_silently_the_default():
     form = train_form.defaults("quick") | {"methods": ["lora"], "lora.target_modules": []}
     with pytest.raises(UserError, match="target_modules"):
@@ -183,6 +218,9 @@ def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monk
     assert "learning_rate" in details
     assert "cancelled" in log
     assert [button["interactive"] for button in (cancel, resume, delete)] == [False, True, True]
+    # A panel that stays open follows the run's state.
+    assert train_tab.tail(lab, run.id, "an older log")[5]["interactive"] is True
+    assert "value" not in train_tab.tail(lab, run.id, "an older log")[2], "a name that is being typed stays"
     assert "is queued" in train_queue.resume(lab, run.id)
     asked, question = train_tab.ask_to_delete(lab, run.id)
     assert asked["visible"]
@@ -220,6 +258,55 @@ def test_a_folder_of_runs_loads_once_and_says_what_is_left_out(suite, own_store,
     zipped = archive.export(store, store.list()[2].id, tmp_path / "run.zip")
     assert "is in the store" in train_load.load_zips(lab, [str(zipped)])
     assert len(own_store.list()) == 3
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content.update(result=None),
+        lambda content: content.update(lineage=[]),
+        lambda content: content["result"]["test"].update(accuracy="<b>"),
+        lambda content: content["result"]["meta_info"]["dataset_info"].pop("fingerprint"),
+    ],
+)
+def test_a_run_that_would_spoil_the_pages_is_refused(spoil, suite, own_store, tmp_path):
+    run = suite[0].list()[0]
+    place = tmp_path / "runs" / run.id
+    shutil.copytree(run.folder, place)
+    content = json.loads((place / "run.json").read_text())
+    spoil(content)
+    (place / "run.json").write_text(json.dumps(content))
+    assert "whose run.json is whole" in train_load.load_folder(Lab.open(own_store), str(tmp_path / "runs"))
+    assert own_store.list() == []
+
+
+def test_an_adapter_from_elsewhere_is_fused_only_when_it_is_named(
+    suite, own_store, tiny_backbone, tiny_file, second_file
+):
+    adapter = _of(suite[0], "adapter")
+    shared = {"task": str(tiny_file), "backbone": str(tiny_backbone)}
+    theirs = adoption.adopt(own_store, str(adapter.model_folder), **shared)
+    settled(own_store)
+    given = {"epochs": 1, "batch_size": 16, "precision": "fp32"}
+    other = recipes.make(method="adapter", task=str(second_file), backbone=str(tiny_backbone), **given)
+    (mine,) = jobs.launch(own_store, [other])
+    fusion = recipes.make(method="adapter_fusion", **shared, **given, parents=(theirs.id, mine.id))
+    (fused,) = jobs.launch(own_store, [fusion])
+    settled(own_store)
+    fused = own_store.load(fused.id)
+    assert fused.state == "finished", fused.error
+    assert fused.result["parents"]["train_time"] is None
+    assert fused.result["parents"]["num_trainable_params"] > 0
+    again = own_store.load(theirs.id).recipe
+    assert jobs._parent(own_store, again, "suite", None).id != theirs.id
+
+
+def settled(store: Store, seconds: float = 120) -> None:
+    """Wait until nothing waits or trains."""
+    end = time.monotonic() + seconds
+    while any(run.state in ("queued", "running") for run in store.list()):
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 def _of(store: Store, method: str):
@@ -270,10 +357,7 @@ def test_an_adapters_own_label_order_is_heeded(suite, own_store, tiny_backbone, 
     first = adoption.adopt(own_store, str(turned), **shared)
     second = adoption.adopt(own_store, str(lora.model_folder), label_order=["good", "bad"], **shared)
     third = adoption.adopt(own_store, str(lora.model_folder), label_order=["good", "worse"], **shared)
-    end = time.monotonic() + 120
-    while any(run.state in ("queued", "running") for run in own_store.list()):
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    settled(own_store)
     assert own_store.load(first.id).result["test"]["accuracy"] == adapter.result["test"]["accuracy"]
     accuracy = own_store.load(second.id).result["test"]["accuracy"]
     assert accuracy == pytest.approx(1 - lora.result["test"]["accuracy"])
@@ -341,6 +425,7 @@ def test_a_run_is_handled_in_the_page(trained_page, trained):
 
     page, (_, store) = trained_page, trained
     page.locator(".lab-run-name").first.click()
+    expect(page.get_by_role("button", name="Make a zip")).to_be_enabled()
     name = page.get_by_label("Name", exact=True).last
     expect(name).to_be_editable()
     name.fill("A <i>new</i> name")

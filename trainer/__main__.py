@@ -56,7 +56,7 @@ def suite(
 
         raise one_of("a preset", preset, tuple(PRESETS))
     settings = dict(chosen.settings) if chosen else {}
-    settings |= _settings(set_) | {"track": track, "text_column": text_column, "label_column": label_column}
+    settings |= _columns(text_column, label_column) | {"track": track} | _settings(set_)
     default_task, default_backbone = _defaults()
     configs = recipes.suite(
         methods_=method or (chosen.methods if chosen else recipes.DEFAULT_METHODS),
@@ -86,7 +86,7 @@ def run(
     from trainer.store import Store
 
     default_task, default_backbone = _defaults()
-    settings = _settings(set_) | {"track": track, "text_column": text_column, "label_column": label_column}
+    settings = _columns(text_column, label_column) | {"track": track} | _settings(set_)
     if parents:
         settings["parents"] = tuple(Store().load(name).id for name in parents.split(","))
     config = recipes.make(
@@ -221,14 +221,12 @@ def estimate(
     from trainer import recipes
     from trainer.analysis import METRICS
     from trainer.store import Store
-    from trainer.tasks import extent
 
     default_task, default_backbone = _defaults()
     config = recipes.make(
         method=method, task=task or default_task, backbone=backbone or default_backbone, **_settings(set_)
     )
-    sentences, labels = extent(config)
-    found = estimates.estimate(config, sentences=sentences, labels=labels, earlier=Store().list())
+    found = estimates.estimate(config, earlier=Store().list())
     if as_json:
         _print_json(found.__dict__)
         return
@@ -356,6 +354,8 @@ def worker() -> None:
 
 def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     """NAME=VALUE pairs; a value that reads as JSON is taken as such, a list may be written a,b."""
+    from trainer import recipes
+
     settings: dict[str, Any] = {}
     problems = []
     for pair in pairs or ():
@@ -372,7 +372,14 @@ def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
             settings[name] = (settings[name],)
     if problems:
         raise Problems(problems)
+    recipes.refuse_own_arguments(settings)
     return settings
+
+
+def _columns(text_column: str | None, label_column: str | None) -> dict[str, str]:
+    """A file's columns as settings, where they are given."""
+    given = {"text_column": text_column, "label_column": label_column}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _defaults() -> tuple[str, str]:

@@ -59,19 +59,12 @@ def find(source: str) -> tuple[Path, str]:
         whole = local.resolve()
         folder, name = local, f"{whole.parent.name}/{whole.name}"
     elif source.count("/") == 1 and not source.startswith((".", "~", "/")):
-        folder, name = hub.adapter_folder(source), source
+        folder, name = hub.adapter_folder(source, max_bytes=MAX_BYTES), source
     else:
         raise ArgumentError(
             expected="a local folder with an adapter, or its name on the Hub as owner/name",
             got=repr(source),
             fix="check the path",
-        )
-    size = sum((folder / file).stat().st_size for file in hub.ADAPTER_FILES if (folder / file).is_file())
-    if size > MAX_BYTES:
-        raise ArgumentError(
-            expected=f"an adapter of at most {MAX_BYTES >> 30} GiB",
-            got=f"{size / 2**30:.1f} GiB",
-            fix="choose another folder",
         )
     return folder, name
 

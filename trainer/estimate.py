@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer import backbones, methods, recipes
+from trainer import backbones, methods, recipes, tasks
 from trainer.config import RunConfig
 from trainer.device import Device
 from trainer.errors import UserError
@@ -38,21 +38,26 @@ class Estimate:
 
 
 def estimate(
-    config: RunConfig, *, sentences: int, labels: int = 2, earlier: Sequence[Run] = (), device: Device | None = None
+    config: RunConfig, *, earlier: Sequence[Run] = (), beside: Sequence[RunConfig] = (), device: Device | None = None
 ) -> Estimate:
-    """The cost of a recipe on so many sentences and labels, calibrated by `earlier` finished runs of this machine.
+    """The cost of a recipe, calibrated by `earlier` finished runs of this machine.
 
     `device` is what it will run on, where that is known: only runs of the same device then count as earlier ones.
+    `beside` are the other recipes of the suite: a parent that is among them, or trained already, costs nothing more.
     """
     method, shape = methods.get(config.method), backbones.shape_of(config.backbone)
     options = method.options(**config.options)
+    sentences, labels = tasks.extent(config)
     trainable = method.trainable_parameters(shape, options, labels)
     total = shape.encoder_parameters + method.added_parameters(shape, options, labels)
     here = [run for run in earlier if _trained_here(run, device)]
     speed, based_on = _speed(config, here, device)
+    there = {run.recipe.fingerprint() for run in earlier if run.answers and not run.adopted}
+    there |= {other.fingerprint() for other in beside}
     parents = sum(
-        estimate(parent, sentences=sentences, earlier=earlier, device=device).seconds
+        estimate(parent, earlier=earlier, device=device).seconds
         for parent in recipes.parents_of(config)
+        if parent.fingerprint() not in there
     )
     return Estimate(
         method=config.method,
@@ -87,8 +92,10 @@ def _speed(config: RunConfig, earlier: Sequence[Run], device: Device | None) -> 
     """(sentences a second, what that is based on): runs like this one, else any runs scaled by their operations."""
     alike = [run for run in earlier if _alike(config, run)]
     if alike:
-        speed = statistics.median(run.result["train_info"]["sentences_per_second"] for run in alike)
-        return speed, f"{len(alike)} earlier run{'s' if len(alike) > 1 else ''}"
+        rate = statistics.median(
+            run.result["train_info"]["sentences_per_second"] * _operations(run.recipe) for run in alike
+        )
+        return rate / _operations(config), f"{len(alike)} earlier run{'s' if len(alike) > 1 else ''}"
     rates = [
         run.result["train_info"]["sentences_per_second"] * _operations(run.recipe)
         for run in _known(earlier)
@@ -127,7 +134,12 @@ def _operations(config: RunConfig) -> float:
 def _memory(config: RunConfig, earlier: Sequence[Run]) -> int | None:
     from trainer.analysis import peak_memory
 
-    same = [run for run in earlier if _alike(config, run) and run.recipe.batch_size == config.batch_size]
+    shape = (config.batch_size, config.max_length, config.precision)
+    same = [
+        run
+        for run in earlier
+        if _alike(config, run) and (run.recipe.batch_size, run.recipe.max_length, run.recipe.precision) == shape
+    ]
     found = [peak for run in same if (peak := peak_memory(run.result)) is not None]
     return round(statistics.median(found)) if found else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.errors import Unreachable
+from trainer.errors import ArgumentError, Unreachable
 
 # Weights come as safetensors; pytorch_model.bin is taken only where an allow-listed repository has nothing else,
 # and transformers then reads it with weights_only.
@@ -38,11 +38,21 @@ ADAPTER_FILES = (
 """What PEFT and AdapterHub write for one adapter. The .bin files are read with weights_only."""
 
 
-def adapter_folder(repository: str) -> Path:
-    """The folder with an adapter's files. Raises `Unreachable`."""
-    from huggingface_hub import snapshot_download
+def adapter_folder(repository: str, *, max_bytes: int) -> Path:
+    """The folder with an adapter's files. Raises `Unreachable`, and `ArgumentError` for more than `max_bytes`."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
 
     with _explained(repository):
+        if not HF_HUB_OFFLINE:  # asked before anything is fetched
+            files = HfApi().model_info(repository, files_metadata=True).siblings or ()
+            size = sum(file.size or 0 for file in files if file.rfilename in ADAPTER_FILES)
+            if size > max_bytes:
+                raise ArgumentError(
+                    expected=f"an adapter of at most {max_bytes / 2**30:.0f} GiB",
+                    got=f"{size / 2**30:.1f} GiB in {repository}",
+                    fix="choose another",
+                )
         return Path(snapshot_download(repository, allow_patterns=list(ADAPTER_FILES)))
 
 

@@ -287,10 +287,17 @@ def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], 
 
 
 def _parent(store: Store, recipe: RunConfig, suite: str, owner: str | None) -> Run:
-    """A run with this very recipe that is finished or waiting, else a new one in the queue."""
+    """A run with this very recipe that is finished or waiting, else a new one in the queue.
+
+    An adapter trained elsewhere only has the recipe's shape: it is fused when it is named, never on its own.
+    """
     fingerprint = recipe.fingerprint()
     for run in reversed(store.list()):
-        if run.recipe.fingerprint() == fingerprint and (run.answers or run.state in ("queued", "running")):
+        if (
+            run.adopted is None
+            and run.recipe.fingerprint() == fingerprint
+            and (run.answers or run.state in ("queued", "running"))
+        ):
             return run
     return store.create(recipe, suite=suite, owner=owner)
 

@@ -15,6 +15,8 @@ from trainer.config import RunConfig, describe
 from trainer.errors import ArgumentError, Problems, one_of
 
 FIELDS = tuple(RunConfig.model_fields)
+OWN_ARGUMENTS = ("method", "task", "backbone", "seed")
+"""Fields that `make` and `suite` take by themselves, and that no setting may give a second time."""
 DEFAULT_METHODS = tuple(methods.METHODS)
 
 
@@ -71,6 +73,7 @@ def suite(
     A method's own option goes to those that have it; `METHOD.NAME` goes to that method alone, a field of the recipe
     such as `lora.learning_rate` too. Raises `Problems` with every problem of every recipe, each once.
     """
+    refuse_own_arguments(settings)
     common = {name: value for name, value in settings.items() if "." not in name}
     problems = _misplaced(methods_, settings)
     if not methods_:
@@ -115,6 +118,16 @@ def command(
 def _plain(value: Any) -> str:
     """A value as `--set` reads it: a word as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def refuse_own_arguments(settings: dict[str, Any]) -> None:
+    """Raise `Problems` for settings that have an argument of their own."""
+    if problems := [
+        f"{name}: expected as an argument of its own, got it among the settings; give it there."
+        for name in settings
+        if name.rpartition(".")[2] in OWN_ARGUMENTS
+    ]:
+        raise Problems(problems)
 
 
 def _options(method: str) -> set[str]:

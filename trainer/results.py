@@ -97,11 +97,14 @@ def _parents(request: Request) -> dict[str, Any] | None:
     """What the parents cost, counted apart; None for a method without parents."""
     if not request.parents:
         return None
-    infos = [result["train_info"] for result in request.parent_results]
     return {
         "runs": [parent.run_id for parent in request.parents],
         "names": [parent.name for parent in request.parents],
-        "train_time": sum(info["train_time"] for info in infos),
-        "file_size": sum(info["file_size"] for info in infos),
-        "num_trainable_params": sum(info["num_trainable_params"] for info in infos),
+        **{key: _sum(request, key) for key in ("train_time", "file_size", "num_trainable_params")},
     }
+
+
+def _sum(request: Request, key: str) -> float | None:
+    """Over the parents; None where one was trained elsewhere and the figure is not known."""
+    values = [result["train_info"][key] for result in request.parent_results]
+    return None if None in values else sum(values)

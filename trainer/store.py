@@ -203,8 +203,11 @@ class Store:
             os.replace(temporary, kept)
         return kept
 
-    def adopt(self, folder: Path, run_id: str) -> Run:
-        """Make a folder that lies in the store a run of it. Raises `ArgumentError` for an unreadable or unended run."""
+    def adopt(self, folder: Path, run_id: str, *, check: Callable[[Run], None] = lambda run: None) -> Run:
+        """Make a folder that lies in the store a run of it.
+
+        Raises `ArgumentError` for an unreadable or unended run, and what `check` raises for another.
+        """
         found = self._read(folder)
         if found is None or found.state not in ENDED:
             raise ArgumentError(
@@ -212,6 +215,7 @@ class Store:
                 got=f"one that is {found.state}" if found else "none",
                 fix="export it again where it was trained",
             )
+        check(found)
         os.replace(folder, self._folder(run_id))
         self.update(run_id, place=time.time_ns())
         return self.load(run_id)

@@ -146,7 +146,10 @@ def _targets(targets: str | Sequence[str], path: str, family: Family) -> bool:
     """Whether PEFT would adapt this linear map: a pattern for the whole name, or the name's last parts."""
     whole = f"model.{family.layer_path}.0.{path}"
     if isinstance(targets, str):
-        return re.fullmatch(targets, whole) is not None
+        try:
+            return re.fullmatch(targets, whole) is not None
+        except re.error:
+            return False
     return any(whole.endswith(f".{target}") for target in targets)
 
 

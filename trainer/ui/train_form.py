@@ -254,7 +254,8 @@ def fill(preset: str) -> list[Any]:
     """Updates of (preset, the fields in their order) for a preset; custom leaves everything as it is."""
     if preset not in PRESETS:
         return [summary(preset), *[gr.skip()] * len(defaults())]
-    return [summary(preset), *defaults(preset).values()]
+    values = defaults(preset) | {"label": gr.skip()}  # a name that was typed stays
+    return [summary(preset), *values.values()]
 
 
 def summary(preset: str) -> Any:

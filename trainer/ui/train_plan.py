@@ -6,10 +6,10 @@ from typing import Any
 
 from trainer import estimate, methods, recipes
 from trainer.analysis import METRICS
+from trainer.config import RunConfig
 from trainer.device import free_memory
 from trainer.errors import UserError, sentence
 from trainer.progress import duration
-from trainer.tasks import extent
 from trainer.ui import train_form
 from trainer.ui.lab import Lab, escape, note
 from trainer.ui.tables import Cell, Column, table
@@ -21,7 +21,7 @@ def plan(lab: Lab, form: dict[str, Any]) -> tuple[str, str]:
         suite = train_form.suite_of(form)
         configs, _ = train_form.recipes_of(form)
         command = recipes.command(**suite)
-        found = [(config, _estimate(lab, config)) for config in configs if config.seed == suite["seeds"][0]]
+        found = _estimates(lab, [config for config in configs if config.seed == suite["seeds"][0]])
     except (UserError, OSError) as error:
         return note(sentence(error), "warning"), ""
     return estimate_html(lab, found, seeds=len(suite["seeds"])), command_html(command)
@@ -36,12 +36,14 @@ def command_html(command: str) -> str:
     )
 
 
-def _estimate(lab: Lab, config: Any) -> estimate.Estimate:
-    sentences, labels = extent(config)
-    return estimate.estimate(config, sentences=sentences, labels=labels, earlier=lab.store.list(), device=lab.device)
+def _estimates(lab: Lab, configs: list[RunConfig]) -> list[tuple[RunConfig, estimate.Estimate]]:
+    earlier = lab.store.list()
+    return [
+        (config, estimate.estimate(config, earlier=earlier, beside=configs, device=lab.device)) for config in configs
+    ]
 
 
-def estimate_html(lab: Lab, found: list[tuple[Any, estimate.Estimate]], *, seeds: int) -> str:
+def estimate_html(lab: Lab, found: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
     """A row a method, the sum, what it rests on, and a warning for each run that will not fit."""
     free = free_memory(lab.device) if lab.device else None
     with_parents = any(cost.parents_seconds for _, cost in found)
@@ -66,8 +68,9 @@ def estimate_html(lab: Lab, found: list[tuple[Any, estimate.Estimate]], *, seeds
     bases = ", ".join(dict.fromkeys(cost.based_on for _, cost in found))
     runs = f"{count} run{'s' if count != 1 else ''}" + (f" ({seeds} seeds)" if seeds > 1 else "")
     said = (
-        f"About {duration(whole)} for {runs}, one after another. Parameters are exact; time and memory are estimated "
+        f"About {duration(whole)} of training for {runs}, one after another. "
+        f"Parameters are exact; time and memory are estimated from {bases}."
     )
     warnings = [text for _, cost in found if (text := estimate.too_large(cost, free=free))]
     grid = table(columns, rows, name="estimate", title="Estimated cost of each run", sortable=False, csv=False)
-    return "".join(note(text, "warning") for text in warnings) + grid + note(f"{said}from {bases}.")
+    return "".join(note(text, "warning") for text in warnings) + grid + note(said)

@@ -140,7 +140,8 @@ def find(lab: Lab, run_id: str | None) -> Run | None:
 
 def details_html(lab: Lab, run: Run) -> str:
     """A run in full: how it stands, what it builds on, its recipe."""
-    text, _ = describe(lab, run)
+    waiting = [other.id for other in lab.store.list() if other.state == "queued"]
+    text, _ = describe(lab, run, place=waiting.index(run.id) + 1 if run.id in waiting else 1)
     lines = [("Run", run.id), ("State", f"{run.state}: {text}" if text else run.state), ("Created", run.created_at)]
     if run.adopted:
         lines.append(("From", run.adopted["source"]))

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from trainer import jobs, recipes
-from trainer.errors import UserError, sentence
+from trainer.errors import ArgumentError, UserError, sentence
 from trainer.store import ENDED, Run
 from trainer.ui import train_form, train_load, train_plan, train_queue
 from trainer.ui.lab import Lab, endpoint, note
@@ -19,6 +19,10 @@ from trainer.ui.train_queue import queue_html
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 SECONDS_BETWEEN_CHARTS = 4.0
 """Live charts are drawn at most this often: each drawing is a new picture."""
+
+
+PANEL = ("details", "log", "label", "rename", "cancel", "resume", "delete", "zip")
+"""What the panel shows of a run, in the order of `train_queue.open_run`."""
 
 
 def build(lab: Lab, page: gr.Blocks) -> None:
@@ -54,11 +58,11 @@ def build(lab: Lab, page: gr.Blocks) -> None:
     ).then(**look)
     _connect_panel(lab, panel, look)
     _connect_load(lab, loaders, fields, look)
-    queue.select(picked, None, [panel["run"], panel["whole"]], **QUIET)
+    queue.select(picked, None, [panel["run"], panel["whole"], panel["said"]], **QUIET)
     timer = gr.Timer(1.5)
     for listen in (page.load, timer.tick):
         listen(**look)
-    timer.tick(partial(tail, lab), [panel["run"], panel["log"]], [panel["details"], panel["log"]], **QUIET)
+    timer.tick(partial(tail, lab), [panel["run"], panel["log"]], [panel[name] for name in PANEL], **QUIET)
     gr.api(endpoint(launch_api, lab), api_name="launch")
     gr.api(endpoint(cancel_api, lab), api_name="cancel")
 
@@ -132,12 +136,13 @@ def _connect_form(lab: Lab, page: gr.Blocks, preset: gr.Radio, fields: dict[str,
 
 def _connect_panel(lab: Lab, panel: dict[str, Any], look: dict[str, Any]) -> None:
     run, said = panel["run"], panel["said"]
-    shown = [panel[name] for name in ("details", "log", "label", "rename", "cancel", "resume", "delete", "zip")]
+    shown = [panel[name] for name in PANEL]
     opened = {"fn": partial(train_queue.open_run, lab), "inputs": run, "outputs": shown, **QUIET}
     away = {"fn": lambda: gr.update(visible=False), "inputs": None, "outputs": panel["sure"], **QUIET}
     run.change(**opened).then(**away).then(
-        lambda: ("", gr.update(value=None, interactive=False)), None, [said, panel["file"]], **QUIET
+        lambda: gr.update(value=None, interactive=False), None, panel["file"], **QUIET
     )
+    run.input(lambda: "", None, said, **QUIET)
     for name, act in (("cancel", train_queue.cancel), ("resume", train_queue.resume)):
         panel[name].click(partial(act, lab), run, said, **QUIET).then(**look).then(**opened)
     for listen in (panel["rename"].click, panel["label"].submit):
@@ -205,18 +210,19 @@ def refresh(lab: Lab, seen: dict[str, Any], chosen: str | None) -> list[Any]:
     return [now if now != seen else gr.skip(), listed, options, *drawn]
 
 
-def tail(lab: Lab, chosen: str | None, log: str) -> tuple[Any, Any]:
-    """(the details, the log) of the chosen run where its log has grown."""
+def tail(lab: Lab, chosen: str | None, log: str) -> list[Any]:
+    """The panel of the chosen run where its log has grown, as it does when its state changes; a typed name stays."""
     run = train_queue.find(lab, chosen)
-    text = train_queue.log_text(lab, run) if run else log
-    if run is None or text == log:
-        return gr.skip(), gr.skip()
-    return train_queue.details_html(lab, run), text
+    if run is None or train_queue.log_text(lab, run) == log:
+        return [gr.skip()] * len(PANEL)
+    shown = train_queue.open_run(lab, chosen)
+    shown[PANEL.index("label")] = gr.skip()
+    return shown
 
 
-def picked(event: gr.EventData) -> tuple[str, Any]:
+def picked(event: gr.EventData) -> tuple[str, Any, str]:
     """Open the panel on the run whose name was pressed in the list."""
-    return event.value, gr.update(open=True)
+    return event.value, gr.update(open=True), ""
 
 
 def ask_to_delete(lab: Lab, chosen: str | None) -> tuple[Any, str]:
@@ -242,14 +248,19 @@ def launch_api(
 
     Parameters:
         methods: names of methods, such as ["lora", "adapter"].
-        task: a task's name.
+        task: a task's name, or the path of a file on the machine that runs the app.
         backbone: a backbone's name.
         settings: fields of the recipe or of a method, such as {"epochs": 1, "train_size": 200, "lora.r": 8}; "seeds"
             is a list, "seed" one seed.
     """
     given = dict(settings or {})
-    seeds = given.pop("seeds", None) or [given.pop("seed", 0)]
+    seeds = given.pop("seeds", None)
+    if seeds is None:
+        seeds = [given.pop("seed", 0)]
     try:
+        if not isinstance(seeds, list):
+            raise ArgumentError(expected="a list of seeds", got=repr(seeds), fix="write it as [0, 1, 2]")
+        recipes.refuse_own_arguments(given)
         configs = recipes.suite(methods_=methods, seeds=seeds, task=task, backbone=backbone, **given)
         return [run.id for run in jobs.launch(lab.store, configs)]
     except UserError as error:
