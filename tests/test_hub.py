@@ -54,7 +54,9 @@ class StandIn(BaseHTTPRequestHandler):
         _, _, rest = rest.partition("/")
         repository, _, revision = rest.partition("/revision/")
         names = [n.removeprefix(f"{repository}/") for n in self.server.files if n.startswith(f"{repository}/")]
-        answer = {"id": repository, "sha": revision, "siblings": [{"rfilename": name} for name in names]}
+        siblings = [{"rfilename": name, "size": len(self.server.files[f"{repository}/{name}"])} for name in names]
+        sha = revision if len(revision) == 40 else "a" * 40
+        answer = {"id": repository, "sha": sha, "siblings": siblings}
         body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -162,3 +164,20 @@ def test_a_backbone_comes_at_its_pinned_revision(hub, tiny_backbone, tmp_path):
     revision, sha = python(code, address, tmp_path / "home").split()
     assert revision == "30b0a37ccaaa32f332884b96992754e246e48c5f"
     assert sha == hashlib.sha256((tiny_backbone / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_an_adapter_comes_from_the_hub_and_a_huge_one_is_refused_before_it_does(hub, tmp_path):
+    address, files = hub
+    files["someone/adapter/adapter_config.json"] = b'{"peft_type": "LORA"}'
+    files["someone/adapter/adapter_model.safetensors"] = bytes(2000)
+    files["someone/adapter/optimizer.pt"] = bytes(10_000_000)
+    code = (
+        "from trainer import adoption, errors\n"
+        "folder, name = adoption.find('someone/adapter'); print(sorted(p.name for p in folder.iterdir()), name)\n"
+        "adoption.MAX_BYTES = 1000\n"
+        "try: adoption.find('someone/adapter')\n"
+        "except errors.ArgumentError as error: print(error)\n"
+    )
+    found, refused = python(code, address, tmp_path / "home").splitlines()
+    assert found == "['adapter_config.json', 'adapter_model.safetensors'] someone/adapter"
+    assert refused.startswith("Expected an adapter of at most")
