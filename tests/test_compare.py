@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import shoot
+from conftest import shoot, trainer
 
 from trainer import analysis, disputes, methods, published, recipes, variants
 from trainer.analysis import METRICS
@@ -165,6 +165,17 @@ def seeds(suite, tmp_path_factory):
     return store
 
 
+@pytest.fixture(scope="module")
+def elsewhere(suite, tiny_backbone, tiny_file, tmp_path_factory):
+    """The suite's runs, and its LoRA taken in again as an adapter trained elsewhere, with the label "theirs"."""
+    store = Store(tmp_path_factory.mktemp("elsewhere"))
+    shutil.copytree(suite[0].root, store.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "model"))
+    source = next(run for run in suite[0].list() if run.recipe.method == "lora").model_folder
+    where = ("--task", str(tiny_file), "--backbone", str(tiny_backbone), "--label", "theirs")
+    trainer("adopt", str(source), *where, store=store)
+    return store
+
+
 def test_filters_choose_and_let_go(seeds):
     runs = seeds.list()
     offered = choices(runs)
@@ -178,7 +189,7 @@ def test_filters_choose_and_let_go(seeds):
     assert [run.label for run in select(replace(wanted, state=("failed",)), runs)] == ["broken"]
     assert len(select(replace(wanted, task=ALL, state=()), runs)) == len(runs)
     gone = settle(Wanted(task="gone", method=("lora", "gone"), seed=(1, 77), label=("gone",), x="utilisation"), runs)
-    assert (gone.task, gone.method, gone.seed, gone.label) == (offered["task"][0][1], ["lora"], [1], [])
+    assert (gone.task, gone.method, gone.seed, gone.label) == (offered["task"][0][1], ("lora",), (1,), ())
     assert gone.x == "train_minutes"  # no run here has a GPU
 
 
@@ -199,6 +210,35 @@ def test_the_tab_is_drawn_for_several_seeds(seeds):
     assert "None of them has finished" in failed
     assert "not all trained and tested on the same sentences" in str(compare_tab.draw(lab, ALL))
     assert compare_tab.EMPTY in str(compare_tab.draw(Lab.open(Store(seeds.root / "none"))))
+
+
+AXES = slice(16, 18)
+"""Where `draw` has the scatter's axes; the scatter is the next."""
+
+
+def test_axes_are_figures_of_the_runs_shown(seeds, elsewhere):
+    parents = [False, "run", "parents_minutes", "parents_size"]
+    given = [None, [], ["adapter_fusion"], ["finished"], [], [], *parents]
+    drawn = compare_tab.draw(Lab.open(seeds), *given)
+    assert drawn[18].to_dict()["description"] == "Parents' size (MB) against parents' training time (min)"
+    given[2] = ["lora"]
+    drawn = compare_tab.draw(Lab.open(seeds), *given)
+    assert [axis["value"] for axis in drawn[AXES]] == ["train_minutes", "test_accuracy"]
+    for axis in drawn[AXES]:
+        assert axis["value"] in {key for _, key in axis["choices"]}
+    assert drawn[18].to_dict()["description"] == "Test accuracy (%) against training time (min)"
+    assert "against training time" in compare_tab.redraw_scatter(Lab.open(seeds), *given).to_dict()["description"]
+    # Nothing is known of the training of an adapter from elsewhere.
+    drawn = compare_tab.draw(Lab.open(elsewhere), None, [], [], ["finished"], ["theirs"])
+    assert "1 of " in str(drawn)
+    assert drawn[AXES][0]["value"] in {key for _, key in drawn[AXES][0]["choices"]}
+    assert drawn[18].to_dict()["description"] == "Test accuracy (%) against validation accuracy (%)"
+
+
+def test_a_scatter_of_no_marks_is_empty():
+    rows = pd.DataFrame({"name": ["a", "b"], "method": "lora", "trainable": [1.0, np.nan], "f1": [np.nan, 81.0]})
+    chart = charts.scatter(rows, METRICS["trainable"], METRICS["f1"]).to_dict()
+    assert not any(chart["datasets"].values())
 
 
 def test_parts_are_redrawn_alone(seeds):

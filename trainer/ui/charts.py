@@ -93,7 +93,9 @@ def scatter(
     """
     data = points.dropna(subset=list({x.key, y.key}))
     data = data.assign(x=data[x.key], y=data[y.key], Method=[method_title(name) for name in data["method"]])
-    data["frontier"] = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
+    frontier = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
+    # Of no rows, the list would become a column of objects, which picks columns and not rows.
+    data["frontier"] = pd.Series(frontier, index=data.index, dtype=bool)
     best = data[data["frontier"]].sort_values("x")
     other = _elsewhere(reference, x, y)
     every = pd.concat([data[["x", "y"]], other[["x", "y"]]])
@@ -103,11 +105,11 @@ def scatter(
         "tooltip": ["name:N", alt.Tooltip("x:Q", title=x.title), alt.Tooltip("y:Q", title=y.title)],
     }
     marks = alt.Chart(data).mark_point(filled=True, size=110, opacity=0.9)
-    frontier = alt.Chart(best).encode(**encode)
+    ringed = alt.Chart(best).encode(**encode)
     text = {"dy": -16, "fontSize": TEXT, "limit": 190}
     layers = [
-        frontier.mark_line(color=GREY, strokeWidth=2),
-        frontier.mark_point(filled=False, size=330, strokeWidth=2, color=GREY),
+        ringed.mark_line(color=GREY, strokeWidth=2),
+        ringed.mark_point(filled=False, size=330, strokeWidth=2, color=GREY),
         marks.encode(color=_colour(data["method"]), shape=_shape(data["method"]), **encode),
         alt.Chart(best.head(names)).mark_text(**text).encode(text="name:N", **encode),
     ]

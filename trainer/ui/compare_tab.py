@@ -12,7 +12,7 @@ from trainer import analysis, published
 from trainer.analysis import METRICS
 from trainer.store import Run
 from trainer.ui import charts, compare_sentences, compare_tables, tables
-from trainer.ui.compare_filters import FILTERS, Wanted, choices, select, settle
+from trainer.ui.compare_filters import FILTERS, Wanted, choices, known_metrics, select, settle
 from trainer.ui.compare_tables import cards, over_seeds, results, run_names, with_variant
 from trainer.ui.lab import Lab, endpoint, escape, method_title
 from trainer.variants import means, some, variants
@@ -132,7 +132,7 @@ def draw(lab: Lab, *given: Any) -> list[Any]:
     else:
         names = variants(finished)
         html, kinds = _sentences(lab, finished, names, wanted.kind)
-        known = [(m.title, key) for key, m in METRICS.items() if any(m.of(run) is not None for run in finished)]
+        known = [(METRICS[key].title, key) for key in known_metrics(finished)]
         drawn = [
             *charts.bar_charts(_bar_rows(finished, names), reference=_reference(wanted)),
             gr.update(choices=known, value=wanted.x),
