@@ -55,10 +55,13 @@ def test_means_have_the_sample_standard_deviation():
     assert charts.show_mean(metric, 70.0, second["test_accuracy:sd"]) == "70.00"
 
 
-def fake(number: int, **settings):
-    """A finished run as far as its recipe and place go."""
+def fake(number: int, *, adopted: str | None = None, **settings):
+    """A finished run as far as its recipe and place go; `adopted` is where it comes from."""
     config = recipes.make(**{"method": "lora", "task": "movies", "backbone": "minilm", **settings})
-    return SimpleNamespace(id=f"r{number}", place=number, label="", state="failed", recipe=config, result=None)
+    source = adopted and {"source": adopted, "label_order": []}
+    return SimpleNamespace(
+        id=f"r{number}", place=number, label="", state="failed", recipe=config, result=None, adopted=source
+    )
 
 
 def test_a_variant_is_named_by_what_sets_it_apart():
@@ -68,6 +71,24 @@ def test_a_variant_is_named_by_what_sets_it_apart():
     }  # fmt: skip
     other = variants.variants([fake(0), fake(1, backbone="bert-tiny", method="full", learning_rate=1e-4)])
     assert other == {"r0": "LoRA, minilm", "r1": "Full fine-tuning, bert-tiny"}
+
+
+def test_what_was_trained_elsewhere_is_a_variant_of_its_own():
+    runs = [fake(0), fake(1, seed=1), fake(2, adopted="a/x"), fake(3, adopted="a/x", epochs=9)]
+    theirs = "LoRA, trained elsewhere"
+    assert variants.variants(runs) == {"r0": "LoRA", "r1": "LoRA", "r2": theirs, "r3": theirs}
+    several = variants.variants([*runs, fake(4, adopted="b/y"), fake(5, adopted="b/y", r=4)])
+    assert [several[f"r{i}"] for i in (0, 2, 4, 5)] == [
+        "LoRA", f"{theirs}, a/x, r 16", f"{theirs}, b/y, r 16", f"{theirs}, b/y, r 4",
+    ]  # fmt: skip
+
+
+def test_tables_tell_what_was_trained_elsewhere(elsewhere):
+    runs = [run for run in elsewhere.list() if run.recipe.method == "lora"]
+    names = variants.variants(runs)
+    for table in (compare_tables.results(runs, names), compare_tables.over_seeds(runs, names)):
+        rows = table.partition("<tbody>")[2].split("<tr>")[1:]
+        assert sorted("trained elsewhere" in row for row in rows) == [False, True]
 
 
 def test_a_few_runs_stand_for_many():
