@@ -133,6 +133,18 @@ def test_what_4_bit_flips_is_of_one_seed():
     assert "r2 against r1: 1 labels changed, 0 to right, 1 to wrong" in compare_sentences.sentences_html(
         given, disputes.find(given), names=names, kind="flipped"
     )
+    # A plain run whose settings differ is no partner, but for the learning rate; nor is one that is not known.
+    quantised = fake(2, method="qlora", seed=1)
+    for unlike in ({"r": 4}, {"epochs": 9}, {"seed": 2}, {"backbone": "bert-tiny"}, {"adopted": "a/x"}):
+        alone = answers([[1, 0]], [[0.9] * 2], [fake(3, **{"seed": 1} | unlike), quantised])
+        found = disputes.find(alone)
+        assert not len(found["flipped"]), unlike
+        html = compare_sentences.sentences_html(alone, found, names=names, kind="flipped")
+        assert "recipe over a 4-bit backbone with the same seed." in html
+        assert "labels changed" not in html
+    rates = [fake(3, seed=1, learning_rate=0.01), fake(1, seed=1), quantised, fake(4, seed=1, learning_rate=0.02)]
+    assert disputes.pairs([rates[0], quantised]) == [(1, 0)]
+    assert disputes.pairs(rates) == [(2, 1)]
 
 
 # The published report
