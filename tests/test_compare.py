@@ -274,6 +274,19 @@ def test_a_scatter_of_no_marks_is_empty():
     assert not any(chart["datasets"].values())
 
 
+def test_no_frontier_crosses_test_sets(seeds):
+    """The parents of the fusion learnt other sentences than the rest."""
+
+    def ringed(task: str | None, unit: str) -> int:
+        scatter = compare_tab.redraw_scatter(Lab.open(seeds), task, [], [], ["finished"], [], [], False, unit)
+        rows = [row for data in scatter.to_dict()["datasets"].values() for row in data]
+        return sum(row["frontier"] for row in rows)
+
+    for unit in ("run", "mean"):
+        assert ringed(None, unit) > 0
+        assert ringed(ALL, unit) == 0
+
+
 def test_parts_are_redrawn_alone(seeds):
     lab = Lab.open(seeds)
     given = [None, [], [], ["finished"], [], [], False, "mean", "trainable", "test_loss", "seconds", "flipped"]

@@ -84,18 +84,25 @@ def bar_charts(table: pd.DataFrame, *, reference: pd.DataFrame | None = None) ->
 
 
 def scatter(
-    points: pd.DataFrame, x: Metric, y: Metric, *, reference: pd.DataFrame | None = None, names: int = 12
+    points: pd.DataFrame,
+    x: Metric,
+    y: Metric,
+    *,
+    reference: pd.DataFrame | None = None,
+    frontier: bool = True,
+    names: int = 12,
 ) -> alt.Chart:
     """One metric against another: a mark a row of `points`, and the Pareto frontier as a line through ringed, named
     marks (the first `names` of them). An axis is logarithmic where its values span more than two decades.
 
     `points` has name, method and the metrics; `reference` is published.table's, hollow and named, on no frontier.
+    Without `frontier` no mark is ringed or named: for points that do not compare.
     """
     data = points.dropna(subset=list({x.key, y.key}))
     data = data.assign(x=data[x.key], y=data[y.key], Method=[method_title(name) for name in data["method"]])
-    frontier = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
+    unbeaten = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
     # Of no rows, the list would become a column of objects, which picks columns and not rows.
-    data["frontier"] = pd.Series(frontier, index=data.index, dtype=bool)
+    data["frontier"] = pd.Series(unbeaten, index=data.index, dtype=bool) & frontier
     best = data[data["frontier"]].sort_values("x")
     other = _elsewhere(reference, x, y)
     every = pd.concat([data[["x", "y"]], other[["x", "y"]]])

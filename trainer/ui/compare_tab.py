@@ -59,7 +59,8 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
         scatter = _plot("One figure against another", "lab-chart-tall")
         gr.HTML(
             '<div class="lab-note">The line joins the ringed runs of the Pareto frontier: no other is at least as good '
-            "in both figures and better in one. What was published elsewhere is hollow, grey and on no frontier.</div>"
+            "in both figures and better in one. Runs on different sentences have none: one test set says nothing of "
+            "another. What was published elsewhere is hollow, grey and on no frontier.</div>"
         )
         gr.Markdown("## While training")
         axis = gr.Radio(
@@ -231,7 +232,8 @@ def _scatter(finished: list[Run], names: dict[str, str], wanted: Wanted) -> Any:
         table = means(table).assign(name=lambda rows: rows["variant"])
     elif table["variant"].is_unique:
         table = table.assign(name=table["variant"])
-    return charts.scatter(table, METRICS[wanted.x], METRICS[wanted.y], reference=_reference(wanted))
+    x, y = METRICS[wanted.x], METRICS[wanted.y]
+    return charts.scatter(table, x, y, reference=_reference(wanted), frontier=compare_tables.alike(finished))
 
 
 def _curves(lab: Lab, finished: list[Run], names: dict[str, str], wanted: Wanted) -> list[Any]:
