@@ -209,6 +209,10 @@ def elsewhere(suite, tiny_backbone, tiny_file, tmp_path_factory):
     return store
 
 
+AXES = slice(16, 18)
+"""Where `draw` has the scatter's axes; the scatter is the next."""
+
+
 def test_filters_choose_and_let_go(seeds):
     runs = seeds.list()
     offered = choices(runs)
@@ -224,6 +228,21 @@ def test_filters_choose_and_let_go(seeds):
     gone = settle(Wanted(task="gone", method=("lora", "gone"), seed=(1, 77), label=("gone",), x="utilisation"), runs)
     assert (gone.task, gone.method, gone.seed, gone.label) == (offered["task"][0][1], ("lora",), (1,), ())
     assert gone.x == "train_minutes"  # no run here has a GPU
+
+
+def test_a_choice_that_holds_is_not_sent_back(seeds):
+    """What a person chooses while the tab is drawn would be lost."""
+    lab = Lab.open(seeds)
+    given = [settle(Wanted(), seeds.list()).task, [], ["lora"], ["finished"], [], [0]]
+    given += [False, "run", "train_minutes", "test_accuracy", "epoch", "split"]
+    drawn = compare_tab.draw(lab, *given)
+    controls = [*drawn[:6], *drawn[AXES], drawn[-2]]
+    assert all(control["choices"] for control in controls)
+    assert not any("value" in control for control in controls)
+    given[2], given[5], given[8] = ["lora", "gone"], [77], "utilisation"
+    drawn = compare_tab.draw(lab, *given)
+    sent = [control.get("value") for control in (*drawn[:6], *drawn[AXES], drawn[-2])]
+    assert sent == [None, None, ["lora"], None, None, [], "train_minutes", None, None]
 
 
 def test_the_tab_is_drawn_for_several_seeds(seeds):
@@ -243,10 +262,6 @@ def test_the_tab_is_drawn_for_several_seeds(seeds):
     assert "None of them has finished" in failed
     assert "not all trained and tested on the same sentences" in str(compare_tab.draw(lab, ALL))
     assert compare_tab.EMPTY in str(compare_tab.draw(Lab.open(Store(seeds.root / "none"))))
-
-
-AXES = slice(16, 18)
-"""Where `draw` has the scatter's axes; the scatter is the next."""
 
 
 def test_axes_are_figures_of_the_runs_shown(seeds, elsewhere):
@@ -448,6 +463,24 @@ def test_the_tab_in_a_browser(trained_page, tmp_path):
     page.get_by_role("tab", name="Compare").click()
     page.wait_for_timeout(1500)
     drawn(page, 1)
+
+
+def test_two_choices_in_quick_succession_both_stay(trained_page):
+    page = trained_page
+    page.get_by_role("tab", name="Compare").click()
+    drawn(page, 5)
+    page.get_by_role("textbox", name="Method", exact=True).click()
+    for name in ("QLoRA (4-bit)", "Full fine-tuning"):
+        page.get_by_role("option", name=name).click()
+    page.keyboard.press("Escape")
+    page.get_by_role("textbox", name="Seed", exact=True).click()
+    page.get_by_role("option", name="0", exact=True).click()
+    page.keyboard.press("Escape")
+    drawn(page, 2)
+    page.wait_for_timeout(2000)
+    drawn(page, 2)
+    names = page.locator(".lab-results tbody th").all_inner_texts()
+    assert [name.split(",")[0] for name in names] == ["Full fine-tuning", "QLoRA (4-bit)"]
 
 
 def test_a_sentence_goes_to_live_again_and_again(trained_page):

@@ -83,8 +83,9 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
     outputs = [*filters, controls, summary, body, figures, table, notes, *bars, x, y, scatter, *lines, matrices, kind]
     outputs.append(sentences)
     quiet = {"api_visibility": "private", "show_progress": "minimal", "trigger_mode": "always_last"}
-    for listen in (tab.select, *(control.input for control in (*filters, reference))):
-        listen(partial(draw, lab), inputs, outputs, show_progress_on=summary, **quiet)
+    # One dependency: what is chosen while the tab is drawn is drawn next, whichever filter it is of.
+    chosen = [tab.select, *(control.input for control in (*filters, reference))]
+    gr.on(chosen, partial(draw, lab), inputs, outputs, show_progress_on=summary, **quiet)
     unit.input(partial(redraw_unit, lab), inputs, [table, scatter], show_progress_on=table, **quiet)
     for control in (x, y):
         control.input(partial(redraw_scatter, lab), inputs, scatter, **quiet)
@@ -120,14 +121,15 @@ def _plot(label: str, *classes: str) -> gr.Plot:
 def draw(lab: Lab, *given: Any) -> list[Any]:
     """Everything on the tab, in the order of its outputs. `given`: the fields of `Wanted`, those missing as they are.
 
-    What was chosen and is there no more is dropped; the task is then the newest.
+    What was chosen and is there no more is dropped; the task is then the newest. A control whose value still holds is
+    sent none: a person may have chosen another since.
     """
-    every = lab.store.list()
-    wanted = settle(Wanted.of(*given), every)
+    every, asked = lab.store.list(), Wanted.of(*given)
+    wanted = settle(asked, every)
     runs = select(wanted, every)
     finished = [run for run in runs if run.state == "finished"]
     offered = choices(every)
-    filters = [gr.update(choices=offered[name], value=getattr(wanted, name)) for name in FILTERS]
+    filters = [_offer(name, offered[name], asked, wanted) for name in FILTERS]
     if not finished:
         drawn = [gr.skip()] * (len(charts.BAR_METRICS) + 3 + len(CURVES) + 3)
     else:
@@ -136,12 +138,12 @@ def draw(lab: Lab, *given: Any) -> list[Any]:
         known = [(METRICS[key].title, key) for key in known_metrics(finished)]
         drawn = [
             *charts.bar_charts(_bar_rows(finished, names), reference=_reference(wanted)),
-            gr.update(choices=known, value=wanted.x),
-            gr.update(choices=known, value=wanted.y),
+            _offer("x", known, asked, wanted),
+            _offer("y", known, asked, wanted),
             _scatter(finished, names, wanted),
             *_curves(lab, finished, names, wanted),
             cards(some(finished, MAX_CARDS), names),
-            gr.update(choices=kinds, value=wanted.kind),
+            _offer("kind", kinds, asked, wanted),
             html,
         ]
     return [
@@ -154,6 +156,14 @@ def draw(lab: Lab, *given: Any) -> list[Any]:
         compare_tables.published_notes() if wanted.reference and runs else "",
         *drawn,
     ]
+
+
+def _offer(name: str, offered: list[Any], asked: Wanted, wanted: Wanted) -> Any:
+    """A control's choices, and its value only where that could not stay."""
+    value = getattr(wanted, name)
+    if value == getattr(asked, name):
+        return gr.update(choices=offered)
+    return gr.update(choices=offered, value=list(value) if isinstance(value, tuple) else value)
 
 
 def redraw_unit(lab: Lab, *given: Any) -> list[Any]:
