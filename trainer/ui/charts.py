@@ -184,11 +184,6 @@ def curves(
     return _finish(alt.layer(line, marks) if few else line, title=title, height=260)
 
 
-def live(points: pd.DataFrame) -> alt.Chart:
-    """Training loss as it comes, a line a run."""
-    return curves(points, "step loss", x="step")
-
-
 def thin(points: pd.DataFrame, limit: int = 4000) -> pd.DataFrame:
     """One curve's points with every k-th of a run alone where there are more than `limit`, the last among them.
 

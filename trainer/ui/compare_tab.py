@@ -23,12 +23,7 @@ MAX_BARS, MAX_CURVES, MAX_CARDS = 24, 20, 12
 EMPTY = "No finished runs yet. Train some in the Train tab: they appear here."
 NOTHING = "No run fits these filters. Take a choice out of one of them."
 
-CSS = (
-    compare_tables.CSS
-    + compare_sentences.CSS
-    + """
-"""
-)
+CSS = compare_tables.CSS + compare_sentences.CSS
 
 
 def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
@@ -134,7 +129,7 @@ def draw(lab: Lab, *given: Any) -> list[Any]:
         drawn = [gr.skip()] * (len(charts.BAR_METRICS) + 3 + len(CURVES) + 3)
     else:
         names = variants(finished)
-        html, kinds = _sentences(lab, finished, names, wanted.kind)
+        html, kinds = _sentences(lab, finished, wanted.kind)
         known = [(METRICS[key].title, key) for key in known_metrics(finished)]
         drawn = [
             *charts.bar_charts(_bar_rows(finished, names), reference=_reference(wanted)),
@@ -149,7 +144,7 @@ def draw(lab: Lab, *given: Any) -> list[Any]:
     return [
         *filters,
         gr.update(visible=bool(every)),
-        _summary(every, runs, wanted),
+        _summary(every, runs),
         gr.update(visible=bool(runs)),
         gr.update(visible=bool(finished)),
         _table(runs, wanted) if runs else "",
@@ -187,7 +182,7 @@ def redraw_curves(lab: Lab, *given: Any) -> list[Any]:
 def redraw_sentences(lab: Lab, *given: Any) -> str:
     """The sentences alone."""
     _, finished, wanted = _again(lab, *given)
-    return _sentences(lab, finished, variants(finished), wanted.kind)[0] if finished else ""
+    return _sentences(lab, finished, wanted.kind)[0] if finished else ""
 
 
 def _again(lab: Lab, *given: Any) -> tuple[list[Run], list[Run], Wanted]:
@@ -197,7 +192,7 @@ def _again(lab: Lab, *given: Any) -> tuple[list[Run], list[Run], Wanted]:
     return runs, [run for run in runs if run.state == "finished"], wanted
 
 
-def _summary(every: list[Run], runs: list[Run], wanted: Wanted) -> str:
+def _summary(every: list[Run], runs: list[Run]) -> str:
     """How many runs are shown, what stands in the way of comparing them, and what is left out."""
     if not any(run.state == "finished" for run in every) and not runs:
         return f'<div class="lab-empty" role="status">{EMPTY}</div>'
@@ -259,7 +254,7 @@ def _curves(lab: Lab, finished: list[Run], names: dict[str, str], wanted: Wanted
     ]
 
 
-def _sentences(lab: Lab, finished: list[Run], names: dict[str, str], kind: str) -> tuple[str, list[tuple[str, str]]]:
+def _sentences(lab: Lab, finished: list[Run], kind: str) -> tuple[str, list[tuple[str, str]]]:
     """Of the newest group among the runs: only one test set can be shared."""
     newest = max(finished, key=lambda run: run.place)
     group = [run for run in finished if _fingerprint(run) == _fingerprint(newest)]
