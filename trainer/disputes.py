@@ -10,6 +10,8 @@ import numpy as np
 from trainer.methods import METHODS
 from trainer.store import Run, Store
 
+UNEQUAL = {"method", "options", "learning_rate", "fairness", "track"}
+"""Fields of a recipe in which two runs may differ that quantisation alone sets apart; options compare by themselves."""
 KINDS = {
     "split": "Some right, some wrong",
     "wrong": "All wrong",
@@ -71,7 +73,8 @@ def collect(store: Store, runs: Sequence[Run]) -> Answers | None:
 def pairs(runs: Sequence[Run]) -> list[tuple[int, int]]:
     """(quantised, plain) places of runs that differ in the quantisation of the backbone: same seed and settings.
 
-    Where several plain runs fit, that with the most equal settings, and of those the newest.
+    The learning rate may differ, for each method has its own. Where several plain runs fit, one with the same learning
+    rate goes first, and then the newest. The settings of what was trained elsewhere are not known: it has no pair.
     """
     found = []
     for i, run in enumerate(runs):
@@ -80,12 +83,11 @@ def pairs(runs: Sequence[Run]) -> list[tuple[int, int]]:
         fitting = [
             j
             for j, other in enumerate(runs)
-            if other.recipe.method == plain
-            and other.recipe.seed == run.recipe.seed
-            and other.recipe.backbone == run.recipe.backbone
+            if other.recipe.method == plain and _alike(run, other) and not run.adopted and not other.adopted
         ]
+        rate = run.recipe.learning_rate
         if fitting:
-            found.append((i, max(fitting, key=lambda j: (_alike(run, runs[j]), runs[j].place))))
+            found.append((i, max(fitting, key=lambda j: (runs[j].recipe.learning_rate == rate, runs[j].place))))
     return found
 
 
@@ -112,7 +114,7 @@ def find(answers: Answers) -> dict[str, np.ndarray]:
     return {"split": split, "wrong": wrong, "flipped": flipped}
 
 
-def _alike(one: Run, other: Run) -> int:
-    """How many settings two runs share."""
-    a, b = ({**run.recipe.model_dump(mode="json"), **run.recipe.options} for run in (one, other))
-    return sum(a[name] == b[name] for name in a.keys() & b.keys())
+def _alike(one: Run, other: Run) -> bool:
+    """Whether every setting that both runs have is the same, but for those that may differ."""
+    a, b = (run.recipe.model_dump(exclude=UNEQUAL) | run.recipe.options for run in (one, other))
+    return all(a[name] == b[name] for name in a.keys() & b.keys())

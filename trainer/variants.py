@@ -13,8 +13,9 @@ from trainer.store import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-COMMON = ("task", "sentences", "backbone", "device", "precision")
+COMMON = ("task", "sentences", "backbone", "device", "precision", "source")
 """Set apart runs of all methods, by their value alone; other settings are compared within a method, with their name."""
+ELSEWHERE = "trained elsewhere"
 UNHEEDED = {"method", "task", "backbone", "seed", "fairness", "parents", "track", "precision", "options"}
 
 
@@ -27,20 +28,21 @@ def ordered(runs: Sequence[Run]) -> list[Run]:
 def variants(runs: Sequence[Run]) -> dict[str, str]:
     """Run id -> the name that it shares with runs of the same method and recipe, whatever their seed.
 
-    The name is the method's title and whatever sets the recipe apart from others among `runs`.
+    The name is the method's title, for an adapter trained elsewhere these words, and whatever sets the recipe apart
+    from others among `runs`.
     """
     traits = {run.id: _traits(run) for run in runs}
     everywhere = {name for name in COMMON if len({found[name] for found in traits.values() if name in found}) > 1}
     if len({found["task"] for found in traits.values()}) == len(_sentences(traits.values())):
         everywhere -= {"sentences"}  # the tasks tell them apart
-    by_method: dict[str, list[Run]] = defaultdict(list)
+    by_method: dict[tuple[str, bool], list[Run]] = defaultdict(list)
     for run in runs:
-        by_method[run.recipe.method].append(run)
+        by_method[run.recipe.method, bool(run.adopted)].append(run)
     names = {}
-    for method, members in by_method.items():
+    for (method, adopted), members in by_method.items():
         keys = dict.fromkeys(key for run in members for key in traits[run.id] if key not in COMMON)
         inside = [key for key in keys if len({traits[run.id].get(key) for run in members}) > 1]
-        title = METHODS[method].title if method in METHODS else method
+        title = (METHODS[method].title if method in METHODS else method) + (f", {ELSEWHERE}" if adopted else "")
         for run in members:
             found = traits[run.id]
             parts = [found[name] for name in COMMON if name in everywhere and name in found]
@@ -82,7 +84,7 @@ def some(runs: Sequence[Run], limit: int) -> list[Run]:
 
 
 def _traits(run: Run) -> dict[str, str]:
-    """Everything that shapes a run but its seed, as text."""
+    """Everything that is known to shape a run but its seed, as text."""
     recipe = run.recipe.model_dump(mode="json")
     found = {
         "task": run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1],
@@ -98,7 +100,11 @@ def _traits(run: Run) -> dict[str, str]:
     if run.result and run.result.get("parents"):
         # Seeds have parents of their own: the tasks that they learnt are what shapes the run.
         found["parents"] = " + ".join(sorted(run.result["parents"]["names"]))
-    settings = {name: value for name, value in recipe.items() if name not in UNHEEDED} | recipe["options"]
+    heeded = {name for name in recipe if name not in UNHEEDED}
+    if run.adopted:
+        found["source"] = run.adopted["source"]
+        heeded = {"max_length"}  # the rest of its recipe is about a training that was not this one
+    settings = {name: recipe[name] for name in recipe if name in heeded} | recipe["options"]
     return found | {name: _text(value) for name, value in settings.items() if value is not None}
 
 

@@ -84,16 +84,25 @@ def bar_charts(table: pd.DataFrame, *, reference: pd.DataFrame | None = None) ->
 
 
 def scatter(
-    points: pd.DataFrame, x: Metric, y: Metric, *, reference: pd.DataFrame | None = None, names: int = 12
+    points: pd.DataFrame,
+    x: Metric,
+    y: Metric,
+    *,
+    reference: pd.DataFrame | None = None,
+    frontier: bool = True,
+    names: int = 12,
 ) -> alt.Chart:
     """One metric against another: a mark a row of `points`, and the Pareto frontier as a line through ringed, named
     marks (the first `names` of them). An axis is logarithmic where its values span more than two decades.
 
     `points` has name, method and the metrics; `reference` is published.table's, hollow and named, on no frontier.
+    Without `frontier` no mark is ringed or named: for points that do not compare.
     """
     data = points.dropna(subset=list({x.key, y.key}))
     data = data.assign(x=data[x.key], y=data[y.key], Method=[method_title(name) for name in data["method"]])
-    data["frontier"] = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
+    unbeaten = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
+    # Of no rows, the list would become a column of objects, which picks columns and not rows.
+    data["frontier"] = pd.Series(unbeaten, index=data.index, dtype=bool) & frontier
     best = data[data["frontier"]].sort_values("x")
     other = _elsewhere(reference, x, y)
     every = pd.concat([data[["x", "y"]], other[["x", "y"]]])
@@ -103,11 +112,11 @@ def scatter(
         "tooltip": ["name:N", alt.Tooltip("x:Q", title=x.title), alt.Tooltip("y:Q", title=y.title)],
     }
     marks = alt.Chart(data).mark_point(filled=True, size=110, opacity=0.9)
-    frontier = alt.Chart(best).encode(**encode)
+    ringed = alt.Chart(best).encode(**encode)
     text = {"dy": -16, "fontSize": TEXT, "limit": 190}
     layers = [
-        frontier.mark_line(color=GREY, strokeWidth=2),
-        frontier.mark_point(filled=False, size=330, strokeWidth=2, color=GREY),
+        ringed.mark_line(color=GREY, strokeWidth=2),
+        ringed.mark_point(filled=False, size=330, strokeWidth=2, color=GREY),
         marks.encode(color=_colour(data["method"]), shape=_shape(data["method"]), **encode),
         alt.Chart(best.head(names)).mark_text(**text).encode(text="name:N", **encode),
     ]
@@ -173,11 +182,6 @@ def curves(
         curve, curve.capitalize()
     )
     return _finish(alt.layer(line, marks) if few else line, title=title, height=260)
-
-
-def live(points: pd.DataFrame) -> alt.Chart:
-    """Training loss as it comes, a line a run."""
-    return curves(points, "step loss", x="step")
 
 
 def thin(points: pd.DataFrame, limit: int = 4000) -> pd.DataFrame:

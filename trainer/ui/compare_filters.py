@@ -68,21 +68,30 @@ def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 
 def settle(wanted: Wanted, runs: Sequence[Run]) -> Wanted:
-    """What is wanted and can still be had: vanished values drop out, a vanished task gives way to the newest."""
+    """What is wanted and can still be had: vanished values drop out, a vanished task gives way to the newest.
+
+    An axis that no run shown has gives way to its default, or to the first figure that there is.
+    """
     offered = choices(runs)
     changes: dict[str, Any] = {}
     for name in FILTERS[1:]:
         known = {choice[1] if isinstance(choice, tuple) else choice for choice in offered[name]}
-        changes[name] = [value for value in getattr(wanted, name) or () if value in known]
+        changes[name] = tuple(value for value in getattr(wanted, name) or () if value in known)
     tasks = [key for _, key in offered["task"]]
     changes["task"] = wanted.task if wanted.task in tasks else tasks[0]
-    finished = [run for run in runs if run.state == "finished"]
-    for name, default in (("x", "train_minutes"), ("y", "test_accuracy")):
-        metric = METRICS.get(getattr(wanted, name))
-        if metric is None or not any(metric.of(run) is not None for run in finished):
-            changes[name] = default
     changes["kind"] = wanted.kind if wanted.kind in KINDS else "split"
-    return replace(wanted, **changes)
+    wanted = replace(wanted, **changes)
+    known = known_metrics(select(wanted, runs))
+    for name, default in (("y", "test_accuracy"), ("x", "train_minutes")):
+        if known and getattr(wanted, name) not in known:
+            others = [key for key in known if name == "y" or key != wanted.y]
+            wanted = replace(wanted, **{name: default if default in known else (others or known)[0]})
+    return wanted
+
+
+def known_metrics(runs: Sequence[Run]) -> list[str]:
+    """Keys of the figures that at least one of these runs has: what an axis offers."""
+    return [key for key, metric in METRICS.items() if any(metric.of(run) is not None for run in runs)]
 
 
 def select(wanted: Wanted, runs: Sequence[Run]) -> list[Run]:

@@ -12,7 +12,7 @@ from trainer import analysis, published
 from trainer.analysis import METRICS
 from trainer.store import Run
 from trainer.ui import charts, compare_sentences, compare_tables, tables
-from trainer.ui.compare_filters import FILTERS, Wanted, choices, select, settle
+from trainer.ui.compare_filters import FILTERS, Wanted, choices, known_metrics, select, settle
 from trainer.ui.compare_tables import cards, over_seeds, results, run_names, with_variant
 from trainer.ui.lab import Lab, endpoint, escape, method_title
 from trainer.variants import means, some, variants
@@ -23,12 +23,7 @@ MAX_BARS, MAX_CURVES, MAX_CARDS = 24, 20, 12
 EMPTY = "No finished runs yet. Train some in the Train tab: they appear here."
 NOTHING = "No run fits these filters. Take a choice out of one of them."
 
-CSS = (
-    compare_tables.CSS
-    + compare_sentences.CSS
-    + """
-"""
-)
+CSS = compare_tables.CSS + compare_sentences.CSS
 
 
 def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
@@ -59,7 +54,8 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
         scatter = _plot("One figure against another", "lab-chart-tall")
         gr.HTML(
             '<div class="lab-note">The line joins the ringed runs of the Pareto frontier: no other is at least as good '
-            "in both figures and better in one. What was published elsewhere is hollow, grey and on no frontier.</div>"
+            "in both figures and better in one. Runs on different sentences have none: one test set says nothing of "
+            "another. What was published elsewhere is hollow, grey and on no frontier.</div>"
         )
         gr.Markdown("## While training")
         axis = gr.Radio(
@@ -82,8 +78,9 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
     outputs = [*filters, controls, summary, body, figures, table, notes, *bars, x, y, scatter, *lines, matrices, kind]
     outputs.append(sentences)
     quiet = {"api_visibility": "private", "show_progress": "minimal", "trigger_mode": "always_last"}
-    for listen in (tab.select, *(control.input for control in (*filters, reference))):
-        listen(partial(draw, lab), inputs, outputs, show_progress_on=summary, **quiet)
+    # One dependency: what is chosen while the tab is drawn is drawn next, whichever filter it is of.
+    chosen = [tab.select, *(control.input for control in (*filters, reference))]
+    gr.on(chosen, partial(draw, lab), inputs, outputs, show_progress_on=summary, **quiet)
     unit.input(partial(redraw_unit, lab), inputs, [table, scatter], show_progress_on=table, **quiet)
     for control in (x, y):
         control.input(partial(redraw_scatter, lab), inputs, scatter, **quiet)
@@ -119,40 +116,49 @@ def _plot(label: str, *classes: str) -> gr.Plot:
 def draw(lab: Lab, *given: Any) -> list[Any]:
     """Everything on the tab, in the order of its outputs. `given`: the fields of `Wanted`, those missing as they are.
 
-    What was chosen and is there no more is dropped; the task is then the newest.
+    What was chosen and is there no more is dropped; the task is then the newest. A control whose value still holds is
+    sent none: a person may have chosen another since.
     """
-    every = lab.store.list()
-    wanted = settle(Wanted.of(*given), every)
+    every, asked = lab.store.list(), Wanted.of(*given)
+    wanted = settle(asked, every)
     runs = select(wanted, every)
     finished = [run for run in runs if run.state == "finished"]
     offered = choices(every)
-    filters = [gr.update(choices=offered[name], value=getattr(wanted, name)) for name in FILTERS]
+    filters = [_offer(name, offered[name], asked, wanted) for name in FILTERS]
     if not finished:
         drawn = [gr.skip()] * (len(charts.BAR_METRICS) + 3 + len(CURVES) + 3)
     else:
         names = variants(finished)
-        html, kinds = _sentences(lab, finished, names, wanted.kind)
-        known = [(m.title, key) for key, m in METRICS.items() if any(m.of(run) is not None for run in finished)]
+        html, kinds = _sentences(lab, finished, wanted.kind)
+        known = [(METRICS[key].title, key) for key in known_metrics(finished)]
         drawn = [
             *charts.bar_charts(_bar_rows(finished, names), reference=_reference(wanted)),
-            gr.update(choices=known, value=wanted.x),
-            gr.update(choices=known, value=wanted.y),
+            _offer("x", known, asked, wanted),
+            _offer("y", known, asked, wanted),
             _scatter(finished, names, wanted),
             *_curves(lab, finished, names, wanted),
             cards(some(finished, MAX_CARDS), names),
-            gr.update(choices=kinds, value=wanted.kind),
+            _offer("kind", kinds, asked, wanted),
             html,
         ]
     return [
         *filters,
         gr.update(visible=bool(every)),
-        _summary(every, runs, wanted),
+        _summary(every, runs),
         gr.update(visible=bool(runs)),
         gr.update(visible=bool(finished)),
         _table(runs, wanted) if runs else "",
         compare_tables.published_notes() if wanted.reference and runs else "",
         *drawn,
     ]
+
+
+def _offer(name: str, offered: list[Any], asked: Wanted, wanted: Wanted) -> Any:
+    """A control's choices, and its value only where that could not stay."""
+    value = getattr(wanted, name)
+    if value == getattr(asked, name):
+        return gr.update(choices=offered)
+    return gr.update(choices=offered, value=list(value) if isinstance(value, tuple) else value)
 
 
 def redraw_unit(lab: Lab, *given: Any) -> list[Any]:
@@ -176,7 +182,7 @@ def redraw_curves(lab: Lab, *given: Any) -> list[Any]:
 def redraw_sentences(lab: Lab, *given: Any) -> str:
     """The sentences alone."""
     _, finished, wanted = _again(lab, *given)
-    return _sentences(lab, finished, variants(finished), wanted.kind)[0] if finished else ""
+    return _sentences(lab, finished, wanted.kind)[0] if finished else ""
 
 
 def _again(lab: Lab, *given: Any) -> tuple[list[Run], list[Run], Wanted]:
@@ -186,7 +192,7 @@ def _again(lab: Lab, *given: Any) -> tuple[list[Run], list[Run], Wanted]:
     return runs, [run for run in runs if run.state == "finished"], wanted
 
 
-def _summary(every: list[Run], runs: list[Run], wanted: Wanted) -> str:
+def _summary(every: list[Run], runs: list[Run]) -> str:
     """How many runs are shown, what stands in the way of comparing them, and what is left out."""
     if not any(run.state == "finished" for run in every) and not runs:
         return f'<div class="lab-empty" role="status">{EMPTY}</div>'
@@ -231,7 +237,8 @@ def _scatter(finished: list[Run], names: dict[str, str], wanted: Wanted) -> Any:
         table = means(table).assign(name=lambda rows: rows["variant"])
     elif table["variant"].is_unique:
         table = table.assign(name=table["variant"])
-    return charts.scatter(table, METRICS[wanted.x], METRICS[wanted.y], reference=_reference(wanted))
+    x, y = METRICS[wanted.x], METRICS[wanted.y]
+    return charts.scatter(table, x, y, reference=_reference(wanted), frontier=compare_tables.alike(finished))
 
 
 def _curves(lab: Lab, finished: list[Run], names: dict[str, str], wanted: Wanted) -> list[Any]:
@@ -247,7 +254,7 @@ def _curves(lab: Lab, finished: list[Run], names: dict[str, str], wanted: Wanted
     ]
 
 
-def _sentences(lab: Lab, finished: list[Run], names: dict[str, str], kind: str) -> tuple[str, list[tuple[str, str]]]:
+def _sentences(lab: Lab, finished: list[Run], kind: str) -> tuple[str, list[tuple[str, str]]]:
     """Of the newest group among the runs: only one test set can be shared."""
     newest = max(finished, key=lambda run: run.place)
     group = [run for run in finished if _fingerprint(run) == _fingerprint(newest)]

@@ -46,10 +46,11 @@ CSS = """
 @media (max-width: 600px) { .lab-results .lab-table th:first-child { min-width: 8em; } }
 .lab-note ul { list-style: disc outside; padding-left: 1.4em; }
 .lab-published { color: var(--body-text-color-subdued); font-style: italic; }
-.lab-details summary { cursor: pointer; font-size: 16px; padding: 4px 0; width: fit-content; }
-.lab-details dl { font-size: 16px; display: grid; grid-template-columns: minmax(10em, max-content) 1fr; gap: 4px 16px; }
-.lab-details dt { font-weight: 600; }
-.lab-details dd { margin: 0; }
+.lab-meanings summary { cursor: pointer; font-size: 16px; padding: 4px 0; width: fit-content; }
+.lab-meanings dl { font-size: 16px; display: grid; grid-template-columns: minmax(10em, max-content) 1fr;
+  gap: 4px 16px; }
+.lab-meanings dt { font-weight: 600; }
+.lab-meanings dd { margin: 0; }
 .lab-cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 16px; }
 .lab-cards.lab-wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 640px), 1fr)); }
 .lab-card { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 12px; min-width: 0; }
@@ -61,7 +62,7 @@ CSS = """
   margin: -2px -6px; }
 .lab-wide .lab-count span { display: block; }
 .lab-wide .lab-card .lab-table th { font-weight: 400; padding: 6px 3px; vertical-align: middle; }
-@media (max-width: 600px) { .lab-details dl { grid-template-columns: 1fr; } }
+@media (max-width: 600px) { .lab-meanings dl { grid-template-columns: 1fr; } }
 """
 
 
@@ -250,5 +251,5 @@ def _help(shown: Sequence[Metric], more: str = "") -> str:
     more = f"<p>{escape(more)}</p>" if more else ""
     return (
         f'<div class="lab-note">★ marks the best value. {more}</div>'
-        f'<details class="lab-details"><summary>What the columns mean</summary><dl>{items}</dl></details>'
+        f'<details class="lab-meanings"><summary>What the columns mean</summary><dl>{items}</dl></details>'
     )

@@ -23,7 +23,6 @@ function labDownload(button) {
   const table = document.getElementById(button.dataset.csv);
   const quote = text => /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   const lines = [...table.rows].map(row => [...row.cells]
-    .filter(cell => !("skip" in cell.dataset))
     .map(cell => quote((cell.dataset.value ?? cell.innerText).trim())).join(","));
   const link = document.createElement("a");
   // The mark at the front lets a spreadsheet see that it is UTF-8.

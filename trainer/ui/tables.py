@@ -78,10 +78,9 @@ def table(
     )
 
 
-def pick(text: str, value: str, *, help: str = "") -> str:
+def pick(text: str, value: str) -> str:
     """A button inside a table or list; see `PICK`."""
-    said = f' title="{escape(help)}"' if help else ""
-    return f'<button type="button" class="lab-pick" data-pick="{escape(value)}"{said}>{escape(text)}</button>'
+    return f'<button type="button" class="lab-pick" data-pick="{escape(value)}">{escape(text)}</button>'
 
 
 def script() -> str:
