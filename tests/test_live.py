@@ -19,6 +19,7 @@ from trainer.errors import ArgumentError, UserError
 from trainer.inference import Answer, Predictor
 from trainer.methods import Setup
 from trainer.store import Store
+from trainer.tasks.own_file import FileTask, missing
 from trainer.ui import live_answers, live_ask, live_examples, live_file, live_link, live_tab, live_why
 from trainer.ui.lab import Lab
 from trainer.ui.live_ask import Session
@@ -394,7 +395,7 @@ def test_every_kind_of_file_comes_back_with_predictions(lab, tmp_path, suffix):
         table.to_json(path, orient="records", lines=True)
     else:
         table.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
-    column, status, preview, _ = live_file.opened(lab, str(path))
+    column, status, preview, _ = live_file.opened(str(path))
     assert column["value"] == ("text" if suffix == ".txt" else "sentence")
     assert "4 rows" in status
     assert "the film is warm" in preview
@@ -407,6 +408,41 @@ def test_every_kind_of_file_comes_back_with_predictions(lab, tmp_path, suffix):
     assert got[run.id].to_list() == [expected[0].predicted, "", expected[1].predicted, ""]
     assert float(got[f"{run.id}:probability"][0]) == pytest.approx(expected[0].confidence, abs=1e-4)
     assert got[f"{run.id}:probability"][1] == ""
+
+
+def test_a_parquet_file_with_lists_and_gaps_of_every_kind_is_shown_and_predicted(lab, tmp_path):
+    """A list compared with itself has no one truth, and pd.NA has none at all."""
+    path, run = tmp_path / "in.parquet", of(lab, "lora")
+    table = pd.DataFrame(
+        {
+            "text": pd.array(["the film is warm", pd.NA, "the cast is dull"], dtype="string"),
+            "tokens": [["the", "film"], [], None],
+            "stars": pd.array([5, pd.NA, 1], dtype="Int64"),
+        }
+    )
+    table.to_parquet(path)
+    column, status, preview, _ = live_file.opened(str(path))
+    assert column["value"] == "text"
+    assert "3 rows" in status
+    assert "film" in preview
+    assert "NA" not in preview
+    status, preview, result = live_file.predict_file(lab, str(path), "text", [run.id], request())
+    assert "2 sentences through 1 run. 1 row without a text kept" in status
+    assert "NA" not in preview
+    got = pd.read_csv(result["value"], keep_default_na=False)[run.id].to_list()
+    assert got == [lab.predictor.ask_one("the film is warm", run).predicted, "",
+                   lab.predictor.ask_one("the cast is dull", run).predicted]  # fmt: skip
+
+
+def test_gaps_of_a_training_file_are_left_out(tmp_path):
+    path = tmp_path / "in.parquet"
+    rows = [(f"the film is warm {i}", "good" if i % 2 else "bad") for i in range(60)]
+    table = pd.DataFrame([*rows, (None, "good"), ("no label", None)], columns=["text", "label"], dtype="string")
+    table.to_parquet(path)
+    assert any("2 rows without a text or a label" in note for note in FileTask(str(path)).load(0).notes)
+    assert [missing(value) for value in (pd.NA, None, float("nan"), pd.NaT, " ", "", [], ["a"], "NA", 0)] == [
+        True, True, True, True, True, True, False, False, False, False,
+    ]  # fmt: skip
 
 
 def test_a_file_is_stopped_between_two_chunks(lab, tmp_path, monkeypatch):
@@ -428,13 +464,13 @@ def test_a_file_is_stopped_between_two_chunks(lab, tmp_path, monkeypatch):
 def test_a_file_that_does_not_fit_is_one_sentence(lab, tmp_path):
     path = tmp_path / "in.csv"
     path.write_text("a,b\n1,2\n")
-    column, status, *_ = live_file.opened(lab, str(path))
+    column, status, *_ = live_file.opened(str(path))
     assert column["value"] is None
     assert "choose the column" in status
     assert "Expected the column with the sentences" in live_file.predict_file(lab, str(path), None, None, request())[0]
     assert "got none; choose one" in live_file.predict_file(lab, None, None, None, request())[0]
     (tmp_path / "in.txt").write_bytes(b"\xff\xfe\x00")
-    assert "UTF-8" in live_file.opened(lab, str(tmp_path / "in.txt"))[1]
+    assert "UTF-8" in live_file.opened(str(tmp_path / "in.txt"))[1]
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ArgumentError, match="sentences in empty"):
         questions.read(tmp_path / "empty.txt")
