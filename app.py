@@ -30,9 +30,7 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
             with gr.Tab("Live", id="live") as live:
                 asked = live_tab.build(lab, live, page, tabs)
         # A sentence pressed in Compare is asked in Live.
-        sentences.select(pressed, None, [asked.text, tabs], api_visibility="private", show_progress="hidden").then(
-            **asked.ask
-        )
+        sentences.select(pressed, None, [asked.text, tabs], **live_tab.NEWEST).then(**asked.ask)
         timer = gr.Timer(2)
         for listen in (page.load, timer.tick):
             listen(partial(device_now, lab), None, [device, timer], api_visibility="private", show_progress="hidden")

@@ -73,6 +73,8 @@ def test_a_suite_is_trained_compared_and_asked(page, served):
     expect(page.locator(".lab-answer .lab-bar")).to_have_count(4)
     page.get_by_role("button", name="Negation").click()
     expect(page.get_by_label("A sentence", exact=True)).to_have_value(re.compile("^It is not"))
+    page.get_by_text("Asked: “It is not").wait_for()
+    page.get_by_text("2 runs answered.").wait_for()
     expect(page.locator(".lab-answer", has_text=" ms")).to_have_count(2)
     expect(page.locator(".lab-answer .lab-bar")).to_have_count(4)
     shoot(page, "live")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,17 +105,10 @@ class Predictor:
             batch = (tensor.to(self._device.kind) for tensor in evaluation.pad(ids, loaded.pad_id))
             return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
 
-    def ask_many(
-        self,
-        texts: Sequence[str],
-        run: Run,
-        *,
-        batch_size: int = 64,
-        on_batch: Callable[[int], None] | None = None,
-    ) -> np.ndarray:
-        """Probabilities (texts, labels) of one run, in the order given. `on_batch` hears how many are done."""
+    def ask_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64) -> np.ndarray:
+        """Probabilities (texts, labels) of one run, in the order given."""
         with self._lock:
-            return self._probabilities(self._load(run), texts, batch_size, on_batch)
+            return self._probabilities(self._load(run), texts, batch_size)
 
     def is_loaded(self, run: Run) -> bool:
         """Whether a question to the run is answered without loading its model first."""
@@ -140,7 +133,7 @@ class Predictor:
             seconds=seconds,
         )
 
-    def _probabilities(self, loaded: _Loaded, texts, batch_size, on_batch=None) -> np.ndarray:
+    def _probabilities(self, loaded: _Loaded, texts, batch_size) -> np.ndarray:
         logits = evaluation.predict_logits(
             loaded.model,
             evaluation.tokenise(loaded.tokeniser, texts, loaded.max_length),
@@ -148,7 +141,6 @@ class Predictor:
             batch_size=batch_size,
             device=self._device,
             precision="fp32",
-            on_batch=on_batch,
         )
         return evaluation.softmax(logits)
 

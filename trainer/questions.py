@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError
 from trainer.store import Run
-from trainer.tasks.own_file import READERS, choose_text, read_table
+from trainer.tasks.own_file import READERS, choose_text, missing, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,8 +67,8 @@ def predict(table: pd.DataFrame, column: str, runs: Sequence[Run], predictor: Pr
 
     A row without a text keeps its place and its predictions stay empty (None). Whoever stops listening stops it.
     """
-    texts = [None if value is None or value != value else str(value) for value in table[column]]
-    rows = [row for row, text in enumerate(texts) if text and text.strip()]
+    texts = [None if missing(value) else str(value) for value in table[column]]
+    rows = [row for row, text in enumerate(texts) if text is not None]
     # Alike lengths stand together, so that little padding is computed.
     rows.sort(key=lambda row: -len(texts[row]))
     for place, run in enumerate(runs, start=1):

@@ -52,7 +52,7 @@ class FileTask(Task):
         complete = [
             (row, " ".join(str(words).split()), _label_name(name))
             for row, (words, name) in pairs
-            if not _missing(words) and not _missing(name)
+            if not missing(words) and not missing(name)
         ]
         return complete, len(frame) - len(complete)
 
@@ -178,8 +178,11 @@ def _encode(rows: list[tuple[int, str, str]], names: tuple[str, ...]) -> Split:
     )
 
 
-def _missing(value) -> bool:
-    return value is None or value != value or not str(value).strip()
+def missing(value) -> bool:
+    """Whether a table's cell holds nothing: None, NaN, NA, or only white space. A list or an array is something."""
+    import pandas as pd
+
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value)) or not str(value).strip()
 
 
 def _label_name(value) -> str:

@@ -74,7 +74,7 @@ class Board:
                     small="a fresh head on the backbone: what there is before any training",
                     colour="#888888",
                     labels=run.label_names,
-                    answer=self.untrained.get(spare_key(group, run)),
+                    answer=self.untrained.get(spare_key(run)),
                     tags=["Not trained, does not count"],
                     room=room,
                     kind=" lab-untrained",
@@ -164,8 +164,8 @@ def backbone_name(run: Run) -> str:
     return run.recipe.backbone.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
-def spare_key(group: Group, run: Run) -> str:
-    """Where the untrained answer of a group and a backbone is kept."""
+def spare_key(run: Run) -> str:
+    """Where the untrained answer of a run's group and backbone is kept."""
     return f"{run.recipe.task}\n{'|'.join(run.label_names)}\n{run.recipe.backbone}"
 
 

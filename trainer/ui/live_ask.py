@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import uuid4
 
 import gradio as gr
 
@@ -24,16 +25,39 @@ AT_LEAST_APART = 0.2
 """Seconds between two drawings of the board while no model loads."""
 
 
+@dataclass
+class Turns:
+    """Which question and which explanation a page wants: the newest. All of a page's handlers share this one object.
+
+    Older handlers may still be running; each looks here before it draws, and whoever is not the newest goes silent.
+    """
+
+    question: str = ""
+    explanation: str = ""
+
+    def ask(self) -> str:
+        """From now on only this question is drawn, and no explanation of earlier answers."""
+        self.question = mine = uuid4().hex
+        return mine
+
+    def explain(self) -> str:
+        """From now on only this explanation is drawn."""
+        self.explanation = mine = uuid4().hex
+        return mine
+
+
 @dataclass(frozen=True)
 class Session:
     """What one person's page remembers.
 
-    `text` and `runs` are those of the answers on the page; `linked`: its address asks; `tally`: (agreed, judged) by
-    run id; `counted`: the sentences that were guessed.
+    `text` and `runs` are those of the answers on the page, `question` their turn; `linked`: its address asks; `tally`:
+    (agreed, judged) by run id; `counted`: the sentences that were guessed.
     """
 
     text: str = ""
     runs: tuple[str, ...] = ()
+    question: str = ""
+    turns: Turns = field(default_factory=Turns, compare=False)
     notice: str = ""
     linked: bool = False
     tally: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -93,23 +117,36 @@ def ask(
     guess: str | None,
     session: Session,
 ) -> Iterator[tuple[str, Any, Any, Any, Any]]:
-    """(answers, why, guess, tally, session) again and again, as the answers come in; the last one is whole."""
+    """(answers, why, guess, tally, session) again and again, as the answers come in; the last one is whole.
+
+    Once the page asks something newer, this ends without drawing anything more.
+    """
+    mine = session.turns.ask()
+    nothing = replace(session, notice="", linked=False, text="", runs=(), question=mine)
     try:
         runs, said = resolve(lab, chosen)
     except (UserError, OSError) as error:
-        yield note(sentence(error), "warning"), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        yield note(sentence(error), "warning"), "", gr.skip(), gr.skip(), nothing
         return
     said = tuple(part for part in (session.notice, *said) if part)
     problem = _problem(runs, text, guessing=guessing, guess=guess)
     if not runs or problem:
         shown = "".join(note(part, "warning") for part in (*said, problem)) if said or problem else empty(lab)
-        yield shown, "", gr.skip(), gr.skip(), replace(session, notice="", linked=False, text="", runs=())
+        yield shown, "", gr.skip(), gr.skip(), nothing
         return
     board = Board(text, groups(runs), with_untrained=untrained, guess=guess if guessing else None, said=said)
+    why = ""
     for status in fill(lab, board):
-        yield board.html(status), "", gr.skip(), gr.skip(), gr.skip()
+        if session.turns.question != mine:
+            break
+        yield board.html(status), why, gr.skip(), gr.skip(), gr.skip()
+        why = gr.skip()
+    if session.turns.question != mine:
+        # Gradio sends the last drawing of a handler once more when it ends: let that be nothing.
+        yield (gr.skip(),) * 5
+        return
     answered = tuple(run.id for run in runs if isinstance(board.answers.get(run.id), Answer))
-    session, counted = tallied(replace(session, text=text, runs=answered, notice="", linked=False), board)
+    session, counted = tallied(replace(nothing, text=text, runs=answered), board)
     status = f"{count(len(answered), 'run')} answered."
     if board.guess is not None and not counted:
         status += " This sentence was guessed before: the tally stays."
@@ -144,7 +181,7 @@ def fill(lab: Lab, board: Board) -> Iterator[str]:
     for group in board.groups:
         for run in group.spares:
             yield f"Loading the untrained {backbone_name(run)} for {group.title.partition(':')[0]}."
-            board.untrained[spare_key(group, run)] = _said(lab.predictor.untrained, board.text, run)
+            board.untrained[spare_key(run)] = _said(lab.predictor.untrained, board.text, run)
 
 
 def _said(question, text: str, run: Run) -> Answer | str:
@@ -212,5 +249,5 @@ def toggle(lab: Lab, guessing: bool, chosen: list[str] | None, session: Session)
         gr.update(value="Commit and ask" if guessing else "Ask every run"),
         empty(lab, guessing=guessing),
         "",
-        replace(session, text="", runs=()),
+        replace(session, text="", runs=(), question=session.turns.ask()),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import gradio as gr
 from trainer import inference, questions
 from trainer.errors import UserError, sentence
 from trainer.store import Run
-from trainer.tasks.own_file import TEXT_NAMES
+from trainer.tasks.own_file import TEXT_NAMES, missing
 from trainer.ui import tables
 from trainer.ui.lab import Lab, endpoint, method_title, note
 from trainer.ui.live_answers import count
@@ -31,7 +30,7 @@ _stops: dict[str, threading.Event] = {}
 def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
     """Lay out the section and connect it. It asks the runs chosen above, every finished run if none is."""
     with gr.Accordion("A file of sentences", open=False):
-        said = gr.HTML(
+        gr.HTML(
             note(
                 "CSV, TSV, JSON Lines, Parquet, or text with one sentence a line. The runs chosen above predict each "
                 "sentence; your columns stay, and each run adds its label and the label's probability."
@@ -47,8 +46,7 @@ def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
         status = gr.HTML(min_height=70)
         preview = gr.HTML()
         result = gr.DownloadButton("Download the predictions", interactive=False, variant="primary")
-    del said
-    file.change(partial(opened, lab), file, [column, status, preview, result], api_visibility="private")
+    file.change(opened, file, [column, status, preview, result], api_visibility="private")
     go.click(
         endpoint(predict_file, lab),
         [file, column, chosen],
@@ -61,13 +59,14 @@ def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
     page.unload(left)
 
 
-def opened(lab: Lab, file: str | None) -> tuple[Any, str, str, Any]:
+def opened(file: str | None) -> tuple[Any, str, str, Any]:
     """(text column, status, preview, result) for a file that was just chosen."""
     nothing = gr.update(value=None, interactive=False)
     if not file:
         return gr.update(choices=[], value=None), "", "", nothing
     try:
         table = questions.read(Path(file))
+        shown = preview_html(table, "The file")
     except (UserError, OSError, ValueError) as error:
         return gr.update(choices=[], value=None), note(sentence(error), "warning"), "", nothing
     columns = list(table.columns)
@@ -76,7 +75,7 @@ def opened(lab: Lab, file: str | None) -> tuple[Any, str, str, Any]:
         text = f"{count(len(table), 'row')}; the sentences are in {found}."
     except UserError:
         found, text = None, f"{count(len(table), 'row')}; choose the column that holds the sentences."
-    return gr.update(choices=columns, value=found), note(text), preview_html(table, "The file"), nothing
+    return gr.update(choices=columns, value=found), note(text), shown, nothing
 
 
 def predict_file(
@@ -158,7 +157,7 @@ def preview_html(table: Any, title: str) -> str:
 
 
 def _cell(value: Any) -> Cell:
-    if value is None or value != value:
+    if missing(value):
         return Cell("")
     text = f"{value:.4f}" if isinstance(value, float) else str(value)
     return Cell(text if len(text) <= CUT else text[: CUT - 1] + "…")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,8 @@ from trainer.ui.live_link import MAX_CHARACTERS
 from trainer.ui.live_why import explain
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+NEWEST = {**QUIET, "trigger_mode": "multiple"}
+"""Heard while an earlier press is still answered, which Gradio would ignore; `Turns` lets the newest one win."""
 COPY = """() => { setTimeout(() => {
   const address = document.querySelector(".lab-link input");
   if (!address) return;
@@ -126,13 +128,13 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
         "inputs": [text, chosen, untrained, guessing, guess, session],
         "outputs": [answers, why, guess, tally, session],
         "concurrency_limit": 8,
-        **QUIET,
+        **NEWEST,
     }
     gr.on([ask_button.click, text.submit], **asking)
-    examples.select(pick, None, text, **QUIET).then(**asking)
-    why_button.click(partial(explain, lab), session, why, concurrency_limit=4, **QUIET)
+    examples.select(pick, None, text, **NEWEST).then(**asking)
+    why_button.click(partial(explain, lab), session, why, concurrency_limit=4, **NEWEST)
     guessing.input(
-        partial(toggle, lab), [guessing, chosen, session], [panel, guess, ask_button, answers, why, session], **QUIET
+        partial(toggle, lab), [guessing, chosen, session], [panel, guess, ask_button, answers, why, session], **NEWEST
     )
     reset_button.click(partial(reset, lab), session, [tally, session], **QUIET)
     link_button.click(
@@ -140,7 +142,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     ).then(None, None, None, js=COPY, **QUIET)
     chosen.input(partial(suit, lab), chosen, [examples, guess], **QUIET)
     tab.select(partial(offer, lab), [chosen, guess, answers], [chosen, examples, guess, answers], **QUIET)
-    page.load(endpoint(arrive, lab), None, [tabs, text, chosen, examples, guess, answers, session], **QUIET).then(
+    page.load(endpoint(arrive, lab), session, [tabs, text, chosen, examples, guess, answers, session], **QUIET).then(
         **{**asking, "fn": partial(ask_linked, lab)}
     )
     gr.api(endpoint(predict_api, lab), api_name="predict")
@@ -178,7 +180,7 @@ def pick(event: gr.EventData) -> str:
     return str(event.value)[:MAX_CHARACTERS]
 
 
-def arrive(lab: Lab, request: gr.Request) -> tuple[Any, ...]:
+def arrive(lab: Lab, session: Session, request: gr.Request) -> tuple[Any, ...]:
     """(tabs, text, runs, examples, guess, answers, session) of a page that opens, as its address asks."""
     link = live_link.parse(str(request.query_params))
     every = choices(lab)
@@ -196,7 +198,7 @@ def arrive(lab: Lab, request: gr.Request) -> tuple[Any, ...]:
         gr.update(choices=every, value=chosen),
         *common,
         "" if link.text.strip() else empty(lab),
-        Session(notice=notice, linked=bool(link.text.strip())),
+        replace(session, notice=notice, linked=bool(link.text.strip())),
     )
 
 

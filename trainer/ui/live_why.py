@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gradio as gr
 
 from trainer.attribution import RELATIVE, Attribution, Word
 from trainer.errors import UserError, sentence
@@ -31,11 +34,19 @@ MEANING = (
 )
 
 
-def explain(lab: Lab, session: Session) -> Iterator[str]:
-    """Explain the answers on the page, run by run; the last yield is whole."""
+def explain(lab: Lab, session: Session) -> Iterator[Any]:
+    """Explain the answers on the page, run by run; the last yield is whole.
+
+    Once the page asks something newer, or explains anew, this ends without drawing anything more.
+    """
+    turns = session.turns
+    if turns.question != session.question:
+        yield note("The runs are still being asked; explain their answers once all are there.", "warning")
+        return
     if not session.runs:
         yield note("Expected answers to explain, got none; ask first.", "warning")
         return
+    mine = turns.explain()
     runs, said = resolve(lab, session.runs)
     notes = "".join(note(part, "warning") for part in said)
     found: dict[str, Attribution | str] = {}
@@ -49,6 +60,9 @@ def explain(lab: Lab, session: Session) -> Iterator[str]:
                 weights[run.id] = lent
         except (UserError, OSError, RuntimeError, MemoryError, ValueError, KeyError) as error:
             found[run.id] = sentence(error)
+        if turns.question != session.question or turns.explanation != mine:
+            yield gr.skip()
+            return
     yield note(f"{count(len(runs), 'run')} explained.") + notes + html(session.text, runs, found, weights) + MEANING
 
 
