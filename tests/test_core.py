@@ -38,6 +38,7 @@ LAYERS = [
         "checkpoints",
         "attribution",
         "sharing",
+        "dropout",
     },
     {"recipes", "store", "loop", "results", "training", "presets"},
     {"jobs", "inference", "analysis", "estimate", "tracking", "progress", "archive", "adoption", "questions"},

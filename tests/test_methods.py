@@ -263,3 +263,29 @@ def test_counts_hold_for_every_encoder_family(family, name, tmp_path):
     model = method.build(setup)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trainable == method.trainable_parameters(shape, setup.options, 3)
+
+
+@pytest.mark.parametrize("p", [0.05, 0.1, 0.5])
+def test_quick_dropout_drops_scales_and_passes_gradients_as_dropout_does(p):
+    import torch
+
+    from trainer.dropout import QuickDropout
+
+    torch.manual_seed(0)
+    layer, ones = QuickDropout(p), torch.ones(1001, 999, requires_grad=True)
+    out = layer(ones)
+    out.sum().backward()
+    dropped = (out == 0).double().mean().item()
+    assert dropped == pytest.approx(p, abs=4 * (p * (1 - p) / ones.numel()) ** 0.5 + 1 / 131072)
+    assert out[out != 0].unique().tolist() == pytest.approx([1 / (1 - p)], rel=1e-4)
+    assert torch.equal(ones.grad, out.detach()), "what was dropped gets no gradient, the rest the same scale"
+    # Neighbours share a random number, not a fate.
+    kept = (out.detach() != 0).double().flatten()[: 4 * (ones.numel() // 4)].view(-1, 4)
+    together = torch.corrcoef(kept.T)
+    assert (together - torch.eye(4)).abs().max() < 0.01
+    layer.eval()
+    assert torch.equal(layer(ones), ones)
+    torch.manual_seed(1)
+    first = layer.train()(ones)
+    torch.manual_seed(1)
+    assert torch.equal(layer(ones), first)

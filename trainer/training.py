@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from trainer import backbones, checkpoints, evaluation, measure, methods, results, tasks
 from trainer.batching import Collator, Encoded
 from trainer.device import detect
+from trainer.dropout import quicken
 from trainer.errors import TrainingStopped
 from trainer.events import Evaluated, Finished, Saved, Started, State
 from trainer.loop import LabTrainer, Progress, Request, Work
@@ -40,6 +41,8 @@ def train(request: Request) -> dict[str, Any]:
         work = _prepare(request)
         with measure.Meter(work.device) as meter:
             model = work.method.build(work.setup)
+            if work.device.kind == "cpu":
+                quicken(model)
             trainable, total = measure.count_parameters(model)
             trainer = _trainer(request, work, model, clock, meter)
             checkpoint = checkpoints.latest(request.folder / "checkpoints")
@@ -128,7 +131,7 @@ def _prepare(request: Request) -> Work:
     }
     method = methods.get(config.method)
     options = method.options(**config.options)
-    setup = Setup(backbone, data.label_names, options, device, precision, request.parents)
+    setup = Setup(backbone, data.label_names, options, device, precision, request.parents, training=True)
     set_seed(config.seed)
     return Work(method, setup, data, ids, tokeniser.pad_token_id, device)
 

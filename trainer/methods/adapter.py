@@ -122,7 +122,9 @@ def load_adapter_model(setup: Setup):
     """AdapterHub's model on the backbone, without adapters or heads."""
     from adapters import AutoAdapterModel
 
-    model = AutoAdapterModel.from_pretrained(setup.backbone.folder, local_files_only=True)
+    model = AutoAdapterModel.from_pretrained(
+        setup.backbone.folder, local_files_only=True, attn_implementation=setup.attention
+    )
     model.name_or_path = model.config._name_or_path = setup.backbone.hub_id
     return model
 

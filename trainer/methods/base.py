@@ -57,6 +57,13 @@ class Setup:
     device: Device
     precision: str = "fp32"
     parents: tuple[Parent, ...] = field(default=())
+    training: bool = False
+
+    @property
+    def attention(self) -> str:
+        """How transformers computes attention. Training on a CPU takes the plain form: there the fused one has no
+        dropout of its own, and its backward pass is slower for sentences."""
+        return "eager" if self.training and self.device.kind == "cpu" else "sdpa"
 
     @property
     def id2label(self) -> dict[int, str]:
@@ -182,7 +189,7 @@ def load_classifier(setup: Setup, **arguments: Any) -> nn.Module:
         id2label=setup.id2label,
         label2id={name: i for i, name in setup.id2label.items()},
         local_files_only=True,
-        attn_implementation="sdpa",
+        attn_implementation=setup.attention,
         **arguments,
     )
     # What is saved must name the official weights, not a folder of this machine.
