@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
 import pandas as pd
 import pytest
-from conftest import app_on, serious, shoot
+from conftest import ROOT, app_on, serious, shoot
 
 from trainer import attribution, backbones, inference, methods, questions
 from trainer.device import detect
@@ -306,6 +308,28 @@ def test_models_beyond_the_limit_are_dropped_and_come_back(suite):
     assert [a.probabilities for a in small.ask(TEXT, runs)] == [a.probabilities for a in once]
     small.forget(runs[1].id)
     assert not small.is_loaded(runs[1])
+
+
+AT_ONCE = """
+import sys, threading, time
+from pathlib import Path
+from trainer.device import detect
+from trainer.inference import Predictor, choose
+from trainer.store import Store
+
+store = Store(Path(sys.argv[1]))
+detect()
+threading.Thread(target=__import__, args=["transformers"]).start()
+while "transformers" not in sys.modules:
+    time.sleep(0.0005)
+print(Predictor(store).ask("the film is warm", choose(store)[:1])[0].predicted)
+"""
+
+
+def test_a_question_in_the_first_seconds_waits_for_the_import_that_is_under_way(suite):
+    """The app imports transformers in a thread of its own, while its page is already served."""
+    done = subprocess.run([sys.executable, "-c", AT_ONCE, suite[0].root], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() in ("good", "bad"), done.stderr
 
 
 # Guess first

@@ -197,6 +197,10 @@ def _check(text: str) -> None:
 
 def open_setup(run: Run, device: Device) -> Setup:
     """What is needed to open a run's model. Raises `UserError` when its weights or its own backbone are not here."""
+    # The module replaces itself at the end of its import. Whoever comes while another thread imports it waits, and then
+    # still holds the unfinished one; only the next import statement, such as those in the methods, gets the whole one.
+    import transformers  # noqa: F401
+
     if not run.answers:
         raise UserError(
             expected="a finished run with its weights", got=f"{run.id}, which is {run.state}", fix="choose another run"
