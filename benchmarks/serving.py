@@ -1,6 +1,6 @@
 """Memory to serve ten PEFT runs of one backbone: sharing its weights, against ten separate models.
 
-    python benchmarks/serving.py --run RUN_FOLDER --out serving.json
+    python -m benchmarks.serving --run RUN_FOLDER --out serving.json
 
 RUN_FOLDER is a finished LoRA or adapter run. Ten copies with slightly different weights are made of it in a store of
 their own, opened both ways, and asked: the logits must agree.

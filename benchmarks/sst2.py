@@ -1,6 +1,6 @@
 """Validation accuracy and speed of every method on SST-2 sentences from files, on this machine.
 
-    python benchmarks/sst2.py --train sst2_train.tsv --validation sst2_dev.tsv --out sst2.json
+    python -m benchmarks.sst2 --train sst2_train.tsv --validation sst2_dev.tsv --out sst2.json
 
 The files have columns sentence and label. Fusion's other parents are the embedded products, tweets and news: the
 embedded film reviews would not do, since SST was made of the same sentences. Runs go to ADAPTERS_STORE.
