@@ -382,3 +382,18 @@ def test_deleting_a_parent_that_a_waiting_run_needs_is_refused(own_store):
     own_store.create(recipe().model_copy(update={"parents": (parent.id,)}))
     with pytest.raises(UserError, match="cancel that first"):
         own_store.delete(parent.id)
+
+
+def test_a_run_is_read_again_only_when_it_changed(own_store, monkeypatch):
+    from trainer import store as stores
+    from trainer.store import Store
+
+    run = own_store.create(recipes.make(method="lora", task="movies", backbone="minilm"))
+    read, parse = [], stores.json.loads
+    monkeypatch.setattr(stores.json, "loads", lambda text: read.append(1) or parse(text))
+    assert own_store.list()[0].label == own_store.list()[0].label == ""
+    assert len(read) == 1
+    Store(own_store.root).update(run.id, label="changed elsewhere")
+    assert own_store.list()[0].label == "changed elsewhere"
+    own_store.delete(run.id)
+    assert own_store.list() == []

@@ -95,6 +95,7 @@ class Store:
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
+        self._read_before: dict[Path, tuple[tuple[int, int, int], Run]] = {}
 
     # Reading
 
@@ -255,6 +256,7 @@ class Store:
         # Renamed first: a crash in the middle leaves no half-deleted run in the list.
         hidden = self.root / f".deleted-{run.id}"
         os.replace(run.folder, hidden)
+        self._read_before.pop(run.folder, None)
         shutil.rmtree(hidden, ignore_errors=True)
         (self.root / f".{run.id}.lock").unlink(missing_ok=True)
 
@@ -302,13 +304,25 @@ class Store:
     def _read(self, folder: Path, *, judge: bool = True) -> Run | None:
         """The run in a folder, or None. A run that says it is running though nobody trains it has failed."""
         try:
-            content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            content.pop("schema_version")
-            run = Run(**{**content, "recipe": RunConfig(**content["recipe"]), "folder": folder, "id": folder.name})
+            run = self._parse(folder)
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if judge and run.state == "running" and not self.is_at_work(folder):
             return Run(**{**run.__dict__, "state": "failed", "error": INTERRUPTED})
+        return run
+
+    def _parse(self, folder: Path) -> Run:
+        """What run.json holds, read again only when it was replaced: a page lists the whole store every second."""
+        path = folder / "run.json"
+        stat = path.stat()
+        version = stat.st_ino, stat.st_mtime_ns, stat.st_size
+        known = self._read_before.get(folder)
+        if known is not None and known[0] == version:
+            return known[1]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content.pop("schema_version")
+        run = Run(**{**content, "recipe": RunConfig(**content["recipe"]), "folder": folder, "id": folder.name})
+        self._read_before[folder] = version, run
         return run
 
     def _write(self, run: Run) -> None:
