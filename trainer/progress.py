@@ -12,11 +12,11 @@ PLAIN_SECONDS = 5.0
 
 
 def duration(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes."""
+    """Seconds, minutes and seconds, or hours and minutes, in words."""
     whole = round(max(seconds, 0))
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 60}:{whole % 60:02d}"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
 class Progress:
