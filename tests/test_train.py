@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -384,6 +385,26 @@ def test_what_is_no_fitting_adapter_is_refused_in_a_sentence(suite, own_store, t
     with pytest.raises(UserError, match="from the Hugging Face Hub"):
         adoption.adopt(own_store, "nobody/nothing", **shared)
     assert own_store.list() == []
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    import pickle
+
+    import torch
+
+    from trainer.methods import lora
+
+    class Hostile:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "ran"),))
+
+    torch.save({"weight": torch.ones(2)}, tmp_path / "adapter_model.bin")
+    assert lora._read_weights(tmp_path)["weight"].tolist() == [1, 1]
+    for write in (lambda path: torch.save(Hostile(), path), lambda path: path.write_bytes(pickle.dumps(Hostile()))):
+        write(tmp_path / "adapter_model.bin")
+        with pytest.raises(UserError, match="with tensors alone"):
+            lora._read_weights(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 # In a browser

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError
 from trainer.store import Run
-from trainer.tasks.own_file import READERS, choose_text, missing, read_table
+from trainer.tasks.own_file import READERS, choose_text, missing, not_utf8, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,11 +43,7 @@ def read(path: Path) -> pd.DataFrame:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ArgumentError(
-            expected=f"{path.name} in UTF-8",
-            got=f"a byte that is not UTF-8 at position {error.start}",
-            fix="save the file with the encoding UTF-8",
-        ) from None
+        raise not_utf8(path, error) from None
     except OSError as error:
         raise ArgumentError(
             expected=f"a readable file {path.name}", got=error.strerror or "none", fix="check the path"

@@ -142,7 +142,9 @@ class Method(ABC):
 
         Raises `UserError` when it does not fit the backbone or the task, or has no classification head.
         """
-        raise NotImplementedError
+        raise ArgumentError(
+            expected="an adapter of a method that takes them from elsewhere", got=self.name, fix="choose another"
+        )
 
     def parent_options(self, options: Any) -> dict[str, Any]:
         """Options of the parents that are trained as part of a run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -161,7 +162,15 @@ def _read_weights(source: Path) -> dict[str, Any]:
     if (source / "adapter_model.bin").is_file():
         import torch
 
-        return torch.load(source / "adapter_model.bin", map_location="cpu", weights_only=True)
+        try:
+            # Many older adapters have no other file; weights_only refuses whatever is not a tensor, and would run code.
+            return torch.load(source / "adapter_model.bin", map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError):
+            raise UserError(
+                expected="an adapter_model.bin with tensors alone",
+                got="one that holds something else or is damaged",
+                fix="save the adapter as safetensors",
+            ) from None
     raise UserError(expected="adapter_model.safetensors", got=f"{source.name} without it", fix="choose another folder")
 
 

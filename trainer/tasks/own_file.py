@@ -91,11 +91,7 @@ def read_table(path: Path):
             options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
             frame = pd.read_csv(path, sep="\t" if kind == "TSV" else ",", **_quoting(kind), **options)
     except UnicodeDecodeError as error:
-        raise ArgumentError(
-            expected=f"{path.name} in UTF-8",
-            got=f"a byte that is not UTF-8 at position {error.start}",
-            fix="save the file with the encoding UTF-8",
-        ) from None
+        raise not_utf8(path, error) from None
     except (ValueError, pd.errors.ParserError, OSError) as error:
         got = (str(error).strip().splitlines() or ["nothing readable"])[0].rstrip(".")
         raise ArgumentError(expected=f"{path.name} as {kind}", got=got, fix="check the file's content") from None
@@ -103,6 +99,15 @@ def read_table(path: Path):
     if frame.empty:
         raise ArgumentError(expected=f"rows in {path.name}", got="none", fix="check the file's content")
     return frame
+
+
+def not_utf8(path: Path, error: UnicodeDecodeError) -> ArgumentError:
+    """What to say of a text file in another encoding."""
+    return ArgumentError(
+        expected=f"{path.name} in UTF-8",
+        got=f"a byte that is not UTF-8 at position {error.start}",
+        fix="save the file with the encoding UTF-8",
+    )
 
 
 def choose_columns(columns: list[str], text: str | None, label: str | None, path: Path) -> tuple[str, str]:
