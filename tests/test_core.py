@@ -39,6 +39,7 @@ LAYERS = [
         "attribution",
         "sharing",
         "dropout",
+        "encoder",
     },
     {"recipes", "store", "loop", "results", "training", "presets"},
     {"jobs", "inference", "analysis", "estimate", "tracking", "progress", "archive", "adoption", "questions"},
