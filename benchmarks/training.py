@@ -99,7 +99,7 @@ def accuracy(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[s
                          "train_size": arguments.sentences}  # fmt: skip
                 results.append(train(order, arguments.task, backbone, root))
                 print(method, way, seed, {k: v for k, v in results[-1].items() if k != "right"}, flush=True)
-        plain, ours = (sum((one["right"] for one in runs[way]), []) for way in ("plain", "ours"))
+        plain, ours = ([right for one in runs[way] for right in one["right"]] for way in ("plain", "ours"))
         gained = sum(b and not a for a, b in zip(plain, ours, strict=True))
         lost = sum(a and not b for a, b in zip(plain, ours, strict=True))
         figures[method] = {
