@@ -25,7 +25,7 @@ from trainer.store import Run, Store
 UNTRAINED_SEED = 0
 
 
-NEAR = 0.1
+NEAR = 0.05
 """Two best labels whose probabilities lie this close are asked again in float32 when many texts are asked quickly."""
 
 

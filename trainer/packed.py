@@ -51,10 +51,6 @@ class PackedWeight:
         """The weight as it was, to the bit."""
         return self._by_type[torch.float32].to_dense()
 
-    def lean(self) -> None:
-        """Forget all but float32."""
-        self._by_type = {torch.float32: self._by_type[torch.float32]}
-
 
 class PackedLinear(nn.Module):
     """In the place of an nn.Linear; gradients flow to its input alone."""
@@ -80,9 +76,7 @@ class PackedLinear(nn.Module):
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """The map itself, without gradients."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return torch.ops.mkldnn._linear_pointwise(
-            x.contiguous(), self.packed.arranged(x.dtype), bias, "none", [], ""
-        )
+        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), self.packed.arranged(x.dtype), bias, "none", [], "")
 
 
 class _Product(torch.autograd.Function):
