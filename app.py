@@ -54,9 +54,11 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
     lab = Lab.open()
     page = build_app(lab)
-    threading.Thread(target=lab.warm_up, daemon=True).start()
     css = theme.CSS + compare_tab.CSS + live_tab.CSS
-    page.launch(theme=theme.theme(), css=css, head=tables.script(), show_error=True)
+    page.launch(theme=theme.theme(), css=css, head=tables.script(), show_error=True, prevent_thread_lock=True)
+    # Not before: the imports would take turns with the start of the server.
+    threading.Thread(target=lab.warm_up, daemon=True).start()
+    page.block_thread()
 
 
 if __name__ == "__main__":

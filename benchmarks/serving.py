@@ -3,7 +3,7 @@
     python -m benchmarks.serving --run RUN_FOLDER --out serving.json
 
 RUN_FOLDER is a finished LoRA or adapter run. Ten copies with slightly different weights are made of it in a store of
-their own, opened both ways, and asked: the logits must agree.
+their own, opened together here and each as its library's documentation does it, and asked: the answers must agree.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.asking import Plain
 from trainer import measure
 from trainer.inference import Predictor
 from trainer.sharing import unique_bytes
@@ -35,7 +36,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         store = copies(arguments.run, Path(root), arguments.count)
         runs = store.list()
-        Predictor(store).ask(TEXTS[0], runs[:1])  # what libraries allocate once is in neither figure
+        # What libraries allocate once is in neither figure.
+        Predictor(store).ask(TEXTS[0], runs[:1])
+        Plain(runs[0]).ask(TEXTS)
         before = resident()
         shared = Predictor(store)
         since = time.perf_counter()
@@ -43,12 +46,11 @@ def main() -> None:
         seconds = time.perf_counter() - since
         together = resident() - before
         weights = unique_bytes(kept.model for kept in shared._models.values())
-        # Each in a predictor of its own shares with none.
-        alone = [Predictor(store) for _ in runs]
         before = resident()
-        separately = [predictor.ask_many(TEXTS, run) for predictor, run in zip(alone, runs, strict=True)]
+        alone = [Plain(run) for run in runs]
+        separately = [one.ask(TEXTS).numpy() for one in alone]
         apart = resident() - before
-        weights_apart = sum(unique_bytes(kept.model for kept in one._models.values()) for one in alone)
+        weights_apart = sum(unique_bytes([one.model]) for one in alone)
     figures = {
         "runs": len(runs),
         "method": runs[0].recipe.method,

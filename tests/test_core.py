@@ -38,6 +38,7 @@ LAYERS = [
         "checkpoints",
         "attribution",
         "sharing",
+        "packed",
         "dropout",
         "encoder",
     },

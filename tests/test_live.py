@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pandas as pd
 import pytest
-from conftest import ROOT, app_on, serious, shoot
+from conftest import ROOT, app_on, sentences, serious, shoot
 
 from trainer import attribution, backbones, inference, methods, questions
 from trainer.device import detect
@@ -262,8 +262,7 @@ def test_an_explanation_ends_when_the_page_wants_something_newer(lab, how):
 
 
 @pytest.mark.parametrize("untrained", [False, True])
-def test_the_newest_question_wins_and_the_older_ones_go_silent(lab, untrained, monkeypatch):
-    monkeypatch.setattr(live_ask, "AT_LEAST_APART", 0)
+def test_the_newest_question_wins_and_the_older_ones_go_silent(lab, untrained):
     session = asked(lab, "the story is fine")[4]
     steps = [live_ask.ask(lab, text, None, untrained, False, None, session) for text in ("the film is warm", TEXT)]
     assert "Asked: “the film is warm”" in next(steps[0])[0]
@@ -276,8 +275,7 @@ def test_the_newest_question_wins_and_the_older_ones_go_silent(lab, untrained, m
     assert "explained." in list(live_why.explain(lab, session))[-1]
 
 
-def test_a_guess_is_not_given_away_by_answers_still_on_their_way(lab, monkeypatch):
-    monkeypatch.setattr(live_ask, "AT_LEAST_APART", 0)
+def test_a_guess_is_not_given_away_by_answers_still_on_their_way(lab):
     session = Session()
     old = live_ask.ask(lab, TEXT, None, False, False, None, session)
     next(old)
@@ -611,3 +609,32 @@ def test_runs_of_one_backbone_share_its_weights_and_keep_their_answers(suite):
     predictor.forget(next(run.id for run in runs if run.recipe.method == "lora"))
     adapter = next(run for run in runs if run.recipe.method == "adapter")
     assert predictor.ask(text, [adapter])[0].probabilities == pytest.approx(together[runs.index(adapter)], abs=1e-6)
+
+
+def test_runs_asked_together_answer_as_when_asked_alone_and_an_error_is_its_own(copied):
+    """Side by side on the cores, in the order asked, whichever is done first."""
+    runs = inference.choose(copied.store)
+    alone = [inference.Predictor(copied.store).ask_one(TEXT, run) for run in runs]
+    shutil.rmtree(runs[1].folder)
+    said = copied.predictor.ask_each(TEXT, [*runs, runs[0]])
+    assert isinstance(said.pop(1), UserError)
+    expected = [alone[0], *alone[2:], alone[0]]
+    assert [answer.run_id for answer in said] == [answer.run_id for answer in expected]
+    for answer, one in zip(said, expected, strict=True):
+        assert answer.probabilities == pytest.approx(one.probabilities, abs=1e-5)
+    # With room for one model nothing waits in memory for its turn.
+    small = Predictor(copied.store, max_models=1)
+    assert [a.predicted for a in small.ask(TEXT, runs[2:])] == [one.predicted for one in alone[2:]]
+    assert len(small._models) == 1
+    with pytest.raises(UserError, match="deleted"):
+        small.ask(TEXT, runs)
+
+
+def test_a_file_gets_the_labels_that_single_sentences_get(lab):
+    """Whatever precision this machine computes a file in; equal sentences in it are one."""
+    texts = [text for text, _ in sentences(60, seed=7)]
+    for run in inference.choose(lab.store):
+        exact, quick = (lab.predictor.ask_many([*texts, texts[0]], run, quick=quick) for quick in (False, True))
+        assert (exact.argmax(axis=1) == quick.argmax(axis=1)).all()
+        assert quick == pytest.approx(exact, abs=inference.NEAR / 2)
+        assert (quick[-1] == quick[0]).all()

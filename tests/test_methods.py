@@ -178,6 +178,46 @@ def test_saved_model_opens_with_its_library_alone(method, trained, tiny_backbone
     assert torch.allclose(a, b, atol=tolerance)
 
 
+def test_shared_and_packed_models_give_the_logits_of_separate_ones(trained):
+    """Every method's model as it is asked, beside the others of its backbone, against one opened alone."""
+    from trainer.packed import PackedLinear, possible
+    from trainer.sharing import Pool, unique_bytes
+
+    ids = torch.randint(5, 31, (7, 19), generator=torch.manual_seed(0))
+    mask = (torch.arange(19) < torch.arange(19, 5, -2)[:, None]).long()
+    pool, models, apart = Pool(), [], 0
+    for name in methods.METHODS:
+        folder, _, _, setup = trained[name]
+        method = methods.get(name)
+        alone = method.open(folder / "model", setup)
+        models.append(method.for_asking(method.open(folder / "model", setup), setup))
+        apart += unique_bytes([models[-1]])
+        pool.share(models[-1])
+        if possible(setup.device.kind):
+            assert any(isinstance(module, PackedLinear) for module in models[-1].modules())
+        for grad in (torch.no_grad(), torch.enable_grad()):
+            with grad:
+                a, b = (model(input_ids=ids, attention_mask=mask).logits for model in (alone, models[-1]))
+            assert torch.allclose(a, b, atol=1e-4), name
+    assert unique_bytes(models) < 0.7 * apart
+
+
+def test_gradients_through_a_packed_map_are_the_linear_maps_own():
+    from trainer import packed
+
+    if not packed.possible("cpu"):
+        pytest.skip("this machine's torch has no oneDNN")
+    linear = torch.nn.Linear(96, 80)
+    ours = packed.PackedLinear(linear, packed.PackedWeight(linear.weight))
+    x = torch.randn(2, 5, 96, requires_grad=True)
+    (theirs,) = torch.autograd.grad(linear(x).square().sum(), x)
+    (found,) = torch.autograd.grad(ours(x).square().sum(), x)
+    assert torch.allclose(theirs, found, atol=1e-4)
+    assert torch.equal(ours.weight, linear.weight)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        assert torch.allclose(ours(x), linear(x), atol=2e-2)
+
+
 def test_fusion_trains_over_parents_that_stay_bit_equal(trained):
     from safetensors.torch import load_file
 

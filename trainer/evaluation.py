@@ -65,7 +65,8 @@ def predict_logits(
 
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     was_training = model.training
-    model.eval()
+    if was_training:  # each switch visits every module: a tenth of the time of one short text
+        model.eval()
     parts = []
     try:
         with torch.inference_mode(), autocast(device, precision):
@@ -76,7 +77,8 @@ def predict_logits(
                 if on_batch is not None:
                     on_batch(start + len(batch))
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
     logits = np.empty((len(ids), parts[0].shape[1]), dtype=np.float32)
     logits[order] = torch.cat(parts).numpy()
     return logits

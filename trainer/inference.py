@@ -6,7 +6,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +25,16 @@ from trainer.store import Run, Store
 UNTRAINED_SEED = 0
 
 
+NEAR = 0.05
+"""Two best labels whose probabilities lie this close are asked again in float32 when many texts are asked quickly."""
+
+
 @dataclass(frozen=True)
 class Answer:
-    """One run's answer to one text. `seconds` is the forward pass alone, the model being loaded."""
+    """One run's answer to one text. `seconds` is its own forward pass, the model being loaded.
+
+    Runs that are asked together are computed side by side, so their seconds do not add up to the time that passed.
+    """
 
     run_id: str
     label: str
@@ -40,18 +49,20 @@ class Answer:
         return self.probabilities[self.predicted]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Loaded:
     model: Any
     tokeniser: Any
     pad_id: int
     max_length: int
+    seconds: float = 0.0
+    """Of its last answer."""
 
 
 class Predictor:
-    """Keeps the models that were asked last, and asks them. Safe to call from several threads, one at a time inside.
+    """Keeps the models that were asked last, and asks them. Safe to call from several threads, one question at a time.
 
-    Runs of one backbone share its frozen weights.
+    Runs of one backbone share its frozen weights. On a CPU the runs that one question goes to share the cores.
     At most `max_models`, and at most half of the device's memory, stay loaded; untrained backbones are kept apart.
     """
 
@@ -62,17 +73,44 @@ class Predictor:
         self._lock = threading.Lock()
         self._device: Device | None = None
         self._pool = Pool()
+        self._workers: ThreadPoolExecutor | None = None
+        self._tokenisers: dict[Path, Any] = {}
 
     def ask(self, text: str, runs: Sequence[Run]) -> list[Answer]:
-        """Each run's answer to one text, in the order of `runs`. Raises `ArgumentError` for an empty text."""
+        """Each run's answer to one text, in the order of `runs`.
+
+        Raises `ArgumentError` for an empty text, and what the first run that cannot be asked raises.
+        """
+        answers = self.ask_each(text, runs)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def ask_each(self, text: str, runs: Sequence[Run]) -> list[Answer | Exception]:
+        """Like `ask`, but a run that cannot be asked has its error in its place. Raises `ArgumentError` for an empty
+        text."""
         _check(text)
-        return [self.ask_one(text, run) for run in runs]
+        found: dict[int, Answer | Exception] = {}
+        with self._lock:
+            together: dict[int, _Loaded] = {}
+            for place, run in enumerate(runs):
+                try:
+                    loaded = self._load(run)
+                except Exception as error:  # whatever it is: the other runs answer all the same
+                    found[place] = error
+                    continue
+                if any(runs[earlier].id not in self._models for earlier in together):
+                    # It took the room of one that waits to be asked: no more stays in memory than may.
+                    found |= self._answers(text, runs, together)
+                    together = {}
+                together[place] = loaded
+            found |= self._answers(text, runs, together)
+        return [found[place] for place in range(len(runs))]
 
     def ask_one(self, text: str, run: Run) -> Answer:
         """One run's answer. Raises `ArgumentError` for an empty text, `UserError` for a run that cannot be asked."""
-        _check(text)
-        with self._lock:
-            return self._answer(self._load(run), text, run)
+        return self.ask(text, [run])[0]
 
     def untrained(self, text: str, run: Run) -> Answer:
         """What the run's backbone says with a fresh head, before any training: the same answer every time."""
@@ -80,7 +118,8 @@ class Predictor:
         with self._lock:
             loaded = self._load_untrained(run)
             name = f"untrained {run.recipe.backbone}"
-            return replace(self._answer(loaded, text, run), run_id=name, label=name, method="")
+            ids = evaluation.tokenise(loaded.tokeniser, [text], loaded.max_length)
+            return replace(self._answer(loaded, ids, run), run_id=name, label=name, method="")
 
     def explain(self, text: str, run: Run) -> Attribution:
         """Which words moved the run's prediction (see `attribution`)."""
@@ -105,10 +144,24 @@ class Predictor:
             batch = (tensor.to(self._device.kind) for tensor in evaluation.pad(ids, loaded.pad_id))
             return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
 
-    def ask_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64) -> np.ndarray:
-        """Probabilities (texts, labels) of one run, in the order given."""
+    def ask_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> np.ndarray:
+        """Probabilities (texts, labels) of one run, in the order given; equal texts are computed once.
+
+        `quick` computes in the device's best precision, and again in float32 where the two best labels are `NEAR`: the
+        labels are float32's, the probabilities close to them (benchmarks/README.md).
+        """
+        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        distinct = list(place)
         with self._lock:
-            return self._probabilities(self._load(run), texts, batch_size)
+            loaded = self._load(run)
+            precision = self._device.precisions[0] if quick else "fp32"
+            found = self._probabilities(loaded, distinct, batch_size, precision)
+            if precision != "fp32":
+                best = np.sort(found, axis=1)
+                near = np.flatnonzero(best[:, -1] - best[:, -2] < NEAR)
+                if len(near):
+                    found[near] = self._probabilities(loaded, [distinct[row] for row in near], batch_size)
+        return found[[place[text] for text in texts]]
 
     def is_loaded(self, run: Run) -> bool:
         """Whether a question to the run is answered without loading its model first."""
@@ -119,10 +172,51 @@ class Predictor:
         with self._lock:
             self._models.pop(run_id, None)
 
-    def _answer(self, loaded: _Loaded, text: str, run: Run) -> Answer:
+    def _answers(self, text: str, runs: Sequence[Run], asked: dict[int, _Loaded]) -> dict[int, Answer | Exception]:
+        """Ask loaded models about one text, by their places in `runs`."""
+        ids = {}
+        for loaded in asked.values():  # a tokeniser is not for two threads at once
+            key = id(loaded.tokeniser), loaded.max_length
+            ids[key] = ids.get(key) or evaluation.tokenise(loaded.tokeniser, [text], loaded.max_length)
+
+        def answer(place: int) -> Answer | Exception:
+            loaded = asked[place]
+            try:
+                return self._answer(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[place])
+            except Exception as error:
+                return error
+
+        if len(asked) < 2 or self._device.kind != "cpu":
+            return {place: answer(place) for place in asked}
+        # The longest first, so that none is left for the end.
+        order = sorted(asked, key=lambda place: -asked[place].seconds)
+        return dict(zip(order, self._side_by_side().map(answer, order), strict=True))
+
+    def _side_by_side(self) -> ThreadPoolExecutor:
+        """Threads that divide the cores among them: for one short text torch's own threads mostly wait for another."""
+        if self._workers is None:
+            import torch
+
+            cores = torch.get_num_threads()
+            count = min(cores, 4)
+            started = threading.Barrier(count + 1)
+
+            def begin() -> None:
+                torch.get_num_threads()  # a thread that has not looked would soon forget what is set here
+                torch.set_num_threads(cores // count)
+                started.wait()
+
+            self._workers = ThreadPoolExecutor(count, "ask", initializer=begin)
+            for _ in range(count):
+                self._workers.submit(int)
+            started.wait()
+            torch.set_num_threads(cores)  # what threads yet to come begin with
+        return self._workers
+
+    def _answer(self, loaded: _Loaded, ids: list[list[int]], run: Run) -> Answer:
         since = time.perf_counter()
-        probabilities = self._probabilities(loaded, [text], 1)[0]
-        seconds = time.perf_counter() - since
+        probabilities = self._of_tokens(loaded, ids, 1, "fp32")[0]
+        loaded.seconds = time.perf_counter() - since
         names = run.label_names
         return Answer(
             run_id=run.id,
@@ -130,17 +224,21 @@ class Predictor:
             method=run.recipe.method,
             predicted=names[int(probabilities.argmax())],
             probabilities={name: float(p) for name, p in zip(names, probabilities, strict=True)},
-            seconds=seconds,
+            seconds=loaded.seconds,
         )
 
-    def _probabilities(self, loaded: _Loaded, texts, batch_size) -> np.ndarray:
+    def _probabilities(self, loaded: _Loaded, texts, batch_size, precision="fp32") -> np.ndarray:
+        ids = evaluation.tokenise(loaded.tokeniser, texts, loaded.max_length)
+        return self._of_tokens(loaded, ids, batch_size, precision)
+
+    def _of_tokens(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
         logits = evaluation.predict_logits(
             loaded.model,
-            evaluation.tokenise(loaded.tokeniser, texts, loaded.max_length),
+            ids,
             pad_id=loaded.pad_id,
             batch_size=batch_size,
             device=self._device,
-            precision="fp32",
+            precision=precision,
         )
         return evaluation.softmax(logits)
 
@@ -151,7 +249,8 @@ class Predictor:
         if run.id not in self._models:
             self._device = self._device or detect()
             setup = open_setup(run, self._device)
-            model = methods.get(run.recipe.method).open(run.model_folder, setup)
+            method = methods.get(run.recipe.method)
+            model = method.for_asking(method.open(run.model_folder, setup), setup)
             self._models[run.id] = self._prepare(model, setup, run)
             while len(self._models) > 1 and (
                 len(self._models) > self.max_models or self._bytes() > self._device.memory / 2
@@ -180,7 +279,10 @@ class Predictor:
         from transformers import AutoTokenizer
 
         self._pool.share(model)
-        tokeniser = AutoTokenizer.from_pretrained(setup.backbone.folder, local_files_only=True)
+        folder = setup.backbone.folder
+        if folder not in self._tokenisers:
+            self._tokenisers[folder] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokeniser = self._tokenisers[folder]
         loaded = _Loaded(model, tokeniser, tokeniser.pad_token_id, run.recipe.max_length)
         # The first pass of a fresh model allocates: keep it out of what is timed.
         self._probabilities(loaded, ["warm up"], 1)

@@ -18,37 +18,65 @@ class Pool:
     def __init__(self) -> None:
         self._known: dict[tuple, list[weakref.ref]] = defaultdict(list)
 
-    def share(self, model: Any) -> int:
-        """Let the model use the memory of equal weights that are known already; the bytes saved.
+    def share(self, model: Any) -> None:
+        """Let the model use the memory of equal weights that are known already; arrange the others for asking.
 
         Small tensors too: read from one file, each would keep the whole of it in memory.
         """
-        import torch
+        from trainer import packed
 
-        saved = 0
+        device = next(model.parameters()).device.type
+        if packed.possible(device):
+            for parent, name, linear in packed.packable(model):
+                packed.replace(parent, name, self._packed(linear.weight.data))
         for parameter in model.parameters():
-            alike = self._known[_fingerprint(parameter)]
-            alike[:] = [reference for reference in alike if reference() is not None]
-            for reference in alike:
-                other = reference()
+            alike = self._alike(_fingerprint(parameter.data))
+            for other in alike:
                 if other.data_ptr() == parameter.data_ptr():
                     break
-                if torch.equal(other.data, parameter.data):
+                if _equal(other, parameter):
                     parameter.data = other.data
-                    saved += parameter.numel() * parameter.element_size()
                     break
-            alike.append(weakref.ref(parameter))
-        return saved
+            self._remember(_fingerprint(parameter.data), parameter)
+
+    def _packed(self, weight: Any) -> Any:
+        from trainer.packed import PackedWeight
+
+        key = ("packed", *_fingerprint(weight))
+        for other in self._alike(key):
+            if _equal(other.plain(), weight):
+                return other
+        found = PackedWeight(weight)
+        self._remember(key, found)
+        return found
+
+    def _alike(self, key: tuple) -> list[Any]:
+        """What still lives of the weights that may be equal."""
+        self._known[key] = [reference for reference in self._known[key] if reference() is not None]
+        return [reference() for reference in self._known[key]]
+
+    def _remember(self, key: tuple, weight: Any) -> None:
+        self._known[key].append(weakref.ref(weight))
 
 
 def unique_bytes(models: Iterable[Any]) -> int:
-    """Bytes of the models' parameters, what they share counted once."""
-    places = {p.data_ptr(): p.numel() * p.element_size() for model in models for p in model.parameters()}
+    """Bytes of the models' weights, what they share counted once."""
+    places = {}
+    for model in models:
+        places.update({p.data_ptr(): p.numel() * p.element_size() for p in model.parameters()})
+        held = (module.packed for module in model.modules() if hasattr(module, "packed"))
+        places.update({id(weight): weight.nbytes for weight in held})
     return sum(places.values())
 
 
-def _fingerprint(parameter: Any) -> tuple:
+def _equal(one: Any, other: Any) -> bool:
+    import torch
+
+    return torch.equal(one, other)
+
+
+def _fingerprint(values: Any) -> tuple:
     """Equal for equal tensors, and quick: shape, type, place, and a sum over a sample of the values."""
-    flat = parameter.data.flatten()
+    flat = values.flatten()
     sample = flat[:: max(len(flat) // 256, 1)].double().sum().item()
-    return tuple(parameter.shape), parameter.dtype, str(parameter.device), sample
+    return tuple(values.shape), values.dtype, str(values.device), sample

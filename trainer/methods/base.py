@@ -107,6 +107,10 @@ class Method(ABC):
     def open(self, folder: Path, setup: Setup) -> nn.Module:
         """The saved model on `setup.device`, in evaluation mode, giving the logits that it gave when saved."""
 
+    def for_asking(self, model: nn.Module, setup: Setup) -> nn.Module:
+        """An opened model made quicker where it is only asked: the same logits, no longer fit to train or to save."""
+        return model
+
     @abstractmethod
     def trainable_parameters(self, shape: Shape, options: Any, labels: int) -> int:
         """How many parameters the method trains, by theory, the head included."""

@@ -62,6 +62,27 @@ class Qlora(Lora):
                 module.register_forward_hook(_ask_for_contiguous_gradients)
         return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
+    def for_asking(self, model, setup: Setup):
+        """On a CPU the 4-bit weights as the float32 ones that they stand for.
+
+        Else every pass computes them anew, which takes longer than the rest; runs of one backbone share them.
+        """
+        import torch
+        from bitsandbytes.functional import dequantize_4bit
+        from bitsandbytes.nn import Linear4bit
+
+        if setup.device.kind != "cpu":
+            return model
+        for parent in list(model.modules()):
+            for name, module in list(parent.named_children()):
+                if isinstance(module, Linear4bit):
+                    dense = torch.nn.Linear(module.in_features, module.out_features, bias=False, device="meta")
+                    values = dequantize_4bit(module.weight.data, module.weight.quant_state)
+                    dense.weight = torch.nn.Parameter(values.to(torch.float32), requires_grad=False)
+                    dense.bias = module.bias
+                    setattr(parent, name, dense.eval())
+        return model
+
     def weight_bytes(self, shape: Shape) -> float:
         linears = shape.layers * sum(i * o for i, o in map(shape.linear, FAMILIES[shape.family].linears))
         # 4 bits a weight, and about 0.127 bits for the doubly quantised constants (section 3).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,8 +20,6 @@ from trainer.ui.live_answers import Board, backbone_name, count, described, grou
 from trainer.ui.tables import Cell, Column
 
 MAX_CARDS = 24
-AT_LEAST_APART = 0.2
-"""Seconds between two drawings of the board while no model loads."""
 
 
 @dataclass
@@ -148,6 +145,8 @@ def ask(
     answered = tuple(run.id for run in runs if isinstance(board.answers.get(run.id), Answer))
     session, counted = tallied(replace(nothing, text=text, runs=answered), board)
     status = f"{count(len(answered), 'run')} answered."
+    if len(answered) > 1:
+        status += " The time on a card is that run's own; runs in memory are computed side by side."
     if board.guess is not None and not counted:
         status += " This sentence was guessed before: the tally stays."
     yield board.html(status), "", None, tally_html(lab, session), session
@@ -166,16 +165,20 @@ def _problem(runs: Sequence[Run], text: str | None, *, guessing: bool, guess: st
 
 
 def fill(lab: Lab, board: Board) -> Iterator[str]:
-    """Ask run by run into the board; yields what happens whenever it is worth drawing. One run's error is its own."""
+    """Ask the runs into the board: those in memory together, the others one by one, since loading takes seconds.
+
+    Yields what happens whenever it is worth drawing. One run's error is its own.
+    """
     runs = [run for group in board.groups for run in group.runs]
-    drawn = 0.0
-    for place, run in enumerate(runs, start=1):
-        loaded = lab.predictor.is_loaded(run)
-        if not loaded or time.monotonic() - drawn > AT_LEAST_APART:
-            doing = "Asking" if loaded else "Loading"
-            yield f"{doing} {method_title(run.recipe.method)}, {place} of {len(runs)}."
-            drawn = time.monotonic()
-        board.answers[run.id] = _said(lab.predictor.ask_one, board.text, run)
+    ready = [run for run in runs if lab.predictor.is_loaded(run)]
+    if ready:
+        yield f"Asking {count(len(ready), 'run')}."
+        said = lab.predictor.ask_each(board.text, ready)
+        board.answers |= {run.id: _or_words(answer) for run, answer in zip(ready, said, strict=True)}
+    for run in runs:
+        if run.id not in board.answers:
+            yield f"Loading {method_title(run.recipe.method)}, {len(board.answers) + 1} of {len(runs)}."
+            board.answers[run.id] = _said(lab.predictor.ask_one, board.text, run)
     if not board.with_untrained:
         return
     for group in board.groups:
@@ -187,8 +190,17 @@ def fill(lab: Lab, board: Board) -> Iterator[str]:
 def _said(question, text: str, run: Run) -> Answer | str:
     try:
         return question(text, run)
-    except (UserError, OSError, RuntimeError, MemoryError, ValueError, KeyError) as error:
-        return sentence(error)
+    except Exception as error:
+        return _or_words(error)
+
+
+def _or_words(answer: Answer | Exception) -> Answer | str:
+    """An answer, or the error in one sentence; one that is a mistake in the program is not hidden."""
+    if isinstance(answer, (UserError, OSError, RuntimeError, MemoryError, ValueError, KeyError)):
+        return sentence(answer)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 # The class guesses
