@@ -11,6 +11,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is i
 
 import gradio as gr
 
+from trainer import bundled, hosting
 from trainer.device import share_cores
 from trainer.ui import compare_tab, live_tab, tables, theme, train_tab
 from trainer.ui.lab import Lab, note
@@ -22,6 +23,8 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
     with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown("# PEFT Lab\nTrain fine-tuning methods on the same sentences, compare them, and question them.")
         device = gr.HTML()
+        if warning := hosting.about_runs(lab.store.root):
+            gr.HTML(note(warning, "warning"))
         with gr.Tabs() as tabs:
             with gr.Tab("Train", id="train"):
                 train_tab.build(lab, page)
@@ -52,7 +55,9 @@ def main() -> None:
     share_cores()
     # Gradio asks Starlette for a renamed constant at every event, and each would be a warning on the terminal.
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
+    hosting.admit_zero_gpu()
     lab = Lab.open()
+    bundled.bring(lab.store.root)
     page = build_app(lab)
     threading.Thread(target=lab.warm_up, daemon=True).start()
     css = theme.CSS + compare_tab.CSS + live_tab.CSS
