@@ -13,7 +13,7 @@ import gradio as gr
 
 from trainer import bundled, hosting
 from trainer.device import share_cores
-from trainer.ui import compare_tab, live_tab, tables, theme, train_tab
+from trainer.ui import access, compare_tab, live_tab, tables, theme, train_tab
 from trainer.ui.lab import Lab, note
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     bundled.bring(lab.store.root)
     page = build_app(lab)
     threading.Thread(target=lab.warm_up, daemon=True).start()
-    css = theme.CSS + compare_tab.CSS + live_tab.CSS
+    css = theme.CSS + access.CSS + compare_tab.CSS + live_tab.CSS
     page.launch(theme=theme.theme(), css=css, head=tables.script(), show_error=True)
 
 

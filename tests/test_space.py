@@ -133,7 +133,7 @@ OPEN = {
     # Only in the page
     "<lambda>",
 }  # fmt: skip
-"""Handlers that change nothing in the store. Another one is guarded, or is put here by somebody who thought about it."""
+"""Handlers that change nothing in the store. Another one is guarded, or put here by somebody who thought about it."""
 GUARDED = {"submit", "keep", "cancel", "resume", "rename", "delete", "load_zips", "load_folder", "adopt"}
 ENDPOINTS = {"launch_api", "cancel_api"}
 CHANGES = {
@@ -361,11 +361,11 @@ def test_a_classroom_asks_for_the_password_once(classroom, open_page):
     pages = open_page(address)
     page = next(pages)
     page.get_by_text("Looking, comparing and asking are open to everybody.").wait_for()
-    page.get_by_label("Name", exact=True).first.fill("typed by hand")
+    page.get_by_placeholder("none", exact=True).fill("typed by hand")
     before = len(store.list())
     page.get_by_role("button", name="Train", exact=True).click()
     page.get_by_text("Expected the password of this app, got none").wait_for()
-    expect(page.get_by_label("Name", exact=True).first).to_have_value("typed by hand")
+    expect(page.get_by_placeholder("none", exact=True)).to_have_value("typed by hand")
     assert len(store.list()) == before
     shoot(page, "space-classroom-locked")
     page.get_by_label("Password").fill("wrong")
@@ -379,14 +379,15 @@ def test_a_classroom_asks_for_the_password_once(classroom, open_page):
     page.reload()
     page.get_by_text("You may train and change runs here.").wait_for()
     expect(page.get_by_label("Password")).to_be_hidden()
-    page.get_by_role("button", name=re.compile("LoRA")).first.click()
+    page.locator(".lab-run-name").first.click()
+    expect(page.get_by_label("Name", exact=True).last).to_be_editable()
     page.get_by_label("Name", exact=True).last.fill("renamed in class")
-    page.get_by_role("button", name="Rename").click()
+    page.get_by_role("button", name="Rename", exact=True).click()
     page.get_by_text("The run is called renamed in class").wait_for()
     shoot(page, "space-classroom-open")
     page.get_by_role("button", name="Lock again").click()
     page.get_by_text("Looking, comparing and asking are open to everybody.").wait_for()
-    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Yes, delete it").click()
     page.get_by_text("Expected the password of this app, got none").wait_for()
     assert len(store.list()) == before

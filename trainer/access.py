@@ -1,8 +1,8 @@
 """Who may change runs. Everybody looks, compares and asks; on a Space, or with a password set, not everybody trains.
 
 On one's own machine everything is open. On a Hugging Face Space (SPACE_ID is set) runs are changed by the Space's
-owner, signed in with Hugging Face, or by who knows the password in PEFT_LAB_PASSWORD. Where that password is set elsewhere,
-such as on a classroom's server, it is asked there too.
+owner, signed in with Hugging Face, or by who knows the password in PEFT_LAB_PASSWORD. Where that password is set
+elsewhere, such as on a classroom's server, it is asked there too.
 """
 
 from __future__ import annotations

@@ -12,6 +12,10 @@ from trainer.access import PASSWORD, Visitor
 from trainer.errors import UserError, sentence
 from trainer.ui.lab import Lab, endpoint, note
 
+CSS = """
+#lab-access { gap: 10px; padding: 12px; margin-bottom: 8px; }
+#lab-access .lab-narrow { width: auto; align-self: flex-start; min-width: min(100%, 240px); }
+"""
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -68,10 +72,10 @@ def build(lab: Lab, page: gr.Blocks) -> None:
     if rules.open:
         return
     grant = gr.BrowserState(None, storage_key="peft-lab-grant", secret="a random word that the app forgets")
-    with gr.Group(elem_id="lab-access"):
-        said = gr.HTML(elem_classes="lab-inset")
+    with gr.Column(variant="panel", elem_id="lab-access"):
+        said = gr.HTML()
         if rules.password:
-            with gr.Row(equal_height=True) as ask:
+            with gr.Row() as ask:
                 password = gr.Textbox(
                     label="Password",
                     type="password",
@@ -79,10 +83,10 @@ def build(lab: Lab, page: gr.Blocks) -> None:
                     min_width=180,
                     html_attributes=gr.InputHTMLAttributes(autocomplete="current-password"),
                 )
-                unlock_button = gr.Button("Unlock", min_width=110)
-            lock_button = gr.Button("Lock again", visible=False)
+                unlock_button = gr.Button("Unlock", min_width=110, scale=0)
+            lock_button = gr.Button("Lock again", visible=False, elem_classes="lab-narrow")
         if rules.sign_in and login_works():
-            gr.LoginButton("Sign in with Hugging Face", "Sign out ({})")
+            gr.LoginButton("Sign in with Hugging Face", "Sign out ({})", size="md", elem_classes="lab-narrow")
     if not rules.password:
         page.load(endpoint(standing, lab), None, said, **QUIET)
         return
