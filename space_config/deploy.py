@@ -11,7 +11,6 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -19,7 +18,8 @@ from typing import Annotated, Any, Optional
 import typer
 
 from space_config import checks
-from trainer.errors import ArgumentError, Cancelled, Unreachable, UserError, sentence
+from trainer import hub
+from trainer.errors import ArgumentError, Cancelled, UserError, sentence
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -82,9 +82,9 @@ def show(folder: Path, plan: Plan, left_out: list[str]) -> Iterator[str]:
 def send(api: Any, plan: Plan, folder: Path, say: Callable[[str], None]) -> str:
     """Create or update the Space and upload the folder; the id of the commit. Run again, it changes what differs."""
     repository = plan.repository
-    with explained("create the Space"):
+    with hub.writing("create the Space"):
         api.create_repo(repository, repo_type="space", space_sdk="gradio", private=plan.private, exist_ok=True)
-    with explained("set the Space's variables"):
+    with hub.writing("set the Space's variables"):
         there = {name: one.value for name, one in api.get_space_variables(repository).items()}
         for name, value in plan.variables.items():
             if there.get(name) != value:
@@ -93,7 +93,7 @@ def send(api: Any, plan: Plan, folder: Path, say: Callable[[str], None]) -> str:
         for name, value in plan.secrets.items():  # what a secret holds cannot be read: it is set each time
             api.add_space_secret(repository, name, value)
             say(f"Secret {name} is set.")
-    with explained(f"get the hardware {plan.hardware}"):
+    with hub.writing(f"get the hardware {plan.hardware}"):
         runtime = api.get_space_runtime(repository)
         sleep = None if plan.hardware == FREE else plan.sleep
         if (runtime.requested_hardware or runtime.hardware) != plan.hardware:
@@ -102,7 +102,7 @@ def send(api: Any, plan: Plan, folder: Path, say: Callable[[str], None]) -> str:
         elif sleep is not None and runtime.sleep_time != sleep:
             api.set_space_sleep_time(repository, sleep)
             say(f"The Space sleeps after {sleep} s." if sleep >= 0 else "The Space never sleeps.")
-    with explained("upload the files"):
+    with hub.writing("upload the files"):
         done = api.upload_folder(
             repo_id=repository, repo_type="space", folder_path=folder, delete_patterns="*",
             commit_message="Deploy PEFT Lab",
@@ -116,7 +116,7 @@ def wait(api: Any, plan: Plan, commit: str, say: Callable[[str], None], *, minut
     begun, before = time.monotonic(), ""
     where = f"{api.endpoint}/spaces/{plan.repository}"
     while True:
-        with explained("ask whether the Space runs"):
+        with hub.writing("ask whether the Space runs"):
             runtime = api.get_space_runtime(plan.repository)
         stage = str(getattr(runtime.stage, "value", runtime.stage))
         seconds = time.monotonic() - begun
@@ -135,34 +135,6 @@ def wait(api: Any, plan: Plan, commit: str, say: Callable[[str], None], *, minut
         if seconds > minutes * 60:
             raise UserError(expected=f"a Space that runs within {minutes:g} minutes", got=stage, fix=f"look at {where}")
         time.sleep(pause)
-
-
-@contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into one sentence."""
-    import requests
-    from huggingface_hub.errors import HfHubHTTPError
-
-    fixes = {
-        401: "give a token that can write: `hf auth login`, or HF_TOKEN",
-        402: "add a payment method at huggingface.co/settings/billing, or choose --hardware cpu-basic",
-        403: "use a token that may write there, or choose another owner/name",
-        429: "wait some minutes and run the same again",
-    }
-    try:
-        yield
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else 0
-        told = " ".join(str(error.server_message or error).split())[:300].rstrip(".")
-        raise UserError(
-            expected=f"the Hub to {doing}", got=f"status {status} ({told})", fix=fixes.get(status, "run the same again")
-        ) from None
-    except (RuntimeError, ValueError) as error:  # how the client says that the card or a file was not taken
-        told = " ".join(str(error).split())[:300].rstrip(".")
-        raise UserError(expected=f"the Hub to {doing}", got=told or "nothing", fix="mend that, or try again") from None
-    except (requests.RequestException, OSError) as error:
-        told = type(error).__name__
-        raise Unreachable(expected=f"the Hub to {doing}", got=told, fix="check the network and run it again") from None
 
 
 def pairs(given: list[str] | None) -> dict[str, str]:

@@ -119,7 +119,8 @@ class Handler(BaseHTTPRequestHandler):
         if not files and (kind, repository) not in self.hub.private:
             return self.say({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
-        sha = revision if len(revision) == 40 else "a" * 40
+        newest = [one["oid"] for one in self.hub.commits if one["repository"] == repository] or ["a" * 40]
+        sha = revision if len(revision) == 40 else newest[-1]
         return self.say({"id": repository, "sha": sha, "siblings": siblings})
 
     def tree(self, repository: str):

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import hub_stand_in
 import pytest
+from conftest import trainer
 
 from space_config import checks, deploy
+from trainer import assets, inference, methods
+from trainer.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -110,7 +113,7 @@ def test_run_again_it_changes_only_what_differs(project, hub):
     hub.files["teacher/lab/left-over.py"] = b"old"
     hub.files["teacher/lab/app.py"] = b"changed by somebody"
     assert deployed(project, *SEND, "--sleep-time", "-1", **to(hub)).returncode == 0
-    assert sorted(hub.commits[1]["changed"]) == ["app.py", "left-over.py"]
+    assert hub.of("teacher/lab")["app.py"] == (project / "app.py").read_bytes()
     assert "left-over.py" not in hub.of("teacher/lab")
     assert hub.spaces["teacher/lab"].sleep == -1
 
@@ -139,7 +142,7 @@ def test_a_space_that_fails_says_why(project, hub):
     assert done.returncode == 1
     assert "got RUNTIME_ERROR: Exit code 1. No module named x; its log is at" in done.stderr
     hub.coming = [{"stage": "BUILDING"}]
-    late = deployed(project, *SEND[:1], "--yes", "--no-resolve", "--pause", "0.05", "--minutes", "0", **to(hub))
+    late = deployed(project, "teacher/late", "--yes", "--no-resolve", "--pause", "0.05", "--minutes", "0", **to(hub))
     assert "within 0 minutes" in late.stderr
 
 
@@ -247,6 +250,107 @@ def wheel(folder: Path, name: str, version: str) -> None:
         file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr(f"{info}/RECORD", "")
+
+
+# Push
+
+
+@pytest.fixture(scope="module")
+def small_runs(tmp_path_factory, tiny_file, second_file):
+    """All five methods on the real embedded backbone, hardly trained: {method: run}."""
+    store = Store(tmp_path_factory.mktemp("small"))
+    trainer(
+        "suite", "--task", str(tiny_file), "--backbone", "minilm", "--label", "pushed | by hand",
+        "--set", "epochs=1", "--set", "train_size=32", "--set", "validation_size=16", "--set", "test_size=16",
+        "--set", "precision=fp32", "--set", f"parent_tasks={tiny_file},{second_file}", store=store,
+    )  # fmt: skip
+    return store, {run.recipe.method: run for run in store.list() if run.label}
+
+
+@pytest.mark.parametrize("method", list(methods.METHODS))
+def test_a_pushed_run_opens_with_its_library_alone(small_runs, hub, tmp_path, method):
+    """The code on the card, as it stands there, in a process that knows only the Hub; and the same answer as ours."""
+    from huggingface_hub import ModelCard
+
+    store, runs = small_runs
+    run = runs[method]
+    done = trainer("push", run.id, "--repo", "me/pushed", store=store, **to(hub))
+    assert done.stdout.rstrip().endswith(f"files are at {hub.address}/me/pushed")
+    files = hub.of("me/pushed")
+    saved = {path.relative_to(run.model_folder).as_posix() for path in run.model_folder.rglob("*") if path.is_file()}
+    assert set(files) == saved | {"README.md", ".gitattributes"}
+    assert not [name for name, content in files.items() if str(store.root).encode() in content or b"/tmp/" in content]
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    assert card.data.license == "apache-2.0"
+    measured = {one.metric_type: one.metric_value for one in card.data.eval_results}
+    assert measured["accuracy"] == run.result["test"]["accuracy"]
+    assert measured["f1"] == run.result["test"]["macro"]["f1"]
+
+    for path in assets.minilm().iterdir():
+        hub.files[f"{card.data.base_model}/{path.name}"] = path.read_bytes()
+    code = card.text.split("```python\n")[1].split("```")[0]
+    opened = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=200,
+        env=os.environ | to(hub, HF_HOME=str(tmp_path / "home")),
+    )  # fmt: skip
+    assert opened.returncode == 0, opened.stderr
+    theirs = ast.literal_eval(opened.stdout.strip().splitlines()[-1])
+    (ours,) = inference.Predictor(store).ask("A warm, funny film.", [run])
+    # On CPUs with bf16 the program asks in bf16, and 4-bit weights have a kernel of their own.
+    assert theirs == pytest.approx(ours.probabilities, abs=0.03)
+
+
+def test_a_push_again_changes_what_differs_and_spares_what_is_not_ours(small_runs, hub):
+    store, runs = small_runs
+    push = ("push", runs["lora"].id, "--repo", "me/pushed")
+    for _ in range(2):
+        trainer(*push, "--private", store=store, **to(hub))
+    assert len(hub.commits) == 1
+    assert hub.private["model", "me/pushed"]
+    hub.files["me/pushed/somebody-elses.bin"] = b"1"
+    done = trainer(*push, store=store, check=False, **to(hub))
+    assert done.returncode == 2
+    assert "got me/pushed with somebody-elses.bin; choose another owner/name" in done.stderr
+    assert "me/pushed/somebody-elses.bin" in hub.files
+
+
+def test_what_cannot_be_pushed_is_said(small_runs, hub, own_store):
+    store, runs = small_runs
+    name = runs["full"].id
+    no_token = to(hub) | {"HF_TOKEN": "", "HF_HOME": str(own_store.root)}
+    waiting = own_store.create(runs["full"].recipe)
+    for arguments, where, environment, said in (
+        ((name, "--repo", "pushed"), store, to(hub), "Expected a repository as owner/name"),
+        ((waiting.id, "--repo", "me/x"), own_store, to(hub), "which is queued"),
+        ((name, "--repo", "me/x"), store, no_token, "a Hugging Face token that can write"),
+        (
+            (name, "--repo", "me/x"),
+            store,
+            to(hub) | {"HF_ENDPOINT": "http://127.0.0.1:1"},
+            "Expected the Hub to create",
+        ),
+    ):
+        done = trainer("push", *arguments, store=where, check=False, **environment)
+        assert done.returncode in (1, 2)
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not hub.commits
+
+
+def test_a_card_names_no_folder_of_this_machine(suite):
+    """Of runs on a backbone and files of a person's own."""
+    from trainer import push
+
+    store, _ = suite
+    for run in store.list():
+        text = push.card(run, "me/x")
+        assert "/tmp" not in text
+        assert "base_model" not in text
+        assert "tiny-bert" in text
+
+
+# The card
 
 
 def test_the_card_names_what_the_lab_offers():

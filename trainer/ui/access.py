@@ -14,6 +14,7 @@ from trainer.ui.lab import Lab, endpoint, note
 
 CSS = """
 #lab-access { gap: 10px; padding: 12px; margin-bottom: 8px; }
+#lab-access .lab-ask { max-width: 560px; align-items: end; }
 #lab-access .lab-narrow { width: auto; align-self: flex-start; min-width: min(100%, 240px); }
 """
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
@@ -75,7 +76,7 @@ def build(lab: Lab, page: gr.Blocks) -> None:
     with gr.Column(variant="panel", elem_id="lab-access"):
         said = gr.HTML()
         if rules.password:
-            with gr.Row() as ask:
+            with gr.Row(elem_classes="lab-ask") as ask:
                 password = gr.Textbox(
                     label="Password",
                     type="password",

@@ -149,6 +149,8 @@ def details_html(lab: Lab, run: Run) -> str:
         parents = (find(lab, parent) for parent in run.recipe.parents)
         names = [run_name(parent) if parent else "a deleted run" for parent in parents]
         lines.append(("Parents", ", ".join(names)))
+    if run.answers and not run.adopted:
+        lines.append(("Publish", f"python -m trainer push {run.id} --repo OWNER/NAME"))
     if run.result:
         lines += [("Notes on the data", text) for text in run.result["meta_info"]["dataset_info"]["notes"]]
     recipe = run.recipe.model_dump(mode="json", exclude_none=True, exclude={"options", "parents", "track"})
