@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import hub_stand_in
 import pytest
-from conftest import trainer
+from conftest import free_port, trainer
 
 from space_config import checks, deploy
 from trainer import assets, inference, methods
@@ -320,6 +324,7 @@ def test_what_cannot_be_pushed_is_said(small_runs, hub, own_store):
     name = runs["full"].id
     no_token = to(hub) | {"HF_TOKEN": "", "HF_HOME": str(own_store.root)}
     waiting = own_store.create(runs["full"].recipe)
+    nowhere = to(hub) | {"HF_ENDPOINT": "http://127.0.0.1:1"}
     for arguments, where, environment, said in (
         ((name, "--repo", "pushed"), store, to(hub), "Expected a repository as owner/name"),
         ((waiting.id, "--repo", "me/x"), own_store, to(hub), "which is queued"),
@@ -327,7 +332,7 @@ def test_what_cannot_be_pushed_is_said(small_runs, hub, own_store):
         (
             (name, "--repo", "me/x"),
             store,
-            to(hub) | {"HF_ENDPOINT": "http://127.0.0.1:1"},
+            nowhere,
             "Expected the Hub to create",
         ),
     ):
@@ -359,3 +364,76 @@ def test_the_card_names_what_the_lab_offers():
     card = checks.card_of(ROOT / "space_config")
     assert set(card["models"]) == {one.hub_id for one in backbones.BACKBONES.values()}
     assert set(card["datasets"]) == {one.repository for one in tasks.TASKS.values() if one.needs_hub}
+
+
+# The container: its engine is not needed to hold what its file says against what is here
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(instruction, the rest) of the Dockerfile, continued lines joined."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [tuple(line.split(None, 1)) for line in joined.splitlines() if line.strip()]
+
+
+def test_the_container_is_not_root_and_keeps_its_runs_on_a_volume():
+    found = instructions()
+    names = [name for name, _ in found]
+    rest = dict(found)
+    assert found[0] == ("FROM", "python:3.11-slim")
+    assert names.index("USER") < names.index("CMD")
+    assert rest["USER"] not in ("root", "0")
+    assert rest["VOLUME"] == environment_of(found)["ADAPTERS_STORE"]
+    assert rest["EXPOSE"] == environment_of(found)["GRADIO_SERVER_PORT"]
+    torch = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if re.match("^torch", line)]
+    assert len(torch) == 1, "the Dockerfile takes torch's line by its beginning"
+
+
+def environment_of(found: list[tuple[str, str]]) -> dict[str, str]:
+    return dict(pair.split("=", 1) for name, rest in found if name == "ENV" for pair in rest.split())
+
+
+def test_what_the_container_copies_serves_and_is_found_healthy(tmp_path):
+    """The Dockerfile's own COPY, ENV, CMD and HEALTHCHECK, with its folders in a temporary place."""
+    found = instructions()
+    app = tmp_path / "app"
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for name, rest in found:
+        if name == "COPY":
+            *sources, target = [part for part in rest.split() if not part.startswith("--")]
+            for source in sources:
+                assert f"!{source}" in ignored, f"the builder does not see {source}"
+                if (ROOT / source).is_dir():
+                    shutil.copytree(ROOT / source, app / target, ignore=shutil.ignore_patterns("__pycache__", "*-s*-*"))
+                else:
+                    app.mkdir(exist_ok=True)
+                    shutil.copyfile(ROOT / source, app / source)
+    port = str(free_port())
+    environment = {
+        name: value.replace("/store", str(tmp_path / "store")) for name, value in environment_of(found).items()
+    }
+    environment |= {"GRADIO_SERVER_PORT": port, "PEFT_LAB_CACHE": str(assets.cache_folder())}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
+    rest = dict(found)
+    health = json.loads(rest["HEALTHCHECK"].partition("CMD ")[2])
+    command = [sys.executable, *json.loads(rest["CMD"])[1:]]
+
+    def healthy() -> bool:
+        return subprocess.run([sys.executable, *health[1:]], env=environment, capture_output=True).returncode == 0
+
+    assert not healthy()
+    process = subprocess.Popen(command, cwd=app, env=environment)
+    try:
+        end = time.monotonic() + 90
+        while not healthy():
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.5)
+    finally:
+        process.terminate()
+        process.wait(10)
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", "list"], cwd=app, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
