@@ -20,7 +20,8 @@ from trainer.ui.lab import Lab, note
 def build_app(lab: Lab | None = None) -> gr.Blocks:
     """The page: three tabs over one store."""
     lab = lab or Lab.open()
-    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True) as page:
+    kept = None if lab.access.rules.open else (3600, 24 * 3600)
+    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         gr.Markdown("# PEFT Lab\nTrain fine-tuning methods on the same sentences, compare them, and question them.")
         device = gr.HTML()
         if warning := hosting.about_runs(lab.store.root):
@@ -61,7 +62,9 @@ def main() -> None:
     page = build_app(lab)
     threading.Thread(target=lab.warm_up, daemon=True).start()
     css = theme.CSS + access.CSS + compare_tab.CSS + live_tab.CSS
-    page.launch(theme=theme.theme(), css=css, head=tables.script(), show_error=True)
+    # Where everybody can send files, they are not too large and do not stay.
+    limit = None if lab.access.rules.open else "1gb"
+    page.launch(max_file_size=limit, theme=theme.theme(), css=css, head=tables.script(), show_error=True)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def test_a_refusal_names_every_way_in():
         str(Rules.of(environment).refusal())
         for environment in (PASSWORD, SPACE, SPACE | SIGN_IN, SPACE | SIGN_IN | PASSWORD)
     }
+    assert "argument password" in str(Rules.of(SPACE | SIGN_IN | PASSWORD).refusal(program=True))
     assert len(sentences) == 4
     assert all(text.startswith("Expected ") and "\n" not in text for text in sentences)
     assert PASSWORD["PEFT_LAB_PASSWORD"] not in repr(Rules.of(PASSWORD))
@@ -428,6 +429,29 @@ def test_the_owner_of_a_space_launches_and_nobody_else(space):
     owner = Client(address, verbose=False, headers={"cookie": session_cookie("Teacher")})
     (launched,) = owner.predict(*asked, api_name="/launch")
     assert owner.predict(launched, api_name="/cancel") in ("queued", "running", "cancelled")
+
+
+def test_the_owner_signed_in_trains_on_the_page(space, browser):
+    """With the cookie that Gradio's sign-in leaves: it must reach the handlers through the page's own requests."""
+    address, store = space
+    before = len(store.list())
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    name, _, value = session_cookie("Teacher").partition("=")
+    context.add_cookies([{"name": name, "value": value, "url": address}])
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_text("You may train and change runs here.").wait_for()
+    page.get_by_role("button", name="Sign out (Teacher)").wait_for()
+    shoot(page, "space-owner")
+    for method in ("Full fine-tuning", "QLoRA (4-bit)", "Adapter", "AdapterFusion"):
+        page.get_by_label(method, exact=True).uncheck()
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.get_by_text("1 run queued").wait_for()
+    assert len(store.list()) == before + 1
+    context.close()
+    from trainer import jobs
+
+    jobs.cancel(store, store.list()[-1].id)
 
 
 def test_a_space_shows_its_sign_in_and_that_runs_are_lost(space, browser):

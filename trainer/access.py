@@ -91,8 +91,10 @@ class Rules:
             for one in visitor.profile.get("orgs") or ()
         )
 
-    def refusal(self) -> Refused:
-        """The sentence for somebody who may not change runs."""
+    def refusal(self, *, program: bool = False) -> Refused:
+        """The sentence for somebody who may not change runs: on the page, or through an endpoint."""
+        if program and self.password:
+            return Refused(expected="the password of this app", got="none", fix="give it as the argument password")
         ways = ["sign in with Hugging Face as its owner"] * self.sign_in + ["give the password"] * bool(self.password)
         if not ways:
             return Refused(
@@ -133,10 +135,10 @@ class Access:
         with self._lock:
             return self._lives(self._sessions.get(visitor.session or ""))
 
-    def require(self, visitor: Visitor, password: str | None = None) -> None:
+    def require(self, visitor: Visitor, password: str | None = None, *, program: bool = False) -> None:
         """Raises `Refused` for a visitor who may not change runs."""
         if not self.allows(visitor, password):
-            raise self.rules.refusal()
+            raise self.rules.refusal(program=program)
 
     def unlock(self, visitor: Visitor, password: str) -> str:
         """A grant for the visitor's browser, which opens its later pages too. Raises `Refused` for a wrong password."""

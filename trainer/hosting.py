@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+
+from trainer.errors import sentence
 
 VOLUME = Path("/data")
 """Where a Space mounts its persistent storage or its bucket."""
@@ -83,11 +86,18 @@ def about_hardware(kind: str) -> str:
 
 
 def admit_zero_gpu() -> None:
-    """ZeroGPU ends a Space that has no function for its GPU: name one, which nobody calls."""
-    if zero_gpu():
+    """ZeroGPU ends a Space that has no function for its GPU: name one, which nobody calls.
+
+    Not tried on ZeroGPU itself. Its package needs a CUDA build of torch to be imported; without, the app goes on.
+    """
+    if not zero_gpu():
+        return
+    try:
         import spaces
 
         spaces.GPU(_nothing)
+    except Exception as error:
+        print(sentence(error), file=sys.stderr, flush=True)
 
 
 def _nothing() -> None:

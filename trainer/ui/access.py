@@ -62,7 +62,7 @@ def guarded(lab: Lab, function: Callable[..., Any], *, outputs: int = 1) -> Call
 def require(lab: Lab, request: gr.Request | None, password: str | None) -> None:
     """The guard of an endpoint that other programs call. Raises `gr.Error` with one sentence."""
     try:
-        lab.access.require(visitor_of(request), password)
+        lab.access.require(visitor_of(request), password, program=True)
     except UserError as error:
         raise gr.Error(str(error)) from None
 
