@@ -76,12 +76,12 @@ def about_hardware(kind: str) -> str:
     if zero_gpu():
         return (
             "ZeroGPU lends a GPU for seconds at a time, too short to train: everything here runs on the CPU. "
-            "Its owner can choose a GPU that trains, such as t4-small, in the Space's settings."
+            "The owner of this Space can choose a GPU that trains, such as t4-small, in its settings."
         )
     if kind == "cpu" and Path("/proc/driver/nvidia/version").exists():
         return "There is an NVIDIA GPU, but torch cannot use it: its driver may be older than torch's CUDA needs."
     if kind == "cpu" and on_space():
-        return "Its owner can choose a GPU, such as t4-small, in the Space's settings."
+        return "The owner of this Space can choose a GPU, such as t4-small, in its settings."
     return ""
 
 

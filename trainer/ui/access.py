@@ -13,7 +13,8 @@ from trainer.errors import UserError, sentence
 from trainer.ui.lab import Lab, endpoint, note
 
 CSS = """
-#lab-access { gap: 10px; padding: 12px; margin-bottom: 8px; }
+#lab-access { gap: 10px; padding: 12px; margin-bottom: 8px; border: 1px solid var(--border-color-primary);
+  border-radius: 8px; background: var(--block-background-fill); }
 #lab-access .lab-ask { max-width: 560px; align-items: end; }
 #lab-access .lab-narrow { width: auto; align-self: flex-start; min-width: min(100%, 240px); }
 """
