@@ -19,7 +19,8 @@ ENV PYTHONUNBUFFERED=1 \
     GRADIO_ANALYTICS_ENABLED=False \
     ADAPTERS_STORE=/store \
     PEFT_LAB_CACHE=/cache \
-    HF_HOME=/store/.huggingface
+    HF_HOME=/store/.huggingface \
+    PEFT_LAB_BUNDLED=1
 
 WORKDIR /app
 

@@ -58,7 +58,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
     hosting.admit_zero_gpu()
     lab = Lab.open()
-    bundled.bring(lab.store.root)
+    if hosting.wants_bundled():
+        bundled.bring(lab.store.root)
     page = build_app(lab)
     threading.Thread(target=lab.warm_up, daemon=True).start()
     css = theme.CSS + access.CSS + compare_tab.CSS + live_tab.CSS

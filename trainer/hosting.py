@@ -59,6 +59,11 @@ def store_root() -> Path | None:
     return VOLUME / "peft-lab" if on_space() and why_unfit(VOLUME) is None else None
 
 
+def wants_bundled() -> bool:
+    """Whether a store elsewhere is to have the runs that come with the program: on a Space, and in the container."""
+    return on_space() or os.environ.get("PEFT_LAB_BUNDLED") == "1"
+
+
 def about_runs(root: Path) -> str:
     """What a visitor of a Space must know of the runs' life, in a sentence; empty where there is nothing to say."""
     if not on_space() or root.resolve().is_relative_to(VOLUME):
