@@ -39,6 +39,7 @@ LAYERS = [
         "attribution",
         "sharing",
         "dropout",
+        "encoder",
         "access",
         "hosting",
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ FILES = {
         "fusion/model_head.safetensors",
     },
 }  # fmt: skip
-LEARNING_RATES = {"full": 2e-3, "adapter_fusion": 1e-2}
+LEARNING_RATES = {"full": 2e-3, "qlora": 5e-3, "adapter_fusion": 1e-2}
 
 
 @pytest.fixture(scope="module")
@@ -236,9 +237,8 @@ def test_published_counts():
     assert backbones.BACKBONES["distilbert"].shape.encoder_parameters == 66_362_880
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
-@pytest.mark.parametrize("name", list(methods.METHODS))
-def test_counts_hold_for_every_encoder_family(family, name, tmp_path):
+def small_model(name, family, folder):
+    """A method's model on a small encoder of a family, three labels: (model, setup)."""
     from transformers import AutoModel, BertConfig, DistilBertConfig, RobertaConfig
 
     sizes = {"vocab_size": 50, "max_position_embeddings": 40}
@@ -249,20 +249,26 @@ def test_counts_hold_for_every_encoder_family(family, name, tmp_path):
         ),
         "distilbert": DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=48, **sizes),
     }[family]
-    AutoModel.from_config(config).save_pretrained(tmp_path)
-    shape = backbones.Shape.from_config(json.loads((tmp_path / "config.json").read_text()))
-    located = backbones.Located("tiny", tmp_path, shape, "tiny", None)
+    AutoModel.from_config(config).save_pretrained(folder)
+    shape = backbones.Shape.from_config(json.loads((folder / "config.json").read_text()))
+    located = backbones.Located("tiny", folder, shape, "tiny", None)
     method = methods.get(name)
     parents = []
     for parent in ("a", "b") if method.parent_method else ():
         adapter = methods.get(method.parent_method)
         setup = Setup(located, LABELS, adapter.options(), device.detect(), "fp32")
-        adapter.save(adapter.build(setup), tmp_path / parent, setup)
-        parents.append(Parent(parent, parent, tmp_path / parent))
+        adapter.save(adapter.build(setup), folder / parent, setup)
+        parents.append(Parent(parent, parent, folder / parent))
     setup = Setup(located, ("a", "b", "c"), method.options(), device.detect(), "fp32", tuple(parents))
-    model = method.build(setup)
+    return method.build(setup), setup
+
+
+@pytest.mark.parametrize("family", list(backbones.FAMILIES))
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_counts_hold_for_every_encoder_family(family, name, tmp_path):
+    model, setup = small_model(name, family, tmp_path)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert trainable == method.trainable_parameters(shape, setup.options, 3)
+    assert trainable == methods.get(name).trainable_parameters(setup.backbone.shape, setup.options, 3)
 
 
 @pytest.mark.parametrize("p", [0.05, 0.1, 0.5])
@@ -279,13 +285,84 @@ def test_quick_dropout_drops_scales_and_passes_gradients_as_dropout_does(p):
     assert dropped == pytest.approx(p, abs=4 * (p * (1 - p) / ones.numel()) ** 0.5 + 1 / 131072)
     assert out[out != 0].unique().tolist() == pytest.approx([1 / (1 - p)], rel=1e-4)
     assert torch.equal(ones.grad, out.detach()), "what was dropped gets no gradient, the rest the same scale"
-    # Neighbours share a random number, not a fate.
+    # Neighbours share a random number, and two masks a stock: neither shares a fate.
     kept = (out.detach() != 0).double().flatten()[: 4 * (ones.numel() // 4)].view(-1, 4)
-    together = torch.corrcoef(kept.T)
-    assert (together - torch.eye(4)).abs().max() < 0.01
+    assert (torch.corrcoef(kept.T) - torch.eye(4)).abs().max() < 0.01
+    again = (layer(ones).detach() != 0).double().flatten()[: kept.numel()].view(-1, 4)
+    assert torch.corrcoef(torch.stack([kept.flatten(), again.flatten()]))[0, 1].abs() < 0.01
     layer.eval()
     assert torch.equal(layer(ones), ones)
-    torch.manual_seed(1)
-    first = layer.train()(ones)
-    torch.manual_seed(1)
-    assert torch.equal(layer(ones), first)
+    first = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        layer.train().masks.renew()
+        first.append(layer(ones))
+    assert torch.equal(*first)
+
+
+def test_a_stock_of_masks_is_renewed_as_it_is_used():
+    from trainer.dropout import USES, Masks
+
+    masks = Masks(1 << 12)
+    like = torch.ones(1 << 11)
+    seen = [masks.cut(like, 0.5) for _ in range(2 * USES)]
+    stocks = {mask.untyped_storage().data_ptr() for mask in seen}
+    assert len(stocks) == 1
+    masks.cut(like, 0.5)
+    assert masks.cut(like, 0.5).untyped_storage().data_ptr() not in stocks
+    # A tensor larger than the stock gets a larger stock, not a mask that repeats.
+    wide = masks.cut(torch.ones(1 << 14), 0.5)
+    assert not torch.equal(wide[: 1 << 12], wide[1 << 12 : 1 << 13])
+
+
+@pytest.mark.parametrize("family", list(backbones.FAMILIES))
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_the_last_layer_at_the_first_token_alone_changes_no_logit_and_no_gradient(family, name, tmp_path):
+    from trainer.encoder import FirstToken, encoder_layers
+
+    model, setup = small_model(name, family, tmp_path)
+    model.eval()
+    ids = torch.randint(2, 50, (3, 9))
+    batch = {"input_ids": ids, "attention_mask": (torch.arange(9) < torch.tensor([[9], [4], [7]])).long()}
+    last, rows = encoder_layers(model, setup.backbone.family)[-1], []
+    last.register_forward_hook(lambda _, inputs, output: rows.append(output[0].shape[1]))
+
+    def logits_and_gradients():
+        model.zero_grad()
+        logits = model(**batch).logits
+        logits.square().sum().backward()
+        return logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    (whole, wholly), first = logits_and_gradients(), FirstToken(model, setup.backbone.family)
+    found, gradients = logits_and_gradients()
+    torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-5)
+    assert gradients.keys() == wholly.keys()
+    for place, gradient in gradients.items():
+        torch.testing.assert_close(gradient, wholly[place], atol=1e-5, rtol=1e-4)
+    with first.whole():
+        assert torch.equal(model(**batch).logits, whole)
+    model(**batch)
+    assert rows == [9, 1, 9, 1]
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_only_frozen_weights_of_the_encoder_are_held_in_the_type_of_autocast(name, tmp_path):
+    from trainer.encoder import hold_frozen
+
+    model, setup = small_model(name, "bert", tmp_path)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    model.eval()
+    batch = {"input_ids": torch.randint(2, 50, (3, 9)), "attention_mask": torch.ones(3, 9, dtype=torch.long)}
+    with device.autocast(setup.device, "bf16"):
+        logits = model(**batch).logits
+        hold_frozen(model, setup.backbone.family, "bf16")
+        assert torch.equal(model(**batch).logits, logits)
+    held = {n for n, p in model.named_parameters() if p.dtype == torch.bfloat16}
+    assert bool(held) == (name not in ("full", "qlora"))
+    for place, parameter in model.named_parameters():
+        if place in held:
+            assert ".layer." in place
+            assert not parameter.requires_grad
+            assert not {"adapter", "lora"} & set(re.split(r"[._]", place))
+        else:
+            assert torch.equal(parameter, before[place])

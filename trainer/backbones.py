@@ -17,7 +17,8 @@ class Family:
     """What differs between encoder architectures, by transformers' `model_type`.
 
     `linears` maps a common name to the module's path inside one layer; `head` names the modules of the
-    classification head; the head is `head_layers` linear layers with `head_activation` between them.
+    classification head; the head is `head_layers` linear layers with `head_activation` between them;
+    `cross_attention` says whether a layer's attention can take other keys and values than its queries' own.
     """
 
     linears: dict[str, str]
@@ -26,6 +27,7 @@ class Family:
     head_activation: str
     uses_pooler: bool
     layer_path: str
+    cross_attention: bool
 
 
 _BERT_LINEARS = {
@@ -37,8 +39,8 @@ _BERT_LINEARS = {
     "output": "output.dense",
 }
 FAMILIES = {
-    "bert": Family(_BERT_LINEARS, ("classifier",), 1, "tanh", True, "encoder.layer"),
-    "roberta": Family(_BERT_LINEARS, ("classifier",), 2, "tanh", False, "encoder.layer"),
+    "bert": Family(_BERT_LINEARS, ("classifier",), 1, "tanh", True, "encoder.layer", True),
+    "roberta": Family(_BERT_LINEARS, ("classifier",), 2, "tanh", False, "encoder.layer", True),
     "distilbert": Family(
         {
             "query": "attention.q_lin",
@@ -53,6 +55,7 @@ FAMILIES = {
         "relu",
         False,
         "transformer.layer",
+        False,
     ),
 }
 

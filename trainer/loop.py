@@ -17,6 +17,7 @@ from trainer import checkpoints, evaluation, measure
 from trainer.batching import ByLength
 from trainer.config import RunConfig
 from trainer.device import Device
+from trainer.dropout import Masks
 from trainer.errors import Cancelled, TrainingStopped
 from trainer.events import Evaluated, Event, Saved, Step
 from trainer.methods import Method, Parent, Setup
@@ -173,6 +174,16 @@ class LabTrainer:
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
         checkpoints.restore(self.model, checkpoints.load_state(Path(resume_from_checkpoint) / checkpoints.TRAINABLE))
+
+
+class Renewal(TrainerCallback):
+    """Each epoch begins with fresh dropout masks, so that a resumed one goes on as an unbroken one would."""
+
+    def __init__(self, masks: Masks) -> None:
+        self.masks = masks
+
+    def on_epoch_begin(self, args, state, control, **_: Any) -> None:
+        self.masks.renew()
 
 
 class Progress(TrainerCallback):

@@ -16,9 +16,10 @@ from trainer import backbones, checkpoints, evaluation, measure, methods, result
 from trainer.batching import Collator, Encoded
 from trainer.device import detect
 from trainer.dropout import quicken
+from trainer.encoder import FirstToken, hold_frozen
 from trainer.errors import TrainingStopped
 from trainer.events import Evaluated, Finished, Saved, Started, State
-from trainer.loop import LabTrainer, Progress, Request, Work
+from trainer.loop import LabTrainer, Progress, Renewal, Request, Work
 from trainer.methods import Setup
 
 __all__ = ["Request", "evaluate", "train"]
@@ -41,10 +42,13 @@ def train(request: Request) -> dict[str, Any]:
         work = _prepare(request)
         with measure.Meter(work.device) as meter:
             model = work.method.build(work.setup)
-            if work.device.kind == "cpu":
-                quicken(model)
+            FirstToken(model, work.setup.backbone.family)
+            hold_frozen(model, work.setup.backbone.family, work.setup.precision)
+            masks = quicken(model) if work.device.kind == "cpu" else None
             trainable, total = measure.count_parameters(model)
             trainer = _trainer(request, work, model, clock, meter)
+            if masks:
+                trainer.add_callback(Renewal(masks))
             checkpoint = checkpoints.latest(request.folder / "checkpoints")
             done = trainer.recall(checkpoint) if checkpoint else 0
             steps = math.ceil(len(work.data.train) / config.batch_size) * config.epochs

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from trainer.backbones import FAMILIES, Shape
+from trainer.device import compute_type
 from trainer.errors import ArgumentError
 from trainer.methods.base import Setup, load_classifier
 from trainer.methods.lora import Lora, LoraOptions
@@ -37,7 +40,7 @@ class Qlora(Lora):
 
         if setup.device.kind not in ("cpu", "cuda"):
             raise ArgumentError(expected="a CPU or a CUDA device for 4-bit", got=setup.device.name, fix="use lora")
-        compute = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[setup.precision]
+        compute = compute_type(setup.precision)
         quantised = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -53,6 +56,10 @@ class Qlora(Lora):
                 # On CPUs with AVX-512 BF16 bitsandbytes repacks a weight at the first evaluation for a kernel that has
                 # no backward pass, and training after it would go on without these gradients.
                 module.support_avx512bf16_for_cpu = False
+                # The backward pass unpacks weights to this type, and else casts what it unpacked.
+                module.weight.quant_state.dtype = compute
+                module.register_forward_pre_hook(_cast_as_autocast_does)
+                module.register_forward_hook(_ask_for_contiguous_gradients)
         return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
     def loading(self, *, base: str, labels: int, options: QloraOptions, head: tuple[str, ...]) -> str:
@@ -72,6 +79,19 @@ class Qlora(Lora):
         linears = shape.layers * sum(i * o for i, o in map(shape.linear, FAMILIES[shape.family].linears))
         # 4 bits a weight, and about 0.127 bits for the doubly quantised constants (section 3).
         return 4.0 * (shape.encoder_parameters - linears) + linears * (4 + 0.127) / 8
+
+
+def _cast_as_autocast_does(module: Any, inputs: tuple) -> tuple:
+    """bitsandbytes' maps are unknown to autocast and would return what they compute in float32 again."""
+    import torch
+
+    return (inputs[0].to(module.compute_dtype),) if torch.is_autocast_enabled(inputs[0].device.type) else inputs
+
+
+def _ask_for_contiguous_gradients(_: Any, inputs: tuple, output: Any) -> None:
+    """The gradient of keys comes as a view of the attention's, which torch multiplies by a copy of the weight a row."""
+    if output.requires_grad:
+        output.register_hook(lambda gradient: gradient.contiguous())
 
 
 METHOD = Qlora()

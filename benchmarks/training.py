@@ -1,0 +1,276 @@
+"""Training: this project against the plain recipe of most tutorials, on the same sentences, batch size and epochs.
+
+    python -m benchmarks.training speed --out speed.json
+    python -m benchmarks.training accuracy --out accuracy.json
+
+The plain recipe pads every sentence to 128 tokens and computes in float32 with the library's own trainer, dropout and
+attention. Each way trains in a process of its own, in turn. `speed` times a few hundred sentences of every method;
+`accuracy` trains to the end with several seeds, tests the difference on the test sentences (McNemar's exact test) and
+compares the seconds to the plain recipe's best validation accuracy less 0.3 points. On a machine with CUDA both use
+it; `--random bert-base` takes that encoder's shape with random weights, for speed and memory without a download.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from trainer.device import keep_memory, share_cores
+
+METHODS = ("full", "lora", "qlora", "adapter", "adapter_fusion")
+PLAIN_LENGTH = 128
+BELOW_BEST = 0.003
+FUSED = ("movies", "products")
+
+
+def main() -> None:
+    """Run one of the two comparisons, or (as a child process) one training."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("speed", "accuracy", "child"))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--methods", nargs="+", default=None, choices=METHODS)
+    parser.add_argument("--task", default="movies")
+    parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--random", default=None, help="a backbone whose shape is taken with random weights")
+    parser.add_argument("--sentences", type=int, default=None)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--order", default=None)
+    arguments = parser.parse_args()
+    share_cores()  # both ways: a machine that others use at the same time would slow the plain one more
+    if arguments.what == "child":
+        child(json.loads(arguments.order))
+        return
+    with tempfile.TemporaryDirectory() as root:
+        from benchmarks import common
+
+        backbone = arguments.backbone
+        if arguments.random:
+            backbone = str(common.random_backbone(arguments.random, Path(root) / arguments.random))
+        measured = speed if arguments.what == "speed" else accuracy
+        figures = measured(arguments, backbone, Path(root))
+        common.write(arguments.out, {"backbone": arguments.random or backbone, "batch_size": 32, **figures})
+
+
+def speed(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[str, Any]:
+    """Sentences a second, padding and peak memory of each method both ways; medians over the repeats."""
+    count, figures = arguments.sentences or 512, {}
+    for method in arguments.methods or METHODS:
+        found: dict[str, list[dict]] = {"plain": [], "ours": []}
+        for seed in range(arguments.repeats):
+            for way, results in found.items():
+                order = {"way": way, "method": method, "seed": seed, "epochs": 1, "train_size": count,
+                         "validation_size": 32, "test_size": 32}  # fmt: skip
+                results.append(train(order, arguments.task, backbone, root))
+        rates = {way: statistics.median(one["rate"] for one in results) for way, results in found.items()}
+        figures[method] = {
+            "sentences_per_second": {way: round(rate, 1) for way, rate in rates.items()},
+            "ratio": round(rates["ours"] / rates["plain"], 2),
+            "padded_over_real": {way: round(one[0]["padded"] / one[0]["real"], 3) for way, one in found.items()},
+            "peak_memory_mb": {way: round(max(r["memory"] for r in one) / 1e6) for way, one in found.items()},
+            "utilisation": found["ours"][-1]["utilisation"],
+        }
+        print(method, figures[method], flush=True)
+    if {"lora", "qlora"} <= figures.keys():
+        rate = [figures[name]["sentences_per_second"]["ours"] for name in ("lora", "qlora")]
+        figures["qlora_step_over_lora_step"] = round(rate[0] / rate[1], 2)
+    return {"sentences": count, "repeats": arguments.repeats, "methods": figures}
+
+
+def accuracy(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[str, Any]:
+    """Test accuracy of several seeds both ways, the paired test, and the seconds to a like validation accuracy."""
+    from scipy.stats import binomtest
+
+    figures = {}
+    for method in arguments.methods or ("full", "lora"):
+        runs: dict[str, list[dict]] = {"plain": [], "ours": []}
+        for seed in arguments.seeds:
+            for way, results in runs.items():
+                order = {"way": way, "method": method, "seed": seed, "epochs": arguments.epochs,
+                         "train_size": arguments.sentences}  # fmt: skip
+                results.append(train(order, arguments.task, backbone, root))
+                print(method, way, seed, {k: v for k, v in results[-1].items() if k != "right"}, flush=True)
+        plain, ours = (sum((one["right"] for one in runs[way]), []) for way in ("plain", "ours"))
+        gained = sum(b and not a for a, b in zip(plain, ours, strict=True))
+        lost = sum(a and not b for a, b in zip(plain, ours, strict=True))
+        figures[method] = {
+            "test_accuracy": {way: [round(one["accuracy"], 4) for one in found] for way, found in runs.items()},
+            "test_answers": len(plain),
+            "right_only_ours": gained,
+            "right_only_plain": lost,
+            "p_value": round(binomtest(gained, gained + lost).pvalue, 3) if gained + lost else 1.0,
+            "seconds_to_plain_best_less_0.3_points": [
+                [round(p, 1), o and round(o, 1)] for p, o in map(times, runs["plain"], runs["ours"])
+            ],
+            "ratios": [o and round(p / o, 1) for p, o in map(times, runs["plain"], runs["ours"])],
+        }
+    return {"task": arguments.task, "epochs": arguments.epochs, "seeds": arguments.seeds, "methods": figures}
+
+
+def times(plain: dict, ours: dict) -> tuple[float, float | None]:
+    """Training seconds of each until the plain recipe's best validation accuracy less 0.3 points; None if never."""
+    target = max(value for _, value in plain["validation"]) - BELOW_BEST
+    reached = [next((s for s, value in one["validation"] if value >= target), None) for one in (plain, ours)]
+    return reached[0], reached[1]
+
+
+def train(order: dict[str, Any], task: str, backbone: str, root: Path) -> dict[str, Any]:
+    """One training in a process of its own."""
+    order = order | {"task": task, "backbone": backbone, "root": str(root)}
+    command = [sys.executable, "-m", "benchmarks.training", "child", "--order", json.dumps(order)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def child(order: dict[str, Any]) -> None:
+    """Train as the order says and print what was measured, in one line of JSON."""
+    from trainer import recipes
+    from trainer.training import Request
+
+    way, root = order.pop("way"), Path(order.pop("root"))
+    config = recipes.make(**order, batch_size=32, precision="fp32" if way == "plain" else "auto")
+    folder = Path(tempfile.mkdtemp(dir=root))
+    request = Request(config, folder, lambda event: None, parents=parents(config, root))
+    found = plainly(request) if way == "plain" else ourselves(request)
+    print(json.dumps(found))
+
+
+def parents(config, root: Path) -> tuple:
+    """For a fusion: adapters as they are before training; their speed is that of trained ones."""
+    from trainer import backbones, methods
+    from trainer.device import detect
+    from trainer.methods import Parent, Setup
+
+    method = methods.get(config.method)
+    if not method.parent_method:
+        return ()
+    lender, found = methods.get(method.parent_method), []
+    for name in FUSED:
+        folder = root / f"parent-{name}"
+        if not folder.is_dir():
+            setup = Setup(backbones.locate(config.backbone), ("a", "b"), lender.options(), detect(), "fp32")
+            lender.save(lender.build(setup), folder, setup)
+        found.append(Parent(name, name, folder))
+    return tuple(found)
+
+
+def ourselves(request) -> dict[str, Any]:
+    """What the command line does."""
+    import pandas as pd
+
+    from trainer import analysis
+    from trainer.training import train as train_here
+
+    keep_memory()
+    lent = [{"train_info": {"train_time": 0.0, "file_size": 0, "num_trainable_params": 0}} for _ in request.parents]
+    result = train_here(dataclasses.replace(request, parent_results=tuple(lent)))
+    info = result["train_info"]
+    rows = pd.read_parquet(request.folder / "predictions.parquet").query("split == 'test'")
+    return {
+        "rate": info["sentences_per_second"],
+        "real": info["real_tokens"],
+        "padded": info["padded_tokens"],
+        "memory": analysis.peak_memory(result),
+        "utilisation": info["accelerator_utilisation_avg"],
+        "validation": [(row["train_seconds"], row["accuracy"]) for row in info["metrics"]],
+        "accuracy": result["test"]["accuracy"],
+        "right": (rows["label"] == rows["predicted"]).tolist(),
+    }
+
+
+def plainly(request) -> dict[str, Any]:
+    """The library's trainer on sentences padded to 128 tokens, in float32."""
+    import torch
+    from transformers import AutoTokenizer, TrainerCallback, TrainingArguments, set_seed
+    from transformers.trainer_callback import PrinterCallback
+
+    from trainer import analysis, backbones, evaluation, measure, methods, tasks
+    from trainer.device import detect
+    from trainer.methods import Setup
+
+    config, device = request.config, detect()
+    data, backbone = tasks.from_config(config), backbones.locate(config.backbone)
+    tokeniser = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True)
+    method = methods.get(config.method)
+    set_seed(config.seed)
+    options = method.options(**config.options)
+    with measure.Meter(device) as meter:
+        model = method.build(Setup(backbone, data.label_names, options, device, "fp32", request.parents))
+        padded = tokeniser(
+            list(data.train.texts), truncation=True, padding="max_length", max_length=PLAIN_LENGTH, return_tensors="pt"
+        )
+
+        class Padded(torch.utils.data.Dataset):
+            def __len__(self) -> int:
+                return len(data.train)
+
+            def __getitem__(self, i: int) -> dict:
+                return {
+                    "input_ids": padded["input_ids"][i],
+                    "attention_mask": padded["attention_mask"][i],
+                    "labels": data.train.labels[i],
+                }
+
+        def judged(split: str):
+            ids = evaluation.tokenise(tokeniser, getattr(data, split).texts, PLAIN_LENGTH)
+            logits = evaluation.predict_logits(
+                trainer.model, ids, pad_id=tokeniser.pad_token_id, batch_size=64, device=device, precision="fp32"
+            )
+            return evaluation.judge(logits, getattr(data, split).labels)
+
+        class Epochs(TrainerCallback):
+            """Training seconds and validation accuracy at each epoch's end; the best state is kept, as ours is."""
+
+            seconds, seen, best, state = 0.0, [], -1.0, None
+
+            def on_epoch_begin(self, *_, **__) -> None:
+                self.since = time.perf_counter()
+
+            def on_epoch_end(self, *_, **__) -> None:
+                self.seconds += time.perf_counter() - self.since
+                found = judged("validation").accuracy
+                self.seen.append((self.seconds, found))
+                if found > self.best:
+                    self.best = found
+                    trained = {n for n, p in trainer.model.named_parameters() if p.requires_grad}
+                    self.state = {n: t.clone() for n, t in trainer.model.state_dict().items() if n in trained}
+
+        arguments = TrainingArguments(
+            output_dir=str(request.folder), per_device_train_batch_size=config.batch_size,
+            num_train_epochs=config.epochs, learning_rate=config.learning_rate, warmup_ratio=config.warmup_ratio,
+            weight_decay=config.weight_decay, lr_scheduler_type=config.lr_scheduler, save_strategy="no",
+            logging_strategy="no", report_to=[], disable_tqdm=True, seed=config.seed, use_cpu=device.kind == "cpu",
+            remove_unused_columns=False, label_names=["labels"],
+        )  # fmt: skip
+        trainer = method.trainer_class()(model=model, args=arguments, train_dataset=Padded())
+        trainer.remove_callback(PrinterCallback)
+        epochs = Epochs()
+        trainer.add_callback(epochs)
+        trainer.train()
+        memory = analysis.peak_memory({"train_info": meter.result()})
+    trainer.model.load_state_dict(epochs.state, strict=False)
+    found = judged("test")
+    return {
+        "rate": len(data.train) * config.epochs / epochs.seconds,
+        "real": int(padded["attention_mask"].sum()) * config.epochs,
+        "padded": padded["input_ids"].numel() * config.epochs,
+        "memory": memory,
+        "validation": epochs.seen,
+        "accuracy": found.accuracy,
+        "right": (found.predicted == found.labels).tolist(),
+    }
+
+
+if __name__ == "__main__":
+    main()
