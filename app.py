@@ -20,8 +20,8 @@ from trainer.ui.lab import Lab, note
 def build_app(lab: Lab | None = None) -> gr.Blocks:
     """The page: three tabs over one store."""
     lab = lab or Lab.open()
-    kept = None if lab.access.rules.open else (3600, 24 * 3600)
-    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
+    stays = None if lab.access.rules.open else (3600, 24 * 3600)
+    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=stays) as page:
         gr.Markdown("# PEFT Lab\nTrain fine-tuning methods on the same sentences, compare them, and question them.")
         device = gr.HTML()
         if warning := hosting.about_runs(lab.store.root):
