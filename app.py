@@ -11,17 +11,21 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is i
 
 import gradio as gr
 
+from trainer import bundled, hosting
 from trainer.device import share_cores
-from trainer.ui import compare_tab, live_tab, tables, theme, train_tab
+from trainer.ui import access, compare_tab, live_tab, tables, theme, train_tab
 from trainer.ui.lab import Lab, note
 
 
 def build_app(lab: Lab | None = None) -> gr.Blocks:
     """The page: three tabs over one store."""
     lab = lab or Lab.open()
-    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True) as page:
+    stays = None if lab.access.rules.open else (3600, 24 * 3600)
+    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=stays) as page:
         gr.Markdown("# PEFT Lab\nTrain fine-tuning methods on the same sentences, compare them, and question them.")
         device = gr.HTML()
+        if warning := hosting.about_runs(lab.store.root):
+            gr.HTML(note(warning, "warning"))
         with gr.Tabs() as tabs:
             with gr.Tab("Train", id="train"):
                 train_tab.build(lab, page)
@@ -52,10 +56,21 @@ def main() -> None:
     share_cores()
     # Gradio asks Starlette for a renamed constant at every event, and each would be a warning on the terminal.
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
+    hosting.admit_zero_gpu()
     lab = Lab.open()
+    if hosting.wants_bundled():
+        bundled.bring(lab.store.root)
     page = build_app(lab)
-    css = theme.CSS + compare_tab.CSS + live_tab.CSS
-    page.launch(theme=theme.theme(), css=css, head=tables.script(), show_error=True, prevent_thread_lock=True)
+    css = theme.CSS + access.CSS + compare_tab.CSS + live_tab.CSS
+    page.launch(
+        theme=theme.theme(),
+        css=css,
+        head=tables.script(),
+        show_error=True,
+        # Where everybody can send files, they are not too large and do not stay.
+        max_file_size=None if lab.access.rules.open else "1gb",
+        prevent_thread_lock=True,
+    )
     # Not before: the imports would take turns with the start of the server.
     threading.Thread(target=lab.warm_up, daemon=True).start()
     page.block_thread()

@@ -6,6 +6,8 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: nothing waits for a network
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.pop("SPACE_ID", None)  # tests say themselves where they pretend to run
+os.environ.pop("PEFT_LAB_PASSWORD", None)
 os.environ["GOMP_SPINCOUNT"] = "1000"  # as the program itself sets it (trainer.device.share_cores)
 
 import random
@@ -132,12 +134,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def app_on(root: Path) -> Iterator[tuple[str, Store]]:
-    """`python app.py` on a store; yields (address, store)."""
+def app_on(root: Path, **environment: str) -> Iterator[tuple[str, Store]]:
+    """`python app.py` on a store, with more in its environment; yields (address, store)."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "app.py"], cwd=ROOT,
-        env=os.environ | {"ADAPTERS_STORE": str(root), "GRADIO_SERVER_PORT": str(port)},
+        env=os.environ | {"ADAPTERS_STORE": str(root), "GRADIO_SERVER_PORT": str(port)} | environment,
     )  # fmt: skip
     address, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
     while True:

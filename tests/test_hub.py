@@ -6,76 +6,19 @@ import hashlib
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import hub_stand_in
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class StandIn(BaseHTTPRequestHandler):
-    """Serves the files of `server.files` ("owner/name/path" -> bytes) as the Hub does."""
-
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
-    def answer(self, *, body: bool):
-        path = self.path.split("?")[0].strip("/")
-        if path.startswith("api/"):
-            return self.listing(path)
-        repository, _, rest = path.removeprefix("datasets/").partition("/resolve/")
-        revision, _, file = rest.partition("/")
-        content = self.server.files.get(f"{repository}/{file}")
-        if content is None:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("X-Repo-Commit", revision)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return None
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", revision)
-        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-        return None
-
-    def listing(self, path: str):
-        import json
-
-        _, _, rest = path.partition("/")
-        _, _, rest = rest.partition("/")
-        repository, _, revision = rest.partition("/revision/")
-        names = [n.removeprefix(f"{repository}/") for n in self.server.files if n.startswith(f"{repository}/")]
-        siblings = [{"rfilename": name, "size": len(self.server.files[f"{repository}/{name}"])} for name in names]
-        sha = revision if len(revision) == 40 else "a" * 40
-        answer = {"id": repository, "sha": sha, "siblings": siblings}
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
-def hub(tmp_path):
+def hub():
     """A stand-in with small files in the shapes of the real ones; yields (address, files)."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
-    server.files = {}
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", server.files
+    server, made = hub_stand_in.serve()
+    yield made.address, made.files
     server.shutdown()
 
 

@@ -284,6 +284,23 @@ def export(run: RunName, out: Annotated[Path, typer.Argument(metavar="OUT.zip", 
 
 
 @app.command()
+def push(
+    run: RunName,
+    repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="the model's repository on the Hub")],
+    private: Annotated[Optional[bool], typer.Option(help="who may see it, when it is created")] = None,
+    licence: Annotated[
+        Optional[str], typer.Option("--license", help="such as mit (the backbone's if not given)")
+    ] = None,
+) -> None:
+    """Upload a finished run to the Hugging Face Hub as a model, with a card."""
+    from trainer import push as pushing
+    from trainer.store import Store
+
+    address, files = pushing.push(Store(), run, repo, private=private, licence=licence)
+    typer.echo(f"{len(files)} files are at {address}")
+
+
+@app.command()
 def load(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="a zip file that export wrote, or a folder of runs")],
 ) -> None:

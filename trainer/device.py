@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from trainer import hosting
 from trainer.errors import ArgumentError
 
 
@@ -62,7 +63,8 @@ def detect() -> Device:
     """The CUDA device if there is one, else the CPU. Imports torch."""
     import torch
 
-    if torch.cuda.is_available():
+    # On ZeroGPU the page's process is told of a GPU that it has only inside functions that ask for one.
+    if torch.cuda.is_available() and not hosting.zero_gpu():
         properties = torch.cuda.get_device_properties(0)
         capability = (properties.major, properties.minor)
         return Device(

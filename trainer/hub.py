@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.errors import ArgumentError, Unreachable
+from trainer.errors import ArgumentError, Unreachable, UserError
 
 # Weights come as safetensors; pytorch_model.bin is taken only where an allow-listed repository has nothing else,
 # and transformers then reads it with weights_only.
@@ -62,6 +64,34 @@ def dataset_file(repository: str, revision: str, path: str) -> Path:
 
     with _explained(repository):
         return Path(hf_hub_download(repository, path, revision=revision, repo_type="dataset"))
+
+
+@contextmanager
+def writing(doing: str) -> Iterator[None]:
+    """Turn what the Hub's client raises while it creates or uploads into one sentence; `doing` says what it is at."""
+    import requests
+    from huggingface_hub.errors import HfHubHTTPError
+
+    fixes = {
+        401: "give a token that can write: `hf auth login`, or HF_TOKEN",
+        402: "add a payment method at huggingface.co/settings/billing, or choose free hardware",
+        403: "use a token that may write there, or choose another owner/name",
+        429: "wait some minutes and run the same again",
+    }
+    try:
+        yield
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        told = " ".join(str(error.server_message or error).split())[:300].rstrip(".")
+        raise UserError(
+            expected=f"the Hub to {doing}", got=f"status {status} ({told})", fix=fixes.get(status, "run the same again")
+        ) from None
+    except (RuntimeError, ValueError) as error:  # how the client says that the card or a file was not taken
+        told = " ".join(str(error).split())[:300].rstrip(".")
+        raise UserError(expected=f"the Hub to {doing}", got=told or "nothing", fix="mend that, or try again") from None
+    except (requests.RequestException, OSError) as error:
+        told = type(error).__name__
+        raise Unreachable(expected=f"the Hub to {doing}", got=told, fix="check the network and run it again") from None
 
 
 class _explained:

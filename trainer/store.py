@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from trainer import hosting
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError, UserError
 from trainer.events import Event
@@ -84,10 +85,10 @@ class Run:
 
 
 def default_root() -> Path:
-    """Where runs are kept: $ADAPTERS_STORE, else adapters_store/ beside the program."""
+    """Where runs are kept: $ADAPTERS_STORE, else a Space's volume, else adapters_store/ beside the program."""
     if chosen := os.environ.get("ADAPTERS_STORE"):
         return Path(chosen).expanduser()
-    return Path(__file__).resolve().parent.parent / "adapters_store"
+    return hosting.store_root() or Path(__file__).resolve().parent.parent / "adapters_store"
 
 
 class Store:

@@ -62,6 +62,13 @@ class Adapter(Method):
         model.load_adapter(str(folder), load_as=NAME, with_head=True, set_active=True, use_safetensors=True)
         return model.to(setup.device.kind).eval()
 
+    def loading(self, *, base: str, labels: int, options: Any, head: tuple[str, ...]) -> str:
+        return (
+            "from adapters import AutoAdapterModel\n\n"
+            f"model = AutoAdapterModel.from_pretrained({base})\n"
+            "model.load_adapter(folder, set_active=True, use_safetensors=True)"
+        )
+
     def trainable_parameters(self, shape: Shape, options: AdapterOptions, labels: int) -> int:
         return adapter_parameters(shape, options) + shape.head_parameters(labels)
 

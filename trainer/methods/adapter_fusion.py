@@ -94,6 +94,15 @@ class AdapterFusion(Method):
     def file_size(self, folder: Path) -> int:
         return folder_bytes(folder / "fusion")
 
+    def loading(self, *, base: str, labels: int, options: Any, head: tuple[str, ...]) -> str:
+        return (
+            "from pathlib import Path\nfrom adapters import AutoAdapterModel\n\n"
+            f"model = AutoAdapterModel.from_pretrained({base})\n"
+            'for saved in sorted(Path(folder, "adapters").iterdir()):\n'
+            "    model.load_adapter(str(saved), with_head=False, load_as=saved.name, use_safetensors=True)\n"
+            'model.load_adapter_fusion(f"{folder}/fusion", with_head=True, set_active=True, use_safetensors=True)'
+        )
+
     def trainer_class(self) -> type[Trainer]:
         # It adds the regulariser that keeps the value matrices near the identity (section 3.2).
         from adapters import AdapterTrainer

@@ -131,6 +131,18 @@ class Method(ABC):
         """Bytes of a saved model, without copies of its parents."""
         return folder_bytes(folder)
 
+    def loading(self, *, base: str, labels: int, options: Any, head: tuple[str, ...]) -> str:
+        """Python that makes `model` of what `save` wrote in `folder`, with the method's library alone: its imports, an
+        empty line, its statements.
+
+        `base` is the backbone as written in a call (its name on the Hub, quoted, and its revision), `head` names the
+        modules of its classification head.
+        """
+        return (
+            "from transformers import AutoModelForSequenceClassification\n\n"
+            "model = AutoModelForSequenceClassification.from_pretrained(folder)"
+        )
+
     def trainer_class(self) -> type[Trainer]:
         """The library's trainer that fits the method."""
         from transformers import Trainer

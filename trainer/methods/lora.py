@@ -75,6 +75,13 @@ class Lora(Method):
         model = PeftModel.from_pretrained(self.base_model(setup), str(folder), local_files_only=True)
         return model.to(setup.device.kind).eval()
 
+    def loading(self, *, base: str, labels: int, options: Any, head: tuple[str, ...]) -> str:
+        return (
+            "from peft import PeftModel\nfrom transformers import AutoModelForSequenceClassification\n\n"
+            f"base = AutoModelForSequenceClassification.from_pretrained({base}, num_labels={labels})\n"
+            "model = PeftModel.from_pretrained(base, folder)"
+        )
+
     def trainable_parameters(self, shape: Shape, options: LoraOptions, labels: int) -> int:
         maps = common_linears(shape, options.target_modules)
         return shape.layers * sum(options.r * (i + o) for i, o in maps) + shape.head_parameters(labels)

@@ -83,6 +83,19 @@ class Qlora(Lora):
                     setattr(parent, name, dense.eval())
         return model
 
+    def loading(self, *, base: str, labels: int, options: QloraOptions, head: tuple[str, ...]) -> str:
+        return (
+            "from peft import PeftModel\n"
+            "from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig\n\n"
+            "quantised = BitsAndBytesConfig(\n"
+            '    load_in_4bit=True, bnb_4bit_quant_type="nf4",\n'
+            f"    bnb_4bit_use_double_quant={options.double_quantisation}, "
+            f"llm_int8_skip_modules={[*head, 'pooler']},\n)\n"
+            "base = AutoModelForSequenceClassification.from_pretrained(\n"
+            f"    {base}, num_labels={labels}, quantization_config=quantised, dtype=torch.float32\n)\n"
+            "model = PeftModel.from_pretrained(base, folder)"
+        )
+
     def weight_bytes(self, shape: Shape) -> float:
         linears = shape.layers * sum(i * o for i, o in map(shape.linear, FAMILIES[shape.family].linears))
         # 4 bits a weight, and about 0.127 bits for the doubly quantised constants (section 3).

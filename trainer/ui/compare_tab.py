@@ -279,6 +279,8 @@ def compare_api(lab: Lab) -> list[dict]:
     import json
 
     table = analysis.runs_table([run for run in lab.store.list() if run.state == "finished"])
+    for column in ("task", "backbone"):
+        table[column] = table[column].map(lab.shown)
     return json.loads(table.to_json(orient="records", double_precision=12))
 
 
@@ -291,10 +293,10 @@ def runs_api(lab: Lab) -> list[dict]:
             "state": run.state,
             "method": run.recipe.method,
             "title": method_title(run.recipe.method),
-            "task": run.recipe.task,
-            "backbone": run.recipe.backbone,
+            "task": lab.shown(run.recipe.task),
+            "backbone": lab.shown(run.recipe.backbone),
             "seed": run.recipe.seed,
-            "error": run.error,
+            "error": run.error and lab.shown(run.error),
         }
         for run in lab.store.list()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import re
 import sys
 import threading
 import typing
@@ -11,11 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer import methods
+from trainer import hosting, methods
+from trainer.access import Access
 from trainer.device import Device
 from trainer.errors import sentence
 from trainer.inference import Predictor
 from trainer.store import Run, Store
+
+_FOLDERS = re.compile(r"""(?<![\w:/.])/(?:[^\s/'"<>,;:()]+/)+(?=[^\s/])""")
+"""The folders of an absolute path; not those of an address or of a name on the Hub."""
 
 
 @dataclass
@@ -24,6 +29,7 @@ class Lab:
 
     store: Store
     predictor: Predictor
+    access: Access = field(default_factory=Access)
     device: Device | None = None
     device_line: str = "Looking at what this machine computes on."
     warm: bool = False
@@ -34,6 +40,10 @@ class Lab:
         """An app on a store, without loading a model."""
         store = store or Store()
         return cls(store, Predictor(store))
+
+    def shown(self, text: str) -> str:
+        """A text that may name files of this machine, as this page may show it: to the world without their folders."""
+        return text if self.access.rules.open else _FOLDERS.sub("", text)
 
     def warm_up(self) -> None:
         """Import torch, find the device and fetch the embedded backbone and sentences, behind the served page."""
@@ -53,8 +63,9 @@ class Lab:
 
 
 def describe_device(found: Device) -> str:
-    """What this machine computes on, in a sentence."""
-    return f"This machine computes on {found.name}, in {found.precisions[0]}."
+    """What this machine computes on, in a sentence, and what its hardware means where that must be said."""
+    line = f"This machine computes on {found.name}, in {found.precisions[0]}."
+    return " ".join(filter(None, (line, hosting.about_hardware(found.kind))))
 
 
 def endpoint(function: Callable[..., Any], lab: Lab) -> Callable[..., Any]:

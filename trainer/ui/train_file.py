@@ -12,6 +12,7 @@ import gradio as gr
 from trainer import tasks
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.tasks import own_file
+from trainer.ui.access import guarded
 from trainer.ui.lab import Lab, escape, note
 from trainer.ui.tables import Cell, Column, table
 
@@ -36,7 +37,7 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
         preview = gr.HTML(elem_classes="lab-inset")
     task, text, label = fields["task"], fields["text_column"], fields["label_column"]
     quiet = {"api_visibility": "private", "show_progress": "minimal"}
-    upload.upload(partial(keep, lab), upload, [said, task, upload], **quiet)
+    upload.upload(guarded(lab, partial(keep, lab), outputs=3), upload, [said, task, upload], **quiet)
     task.change(open_file, [task, text, label], [columns, text, label, preview], **quiet)
     for column in (text, label):
         column.input(preview_html, [task, text, label], preview, **quiet)

@@ -76,7 +76,7 @@ def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:
         how = "trained elsewhere, evaluated here" if run.adopted else f"trained in {time.show(time.of(run))} min"
         return f"test accuracy {metric.show(metric.of(run))}%, {how}", 1.0
     if run.state in ENDED:
-        return run.error or "", 0.0
+        return lab.shown(run.error or ""), 0.0
     if run.state == "queued":
         return "comes next" if place == 1 else f"{place - 1} before it in the queue", 0.0
     step = last_step(lab, run)
@@ -149,13 +149,16 @@ def details_html(lab: Lab, run: Run) -> str:
         parents = (find(lab, parent) for parent in run.recipe.parents)
         names = [run_name(parent) if parent else "a deleted run" for parent in parents]
         lines.append(("Parents", ", ".join(names)))
+    if run.answers and not run.adopted:
+        lines.append(("Publish", f"python -m trainer push {run.id} --repo OWNER/NAME"))
     if run.result:
         lines += [("Notes on the data", text) for text in run.result["meta_info"]["dataset_info"]["notes"]]
     recipe = run.recipe.model_dump(mode="json", exclude_none=True, exclude={"options", "parents", "track"})
     options = {f"{run.recipe.method}.{name}": value for name, value in run.recipe.options.items()}
-    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(_value(value))}</dd>" for name, value in lines)
+    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(lab.shown(_value(value)))}</dd>" for name, value in lines)
     every = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(_value(value))}</dd>" for name, value in {**recipe, **options}.items()
+        f"<dt>{escape(name)}</dt><dd>{escape(lab.shown(_value(value)))}</dd>"
+        for name, value in {**recipe, **options}.items()
     )
     return (
         f'<dl class="lab-details">{listed}</dl>'
@@ -179,7 +182,7 @@ def log_text(lab: Lab, run: Run) -> str:
         written = []
     if written:
         parts += ["", "log.txt:", *written]
-    return "\n".join(parts)
+    return lab.shown("\n".join(parts))
 
 
 # What can be done to a run: each returns a sentence for the page

@@ -11,7 +11,8 @@ import gradio as gr
 from trainer import jobs, recipes
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.store import ENDED, Run
-from trainer.ui import train_form, train_load, train_plan, train_queue
+from trainer.ui import access, train_form, train_load, train_plan, train_queue
+from trainer.ui.access import guarded
 from trainer.ui.lab import Lab, endpoint, note
 from trainer.ui.tables import PICK
 from trainer.ui.train_queue import queue_html
@@ -26,7 +27,8 @@ PANEL = ("details", "log", "label", "rename", "cancel", "resume", "delete", "zip
 
 
 def build(lab: Lab, page: gr.Blocks) -> None:
-    """Lay out the tab and connect it."""
+    """Lay out the tab and connect it. What changes runs is `guarded`: see `trainer.access`."""
+    access.build(lab, page)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             gr.Markdown("## What to train")
@@ -53,9 +55,8 @@ def build(lab: Lab, page: gr.Blocks) -> None:
     view = [seen, queue, panel["run"], *drawn]
     look = {"fn": partial(refresh, lab), "inputs": [seen, panel["run"]], "outputs": view, **QUIET}
     _connect_form(lab, page, preset, fields, cost, command, kept)
-    train.click(
-        train_form.named(submit, list(fields), lab), form, message, api_visibility="private", show_progress="minimal"
-    ).then(**look)
+    launch = guarded(lab, train_form.named(submit, list(fields), lab))
+    train.click(launch, form, message, api_visibility="private", show_progress="minimal").then(**look)
     _connect_panel(lab, panel, look)
     _connect_load(lab, loaders, fields, look)
     queue.select(picked, None, [panel["run"], panel["whole"], panel["said"]], **QUIET)
@@ -144,23 +145,25 @@ def _connect_panel(lab: Lab, panel: dict[str, Any], look: dict[str, Any]) -> Non
     )
     run.input(lambda: "", None, said, **QUIET)
     for name, act in (("cancel", train_queue.cancel), ("resume", train_queue.resume)):
-        panel[name].click(partial(act, lab), run, said, **QUIET).then(**look).then(**opened)
+        panel[name].click(guarded(lab, partial(act, lab)), run, said, **QUIET).then(**look).then(**opened)
     for listen in (panel["rename"].click, panel["label"].submit):
-        listen(partial(train_queue.rename, lab), [run, panel["label"]], said, **QUIET).then(**look)
+        listen(guarded(lab, partial(train_queue.rename, lab)), [run, panel["label"]], said, **QUIET).then(**look)
     panel["zip"].click(
         partial(train_queue.as_zip, lab), run, [said, panel["file"]], api_visibility="private", show_progress="minimal"
     )
     panel["delete"].click(partial(ask_to_delete, lab), run, [panel["sure"], panel["question"]], **QUIET)
     panel["no"].click(**away)
-    panel["yes"].click(partial(train_queue.delete, lab), run, said, **QUIET).then(**away).then(**look).then(**opened)
+    delete = guarded(lab, partial(train_queue.delete, lab))
+    panel["yes"].click(delete, run, said, **QUIET).then(**away).then(**look).then(**opened)
 
 
 def _connect_load(lab: Lab, made: dict[str, Any], fields: dict[str, Any], look: dict[str, Any]) -> None:
     busy = {"api_visibility": "private", "show_progress": "minimal"}
-    made["zips"].upload(partial(train_load.load_zips, lab), made["zips"], made["said"], **busy).then(**look)
+    zips, folder = (guarded(lab, partial(act, lab)) for act in (train_load.load_zips, train_load.load_folder))
+    made["zips"].upload(zips, made["zips"], made["said"], **busy).then(**look)
     for listen in (made["load"].click, made["folder"].submit):
-        listen(partial(train_load.load_folder, lab), made["folder"], made["said"], **busy).then(**look)
-    adopt = train_form.named(train_load.adopt, list(fields), lab)
+        listen(folder, made["folder"], made["said"], **busy).then(**look)
+    adopt = guarded(lab, train_form.named(train_load.adopt, list(fields), lab))
     for listen in (made["adopt"].click, made["source"].submit):
         listen(adopt, [*fields.values(), made["source"], made["labels"]], made["said"], **busy).then(**look)
 
@@ -242,7 +245,13 @@ def _size(run: Run) -> int:
 
 
 def launch_api(
-    lab: Lab, methods: list[str], task: str = "movies", backbone: str = "minilm", settings: dict | None = None
+    lab: Lab,
+    methods: list[str],
+    task: str = "movies",
+    backbone: str = "minilm",
+    settings: dict | None = None,
+    password: str | None = None,
+    request: gr.Request = None,
 ) -> list[str]:
     """Queue a suite of runs, one a method, and return their ids.
 
@@ -252,7 +261,9 @@ def launch_api(
         backbone: a backbone's name.
         settings: fields of the recipe or of a method, such as {"epochs": 1, "train_size": 200, "lora.r": 8}; "seeds"
             is a list, "seed" one seed.
+        password: the app's password, where it has one; the owner of a Space may send a sign-in's cookie instead.
     """
+    access.require(lab, request, password)
     given = dict(settings or {})
     seeds = given.pop("seeds", None)
     if seeds is None:
@@ -267,12 +278,14 @@ def launch_api(
         raise gr.Error(str(error)) from None
 
 
-def cancel_api(lab: Lab, run_id: str) -> str:
+def cancel_api(lab: Lab, run_id: str, password: str | None = None, request: gr.Request = None) -> str:
     """Cancel a run that waits or trains, and return its state.
 
     Parameters:
         run_id: the run's id.
+        password: the app's password, where it has one.
     """
+    access.require(lab, request, password)
     try:
         return jobs.cancel(lab.store, run_id).state
     except UserError as error:

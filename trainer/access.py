@@ -1,0 +1,190 @@
+"""Who may change runs. Everybody looks, compares and asks; on a Space, or with a password set, not everybody trains.
+
+On one's own machine everything is open. On a Hugging Face Space (SPACE_ID is set) runs are changed by the Space's
+owner, signed in with Hugging Face, or by who knows the password in PEFT_LAB_PASSWORD. Where that password is set
+elsewhere, such as on a classroom's server, it is asked there too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from trainer.errors import UserError
+
+PASSWORD = "PEFT_LAB_PASSWORD"
+HOURS = 12
+"""How long a browser that gave the password is not asked again."""
+GUESSES, GUESSES_OF_ALL, SECONDS = 5, 60, 60.0
+"""Wrong passwords from one address, and from all together, in so many seconds; then none is looked at."""
+WRITERS = ("admin", "write")
+"""Roles of an organisation that may change its Spaces."""
+
+
+class Refused(UserError):
+    """Somebody who may look and ask, but not change runs."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks: the page's session, the address it comes from, and the Hugging Face profile, if signed in.
+
+    `origin` is what the browser says of the page that sent the request; a program says nothing.
+    """
+
+    session: str | None = None
+    address: str = ""
+    profile: Mapping[str, Any] | None = None
+    origin: str | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Where the app runs and how its owner is known, read from the environment once."""
+
+    space: str = ""
+    owner: str = ""
+    password: str = field(default="", repr=False)
+    sign_in: bool = False
+    hosts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Rules:
+        """The rules of this environment, in the names that a Space gives its variables."""
+        space = environment.get("SPACE_ID", "")
+        return cls(
+            space=space,
+            owner=(environment.get("SPACE_AUTHOR_NAME") or space.partition("/")[0]).casefold(),
+            password=environment.get(PASSWORD, ""),
+            # Without hf_oauth in the card a Space has no sign-in.
+            sign_in=bool(space and environment.get("OAUTH_CLIENT_ID") and environment.get("SYSTEM") == "spaces"),
+            hosts=tuple(host.strip() for host in environment.get("SPACE_HOST", "").split(",") if host.strip()),
+        )
+
+    @property
+    def open(self) -> bool:
+        """Whether everybody may do everything."""
+        return not self.space and not self.password
+
+    def owns(self, visitor: Visitor) -> bool:
+        """Whether the visitor is signed in as the Space's owner, or as one who may write in the owning organisation.
+
+        A request that another site's page sends along with the sign-in's cookie does not count.
+        """
+        if not (self.sign_in and self.owner and visitor.profile):
+            return False
+        if self.hosts and visitor.origin and urlsplit(visitor.origin).netloc not in self.hosts:
+            return False
+        if str(visitor.profile.get("preferred_username", "")).casefold() == self.owner:
+            return True
+        return any(
+            str(one.get("preferred_username", "")).casefold() == self.owner and one.get("roleInOrg") in (*WRITERS, None)
+            for one in visitor.profile.get("orgs") or ()
+        )
+
+    def refusal(self, *, program: bool = False) -> Refused:
+        """The sentence for somebody who may not change runs: on the page, or through an endpoint."""
+        if program and self.password:
+            return Refused(expected="the password of this app", got="none", fix="give it as the argument password")
+        ways = ["sign in with Hugging Face as its owner"] * self.sign_in + ["give the password"] * bool(self.password)
+        if not ways:
+            return Refused(
+                expected="a Space whose owner can be known",
+                got="one without sign-in and password",
+                fix=f"its owner sets the secret {PASSWORD} in the Space's settings",
+            )
+        expected = {True: "the owner of this Space or its password", False: "the owner of this Space"}[
+            bool(self.password)
+        ]
+        return Refused(
+            expected=expected if self.sign_in else "the password of this app",
+            got="neither" if len(ways) > 1 else "none",
+            fix=f"{' or '.join(ways)} at the top of Train, then press again (looking, comparing and asking are open)",
+        )
+
+
+class Access:
+    """The rules, and who has given the password. One for a running app; safe for several threads."""
+
+    def __init__(self, rules: Rules | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rules = rules if rules is not None else Rules.of(os.environ)
+        self._clock, self._lock = clock, threading.Lock()
+        self._grants: dict[str, float] = {}
+        self._sessions: dict[str, str] = {}
+        self._wrong: dict[str, deque[float]] = {}
+
+    def allows(self, visitor: Visitor, password: str | None = None) -> bool:
+        """Whether the visitor may change runs; `password` is what a program gives along.
+
+        Raises `Refused` for a wrong password, and where too many were wrong.
+        """
+        if self.rules.open or self.rules.owns(visitor):
+            return True
+        if password:
+            self._check(password, visitor.address)
+            return True
+        with self._lock:
+            return self._lives(self._sessions.get(visitor.session or ""))
+
+    def require(self, visitor: Visitor, password: str | None = None, *, program: bool = False) -> None:
+        """Raises `Refused` for a visitor who may not change runs."""
+        if not self.allows(visitor, password):
+            raise self.rules.refusal(program=program)
+
+    def unlock(self, visitor: Visitor, password: str) -> str:
+        """A grant for the visitor's browser, which opens its later pages too. Raises `Refused` for a wrong password."""
+        self._check(password, visitor.address)
+        grant = secrets.token_urlsafe(32)
+        with self._lock:
+            now = self._clock()
+            self._grants = {old: end for old, end in self._grants.items() if end > now} | {grant: now + HOURS * 3600}
+            self._sessions = {name: old for name, old in self._sessions.items() if old in self._grants}
+        self.recognise(visitor, grant)
+        return grant
+
+    def recognise(self, visitor: Visitor, grant: str | None) -> bool:
+        """Open the visitor's page where its browser holds a grant that still lives."""
+        with self._lock:
+            if not (visitor.session and self._lives(grant)):
+                return False
+            self._sessions[visitor.session] = str(grant)
+            return True
+
+    def lock(self, grant: str | None) -> None:
+        """Take a grant back, in every page that it opened."""
+        with self._lock:
+            self._grants.pop(grant or "", None)
+
+    def _lives(self, grant: str | None) -> bool:
+        return isinstance(grant, str) and self._grants.get(grant, 0.0) > self._clock()
+
+    def _check(self, password: str, address: str) -> None:
+        """Raises `Refused` unless this is the password. Comparing takes as long for any guess."""
+        if not self.rules.password:
+            raise self.rules.refusal()
+        now = self._clock()
+        with self._lock:
+            for name in [name for name, times in self._wrong.items() if times[-1] <= now - SECONDS]:
+                del self._wrong[name]
+            mine = self._wrong.get(address, deque())
+            while mine and mine[0] <= now - SECONDS:
+                mine.popleft()
+            if len(mine) >= GUESSES or sum(map(len, self._wrong.values())) >= GUESSES_OF_ALL:
+                raise Refused(
+                    expected=f"at most {GUESSES} wrong passwords a minute",
+                    got="more",
+                    fix="wait a minute and try again",
+                )
+            digests = (hashlib.sha256(text.encode()).digest() for text in (password, self.rules.password))
+            if not hmac.compare_digest(*digests):
+                self._wrong.setdefault(address, mine).append(now)
+                raise Refused(expected="the password of this app", got="another one", fix="type it again")

@@ -1,0 +1,109 @@
+"""What a Hugging Face Space lends: its volume, its hardware, and what follows for the runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from trainer.errors import sentence
+
+VOLUME = Path("/data")
+"""Where a Space mounts its persistent storage or its bucket."""
+
+
+def on_space(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the program runs as a Hugging Face Space."""
+    return bool((os.environ if environment is None else environment).get("SPACE_ID"))
+
+
+def zero_gpu(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the Space is on ZeroGPU, which lends a GPU to one function of the page for seconds at a time."""
+    return (os.environ if environment is None else environment).get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+@cache
+def why_unfit(folder: Path) -> str | None:
+    """What keeps a folder from holding runs, or None: it takes what a store does, and a bucket may lack some of it."""
+    from filelock import FileLock
+
+    if not folder.is_dir():
+        return "there is none"
+    probe = None
+    try:
+        probe = Path(tempfile.mkdtemp(prefix=".peft-lab-", dir=folder))
+        with FileLock(probe / "lock", timeout=1):
+            for line in (b"a\n", b"b\n"):
+                handle = os.open(probe / "lines", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+                try:
+                    os.write(handle, line)
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+        (probe / "new").mkdir()
+        os.replace(probe / "new", probe / "run")
+        return None if (probe / "lines").read_bytes() == b"a\nb\n" else "what is added to a file is lost there"
+    except (OSError, NotImplementedError) as error:
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    finally:
+        if probe is not None:
+            shutil.rmtree(probe, ignore_errors=True)
+
+
+def store_root() -> Path | None:
+    """Where a Space keeps its runs: on its volume. None elsewhere, and on a Space without a fit one."""
+    return VOLUME / "peft-lab" if on_space() and why_unfit(VOLUME) is None else None
+
+
+def wants_bundled() -> bool:
+    """Whether a store elsewhere is to have the runs that come with the program: on a Space, and in the container."""
+    return on_space() or os.environ.get("PEFT_LAB_BUNDLED") == "1"
+
+
+def about_runs(root: Path) -> str:
+    """What a visitor of a Space must know of the runs' life, in a sentence; empty where there is nothing to say."""
+    if not on_space() or root.resolve().is_relative_to(VOLUME):
+        return ""
+    why = why_unfit(VOLUME)
+    found = f"its volume cannot hold runs ({why})" if VOLUME.is_dir() and why else "this Space has no volume"
+    return (
+        f"Runs are lost when this Space restarts or sleeps: {found}. "
+        "To keep one, open it in Train, make a zip and download it."
+    )
+
+
+def about_hardware(kind: str) -> str:
+    """What the machine's hardware means for runs, in a sentence; `kind` is the device's that was found."""
+    if zero_gpu():
+        return (
+            "ZeroGPU lends a GPU for seconds at a time, too short to train: everything here runs on the CPU. "
+            "The owner of this Space can choose a GPU that trains, such as t4-small, in its settings."
+        )
+    if kind == "cpu" and Path("/proc/driver/nvidia/version").exists():
+        return "There is an NVIDIA GPU, but torch cannot use it: its driver may be older than torch's CUDA needs."
+    if kind == "cpu" and on_space():
+        return "The owner of this Space can choose a GPU, such as t4-small, in its settings."
+    return ""
+
+
+def admit_zero_gpu() -> None:
+    """ZeroGPU ends a Space that has no function for its GPU: name one, which nobody calls.
+
+    Not tried on ZeroGPU itself. Its package needs a CUDA build of torch to be imported; without, the app goes on.
+    """
+    if not zero_gpu():
+        return
+    try:
+        import spaces
+
+        spaces.GPU(_nothing)
+    except Exception as error:
+        print(sentence(error), file=sys.stderr, flush=True)
+
+
+def _nothing() -> None:
+    return None
