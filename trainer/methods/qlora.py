@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import Field
 
-from trainer.backbones import FAMILIES, Shape
+from trainer.backbones import FAMILIES, Part, Shape
 from trainer.errors import ArgumentError
 from trainer.methods.base import Setup, load_classifier
 from trainer.methods.lora import Lora, LoraOptions
@@ -54,6 +56,12 @@ class Qlora(Lora):
                 # no backward pass, and training after it would go on without these gradients.
                 module.support_avx512bf16_for_cpu = False
         return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+    def parts(self, shape: Shape, options: QloraOptions, labels: int) -> tuple[Part, ...]:
+        held = FAMILIES[shape.family].linears
+        return tuple(
+            replace(part, bits=4) if part.name in held else part for part in super().parts(shape, options, labels)
+        )
 
     def weight_bytes(self, shape: Shape) -> float:
         linears = shape.layers * sum(i * o for i, o in map(shape.linear, FAMILIES[shape.family].linears))
