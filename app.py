@@ -12,16 +12,17 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is i
 import gradio as gr
 
 from trainer.device import share_cores
-from trainer.ui import compare_tab, live_tab, tables, theme, train_tab
+from trainer.ui import compare_tab, lesson_tab, live_tab, tables, theme, train_tab
 from trainer.ui.lab import Lab, note
 
 
 def build_app(lab: Lab | None = None) -> gr.Blocks:
-    """The page: three tabs over one store."""
+    """The page: four tabs over one store."""
     lab = lab or Lab.open()
     with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown("# PEFT Lab\nTrain fine-tuning methods on the same sentences, compare them, and question them.")
         device = gr.HTML()
+        kept = lesson_tab.states()
         with gr.Tabs() as tabs:
             with gr.Tab("Train", id="train"):
                 train_tab.build(lab, page)
@@ -29,6 +30,8 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
                 sentences = compare_tab.build(lab, compare)
             with gr.Tab("Live", id="live") as live:
                 asked = live_tab.build(lab, live, page, tabs)
+            with gr.Tab("Lesson", id=lesson_tab.TAB) as lesson:
+                lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, kept=kept, live=asked)
         # A sentence pressed in Compare is asked in Live.
         sentences.select(pressed, None, [asked.text, tabs], **live_tab.NEWEST).then(**asked.ask)
         timer = gr.Timer(2)
@@ -55,7 +58,7 @@ def main() -> None:
     lab = Lab.open()
     page = build_app(lab)
     threading.Thread(target=lab.warm_up, daemon=True).start()
-    css = theme.CSS + compare_tab.CSS + live_tab.CSS
+    css = theme.CSS + compare_tab.CSS + live_tab.CSS + lesson_tab.CSS
     page.launch(theme=theme.theme(), css=css, head=tables.script(), show_error=True)
 
 

@@ -42,7 +42,7 @@ LAYERS = [
     },
     {"recipes", "store", "loop", "results", "training", "presets"},
     {"jobs", "inference", "analysis", "estimate", "tracking", "progress", "archive", "adoption", "questions"},
-    {"variants", "disputes", "published"},
+    {"variants", "disputes", "published", "paired", "lesson"},
     {"ui", "__main__"},
 ]
 
@@ -84,6 +84,8 @@ def test_imports_point_down():
         "variants",
         "disputes",
         "published",
+        "paired",
+        "lesson",
     ],
 )
 def test_light_modules_import_neither_torch_nor_gradio(module):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import backbones, estimate, methods, recipes
 from trainer.analysis import METRICS
 from trainer.backbones import Part
-from trainer.config import RunConfig
+from trainer.config import RunConfig, check
 from trainer.device import Device
 from trainer.presets import PRESETS
 from trainer.store import Run
@@ -46,10 +46,10 @@ class Anatomy:
 
 
 def anatomy(method: str, backbone: str, options: dict[str, Any] | None = None, *, labels: int = LABELS) -> Anatomy:
-    """The parts of a model. `options` of other methods are left out. Raises `ArgumentError` for an unknown name."""
+    """The parts of a model. `options` of other methods are left out. Raises `UserError` for what does not fit."""
     found, shape = methods.get(method), backbones.shape_of(backbone)
     own = {name: value for name, value in (options or {}).items() if name in found.options.model_fields}
-    parts = found.parts(shape, found.options(**own), labels)
+    parts = found.parts(shape, check(found.options, own), labels)
     return Anatomy(method, backbone, shape.layers, parts)
 
 
@@ -78,11 +78,13 @@ def members(runs: Sequence[Run]) -> dict[str, Run]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method costs, by metric in the metric's unit; `measured` is the run, or None where it is estimated."""
+    """What a method costs, by metric in the metric's unit; `measured` is the run, or None where it is estimated
+    from `basis`."""
 
     method: str
     figures: dict[str, float]
     measured: Run | None
+    basis: str = ""
 
 
 def cost(method: str, runs: dict[str, Run], *, device: Device | None = None) -> Cost:
@@ -103,6 +105,7 @@ def cost(method: str, runs: dict[str, Run], *, device: Device | None = None) -> 
             "file_size": 4 * guess.trainable_parameters * METRICS["file_size"].scale,
         },
         None,
+        guess.based_on,
     )
 
 
