@@ -9,7 +9,7 @@ import gradio as gr
 from trainer import backbones, lesson, methods
 from trainer.analysis import METRICS
 from trainer.store import Run
-from trainer.ui.lab import Lab, escape, method_title
+from trainer.ui.lab import Lab, escape
 from trainer.ui.lesson_frame import Step, members, question, words
 from trainer.ui.lesson_text import TEXTS, say
 from trainer.ui.tables import Cell, Column, table
@@ -20,6 +20,7 @@ TASKS = 40
 
 CSS = """
 .lab-choose .lab-table td.lab-words { min-width: 16em; }
+.lab-choose .lab-table tbody th { vertical-align: middle; }
 """
 
 
@@ -88,7 +89,6 @@ def exit_question(lab: Lab, runs: dict[str, Run]) -> str:
     answer = say(
         "choose.answer",
         tasks=TASKS,
-        light=method_title(lesson.LIGHT),
         light_size=size(TASKS * light),
         encoder_size=size(encoder),
         reference_size=size(TASKS * reference),

@@ -20,7 +20,6 @@ from trainer.ui.theme import COLOURS
 
 SHARES = {"under1": 0.01, "under10": 0.1, "under50": 0.5, "under90": 0.9, "same": 1.1, "more": float("inf")}
 """What can be guessed, each up to its bound."""
-NAMES = {"light": method_title(LIGHT), "reference": method_title(REFERENCE)}
 
 CSS = """
 .lab-costs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 12px;
@@ -42,8 +41,8 @@ def build(lab: Lab) -> Step:
             guesses += [
                 gr.Radio(
                     choices,
-                    label=say(f"cost.guess.{key}", **NAMES),
-                    info=say("cost.help", **NAMES),
+                    label=say(f"cost.guess.{key}"),
+                    info=say("cost.help"),
                     min_width=300,
                 )
                 for key in COSTS[start : start + 2]
@@ -52,14 +51,12 @@ def build(lab: Lab) -> Step:
     result = gr.HTML()
     asked = gr.HTML()
     reveal.click(partial(show, lab), guesses, result, **QUIET)
-    return Step("cost", [], [asked], partial(draw, lab))
+    return Step("cost", [], [asked], draw)
 
 
-def draw(lab: Lab) -> list[str]:
+def draw() -> list[str]:
     """The question; what was revealed stays as it is."""
-    light, reference = _costs(lab)
-    part = share(light.figures["trainable"] / reference.figures["trainable"])
-    return [question(say("cost.question", share=part, **NAMES), say("cost.answer", **NAMES))]
+    return [question(say("cost.question"), say("cost.answer"))]
 
 
 def show(lab: Lab, *guesses: str | None) -> str:
@@ -76,9 +73,9 @@ def show(lab: Lab, *guesses: str | None) -> str:
         rows.append([Cell(METRICS[key].title), *cells, Cell(share(part), 100 * part), Cell(said)])
     columns = [
         Column(say("cost.column.cost"), numeric=False),
-        Column(NAMES["reference"]),
-        Column(NAMES["light"]),
-        Column(say("cost.column.share", **NAMES)),
+        Column(method_title(REFERENCE)),
+        Column(method_title(LIGHT)),
+        Column(say("cost.column.share")),
         Column(say("cost.column.guess"), numeric=False),
     ]
     title = say("cost.table")
@@ -112,7 +109,7 @@ def _card(key: str, light: Cost, reference: Cost, *, guess: str | None) -> str:
             f'<div class="lab-track"><div class="lab-fill" style="width:{width:.2f}%"></div></div></div>'
         )
     part = light.figures[key] / reference.figures[key]
-    result = say("cost.result", share=share(part), **NAMES)
+    result = say("cost.result", share=share(part))
     return (
         f'<article class="lab-cost"><h3>{escape(metric.title)}</h3>{lines}<p>{escape(result)}</p>'
         f"<p>{escape(verdict(part, guess))}</p></article>"

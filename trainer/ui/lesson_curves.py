@@ -104,12 +104,14 @@ def losses_chart(points: pd.DataFrame) -> alt.Chart:
     line = alt.Chart(data).encode(
         x=alt.X("epoch:Q", title=say("curves.epoch"), axis=charts.whole_ticks(data["epoch"])),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
-        strokeDash=alt.StrokeDash("loss:N", scale=alt.Scale(domain=kinds, range=[[6, 4], [1, 0]]), legend=legend),
+        detail="loss:N",
         tooltip=["loss:N", "epoch:Q", alt.Tooltip("value:Q", format=".4f")],
     )
     colour = COLOURS.get(points["method"].iloc[0], charts.GREY)
     title = say("curves.chart", run=points["name"].iloc[0])
+    dashes = alt.StrokeDash("loss:N", scale=alt.Scale(domain=kinds, range=[[6, 4], [1, 0]]), legend=legend)
     marks = alt.layer(
-        line.mark_line(strokeWidth=2.5, color=colour), line.mark_point(filled=True, size=60, color=colour, opacity=1)
+        line.mark_line(strokeWidth=2.5, color=colour).encode(strokeDash=dashes),
+        line.mark_point(filled=True, size=60, color=colour, opacity=1),
     )
     return charts.finish(marks, title=title, height=260)

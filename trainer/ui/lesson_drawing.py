@@ -9,11 +9,12 @@ from trainer import backbones, methods
 from trainer.backbones import Part
 from trainer.lesson import Anatomy
 from trainer.ui.lab import escape
+from trainer.ui.lesson_frame import shut
 from trainer.ui.lesson_text import TEXTS, say
 from trainer.ui.tables import Cell, Column, table
 
 WIDTH, EDGE, GAP = 340, 2, 6
-LINE = 18
+LINE, STATE = 18, 207
 """Units of the drawing; as wide as a phone's page, a unit is about a pixel there."""
 ROWS = (("query", "key", "value"), ("attention_output",), ("attention_output_norm",),
         ("intermediate",), ("output",), ("output_norm",))  # fmt: skip
@@ -23,7 +24,7 @@ WAISTED = ("lora", "bottleneck")
 """Narrow in the middle, as their shapes are."""
 
 CSS = """
-.lab-drawing { margin: 0; max-width: 480px; }
+.lab-drawing { margin: 0; max-width: 440px; }
 .lab-drawing svg { width: 100%; height: auto; display: block; }
 .lab-drawing text { fill: var(--body-text-color); font-size: 15px; font-family: inherit; }
 .lab-drawing .lab-state-word { font-size: 14px; }
@@ -65,7 +66,7 @@ def drawing(anatomy: Anatomy) -> str:
     return (
         f'<p class="lab-summary" role="status">{words}</p><p class="lab-note">{escape(say("frozen.legend"))}</p>'
         f'<figure class="lab-drawing">{svg(anatomy, alternative=alternative)}</figure>'
-        f"{parts_table(anatomy)}"
+        f"{shut(say('frozen.table'), parts_table(anatomy))}"
         f'<p class="lab-small">{escape(say("frozen.source", paper=methods.get(anatomy.method).paper))}</p>'
     )
 
@@ -124,7 +125,8 @@ def _layer(sheet: _Sheet, parts: Sequence[Part], *, layers: int) -> None:
     top, x, width = sheet.y, 10, WIDTH - 20
     whole = sum(part.count * part.copies for part in parts)
     sheet.y += 4
-    sheet.text(say("frozen.layer", layers=layers, count=f"{whole:,}"), kind="lab-state-word")
+    sheet.text(say("frozen.layer", layers=layers))
+    sheet.text(say("frozen.layer_count", count=f"{whole:,}"), kind="lab-state-word")
     own = {part.name: part for part in parts if not part.beside}
     for row in ROWS:
         if row[0] in HEADINGS:
@@ -143,7 +145,7 @@ def _layer(sheet: _Sheet, parts: Sequence[Part], *, layers: int) -> None:
 def _row(sheet: _Sheet, parts: Sequence[Part | None], *, x: float, width: float) -> None:
     """Boxes side by side; None keeps its place empty."""
     each = (width - GAP * (len(parts) - 1)) / len(parts)
-    lines = 3 if len(parts) > 1 else 2
+    lines = 3 if len(parts) > 1 else 2 if parts[0] is not None and parts[0].name in WAISTED else 1
     height = LINE * lines + 8
     for place, part in enumerate(parts):
         if part is not None:
@@ -165,10 +167,12 @@ def _box(part: Part, *, x: float, y: float, width: float, height: float) -> str:
             + _text(state(part), x=middle, y=y + 3 * LINE, kind="lab-state-word")
         )
     else:
+        beside = waist == 0  # the state stands between name and count, or where these leave no room under the name
+        place = {"x": STATE, "y": y + LINE} if beside else {"x": left, "y": y + 2 * LINE, "anchor": "start"}
         text = (
             _text(name(part), x=left, y=y + LINE, anchor="start")
             + _text(count(part), x=right, y=y + LINE, anchor="end")
-            + _text(state(part), x=left, y=y + 2 * LINE, anchor="start", kind="lab-state-word")
+            + _text(state(part), kind="lab-state-word", **place)
         )
     kind = "lab-trains" if part.trains else "lab-frozen"
     return f'<g class="{kind}"><polygon class="lab-shape" points="{shape}"/>{ground}{text}</g>'

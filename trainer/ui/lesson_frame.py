@@ -15,11 +15,12 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 CSS = """
 .lab-lesson-steps ol { list-style: none; margin: 8px 0 !important; padding: 0 !important; display: grid; gap: 6px;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 190px), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 165px), 1fr)); }
 .lab-lesson-steps li { margin: 0 !important; }
 .lab-lesson-steps .lab-pick { height: 100%; line-height: 1.35; }
 .lab-lesson-steps .lab-pick[aria-current] { border-color: var(--color-accent); border-width: 2px; font-weight: 700; }
 .lab-lesson-steps .lab-pick[aria-current]::before { content: "▶ "; }
+.lab-lesson-all { gap: 0 !important; }
 .lab-lesson-title { font-size: 24px; font-weight: 700; margin: 8px 0 2px; outline-offset: 4px; }
 .lab-lesson-words { font-size: 18px; line-height: 1.5; margin: 6px 0; max-width: 75ch; }
 .lab-question { border-left: 4px solid var(--color-accent); padding: 4px 14px; margin: 10px 0; font-size: 18px;
@@ -51,13 +52,17 @@ def heading(place: int) -> str:
     start = sum(MINUTES[before] for before in STEPS[:place])
     when = say("lesson.when", start=start, end=start + MINUTES[name])
     title = say("lesson.heading", number=place + 1, title=say(f"{name}.title"))
-    named = {"light": method_title(lesson.LIGHT), "reference": method_title(lesson.REFERENCE)}
+    intro = ""
+    if place == 0:
+        name_it, about = say("lesson.title", minutes=sum(MINUTES.values())), say("lesson.intro")
+        intro = f'<p class="lab-lesson-words"><strong>{escape(name_it)}.</strong> {escape(about)}</p>'
     return (
-        f'<h2 class="lab-lesson-title" tabindex="-1">{escape(title)}</h2><div class="lab-small">{escape(when)}</div>'
+        f'{intro}<h2 class="lab-lesson-title" tabindex="-1">{escape(title)}</h2>'
+        f'<div class="lab-small">{escape(when)}</div>'
         f'<p class="lab-lesson-words"><strong>{escape(say("lesson.goal"))}:</strong> '
-        f"{escape(say(f'{name}.goal', **named))}</p>"
+        f"{escape(say(f'{name}.goal'))}</p>"
         f'<p class="lab-lesson-words"><strong>{escape(say("lesson.do"))}:</strong> '
-        f"{escape(say(f'{name}.do', **named))}</p>"
+        f"{escape(say(f'{name}.do'))}</p>"
     )
 
 

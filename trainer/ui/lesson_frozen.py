@@ -40,9 +40,9 @@ def build() -> Step:
                 label=say("frozen.backbone"),
             )
             options = [_control(name, fields[name], shown=lesson.LIGHT) for name in CHOICES]
-            asked = gr.HTML()
         with gr.Column(scale=3, min_width=300):
             drawn = gr.HTML()
+    asked = gr.HTML()
     inputs, outputs = [method, backbone, *options], [*options, drawn, asked]
     gr.on([control.change for control in inputs], draw, inputs, outputs, trigger_mode="always_last", **QUIET)
     return Step("frozen", inputs, outputs, draw)

@@ -145,10 +145,10 @@ def _cells(*counts: int) -> list[Cell]:
 
 def interval_svg(found: Paired, *, alternative: str) -> str:
     """The difference as a dot on its interval, against 0. `alternative` is what a screen reader says."""
-    reach = max(abs(found.low), abs(found.high), 0.01) * 1.15
+    reach = max(abs(found.low), abs(found.high), 0.01)
 
     def x(value: float) -> float:
-        return WIDTH / 2 + value / reach * (WIDTH / 2 - 10)
+        return WIDTH / 2 + value / reach * (WIDTH / 2 - 46)
 
     low, high, middle = x(found.low), x(found.high), x(found.difference)
     ends = "".join(

@@ -29,7 +29,11 @@ KEPT = 200
 def build(lab: Lab, room: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]:
     """Lay out the step and connect it; (the step, the button that leads to Live, the sentence that goes there)."""
     text = gr.Textbox(
-        label=say("split.text"), placeholder=say("split.placeholder"), max_lines=4, max_length=MAX_CHARACTERS
+        label=say("split.text"),
+        placeholder=say("split.placeholder"),
+        max_lines=4,
+        max_length=MAX_CHARACTERS,
+        elem_classes="lab-sentence-box",
     )
     who = gr.Textbox(label=say("split.who"), info=say("split.who_help"), max_length=60)
     with gr.Row():
@@ -146,6 +150,7 @@ def _disputed(lab: Lab, runs: list[Run]) -> tuple[str, str]:
 
 
 CSS = """
+.lab-sentence-box textarea { min-height: 4em !important; }
 .lab-hints { list-style: none; padding: 0 !important; margin: 6px 0 !important; display: grid; gap: 6px; }
 .lab-hints li { margin: 0 !important; }
 .lab-hints .lab-pick { white-space: normal; overflow-wrap: anywhere; }

@@ -21,9 +21,9 @@ from trainer.ui import (
     live_tab,
     tables,
 )
-from trainer.ui.lab import Lab, escape
+from trainer.ui.lab import Lab
 from trainer.ui.lesson_frame import QUIET, heading, steps_list
-from trainer.ui.lesson_text import MINUTES, STEPS, say
+from trainer.ui.lesson_text import STEPS, say
 
 TAB = "lesson"
 CSS = lesson_frame.CSS + lesson_drawing.CSS + lesson_cost.CSS + lesson_split.CSS + lesson_real.CSS + lesson_choose.CSS
@@ -56,22 +56,20 @@ def states() -> Kept:
 
 def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, kept: Kept, live: live_tab.Live) -> None:
     """Lay out the tab and connect it; nothing is drawn before the tab is opened."""
-    gr.HTML(
-        f'<p class="lab-lesson-words"><strong>{escape(say("lesson.title", minutes=sum(MINUTES.values())))}.</strong> '
-        f"{escape(say('lesson.intro'))}</p>"
-    )
     listed = gr.HTML(js_on_load=tables.PICK)
     head = gr.HTML()
     columns, steps = [], []
-    for name in STEPS:
-        with gr.Column(visible=False) as column:
-            columns.append(column)
-            if name == "split":
-                step, look, text = lesson_split.build(lab, kept.room)
-                look.click(_to_live, text, [live.text, tabs], **live_tab.NEWEST).then(**live.ask)
-            else:
-                step = _STEPS[name](lab, kept)
-            steps.append(step)
+    with gr.Column(elem_classes="lab-lesson-all"):
+        for name in STEPS:
+            # Hidden, not absent: a column that is told twice to be absent before it is first seen never comes.
+            with gr.Column(visible="hidden") as column:
+                columns.append(column)
+                if name == "split":
+                    step, look, text = lesson_split.build(lab, kept.room)
+                    look.click(_to_live, text, [live.text, tabs], **live_tab.NEWEST).then(**live.ask)
+                else:
+                    step = _STEPS[name](lab, kept)
+                steps.append(step)
     with gr.Row():
         back = gr.Button(say("lesson.back"), interactive=False, min_width=120)
         onward = gr.Button(say("lesson.next"), variant="primary", min_width=120)
@@ -129,7 +127,7 @@ def show_step(place: Any) -> list[Any]:
     return [
         steps_list(here),
         heading(here),
-        *(gr.update(visible=i == here) for i in range(len(STEPS))),
+        *(gr.update(visible=True if i == here else "hidden") for i in range(len(STEPS))),
         gr.update(interactive=here > 0),
         gr.update(value=say("lesson.again" if last else "lesson.next")),
     ]

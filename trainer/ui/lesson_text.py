@@ -62,7 +62,8 @@ TEXTS: dict[str, str] = {
         "A thick solid border means that the part trains, a thin dashed one that it is frozen, a dotted ground that "
         "its weights are held in 4 bits. Counts are parameters."
     ),
-    "frozen.layer": "One of {layers} equal layers: {count} parameters in each",
+    "frozen.layer": "One of {layers} equal layers",
+    "frozen.layer_count": "{count} parameters in each",
     "frozen.attention": "Attention",
     "frozen.feed_forward": "Feed-forward",
     "frozen.sentence": "a sentence, as tokens",
@@ -99,11 +100,11 @@ TEXTS: dict[str, str] = {
     "cost.title": "Guess the cost, then reveal it",
     "cost.goal": "See which costs fall with the number of trained parameters, and which do not.",
     "cost.do": (
-        "Let the room vote by raised hands: what does {light} need, as a share of what {reference} needs? Enter what "
+        "Let the room vote by raised hands: what does LoRA need, as a share of what full fine-tuning needs? Enter what "
         "most of the room says, then press Reveal."
     ),
     "cost.question": (
-        "{light} trains {share} of what {reference} trains. Why does it not take that share of the time and the memory?"
+        "After the reveal: LoRA trains very few parameters. Why does it not save time and memory in the same measure?"
     ),
     "cost.answer": (
         "A training step multiplies three times by every weight: forward, backward for the error, and for the gradient "
@@ -112,11 +113,11 @@ TEXTS: dict[str, str] = {
         "of the memory here is activations of the batch, and these stay. The file falls with the trained parameters, "
         "for only these are saved."
     ),
-    "cost.guess.trainable": "Trained parameters of {light}",
-    "cost.guess.peak_memory": "Peak memory of {light}",
-    "cost.guess.train_minutes": "Training time of {light}",
-    "cost.guess.file_size": "Saved file of {light}",
-    "cost.help": "As a share of {reference}.",
+    "cost.guess.trainable": "Trained parameters of LoRA",
+    "cost.guess.peak_memory": "Peak memory of LoRA",
+    "cost.guess.train_minutes": "Training time of LoRA",
+    "cost.guess.file_size": "Saved file of LoRA",
+    "cost.help": "As a share of what full fine-tuning needs.",
     "cost.share.under1": "under 1%",
     "cost.share.under10": "1 to 10%",
     "cost.share.under50": "10 to 50%",
@@ -124,7 +125,7 @@ TEXTS: dict[str, str] = {
     "cost.share.same": "90 to 110%",
     "cost.share.more": "over 110%",
     "cost.reveal": "Reveal",
-    "cost.result": "{light} needs {share} of what {reference} needs.",
+    "cost.result": "LoRA needs {share} of what full fine-tuning needs.",
     "cost.right": "✓ The room said {guess}: right.",
     "cost.wrong": "✗ The room said {guess}.",
     "cost.none": "The room made no guess.",
@@ -135,7 +136,7 @@ TEXTS: dict[str, str] = {
     ),
     "cost.table": "Guesses and costs",
     "cost.column.cost": "Cost",
-    "cost.column.share": "{light}, share of {reference}",
+    "cost.column.share": "LoRA, share of full fine-tuning",
     "cost.column.guess": "The room's guess",
     # 3
     "train.title": "Train LoRA live",
@@ -166,7 +167,7 @@ TEXTS: dict[str, str] = {
     "train.ended": "The run has ended: {text}",
     "train.compared": "The run of the store with seed {seed} has {accuracy}% right on the same test sentences.",
     "train.instead": (
-        "If you cannot train now, look at the loss of the run {run} below: it was trained the same way earlier."
+        "If you cannot train now, look at the chart: it is of {run}, which was trained earlier."
     ),
     "train.chart": "Training loss by step",
     # 4
@@ -211,7 +212,7 @@ TEXTS: dict[str, str] = {
     ),
     "curves.training": "training",
     "curves.validation": "validation",
-    "curves.chart": "Loss of {run}",
+    "curves.chart": "Loss: {run}",
     "curves.epoch": "Epoch",
     # 5
     "split.title": "Find a sentence that splits the methods",
@@ -269,15 +270,15 @@ TEXTS: dict[str, str] = {
     "real.sentences_help": "The first so many of the common test set.",
     "real.all": "all {count}",
     "real.accuracies": (
-        "On the same {sentences} test sentences {first} has {first_accuracy} right and {second} {second_accuracy}."
+        "Right on the same {sentences} test sentences: {first} {first_accuracy}, {second} {second_accuracy}."
     ),
     "real.interval": (
-        "The difference is {difference} points. If the test were repeated with other sentences of this kind, it would "
-        "lie between {low} and {high} points in 95 of 100 tests."
+        "The difference is {difference} points. Test sets drawn again from these sentences give between {low} and "
+        "{high} points in 95 of 100 draws: that is its 95% interval."
     ),
     "real.counts": (
-        "Both are right on {both}, both wrong on {neither}. Only the {only} sentences on which one is right tell them "
-        "apart: {first} has {only_first} of them, {second} {only_second}."
+        "Both are right on {both}, both wrong on {neither}. Only the {only} sentences on which one is right and the "
+        "other wrong tell them apart. Right on these: {first} {only_first}, {second} {only_second}."
     ),
     "real.chance": (
         "Were both equally good, those {only} sentences would fall like coin flips, and a split at least as lopsided "
@@ -315,7 +316,7 @@ TEXTS: dict[str, str] = {
         "you train, and what does it weigh?"
     ),
     "choose.answer": (
-        "A small module a task over one frozen encoder: LoRA or an adapter. Here {tasks} tasks with {light} take "
+        "A small module a task over one frozen encoder: LoRA or an adapter. Here {tasks} tasks with LoRA take "
         "{light_size} beside the encoder of {encoder_size}; {tasks} fully fine-tuned models take {reference_size}. "
         "Where related tasks have adapters already, AdapterFusion is worth a try."
     ),
