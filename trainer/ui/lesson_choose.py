@@ -6,12 +6,13 @@ from functools import partial
 
 import gradio as gr
 
-from trainer import backbones, lesson, methods
+from trainer import lesson, methods
 from trainer.analysis import METRICS
 from trainer.store import Run
 from trainer.ui.lab import Lab, escape
 from trainer.ui.lesson_frame import Step, members, question, words
 from trainer.ui.lesson_text import TEXTS, say
+from trainer.ui.live_answers import backbone_name
 from trainer.ui.tables import Cell, Column, table
 
 FIGURES = ("test_accuracy", "file_size", "train_minutes", "peak_memory")
@@ -69,7 +70,7 @@ def _sources(runs: dict[str, Run]) -> list[str]:
         said.append(
             say(
                 "choose.figures",
-                backbone=run.recipe.backbone,
+                backbone=backbone_name(run),
                 sentences=f"{meta['dataset_info']['sizes']['train']:,}",
                 device=meta["system_info"]["device"],
             )
@@ -84,17 +85,15 @@ def exit_question(lab: Lab, runs: dict[str, Run]) -> str:
     light, reference = (
         lesson.cost(name, runs, device=lab.device).figures["file_size"] for name in (lesson.LIGHT, lesson.REFERENCE)
     )
-    run = runs.get(lesson.LIGHT)
-    encoder = 4e-6 * backbones.shape_of(run.recipe.backbone if run else "minilm").encoder_parameters
     answer = say(
         "choose.answer",
         tasks=TASKS,
         light_size=size(TASKS * light),
-        encoder_size=size(encoder),
+        encoder_size=size(reference),
         reference_size=size(TASKS * reference),
     )
     end = f"<p><strong>{escape(say('choose.end'))}</strong></p>"
-    return question(say("choose.question", tasks=TASKS), answer) + words() + end
+    return question(say("choose.question", tasks=TASKS), answer) + end
 
 
 def size(megabytes: float) -> str:

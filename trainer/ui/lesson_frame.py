@@ -32,7 +32,9 @@ CSS = """
   outline-offset: 2px; }
 .lab-question ul, .lab-said ul { list-style: disc outside; padding-left: 1.3em; }
 .lab-said p { font-size: 18px; line-height: 1.5; margin: 6px 0; max-width: 80ch; }
-@media (max-width: 600px) { .lab-lesson-steps ol { grid-template-columns: 1fr 1fr; } }
+@media (max-width: 600px) { .lab-lesson-steps ol { grid-template-columns: 1fr 1fr; }
+  /* So that four tabs stand beside one another on a phone, none behind a menu. */
+  .tab-container button { padding-left: 9px !important; padding-right: 9px !important; } }
 """
 
 
