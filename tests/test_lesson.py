@@ -414,7 +414,7 @@ def test_seven_steps_by_keyboard_and_the_place_survives_a_reload(page):
     expect(page.locator(".lab-lesson-title")).to_have_text(re.compile("^7"))
     page.locator(".lab-lesson-steps").get_by_role("button", name=re.compile("Find a sentence")).press("Enter")
     page.get_by_text(re.compile("Sentences that split the runs: . of 1")).wait_for()
-    assert page.evaluate("document.activeElement.className") == "lab-lesson-title"
+    page.wait_for_function("document.activeElement.className == 'lab-lesson-title'")
 
 
 def test_an_address_opens_a_step_and_a_sentence_goes_to_live(open_page, served):

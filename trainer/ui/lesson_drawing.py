@@ -154,7 +154,7 @@ def _row(sheet: _Sheet, parts: Sequence[Part | None], *, x: float, width: float)
 
 
 def _box(part: Part, *, x: float, y: float, width: float, height: float) -> str:
-    waist = 12 if part.name in WAISTED else 0
+    waist = (8 if width < WIDTH / 2 else 12) if part.name in WAISTED else 0
     points = [(x, y), (x + width, y), (x + width - waist, y + height / 2), (x + width, y + height), (x, y + height),
               (x + waist, y + height / 2)]  # fmt: skip
     shape = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)

@@ -54,7 +54,7 @@ def build(lab: Lab, room: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]
     }
     gr.on([ask_button.click, text.submit, who.submit], **asking)
     hints.select(pick, None, text, **QUIET).then(**asking)
-    reset.click(lambda: ([], score_html([])), None, [room, score], **QUIET)
+    reset.click(clear, None, [room, score], **QUIET)
     return Step("split", [room], [score, answers, hints, asked], partial(draw, lab)), live, text
 
 
@@ -120,6 +120,11 @@ def score_html(room: list[dict[str, Any]] | None) -> str:
         f'<p class="lab-summary" role="status">{escape(score)}</p>'
         f'<div class="lab-room-table">{shut(say("split.table"), grid)}</div>'
     )
+
+
+def clear() -> tuple[list[dict[str, Any]], str]:
+    """(no sentences of the room, their score)."""
+    return [], score_html([])
 
 
 def _said(said: dict[str, list[str]]) -> str:
