@@ -35,7 +35,7 @@ CSS = """
   stroke-dasharray: none; }
 .dark .lab-drawing .lab-trains .lab-shape { fill: rgba(86, 180, 233, 0.18); stroke: #56B4E9; }
 .lab-drawing .lab-ground { fill: url(#lab-bits); stroke: none; }
-.lab-drawing #lab-bits circle { fill: var(--body-text-color-subdued); opacity: 0.45; }
+.lab-drawing #lab-bits circle { fill: var(--body-text-color-subdued); opacity: 0.35; }
 .lab-drawing .lab-frame { fill: none; stroke: var(--body-text-color-subdued); stroke-width: 1; }
 .lab-drawing .lab-arrow { stroke: var(--body-text-color-subdued); stroke-width: 1.5; fill: none; }
 .lab-summary { font-size: 18px; font-weight: 600; margin: 8px 0; }

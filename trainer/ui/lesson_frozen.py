@@ -52,20 +52,23 @@ def _control(name: str, field: Any, *, shown: str) -> gr.components.Component:
     kind = gr.CheckboxGroup if isinstance(field.default, tuple) else gr.Radio
     value = list(field.default) if isinstance(field.default, tuple) else field.default
     info = f"{field.description[:1].upper()}{field.description[1:]}."
-    visible = name in methods.get(shown).options.model_fields
-    return kind(CHOICES[name], value=value, label=field.title, info=info, visible=visible)
+    return kind(CHOICES[name], value=value, label=field.title, info=info, visible=_seen(shown, name))
 
 
 def draw(method: str, backbone: str, *values: Any) -> list[Any]:
     """(the options that the method has, the drawing, the question on the rank)."""
     options = dict(zip(CHOICES, values, strict=True))
-    own = methods.get(method).options.model_fields
-    shown = [gr.update(visible=name in own) for name in CHOICES]
+    shown = [gr.update(visible=_seen(method, name)) for name in CHOICES]
     try:
         html = lesson_drawing.drawing(lesson.anatomy(method, backbone, options))
     except UserError as error:
         html = note(sentence(error), "warning")
     return [*shown, html, ask_rank(backbone)]
+
+
+def _seen(method: str, option: str) -> bool | str:
+    """Hidden, not absent, where the method lacks the option: see lesson_tab."""
+    return True if option in methods.get(method).options.model_fields else "hidden"
 
 
 def ask_rank(backbone: str) -> str:
