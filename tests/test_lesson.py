@@ -394,7 +394,7 @@ def test_seven_steps_by_keyboard_and_the_place_survives_a_reload(page):
         expect(page.locator(".lab-lesson-steps [aria-current=step]")).to_have_text(re.compile(f"^{place}[.]"))
         expect(page.locator(".lab-question:visible")).to_have_count(1)
         if name == "frozen":
-            page.get_by_label("Adapter", exact=True).check()
+            page.get_by_role("radio", name="Adapter", exact=True).check()
             page.get_by_label("houlsby").check()
             expect(page.locator(".lab-drawing .lab-trains")).to_have_count(3)
         if name == "cost":
