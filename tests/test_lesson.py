@@ -319,16 +319,16 @@ def test_the_class_trains_lora_and_can_cancel_it(own_store):
     while "The run trains: epoch" not in (status := lesson_train.status_html(lab, own_store.load(run_id))):
         assert time.monotonic() < end, status
         time.sleep(0.5)
-    status, chart, stop, timer, _ = lesson_train.look_at(lab, run_id, {})
+    status, chart, go, stop, timer, _ = lesson_train.look_at(lab, run_id, {})
     assert "<progress" in status
     assert chart["visible"]
-    assert stop["interactive"]
+    assert (go["interactive"], stop["interactive"]) == (False, True)
     assert timer.active
     jobs.cancel(own_store, run_id)
     while own_store.load(run_id).state != "cancelled":
         assert time.monotonic() < end
         time.sleep(0.5)
-    assert not lesson_train.look_at(lab, run_id, {})[3].active
+    assert not lesson_train.look_at(lab, run_id, {})[4].active
     assert "type one" in lesson_train.launch(lab, None)[0]
 
 

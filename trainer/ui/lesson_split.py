@@ -21,7 +21,7 @@ from trainer.ui.live_ask import fill
 from trainer.ui.live_link import MAX_CHARACTERS
 from trainer.ui.tables import Cell, Column
 
-HINTS = 6
+HINTS, UNSURE = 6, 0.6
 KEPT = 200
 """Sentences that a browser keeps: a class of thirty writes fewer."""
 
@@ -84,7 +84,7 @@ def ask(lab: Lab, text: str | None, who: str | None, room: list[dict[str, Any]] 
         yield note(say("lesson.missing_two"), "warning"), gr.skip(), gr.skip()
         return
     if not (text or "").strip():
-        yield note("Expected a sentence, got nothing; type one or choose a hint.", "warning"), gr.skip(), gr.skip()
+        yield note(say("split.empty"), "warning"), gr.skip(), gr.skip()
         return
     board = Board(text, groups(runs))
     for status in fill(lab, board):
@@ -141,7 +141,7 @@ def _disputed(lab: Lab, runs: list[Run]) -> tuple[str, str]:
     answers = disputes.collect(lab.store, runs) if len(runs) > 1 else None
     if answers is None or not answers.texts:
         return "", question(say("split.question"), say("split.answer_alone"))
-    places = disputes.find(answers)["split"]
+    places, unsure = disputes.find(answers)["split"], answers.probability.min(axis=1) < UNSURE
     items = "".join(f"<li>{tables.pick(answers.texts[i], answers.texts[i])}</li>" for i in places[:HINTS])
     listed = f'<p class="lab-small">{escape(say("split.hint_help"))}</p><ul class="lab-hints">{items}</ul>'
     said = say(
@@ -150,6 +150,9 @@ def _disputed(lab: Lab, runs: list[Run]) -> tuple[str, str]:
         runs=len(answers.runs),
         agreed=f"{int(answers.right.all(axis=1).sum()):,}",
         disputed=f"{len(places):,}",
+        near=f"{int(unsure[places].sum()):,}",
+        near_share=f"{unsure.mean():.0%}",
+        bound=f"{UNSURE:.0%}",
     )
     return shut(say("split.hint"), listed) if items else "", question(say("split.question"), said)
 

@@ -223,12 +223,13 @@ TEXTS: dict[str, str] = {
     ),
     "split.question": "What do the sentences that split the runs have in common?",
     "split.answer": (
-        "They lie near the border: at least one run is little surer than a coin flip, so that small differences tip "
+        "Most lie near the border, where some run is little surer than a coin flip, so that a small difference tips "
         "it. Negation, contrast, irony, mixed feelings and rare words bring a sentence there. On the {sentences} test "
-        "sentences all {runs} runs are right on {agreed} and split on {disputed}."
+        "sentences all {runs} runs are right on {agreed} and split on {disputed}; on {near} of these some run is less "
+        "than {bound} sure, on {near_share} of all sentences."
     ),
     "split.answer_alone": (
-        "They lie near the border: at least one run is little surer than a coin flip, so that small differences tip "
+        "Most lie near the border, where some run is little surer than a coin flip, so that a small difference tips "
         "it. Negation, contrast, irony, mixed feelings and rare words bring a sentence there."
     ),
     "split.text": "A sentence about a film",
@@ -238,6 +239,7 @@ TEXTS: dict[str, str] = {
     "split.ask": "Ask every run",
     "split.live": "Look closer in Live",
     "split.score": "Sentences that split the runs: {found} of {tried}.",
+    "split.empty": "Expected a sentence, got nothing; type one or choose a hint.",
     "split.nobody": "No sentence asked yet.",
     "split.table": "Sentences of the room",
     "split.column.text": "Sentence",

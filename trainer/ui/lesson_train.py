@@ -26,7 +26,7 @@ def build(lab: Lab, kept: gr.BrowserState) -> Step:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             plan = gr.HTML()
-            seed = gr.Number(1, label=say("train.seed"), info=say("train.seed_help"), precision=0, minimum=0)
+            seed = gr.Number(1, label=say("train.seed"), info=say("train.seed_help"), precision=0)
             with gr.Row():
                 go = gr.Button(say("train.go"), variant="primary", min_width=140)
                 stop = gr.Button(say("train.cancel"), interactive=False, min_width=100)
@@ -37,7 +37,7 @@ def build(lab: Lab, kept: gr.BrowserState) -> Step:
     asked = gr.HTML()
     timer = gr.Timer(1.5, active=False)
     seen = gr.State({})
-    view = [status, chart, stop, timer, seen]
+    view = [status, chart, go, stop, timer, seen]
     look = {"fn": partial(look_at, lab), "inputs": [kept, seen], "outputs": view, **QUIET}
     go.click(partial(launch, lab), seed, [said, kept, seen], **QUIET).then(**look)
     stop.click(partial(train_queue.cancel, lab), kept, said, **QUIET).then(**look)
@@ -73,7 +73,7 @@ def launch(lab: Lab, seed: float | None) -> tuple[str, Any, Any]:
 
 
 def look_at(lab: Lab, run_id: str | None, seen: dict[str, Any]) -> list[Any]:
-    """(status, chart, cancel button, timer, what was seen), of the run or of an earlier one in its place."""
+    """(status, chart, Train, Cancel, timer, what was seen), of the run or of an earlier one in its place."""
     run = train_queue.find(lab, run_id)
     shown = run or members(lab).get(lesson.LIGHT)
     alive = run is not None and run.state not in ENDED
@@ -87,7 +87,14 @@ def look_at(lab: Lab, run_id: str | None, seen: dict[str, Any]) -> list[Any]:
         now["drawn"] = time.time()
     else:
         now["of"] = seen.get("of")
-    return [status_html(lab, run), chart, gr.update(interactive=alive), gr.Timer(active=alive), now]
+    return [
+        status_html(lab, run),
+        chart,
+        gr.update(interactive=not alive),
+        gr.update(interactive=alive),
+        gr.Timer(active=alive),
+        now,
+    ]
 
 
 def status_html(lab: Lab, run: Run | None) -> str:
