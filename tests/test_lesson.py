@@ -9,6 +9,7 @@ import string
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -218,6 +219,12 @@ def test_a_close_call_is_said_to_be_one(counts, expected):
 # Steps on real runs
 
 
+def finished(method, *, place):
+    """A finished run of the lesson's own recipe, as far as choosing goes."""
+    result = {"meta_info": {"dataset_info": {"fingerprint": "the lesson's own"}}}
+    return SimpleNamespace(state="finished", result=result, adopted=None, place=place, recipe=lesson.recipe(method))
+
+
 @pytest.fixture(scope="module")
 def silent(suite, tmp_path_factory):
     """The suite as the app brings it: full fine-tuning without its weights."""
@@ -238,6 +245,11 @@ def test_the_lesson_shows_one_run_a_method_on_the_same_sentences(silent):
     assert accuracy.of(first) == max(map(accuracy.of, runs.values()))
     assert accuracy.of(second) == min(map(accuracy.of, runs.values()))
     assert lesson.members([]) == {}
+    # Two methods of the lesson's own task go before five of another.
+    own = [finished("full", place=9), finished("lora", place=8), finished("lora", place=7)]
+    found = lesson.members([*silent.store.list(), *own])
+    assert [(name, run.place) for name, run in found.items()] == [("full", 9), ("lora", 7)]
+    assert list(lesson.members([*silent.store.list(), own[0]])) == list(methods.METHODS), "one alone compares nothing"
     # What is trained in the lesson stands beside, and changes nothing.
     again = [*silent.store.list(), replace(runs["lora"], id="other", place=2**63)]
     assert lesson.members(again)["lora"].id == runs["lora"].id

@@ -62,8 +62,9 @@ def recipe(method: str, *, seed: int = 0) -> RunConfig:
 def members(runs: Sequence[Run]) -> dict[str, Run]:
     """Method -> the run that the lesson shows, in the order of the methods: runs on the same sentences.
 
-    Of the groups that share sentences and a backbone, the one with the most methods, of equals the newest; of a method
-    the earliest run there, so that what a class trains beside it changes no figure of the lesson.
+    Of the groups that share sentences and a backbone, one of the lesson's own task and backbone goes first, then the
+    one with the most methods, of equals the earliest; of a method the earliest run there. So what a class trains beside
+    the runs that come with the program changes no figure of the lesson.
     """
     groups: dict[tuple, dict[str, Run]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.place):
@@ -72,8 +73,14 @@ def members(runs: Sequence[Run]) -> dict[str, Run]:
             groups[key].setdefault(run.recipe.method, run)
     if not groups:
         return {}
-    best = max(groups.values(), key=lambda group: (len(group), max(run.place for run in group.values())))
+    best = max(groups.values(), key=_fitness)
     return {name: best[name] for name in methods.METHODS if name in best}
+
+
+def _fitness(group: dict[str, Run]) -> tuple[bool, int, int]:
+    preset, first = PRESETS[PRESET], min(group.values(), key=lambda run: run.place)
+    own = (first.recipe.task, first.recipe.backbone) == (preset.task, preset.backbone)
+    return own and len(group) > 1, len(group), -first.place
 
 
 @dataclass(frozen=True)

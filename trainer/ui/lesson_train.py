@@ -107,7 +107,7 @@ def status_html(lab: Lab, run: Run | None) -> str:
     key = run.state if run.state in ("queued", "running", "finished") else "ended"
     said = say(f"train.{key}", text=text)
     compared = ""
-    if run.state == "finished" and earlier and earlier.id != run.id:
+    if run.state == "finished" and earlier and earlier.id != run.id and _sentences(earlier) == _sentences(run):
         metric = analysis.METRICS["test_accuracy"]
         compared = say("train.compared", seed=earlier.recipe.seed, accuracy=metric.show(metric.of(earlier)))
     bar = (
@@ -117,6 +117,10 @@ def status_html(lab: Lab, run: Run | None) -> str:
     )
     state = f'<span class="lab-state lab-{run.state}">{escape(run_name(run))}</span>'
     return f'<div class="lab-run">{state}{bar}{words(said, compared)}</div>'
+
+
+def _sentences(run: Run) -> str:
+    return run.result["meta_info"]["dataset_info"]["fingerprint"]
 
 
 def _size(run: Run) -> int:

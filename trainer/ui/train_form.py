@@ -138,7 +138,7 @@ def build(lab: Lab) -> tuple[gr.Radio, dict[str, gr.components.Component]]:
         [(method.title, name) for name, method in methods.METHODS.items()],
         value=values["methods"],
         label="Methods",
-        info="A run each. What each does, and its paper, stands below under Options of the methods.",
+        info="A run each. What each does, and its paper, stands below, with its own options.",
     )
     fields["task"] = gr.Dropdown(
         task_choices(lab),
