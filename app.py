@@ -13,12 +13,12 @@ import gradio as gr
 
 from trainer import bundled, hosting
 from trainer.device import share_cores
-from trainer.ui import access, compare_tab, live_tab, tables, theme, train_tab
+from trainer.ui import access, compare_tab, lesson_tab, live_tab, tables, theme, train_tab
 from trainer.ui.lab import Lab, note
 
 
 def build_app(lab: Lab | None = None) -> gr.Blocks:
-    """The page: three tabs over one store."""
+    """The page: four tabs over one store."""
     lab = lab or Lab.open()
     stays = None if lab.access.rules.open else (3600, 24 * 3600)
     with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=stays) as page:
@@ -26,6 +26,7 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
         device = gr.HTML()
         if warning := hosting.about_runs(lab.store.root):
             gr.HTML(note(warning, "warning"))
+        kept = lesson_tab.states()
         with gr.Tabs() as tabs:
             with gr.Tab("Train", id="train"):
                 train_tab.build(lab, page)
@@ -33,6 +34,8 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
                 sentences = compare_tab.build(lab, compare)
             with gr.Tab("Live", id="live") as live:
                 asked = live_tab.build(lab, live, page, tabs)
+            with gr.Tab("Lesson", id=lesson_tab.TAB) as lesson:
+                lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, kept=kept, live=asked)
         # A sentence pressed in Compare is asked in Live.
         sentences.select(pressed, None, [asked.text, tabs], **live_tab.NEWEST).then(**asked.ask)
         timer = gr.Timer(2)
@@ -61,7 +64,7 @@ def main() -> None:
     if hosting.wants_bundled():
         bundled.bring(lab.store.root)
     page = build_app(lab)
-    css = theme.CSS + access.CSS + compare_tab.CSS + live_tab.CSS
+    css = theme.CSS + access.CSS + compare_tab.CSS + live_tab.CSS + lesson_tab.CSS
     page.launch(
         theme=theme.theme(),
         css=css,

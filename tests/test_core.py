@@ -58,7 +58,7 @@ LAYERS = [
         "push",
         "bundled",
     },
-    {"variants", "disputes", "published"},
+    {"variants", "disputes", "published", "paired", "lesson"},
     {"ui", "__main__"},
 ]
 
@@ -103,6 +103,8 @@ def test_imports_point_down():
         "access",
         "hosting",
         "push",
+        "paired",
+        "lesson",
     ],
 )
 def test_light_modules_import_neither_torch_nor_gradio(module):

@@ -131,11 +131,13 @@ OPEN = {
     "opened", "predict_file", "stop", "left",
     # The way in
     "standing", "unlock", "lock",
+    # The lesson, but for its training
+    "show", "redraw", "clear", "look_at", "chosen", "step_on", "show_step", "draw_step", "_to_live",
     # Only in the page
     "<lambda>",
 }  # fmt: skip
 """Handlers that change nothing in the store. Another one is guarded, or put here by somebody who thought about it."""
-GUARDED = {"submit", "keep", "cancel", "resume", "rename", "delete", "load_zips", "load_folder", "adopt"}
+GUARDED = {"submit", "launch", "keep", "cancel", "resume", "rename", "delete", "load_zips", "load_folder", "adopt"}
 ENDPOINTS = {"launch_api", "cancel_api"}
 CHANGES = {
     "launch", "cancel", "resume", "adopt", "create", "update", "delete", "keep_file", "load_folder", "append",

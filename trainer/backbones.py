@@ -61,6 +61,28 @@ FAMILIES = {
 
 
 @dataclass(frozen=True)
+class Part:
+    """Parameters that belong together: `count` in one place, and how many such places there are.
+
+    `layers` is 0 for what stands outside the layers. `beside` names the part that an added one stands at, `copies` how
+    many of it stand there. `bits` is how many a weight takes in memory.
+    """
+
+    name: str
+    count: int
+    layers: int = 0
+    beside: str = ""
+    copies: int = 1
+    trains: bool = False
+    bits: int = 32
+
+    @property
+    def total(self) -> int:
+        """Parameters over all layers and copies."""
+        return self.count * max(self.layers, 1) * self.copies
+
+
+@dataclass(frozen=True)
 class Shape:
     """Sizes read from an encoder's config.json; enough to count every parameter without loading a weight."""
 
@@ -104,6 +126,18 @@ class Shape:
         linears = sum(i * o + o for i, o in map(self.linear, FAMILIES[self.family].linears))
         pooler = h * h + h if FAMILIES[self.family].uses_pooler else 0
         return embeddings + self.layers * (linears + 4 * h) + pooler
+
+    def parts(self) -> tuple[Part, ...]:
+        """The encoder in the order in which a sentence passes through it; the totals sum to `encoder_parameters`."""
+        h, found = self.hidden, []
+        found.append(Part("embeddings", (self.vocabulary + self.positions + self.token_types) * h + 2 * h))
+        for name, (inputs, outputs) in ((name, self.linear(name)) for name in FAMILIES[self.family].linears):
+            found.append(Part(name, inputs * outputs + outputs, self.layers))
+            if name in ("attention_output", "output"):
+                found.append(Part(f"{name}_norm", 2 * h, self.layers))
+        if FAMILIES[self.family].uses_pooler:
+            found.append(Part("pooler", h * h + h))
+        return tuple(found)
 
     def head_parameters(self, labels: int) -> int:
         """Parameters of the classification head over `labels` classes."""

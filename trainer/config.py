@@ -73,15 +73,25 @@ class RunConfig(Strict):
     batch_size: int = Field(32, ge=1, le=1024, title="Batch size", description="sentences in one step")
     epochs: int = Field(3, ge=1, le=1000, title="Epochs", description="passes over the training split")
     warmup_ratio: float = Field(
-        0.06, ge=0, lt=1, title="Warm-up", description="share of the steps in which the learning rate rises"
+        0.06,
+        ge=0,
+        lt=1,
+        title="Warm-up",
+        description="share of the steps in which the learning rate rises (Goyal et al. 2017)",
     )
     lr_scheduler: Literal["linear", "cosine", "constant"] = Field(
         "linear", title="Learning rate schedule", description="course after the warm-up"
     )
     weight_decay: float = Field(
-        0.01, ge=0, le=1, title="Weight decay", description="decoupled; not on biases and layer norms"
+        0.01,
+        ge=0,
+        le=1,
+        title="Weight decay",
+        description="decoupled (Loshchilov and Hutter 2019); not on biases and layer norms",
     )
-    max_grad_norm: float = Field(1.0, gt=0, title="Gradient norm", description="gradients are clipped to this norm")
+    max_grad_norm: float = Field(
+        1.0, gt=0, title="Gradient norm", description="gradients are clipped to this norm (Pascanu et al. 2013)"
+    )
 
     # Text and numbers
     max_length: int = Field(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from trainer.backbones import Family, Shape
+from trainer.backbones import Family, Part, Shape
 from trainer.errors import UserError
 from trainer.methods.base import Method, Options, Setup, label_rows
 
@@ -72,6 +72,9 @@ class Adapter(Method):
     def trainable_parameters(self, shape: Shape, options: AdapterOptions, labels: int) -> int:
         return adapter_parameters(shape, options) + shape.head_parameters(labels)
 
+    def added_parts(self, shape: Shape, options: AdapterOptions) -> tuple[Part, ...]:
+        return bottlenecks(shape, options, trains=True)
+
     def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
         inner = config.get("config")
         if not isinstance(inner, dict) or "reduction_factor" not in inner or "peft_type" in config:
@@ -120,9 +123,21 @@ class Adapter(Method):
 
 def adapter_parameters(shape: Shape, options: AdapterOptions) -> int:
     """Down and up projections with their biases; Houlsby has two bottlenecks a layer, Pfeiffer one."""
+    return sum(part.total for part in bottlenecks(shape, options, trains=True))
+
+
+def bottlenecks(shape: Shape, options: AdapterOptions, *, trains: bool, copies: int = 1) -> tuple[Part, ...]:
+    """The bottlenecks of a layer, each at the part that it follows."""
     narrow = max(shape.hidden // options.reduction_factor, 1)
     one = shape.hidden * narrow + narrow + narrow * shape.hidden + shape.hidden
-    return shape.layers * one * (2 if options.placement == "houlsby" else 1)
+    return tuple(
+        Part("bottleneck", one, shape.layers, beside=place, copies=copies, trains=trains) for place in placed(options)
+    )
+
+
+def placed(options: AdapterOptions) -> tuple[str, ...]:
+    """The parts of a layer that a bottleneck follows."""
+    return ("attention_output", "output") if options.placement == "houlsby" else ("output",)
 
 
 def load_adapter_model(setup: Setup):

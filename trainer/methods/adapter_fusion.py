@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from trainer import tasks
-from trainer.backbones import Shape
+from trainer.backbones import Part, Shape
 from trainer.errors import ArgumentError
 from trainer.measure import folder_bytes
-from trainer.methods.adapter import AdapterOptions, adapter_parameters, add_head, load_adapter_model
+from trainer.methods.adapter import AdapterOptions, add_head, bottlenecks, load_adapter_model, placed
 from trainer.methods.base import Method, ParentWeights, Setup
 
 if TYPE_CHECKING:
@@ -82,14 +82,20 @@ class AdapterFusion(Method):
         feed_contiguous(model)
         return model.to(setup.device.kind).eval()
 
-    def trainable_parameters(self, shape: Shape, options: Any, labels: int) -> int:
-        # Query and key with biases, value without: the dynamic fusion of the paper's equation 1.
-        fusion = shape.layers * (3 * shape.hidden**2 + 2 * shape.hidden)
-        return fusion + shape.head_parameters(labels)
+    def trainable_parameters(self, shape: Shape, options: AdapterFusionOptions, labels: int) -> int:
+        return sum(part.total for part in self._fusions(shape, options)) + shape.head_parameters(labels)
 
     def added_parameters(self, shape: Shape, options: AdapterFusionOptions, labels: int) -> int:
+        return sum(part.total for part in self.added_parts(shape, options)) + shape.head_parameters(labels)
+
+    def added_parts(self, shape: Shape, options: AdapterFusionOptions) -> tuple[Part, ...]:
         parents = len(options.parent_tasks) or 4
-        return self.trainable_parameters(shape, options, labels) + parents * adapter_parameters(shape, options)
+        return (*bottlenecks(shape, options, trains=False, copies=parents), *self._fusions(shape, options))
+
+    def _fusions(self, shape: Shape, options: AdapterFusionOptions) -> tuple[Part, ...]:
+        """One at every place of a bottleneck: query and key with biases, value without (the paper's equation 1)."""
+        one = 3 * shape.hidden**2 + 2 * shape.hidden
+        return tuple(Part("fusion", one, shape.layers, beside=place, trains=True) for place in placed(options))
 
     def file_size(self, folder: Path) -> int:
         return folder_bytes(folder / "fusion")

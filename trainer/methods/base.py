@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.backbones import Family, Located, Shape
+from trainer.backbones import Family, Located, Part, Shape
 from trainer.config import Strict
 from trainer.device import Device
 from trainer.errors import ArgumentError
@@ -82,6 +82,7 @@ class Method(ABC):
         library: what opens its saved model without this project.
         parent_method: for a method that fuses runs, the method of those runs.
         quantised_from: for a method that is another over a quantised backbone, the other's name.
+        trains_backbone: whether the encoder's own parameters train.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Method(ABC):
     parent_method: str | None = None
     quantised_from: str | None = None
     min_parents = 0
+    trains_backbone = False
 
     @abstractmethod
     def build(self, setup: Setup) -> nn.Module:
@@ -122,6 +124,20 @@ class Method(ABC):
     def added_parameters(self, shape: Shape, options: Any, labels: int) -> int:
         """Parameters that the method adds to the encoder, trained or not, the head included."""
         return self.trainable_parameters(shape, options, labels)
+
+    def parts(self, shape: Shape, options: Any, labels: int) -> tuple[Part, ...]:
+        """The whole model in groups: the encoder's, what the method adds to them, the head.
+
+        The totals of those that train sum to `trainable_parameters`, all of them to the encoder's and
+        `added_parameters`.
+        """
+        encoder = tuple(replace(part, trains=self.trains_backbone) for part in shape.parts())
+        head = Part("head", shape.head_parameters(labels), trains=True)
+        return (*encoder, *self.added_parts(shape, options), head)
+
+    def added_parts(self, shape: Shape, options: Any) -> tuple[Part, ...]:
+        """What the method adds inside the layers."""
+        return ()
 
     def weight_bytes(self, shape: Shape) -> float:
         """Bytes that the encoder's frozen or trained weights take in memory."""

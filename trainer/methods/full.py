@@ -18,6 +18,7 @@ class Full(Method):
     paper = "Devlin et al. 2019, BERT, section 4, https://arxiv.org/abs/1810.04805"
     library = "transformers"
     learning_rates = (5e-5, 3e-5)
+    trains_backbone = True
 
     def build(self, setup: Setup):
         return load_classifier(setup).to(setup.device.kind)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from trainer.backbones import Family, Shape
+from trainer.backbones import Family, Part, Shape
 from trainer.errors import UserError
 from trainer.methods.base import Method, Options, Setup, common_linears, label_rows, load_classifier
 
@@ -85,6 +85,13 @@ class Lora(Method):
     def trainable_parameters(self, shape: Shape, options: LoraOptions, labels: int) -> int:
         maps = common_linears(shape, options.target_modules)
         return shape.layers * sum(options.r * (i + o) for i, o in maps) + shape.head_parameters(labels)
+
+    def added_parts(self, shape: Shape, options: LoraOptions) -> tuple[Part, ...]:
+        # A is (r, inputs) and B is (outputs, r).
+        return tuple(
+            Part("lora", options.r * sum(shape.linear(name)), shape.layers, beside=name, trains=True)
+            for name in options.target_modules
+        )
 
     def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
         if config.get("peft_type") != "LORA":

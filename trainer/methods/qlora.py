@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
 
-from trainer.backbones import FAMILIES, Shape
+from trainer.backbones import FAMILIES, Part, Shape
 from trainer.device import compute_type
 from trainer.errors import ArgumentError
 from trainer.methods.base import Setup, load_classifier
@@ -94,6 +95,12 @@ class Qlora(Lora):
             "base = AutoModelForSequenceClassification.from_pretrained(\n"
             f"    {base}, num_labels={labels}, quantization_config=quantised, dtype=torch.float32\n)\n"
             "model = PeftModel.from_pretrained(base, folder)"
+        )
+
+    def parts(self, shape: Shape, options: QloraOptions, labels: int) -> tuple[Part, ...]:
+        held = FAMILIES[shape.family].linears
+        return tuple(
+            replace(part, bits=4) if part.name in held else part for part in super().parts(shape, options, labels)
         )
 
     def weight_bytes(self, shape: Shape) -> float:

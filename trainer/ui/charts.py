@@ -75,7 +75,7 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
         hollow = other.mark_bar(height={"band": 0.6}, filled=False, stroke=GREY, strokeWidth=2, strokeDash=[6, 4])
         text = other.mark_text(align="left", dx=8, fontSize=TEXT)
         layers += [hollow.encode(x=x), text.encode(x=x, text="shown:N")]
-    return _finish(alt.layer(*layers), title=metric.title, height=max(40, 18 * lines + 10) * max(len(order), 1))
+    return finish(alt.layer(*layers), title=metric.title, height=max(40, 18 * lines + 10) * max(len(order), 1))
 
 
 def bar_charts(table: pd.DataFrame, *, reference: pd.DataFrame | None = None) -> list[alt.Chart]:
@@ -129,7 +129,7 @@ def scatter(
             layers.append(
                 alt.Chart(other.iloc[side::2]).mark_text(**text | {"dy": dy}).encode(text="short:N", **encode)
             )
-    return _finish(alt.layer(*layers), title=[y.title, f"against {_inside(x.title)}"], height=380)
+    return finish(alt.layer(*layers), title=[y.title, f"against {_inside(x.title)}"], height=380)
 
 
 def curves(
@@ -153,7 +153,7 @@ def curves(
     percent = curve == "validation accuracy"
     scale = alt.Scale(zero=False) if domain is None else alt.Scale(domain=list(domain), nice=False, zero=False)
     chart = alt.Chart(data).encode(
-        x=alt.X(f"{x}:Q", title=axes[x], axis=_whole(data[x]) if x != "seconds" else alt.Axis(tickCount=5)),
+        x=alt.X(f"{x}:Q", title=axes[x], axis=whole_ticks(data[x]) if x != "seconds" else alt.Axis(tickCount=5)),
         y=alt.Y("value:Q", title=None, scale=scale, axis=_axis(percent)),
         color=_colour(data["method"]),
         detail="run:N",
@@ -181,7 +181,7 @@ def curves(
     title = {"memory": "Memory while training (MB)", "step loss": "Training loss by step"}.get(
         curve, curve.capitalize()
     )
-    return _finish(alt.layer(line, marks) if few else line, title=title, height=260)
+    return finish(alt.layer(line, marks) if few else line, title=title, height=260)
 
 
 def thin(points: pd.DataFrame, limit: int = 4000) -> pd.DataFrame:
@@ -242,7 +242,7 @@ def _few(values: pd.Series) -> alt.Axis:
     return alt.Axis(tickCount=5, format="~s") if len(values) and values.max() >= 10_000 else alt.Axis(tickCount=5)
 
 
-def _whole(values: pd.Series) -> alt.Axis:
+def whole_ticks(values: pd.Series) -> alt.Axis:
     """Ticks on whole numbers only: there is no half of a step."""
     low, high = (math.ceil(values.min()), math.floor(values.max())) if len(values) else (0, 1)
     stride = max(math.ceil((high - low) / 6), 1)
@@ -276,7 +276,7 @@ def _shape(names: Sequence[str]) -> alt.Shape:
     return alt.Shape("Method:N", scale=_scale(names, SHAPES), legend=_legend())
 
 
-def _finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Chart:
+def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Chart:
     """As wide as its place, drawn as SVG: the page's style sheet then colours text and lines, light or dark. A
     downloaded file has no style sheet, so that it keeps the dark text on white that stand here.
     """

@@ -21,6 +21,30 @@ LOSSES = ("training loss", "validation loss")
 CURVES = (*LOSSES, "validation accuracy", "memory")
 MAX_BARS, MAX_CURVES, MAX_CARDS = 24, 20, 12
 EMPTY = "No finished runs yet. Train some in the Train tab: they appear here."
+SAID = {
+    "unit": (
+        "A mean comes with the sample standard deviation over seeds: one run may be luck (Reimers and Gurevych 2017, "
+        "https://arxiv.org/abs/1707.09861)."
+    ),
+    "bars": (
+        "A bar a recipe, from zero. Over several seeds it is their mean, with a dot for each and a line of one sample "
+        "standard deviation to each side."
+    ),
+    "scatter": (
+        "The line joins the ringed runs of the Pareto frontier (Pareto 1906): no other is at least as good in both "
+        "figures and better in one. Runs on different sentences have none: one test set says nothing of another. What "
+        "was published elsewhere is hollow, grey and on no frontier."
+    ),
+    "curves": (
+        "Training and validation loss share one range. A long curve is drawn with every second, third, ... point. Loss "
+        "is cross-entropy in nats: 0.69 is a coin flip between two labels."
+    ),
+    "cards": (
+        "Rows are true labels, columns predicted ones; a percentage is the share of its row. Precision, recall and F1 "
+        "as in van Rijsbergen 1979, chapter 7."
+    ),
+}
+"""What stands beside a control or a chart."""
 NOTHING = "No run fits these filters. Take a choice out of one of them."
 
 CSS = compare_tables.CSS + compare_sentences.CSS
@@ -38,41 +62,53 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
     summary = gr.HTML()
     with gr.Column(visible=False) as body:
         gr.Markdown("## Results")
-        unit = gr.Radio([("Each run", "run"), ("Mean over seeds", "mean")], value="run", label="A row for")
+        unit = gr.Radio(
+            [("Each run", "run"), ("Mean over seeds", "mean")],
+            value="run",
+            label="A row for",
+            info=SAID["unit"],
+        )
         table = gr.HTML(elem_classes="lab-results")
         notes = gr.HTML()
     with gr.Column(visible=False) as figures:
         gr.Markdown("## Charts")
+        _said("bars")
         bars = []
         for start in (0, 2):
             with gr.Row():
                 bars += [_plot(METRICS[key].title) for key in charts.BAR_METRICS[start : start + 2]]
         with gr.Row():
             every = [(metric.title, key) for key, metric in METRICS.items()]
-            x = gr.Dropdown(every, value="train_minutes", label="Horizontal axis", min_width=260)
-            y = gr.Dropdown(every, value="test_accuracy", label="Vertical axis", min_width=260)
+            x = gr.Dropdown(
+                every, value="train_minutes", label="Horizontal axis", info="Any figure of the table.", min_width=260
+            )
+            y = gr.Dropdown(
+                every, value="test_accuracy", label="Vertical axis", info="Any other, held against it.", min_width=260
+            )
         scatter = _plot("One figure against another", "lab-chart-tall")
-        gr.HTML(
-            '<div class="lab-note">The line joins the ringed runs of the Pareto frontier: no other is at least as good '
-            "in both figures and better in one. Runs on different sentences have none: one test set says nothing of "
-            "another. What was published elsewhere is hollow, grey and on no frontier.</div>"
-        )
+        _said("scatter")
         gr.Markdown("## While training")
         axis = gr.Radio(
-            [("Epoch", "epoch"), ("Step", "step"), ("Training time", "seconds")], value="epoch", label="Curves over"
+            [("Epoch", "epoch"), ("Step", "step"), ("Training time", "seconds")],
+            value="epoch",
+            label="Curves over",
+            info="An epoch is one pass over the training sentences, a step one batch.",
         )
-        gr.HTML(
-            '<div class="lab-note">Training and validation loss share one range. A long curve is drawn with every '
-            "second, third, ... point.</div>"
-        )
+        _said("curves")
         lines = []
         for start in (0, 2):
             with gr.Row():
                 lines += [_plot(curve.capitalize()) for curve in CURVES[start : start + 2]]
         gr.Markdown("## Confusion matrices and classification reports")
+        _said("cards")
         matrices = gr.HTML()
         gr.Markdown("## Which sentences")
-        kind = gr.Radio([("Some right, some wrong", "split")], value="split", label="Test sentences")
+        kind = gr.Radio(
+            [("Some right, some wrong", "split")],
+            value="split",
+            label="Test sentences",
+            info="Changed by 4-bit: a run over a 4-bit backbone says otherwise than the same recipe without.",
+        )
         sentences = gr.HTML(js_on_load=tables.PICK)
     inputs = [*filters, reference, unit, x, y, axis, kind]
     outputs = [*filters, controls, summary, body, figures, table, notes, *bars, x, y, scatter, *lines, matrices, kind]
@@ -111,6 +147,10 @@ def _filters() -> list[gr.Dropdown]:
 
 def _plot(label: str, *classes: str) -> gr.Plot:
     return gr.Plot(label=label, show_label=False, min_width=320, elem_classes=["lab-chart", *classes])
+
+
+def _said(key: str) -> gr.HTML:
+    return gr.HTML(f'<div class="lab-note">{escape(SAID[key])}</div>')
 
 
 def draw(lab: Lab, *given: Any) -> list[Any]:

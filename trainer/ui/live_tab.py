@@ -20,6 +20,10 @@ from trainer.ui.live_why import explain
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 NEWEST = {**QUIET, "trigger_mode": "multiple"}
 """Heard while an earlier press is still answered, which Gradio would ignore; `Turns` lets the newest one win."""
+CONFIDENCE = (
+    "A percentage is the probability that the run gives the label, not how often it is right: trained networks tend to "
+    "be too sure (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."
+)
 COPY = """() => { setTimeout(() => {
   const address = document.querySelector(".lab-link input");
   if (!address) return;
@@ -118,6 +122,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
             examples = gr.HTML(js_on_load=tables.PICK)
     live_file.build(lab, page, chosen)
     answers = gr.HTML()
+    gr.HTML(f'<div class="lab-note">{escape(CONFIDENCE)}</div>')
     with gr.Column(visible=False) as panel:
         tally = gr.HTML(tally_html(lab, Session()))
         reset_button = gr.Button("Reset the tally", size="sm")

@@ -135,9 +135,17 @@ def build(lab: Lab) -> tuple[gr.Radio, dict[str, gr.components.Component]]:
         info=PRESETS["quick"].summary,
     )
     fields["methods"] = gr.CheckboxGroup(
-        [(method.title, name) for name, method in methods.METHODS.items()], value=values["methods"], label="Methods"
+        [(method.title, name) for name, method in methods.METHODS.items()],
+        value=values["methods"],
+        label="Methods",
+        info="A run each. What each does, and its paper, stands below, with its own options.",
     )
-    fields["task"] = gr.Dropdown(task_choices(lab), value=values["task"], label="Task")
+    fields["task"] = gr.Dropdown(
+        task_choices(lab),
+        value=values["task"],
+        label="Task",
+        info="The sentences and labels to learn.",
+    )
     train_file.build(lab, fields)
     fields["backbone"] = gr.Dropdown(
         [(found.title, name) for name, found in backbones.BACKBONES.items()],
@@ -181,7 +189,7 @@ def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[st
     """One method's own fields, shown while the method is chosen."""
     method = methods.get(name)
     with gr.Group() as group:
-        gr.Markdown(f"#### {method.title}\n{method.summary}", padding=True)
+        gr.Markdown(f"#### {method.title}\n{method.summary} {method.paper}.", padding=True)
         with gr.Row():
             for key, field in options_of(name).items():
                 own = key.partition(".")[2]

@@ -43,7 +43,10 @@ def build(lab: Lab, page: gr.Blocks) -> None:
             gr.Markdown("## Runs")
             queue = gr.HTML(js_on_load=PICK)
             panel = _build_panel()
-            gr.Markdown("### While it trains\nCurves of the chosen run's suite, or of the newest, appear here.")
+            gr.Markdown(
+                "### While it trains\nCurves of the chosen run's suite, or of the newest, appear here. "
+                "Loss is cross-entropy: 0.69 is a coin flip between two labels."
+            )
             with gr.Row():
                 drawn = [
                     gr.Plot(show_label=False, label=curve, min_width=280, visible=False)

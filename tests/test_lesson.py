@@ -1,0 +1,453 @@
+"""The lesson: its counts against real models, its statistics, its steps on real runs, its page in a browser."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import string
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, app_on, serious, shoot
+
+from trainer import analysis, backbones, device, inference, jobs, lesson, methods, paired
+from trainer.backbones import FAMILIES
+from trainer.methods import Parent, Setup
+from trainer.store import Store
+from trainer.ui import (
+    lesson_choose,
+    lesson_cost,
+    lesson_curves,
+    lesson_drawing,
+    lesson_frame,
+    lesson_frozen,
+    lesson_real,
+    lesson_split,
+    lesson_tab,
+    lesson_train,
+)
+from trainer.ui.lab import Lab
+from trainer.ui.lesson_text import MINUTES, STEPS, TEXTS, say
+
+OPTIONS = [
+    ("full", {}),
+    ("lora", {"r": 4}),
+    ("lora", {"r": 8, "target_modules": ("query", "intermediate", "output")}),
+    ("qlora", {"r": 4, "target_modules": ("key", "attention_output")}),
+    ("adapter", {"reduction_factor": 8}),
+    ("adapter", {"placement": "houlsby"}),
+    ("adapter_fusion", {"reduction_factor": 8, "parent_tasks": ("one", "two")}),
+    ("adapter_fusion", {"placement": "houlsby", "parent_tasks": ("one", "two")}),
+]
+
+# Counts
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+@pytest.mark.parametrize("backbone", list(backbones.BACKBONES))
+def test_parts_sum_to_the_totals(name, backbone):
+    method, shape = methods.get(name), backbones.shape_of(backbone)
+    for options in [{}, *(values for other, values in OPTIONS if other == name)]:
+        found, own = lesson.anatomy(name, backbone, options, labels=6), method.options(**options)
+        assert found.trained == method.trainable_parameters(shape, own, 6)
+        assert found.total == shape.encoder_parameters + method.added_parameters(shape, own, 6)
+        hosts = {part.name for part in found.parts}
+        assert {part.beside for part in found.parts} <= hosts | {""}
+
+
+@pytest.mark.parametrize(("name", "values"), OPTIONS)
+def test_parts_are_those_of_the_model_that_trains(name, values, tiny_backbone, tmp_path):
+    method, backbone = methods.get(name), backbones.locate(str(tiny_backbone))
+    setup = Setup(backbone, ("bad", "good"), method.options(**values), device.detect())
+    if method.parent_method:
+        setup = replace(setup, parents=parents(setup, values, tmp_path))
+    model = method.build(setup)
+    found = lesson.anatomy(name, str(tiny_backbone), values)
+    every = {name: parameter for name, parameter in model.named_parameters() if "original_module" not in name}
+    assert sum(p.numel() for p in every.values() if p.requires_grad) == found.trained
+    held = {part.name for part in found.parts if part.bits == 4}
+    if held:  # a byte has two weights, so that they cannot be counted
+        packed = [parameter for parameter in every.values() if type(parameter).__name__ == "Params4bit"]
+        assert len(packed) == backbone.shape.layers * len(held)
+        return
+    assert sum(p.numel() for p in every.values()) == found.total
+    own = {part.name: part.total for part in found.parts if not part.beside}
+    for part, path in FAMILIES["bert"].linears.items():
+        inside = re.compile(rf"layer\.\d+\.{re.escape(path)}\.(base_layer\.)?(weight|bias)$")
+        assert sum(p.numel() for name, p in every.items() if inside.search(name)) == own[part], part
+    assert sum(p.numel() for name, p in every.items() if ".embeddings." in name) == own["embeddings"]
+
+
+def parents(setup, values, folder):
+    """Two adapters to fuse, untrained."""
+    adapter = methods.get("adapter")
+    own = {name: value for name, value in values.items() if name != "parent_tasks"}
+    single = replace(setup, options=adapter.options(**own))
+    found = []
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        adapter.save(adapter.build(single), folder / name, single)
+        found.append(Parent(name, name, folder / name))
+    return tuple(found)
+
+
+class Words(HTMLParser):
+    """The texts of an SVG, and the last cell but one of each row of a table."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts, self.rows, self.inside = [], [], ""
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "tr":
+            self.rows.append([])
+        self.inside = tag if tag in ("text", "td", "th") else self.inside
+
+    def handle_endtag(self, tag):
+        if tag == self.inside:
+            self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside == "text":
+            self.texts.append(data)
+        elif self.inside:
+            self.rows[-1].append(data)
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+@pytest.mark.parametrize("backbone", ["minilm", "roberta-base", "distilbert"])
+def test_drawing_and_table_say_the_same_and_sum_to_the_totals(name, backbone):
+    found = lesson.anatomy(name, backbone, {"target_modules": tuple(lesson_frozen.CHOICES["target_modules"])})
+    words = Words()
+    words.feed(lesson_drawing.drawing(found))
+    drawn = [text for text in words.texts if re.fullmatch(r"(\d+ × )?[\d,]+", text)]
+    assert sorted(drawn) == sorted(lesson_drawing.count(part) for part in found.parts)
+
+    def value(text):
+        copies, _, one = text.rpartition(" × ")
+        return int(one.replace(",", "")) * int(copies or 1)
+
+    each = next(text for text in words.texts if text.endswith("parameters in each"))
+    outside = sum(part.count for part in found.parts if not part.layers)
+    assert value(each.split()[0]) * found.layers + outside == found.total
+    assert sum(map(value, drawn)) == value(each.split()[0]) + outside
+    cells = [[int(cell.replace(",", "")) for cell in row if re.fullmatch(r"[\d,]+", cell)] for row in words.rows]
+    totals = [row[-1] for row in cells if row]
+    assert totals[-2:] == [found.trained, found.total]
+    assert sum(totals[:-2]) == found.total
+    assert words.texts.count("trains") == sum(part.trains for part in found.parts)
+    assert words.texts.count("frozen, 4-bit") == sum(part.bits == 4 for part in found.parts)
+
+
+# Statistics and readings
+
+
+def rights(both, only_a, only_b, neither):
+    a = [True] * both + [True] * only_a + [False] * only_b + [False] * neither
+    b = [True] * both + [False] * only_a + [True] * only_b + [False] * neither
+    return np.array(a), np.array(b)
+
+
+def test_mcnemar_is_a_coin_flip_over_the_sentences_that_differ():
+    found = paired.compare(*rights(70, 10, 2, 18))
+    # 2 × (1 + 12 + 66) / 2^12: at most 2 heads or at least 10 of 12 throws.
+    assert found.p == pytest.approx(2 * 79 / 4096)
+    assert found.difference == pytest.approx(0.08)
+    assert (found.both, found.only_a, found.only_b, found.neither) == (70, 10, 2, 18)
+    assert paired.compare(*rights(0, 10, 2, 0)).p == found.p, "what both get right or wrong tells nothing"
+    same = paired.compare(*rights(50, 0, 0, 50))
+    assert (same.p, same.low, same.high, same.differs) == (1.0, 0.0, 0.0, False)
+    with pytest.raises(ValueError, match="no sentences"):
+        paired.compare(np.array([]), np.array([]))
+
+
+def test_the_interval_is_that_of_whole_sentences_drawn_again():
+    a, b = rights(700, 60, 30, 210)
+    found = paired.compare(a, b)
+    rng = np.random.default_rng(1)
+    gains = a.astype(int) - b.astype(int)
+    drawn = [gains[rng.integers(0, len(gains), len(gains))].mean() for _ in range(4000)]
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=0.003)
+    # Four times as many sentences halve it.
+    more = paired.compare(np.tile(a, 4), np.tile(b, 4))
+    assert (more.high - more.low) / (found.high - found.low) == pytest.approx(0.5, abs=0.05)
+    assert paired.compare(b, a).difference == -found.difference
+    assert paired.compare(a, b) == found, "the same whenever it is drawn"
+
+
+def points(training, validation):
+    rows = [
+        {"run": "a", "name": "A", "method": "lora", "curve": curve, "epoch": float(epoch), "value": value}
+        for curve, values in (("training loss", training), ("validation loss", validation))
+        for epoch, value in enumerate(values, start=1)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "expected"),
+    [
+        ([0.69, 0.58, 0.46], [0.67, 0.59, 0.46], "falls"),
+        ([0.68, 0.53, 0.35], [0.64, 0.442, 0.426], "gap"),
+        ([0.65, 0.36, 0.20, 0.11], [0.32, 0.18, 0.20, 0.21], "rises"),
+        ([0.24, 0.24, 0.24], [0.256, 0.256, 0.256], "still"),
+        ([0.60, 0.44, 0.42], [0.50, 0.486, 0.47], "flat"),
+        ([0.6], [0.5], "short"),
+    ],
+)
+def test_curves_are_read(training, validation, expected):
+    table = points(training, validation)
+    assert lesson.reading(table) == expected
+    assert lesson_curves.read(table).startswith("A: ")
+    assert lesson_curves.losses_chart(table).to_dict()["title"]["text"] == "Loss: A"
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [((770, 38, 14, 182), "real"), ((772, 12, 8, 212), "open"), ((768, 14, 27, 195), "border")],
+)
+def test_a_close_call_is_said_to_be_one(counts, expected):
+    assert lesson_real.judge(paired.compare(*rights(*counts))) == expected
+
+
+# Steps on real runs
+
+
+def finished(method, *, place):
+    """A finished run of the lesson's own recipe, as far as choosing goes."""
+    result = {"meta_info": {"dataset_info": {"fingerprint": "the lesson's own"}}}
+    return SimpleNamespace(state="finished", result=result, adopted=None, place=place, recipe=lesson.recipe(method))
+
+
+@pytest.fixture(scope="module")
+def silent(suite, tmp_path_factory):
+    """The suite as the app brings it: full fine-tuning without its weights."""
+    root = tmp_path_factory.mktemp("silent") / "store"
+    shutil.copytree(suite[0].root, root, ignore=shutil.ignore_patterns(".*"))
+    store = Store(root)
+    full = next(run for run in store.list() if run.recipe.method == "full")
+    shutil.rmtree(full.model_folder)
+    return Lab.open(store)
+
+
+def test_the_lesson_shows_one_run_a_method_on_the_same_sentences(silent):
+    runs = lesson.members(silent.store.list())
+    assert list(runs) == list(methods.METHODS)
+    assert len({run.result["meta_info"]["dataset_info"]["fingerprint"] for run in runs.values()}) == 1
+    first, second = lesson.pair(runs)
+    accuracy = analysis.METRICS["test_accuracy"]
+    assert accuracy.of(first) == max(map(accuracy.of, runs.values()))
+    assert accuracy.of(second) == min(map(accuracy.of, runs.values()))
+    assert lesson.members([]) == {}
+    # Two methods of the lesson's own task go before five of another.
+    own = [finished("full", place=9), finished("lora", place=8), finished("lora", place=7)]
+    found = lesson.members([*silent.store.list(), *own])
+    assert [(name, run.place) for name, run in found.items()] == [("full", 9), ("lora", 7)]
+    assert list(lesson.members([*silent.store.list(), own[0]])) == list(methods.METHODS), "one alone compares nothing"
+    # What is trained in the lesson stands beside, and changes nothing.
+    again = [*silent.store.list(), replace(runs["lora"], id="other", place=2**63)]
+    assert lesson.members(again)["lora"].id == runs["lora"].id
+
+
+def test_every_step_works_with_full_fine_tuning_without_its_weights(silent):
+    drawn = [
+        lesson_frozen.draw("adapter_fusion", "minilm", 16, ["query"], 8, "houlsby"),
+        lesson_cost.show(silent, "under1", None, "more", "under1"),
+        lesson_train.draw(silent, None),
+        lesson_curves.draw(silent, None),
+        lesson_split.draw(silent, []),
+        lesson_real.draw(silent, None, None, None),
+        lesson_choose.draw(silent),
+    ]
+    for step in drawn:
+        assert "lab-warning" not in str(step)
+    assert "Measured in the run full-" in drawn[1]
+    assert "≈" not in drawn[1]
+    assert "Without its weights a run cannot be asked: Full fine-tuning." in drawn[4][1]
+    asked = list(lesson_split.ask(silent, "the film is warm and the story is dull", " Asha <b> ", []))
+    answers, score, room = asked[-1]
+    assert answers.count("<h3>") == 4
+    assert room[0]["who"] == "Asha <b>"
+    assert "<b>" not in score
+    assert "&lt;b&gt;" in score
+    *_, (_, _, again) = lesson_split.ask(silent, "The film is  warm and the story is dull", "", room)
+    assert again == room, "a sentence counts once"
+    (empty,) = lesson_split.ask(silent, "  ", "", room)
+    assert "type one" in empty[0]
+
+
+def test_every_step_says_what_is_missing_in_an_empty_store(own_store):
+    lab = Lab.open(own_store)
+    estimated = lesson_cost.show(lab, None, None, None, None)
+    assert estimated.count("≈ marks an estimate") == 2
+    assert "The room made no guess." in estimated
+    assert "Nothing trains yet" in str(lesson_train.draw(lab, "gone"))
+    curves = lesson_curves.draw(lab, "gone")
+    assert "published elsewhere" in str(curves[0])
+    assert "needs two finished runs" in curves[-1]
+    assert "needs two finished runs" in lesson_split.draw(lab, None)[1]
+    assert "needs two finished runs" in next(iter(lesson_split.ask(lab, "x", "", None)))[0]
+    assert "needs two finished runs" in lesson_real.draw(lab, None, None, None)[3]
+    assert "A dash means" in lesson_choose.draw(lab)[0]
+
+
+def test_a_guess_is_right_only_in_its_range():
+    assert lesson_cost.verdict(0.0065, "under1").endswith("right.")
+    assert lesson_cost.verdict(0.0065, "under10") == "✗ The room said 1 to 10%."
+    assert lesson_cost.verdict(0.72, "under90").endswith("right.")
+    assert lesson_cost.verdict(1.02, "same").endswith("right.")
+    assert lesson_cost.verdict(3.0, "more").endswith("right.")
+
+
+def test_fewer_sentences_widen_the_interval(silent):
+    answers, runs = silent.store, lesson.members(silent.store.list())
+    first, second = lesson.pair(runs)
+    every = lesson_real.draw(silent, first.id, second.id, lesson_real.ALL)
+    assert "Difference in test accuracy" in every[3]
+    assert lesson_real.redraw(silent, first.id, first.id, lesson_real.ALL)[0].count("two different runs") == 1
+    assert answers.predictions(first.id) is not None
+
+
+def test_drawing_says_what_is_wrong_with_a_choice():
+    assert "target_modules" in lesson_frozen.draw("lora", "minilm", 16, [], 16, "pfeiffer")[4]
+    visible = [update["visible"] for update in lesson_frozen.draw("adapter", "minilm", 16, [], 16, "houlsby")[:4]]
+    assert visible == ["hidden", "hidden", True, True]
+
+
+def test_the_class_trains_lora_and_can_cancel_it(own_store):
+    """The real quick run, through the step's own handlers, with another run's figures left alone."""
+    lab = Lab.open(own_store)
+    said, run_id, _ = lesson_train.launch(lab, 7)
+    assert said == ""
+    run = own_store.load(run_id)
+    assert (run.recipe.method, run.recipe.seed, run.recipe.train_size) == ("lora", 7, 1000)
+    end = time.monotonic() + 300
+    while "The run trains: epoch" not in (status := lesson_train.status_html(lab, own_store.load(run_id))):
+        assert time.monotonic() < end, status
+        time.sleep(0.5)
+    status, chart, go, stop, timer, _ = lesson_train.look_at(lab, run_id, {})
+    assert "<progress" in status
+    assert chart["visible"]
+    assert (go["interactive"], stop["interactive"]) == (False, True)
+    assert timer.active
+    jobs.cancel(own_store, run_id)
+    while own_store.load(run_id).state != "cancelled":
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert not lesson_train.look_at(lab, run_id, {})[4].active
+    assert "type one" in lesson_train.launch(lab, None)[0]
+
+
+# Words
+
+
+def test_the_lesson_has_fifty_minutes_and_whole_sentences():
+    assert sum(MINUTES[name] for name in STEPS) == 50
+    for name in STEPS:
+        for part in ("goal", "do", "question", "answer"):
+            assert re.search(r"[.?:]$", TEXTS[f"{name}.{part}"]), f"{name}.{part}"
+            assert lesson_frame.heading(STEPS.index(name)).count("<h2") == 1
+
+
+def test_every_key_is_there_and_filled_and_none_is_left_over():
+    """`say("key", place=...)`, also with an f-string for a family of keys, in the lesson's files."""
+    used, families = set(), set()
+    for path in (ROOT / "trainer" / "ui").glob("lesson_*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in TEXTS:
+                used.add(node.value)
+            if isinstance(node, ast.JoinedStr):
+                parts = [re.escape(p.value) if isinstance(p, ast.Constant) else "[a-z_0-9]+" for p in node.values]
+                families.add("".join(parts))
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say" and node.args:
+                key = node.args[0]
+                if not isinstance(key, ast.Constant):
+                    continue
+                assert key.value in TEXTS, f"{path.name}: {key.value}"
+                places = {name for _, name, _, _ in string.Formatter().parse(TEXTS[key.value]) if name}
+                given = {word.arg for word in node.keywords}
+                assert None in given or places <= given, f"{key.value} wants {places}, gets {given}"
+    left = [key for key in TEXTS if key not in used and not any(re.fullmatch(f, key) for f in families)]
+    used_by_data = {key for key in left if key in str(lesson_drawing.HEADINGS)}
+    assert set(left) <= used_by_data
+    assert say("lesson.heading", number=1, title="x") == "1. x"
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def served(silent):
+    with app_on(silent.store.root) as found:
+        yield found
+
+
+def test_the_page_waits_until_a_step_is_opened(page):
+    """Nothing of the lesson is drawn at the start."""
+    page.get_by_role("tab", name="Compare").wait_for()
+    page.wait_for_timeout(1000)
+    assert page.locator(".lab-lesson-title, .lab-drawing").count() == 0
+
+
+def test_seven_steps_by_keyboard_and_the_place_survives_a_reload(page):
+    from playwright.sync_api import expect
+
+    page.get_by_role("tab", name="Lesson").click()
+    page.locator(".lab-drawing svg[role=img]").wait_for()
+    for place, name in enumerate(STEPS, start=1):
+        expect(page.locator(".lab-lesson-title")).to_have_text(f"{place}. {TEXTS[f'{name}.title']}")
+        expect(page.locator(".lab-lesson-steps [aria-current=step]")).to_have_text(re.compile(f"^{place}[.]"))
+        expect(page.locator(".lab-question:visible")).to_have_count(1)
+        if name == "frozen":
+            page.get_by_role("radio", name="Adapter", exact=True).check()
+            page.get_by_label("houlsby").check()
+            expect(page.locator(".lab-drawing .lab-trains")).to_have_count(3)
+        if name == "cost":
+            page.get_by_role("button", name="Reveal", exact=True).click()
+            page.locator(".lab-cost").nth(3).wait_for()
+        if name == "curves":
+            page.locator(".lab-chart svg.marks:visible").nth(1).wait_for()
+        if name == "split":
+            page.get_by_label("A sentence about a film").fill("the film is warm and the story is dull")
+            page.get_by_label("A sentence about a film").press("Enter")
+            page.get_by_text(re.compile("Sentences that split the runs: . of 1")).wait_for()
+        for shut in page.locator(".lab-shut:visible > summary").all():
+            shut.press("Enter")
+        page.wait_for_timeout(300)
+        assert serious(page) == [], name
+        shoot(page, f"lesson-{name}")
+        if place < len(STEPS):
+            page.get_by_role("button", name="Next step").press("Enter")
+    page.reload()
+    page.get_by_role("tab", name="Lesson").click()
+    expect(page.locator(".lab-lesson-title")).to_have_text(re.compile("^7"))
+    page.locator(".lab-lesson-steps").get_by_role("button", name=re.compile("Find a sentence")).press("Enter")
+    page.get_by_text(re.compile("Sentences that split the runs: . of 1")).wait_for()
+    page.wait_for_function("document.activeElement.className == 'lab-lesson-title'")
+
+
+def test_an_address_opens_a_step_and_a_sentence_goes_to_live(open_page, served):
+    from playwright.sync_api import expect
+
+    page = next(opened := open_page(f"{served[0]}/?tab=lesson&step=5"))
+    expect(page.locator(".lab-lesson-title")).to_have_text(re.compile("^5"))
+    page.get_by_label("A sentence about a film").fill("the cast is clever")
+    page.get_by_role("button", name="Look closer in Live").click()
+    page.get_by_text("Asked: “the cast is clever”").wait_for()
+    expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
+    page.get_by_text(f"{len(inference.choose(served[1]))} runs answered.").wait_for()
+    next(opened, None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"), [("3", 3), (2.0, 2), (None, 0), ("x", 0), (99, 0), (-1, 0), ({"a": 1}, 0), ("6", 6)]
+)
+def test_a_kept_step_that_is_none_is_the_first(asked, place):
+    assert lesson_tab.at(asked) == place
