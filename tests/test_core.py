@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Layering
 
 LAYERS = [
+    {"texts"},
     {"errors", "config", "events"},
     {
         "device",

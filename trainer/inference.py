@@ -16,6 +16,7 @@ import numpy as np
 from trainer import attribution, backbones, evaluation, methods
 from trainer.attribution import Attribution
 from trainer.device import Device, detect
+from trainer.encoder import FirstToken
 from trainer.errors import ArgumentError, UserError
 from trainer.methods import ParentWeights, Setup
 from trainer.methods.base import load_classifier
@@ -55,6 +56,7 @@ class _Loaded:
     tokeniser: Any
     pad_id: int
     max_length: int
+    first: FirstToken
     seconds: float = 0.0
     """Of its last answer."""
 
@@ -142,7 +144,8 @@ class Predictor:
             loaded = self._load(run)
             ids = evaluation.tokenise(loaded.tokeniser, [text], loaded.max_length)
             batch = (tensor.to(self._device.kind) for tensor in evaluation.pad(ids, loaded.pad_id))
-            return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
+            with loaded.first.whole():  # a mean over every token of the text
+                return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
 
     def ask_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> np.ndarray:
         """Probabilities (texts, labels) of one run, in the order given; equal texts are computed once.
@@ -283,7 +286,8 @@ class Predictor:
         if folder not in self._tokenisers:
             self._tokenisers[folder] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         tokeniser = self._tokenisers[folder]
-        loaded = _Loaded(model, tokeniser, tokeniser.pad_token_id, run.recipe.max_length)
+        first = FirstToken(model, setup.backbone.family)
+        loaded = _Loaded(model, tokeniser, tokeniser.pad_token_id, run.recipe.max_length, first)
         # The first pass of a fresh model allocates: keep it out of what is timed.
         self._probabilities(loaded, ["warm up"], 1)
         return loaded
