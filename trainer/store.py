@@ -62,6 +62,11 @@ class Run:
         return self.lineage.get("adopted")
 
     @property
+    def bundled(self) -> dict[str, Any] | None:
+        """For a run that comes with the program: the command that made it, and whether its weights came too."""
+        return self.lineage.get("bundled")
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """The task's label names; empty before the run has finished."""
         return tuple(self.result["meta_info"]["dataset_info"]["label_names"]) if self.result else ()
