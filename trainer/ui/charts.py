@@ -40,7 +40,10 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     `table` is analysis.runs_table's, with a column `variant` or a variant a method; `reference` is published.table's.
     """
     known = _named(table).dropna(subset=[metric.key])
-    data = known.assign(Variant=known["variant"], value=known[metric.key])
+    # Only what is drawn goes to the page: a thousand runs with all their figures would be megabytes.
+    data = known.assign(Variant=known["variant"], value=known[metric.key])[
+        ["Variant", "method", "run", "seed", "value"]
+    ]
     groups = data.groupby(["Variant", "method"], sort=False)["value"]
     means = groups.agg(value="mean", sd="std", top="max", runs="count").reset_index()
     means["low"], means["high"] = means["value"] - means["sd"], means["value"] + means["sd"]
@@ -58,23 +61,29 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     if metric.scale == PERCENT and longest > 25:
         axis = alt.Axis(values=list(range(0, 101, 25)))  # the room behind the bars is no share of anything
     x = alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
-    tips = ["Variant:N", alt.Tooltip("shown:N", title=metric.title)]
+    tips = [alt.Tooltip("Variant:N"), alt.Tooltip("shown:N", title=metric.title)]
     base = alt.Chart(means).encode(y=y)
     layers = [
         base.mark_bar(height={"band": 0.7}).encode(x=x, color=_colour(means["method"], legend=None), tooltip=tips),
-        base.mark_text(align="left", dx=8, fontSize=TEXT).encode(x=alt.X("end:Q"), text="shown:N"),
+        base.mark_text(align="left", dx=8, fontSize=TEXT).encode(x=alt.X("end:Q"), text=alt.Text("shown:N")),
     ]
     if (means["runs"] > 1).any():
         several = means.dropna(subset=["sd"])
         rule = alt.Chart(several).mark_rule(strokeWidth=2, color="black")
-        layers.append(rule.encode(y=y, x=alt.X("low:Q"), x2="high:Q", tooltip=tips))
+        layers.append(rule.encode(y=y, x=alt.X("low:Q"), x2=alt.X2("high:Q"), tooltip=tips))
         dot = alt.Chart(data).mark_point(filled=True, color="black", opacity=0.6, size=28)
-        layers.append(dot.encode(y=y, x=x, tooltip=["run:N", "seed:Q", alt.Tooltip("value:Q", title=metric.title)]))
+        layers.append(
+            dot.encode(
+                y=y,
+                x=x,
+                tooltip=[alt.Tooltip("run:N"), alt.Tooltip("seed:Q"), alt.Tooltip("value:Q", title=metric.title)],
+            )
+        )
     if len(elsewhere):
         other = alt.Chart(elsewhere).encode(y=y, tooltip=tips)
         hollow = other.mark_bar(height={"band": 0.6}, filled=False, stroke=GREY, strokeWidth=2, strokeDash=[6, 4])
         text = other.mark_text(align="left", dx=8, fontSize=TEXT)
-        layers += [hollow.encode(x=x), text.encode(x=x, text="shown:N")]
+        layers += [hollow.encode(x=x), text.encode(x=x, text=alt.Text("shown:N"))]
     return finish(alt.layer(*layers), title=metric.title, height=max(40, 18 * lines + 10) * max(len(order), 1))
 
 
@@ -103,13 +112,14 @@ def scatter(
     unbeaten = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
     # Of no rows, the list would become a column of objects, which picks columns and not rows.
     data["frontier"] = pd.Series(unbeaten, index=data.index, dtype=bool) & frontier
+    data = data[["name", "method", "Method", "x", "y", "frontier"]]
     best = data[data["frontier"]].sort_values("x")
     other = _elsewhere(reference, x, y)
     every = pd.concat([data[["x", "y"]], other[["x", "y"]]])
     encode = {
         "x": alt.X("x:Q", title=x.title, scale=_spread(every["x"], 60), axis=_few(every["x"])),
         "y": alt.Y("y:Q", title=y.title, scale=_spread(every["y"], 30), axis=_few(every["y"])),
-        "tooltip": ["name:N", alt.Tooltip("x:Q", title=x.title), alt.Tooltip("y:Q", title=y.title)],
+        "tooltip": [alt.Tooltip("name:N"), alt.Tooltip("x:Q", title=x.title), alt.Tooltip("y:Q", title=y.title)],
     }
     marks = alt.Chart(data).mark_point(filled=True, size=110, opacity=0.9)
     ringed = alt.Chart(best).encode(**encode)
@@ -118,7 +128,7 @@ def scatter(
         ringed.mark_line(color=GREY, strokeWidth=2),
         ringed.mark_point(filled=False, size=330, strokeWidth=2, color=GREY),
         marks.encode(color=_colour(data["method"]), shape=_shape(data["method"]), **encode),
-        alt.Chart(best.head(names)).mark_text(**text).encode(text="name:N", **encode),
+        alt.Chart(best.head(names)).mark_text(**text).encode(text=alt.Text("name:N"), **encode),
     ]
     if len(other):
         other = other.sort_values("x")
@@ -127,7 +137,7 @@ def scatter(
         layers.append(hollow.mark_point(filled=False, size=110, strokeWidth=2, color=GREY, strokeDash=[3, 2]))
         for side, dy in ((0, 20), (1, -16)):  # names of neighbours on either side of their marks
             layers.append(
-                alt.Chart(other.iloc[side::2]).mark_text(**text | {"dy": dy}).encode(text="short:N", **encode)
+                alt.Chart(other.iloc[side::2]).mark_text(**text | {"dy": dy}).encode(text=alt.Text("short:N"), **encode)
             )
     return finish(alt.layer(*layers), title=[y.title, f"against {_inside(x.title)}"], height=380)
 
@@ -156,13 +166,9 @@ def curves(
         x=alt.X(f"{x}:Q", title=axes[x], axis=whole_ticks(data[x]) if x != "seconds" else alt.Axis(tickCount=5)),
         y=alt.Y("value:Q", title=None, scale=scale, axis=_axis(percent)),
         color=_colour(data["method"]),
-        detail="run:N",
+        detail=alt.Detail("run:N"),
         tooltip=[
-            "name:N",
-            "Method:N",
-            "task:N",
-            "seed:Q",
-            f"{x}:Q",
+            *(alt.Tooltip(field) for field in ("name:N", "Method:N", "task:N", "seed:Q", f"{x}:Q")),
             alt.Tooltip("value:Q", format=".1%" if percent else ".4f"),
         ],
     )
@@ -282,12 +288,15 @@ def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Char
     """
     said = title if isinstance(title, str) else " ".join(title)
     name = re.sub(r"[^a-z0-9]+", "-", said.lower()).strip("-")
-    return (
-        chart.properties(title=alt.Title(title, anchor="start", fontSize=16, offset=10))
-        .properties(width="container", height=height, description=said)
-        .properties(usermeta={"embedOptions": {"renderer": "svg", "downloadFileName": name, **_DOWNLOAD}})
-        .configure(background="white", font="system-ui, sans-serif", padding=8)
-        .configure_axis(labelFontSize=TEXT, titleFontSize=TEXT, titleFontWeight="normal")
-        .configure_legend(labelFontSize=TEXT)
-        .configure_view(stroke=None)
+    axis = {"labelFontSize": TEXT, "titleFontSize": TEXT, "titleFontWeight": "normal"}
+    config = {"axis": axis, "legend": {"labelFontSize": TEXT}, "view": {"stroke": None}, "background": "white",
+              "font": "system-ui, sans-serif", "padding": 8}  # fmt: skip
+    # In one call: each copies the whole chart.
+    return chart.properties(
+        title=alt.Title(title, anchor="start", fontSize=16, offset=10),
+        width="container",
+        height=height,
+        description=said,
+        usermeta={"embedOptions": {"renderer": "svg", "downloadFileName": name, **_DOWNLOAD}},
+        config=config,
     )
