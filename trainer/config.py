@@ -153,8 +153,6 @@ _BOUNDS = {
     "less_than": ("lt", mark("a number below {bound}")),
     "less_than_equal": ("le", mark("a number of at most {bound}")),
 }
-
-
 _PYDANTICS = (
     mark("a valid integer"),
     mark("a valid integer, unable to parse string as an integer"),
@@ -187,5 +185,6 @@ def _sentence(problem: Any) -> str:
         return tr("{name}: expected a value, got none; give one.", name=name)
     else:
         message = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        expected = tr(message[:1].lower() + message[1:])
+        told = message[:1].lower() + message[1:]
+        expected = tr(told)
     return tr("{name}: expected {expected}, got {got}; change it.", name=name, expected=expected, got=repr(got))
