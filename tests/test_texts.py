@@ -1,4 +1,4 @@
-"""Texts and their translations: none missing, none left over, none at import time, and the page's language is heeded."""
+"""Texts and their translations: none missing, none left over, none at import time; the language asked for is heeded."""
 
 import ast
 import os
@@ -36,7 +36,9 @@ def in_code():
 def messages(catalogue):
     """Message -> its translations, without the header."""
     return {
-        message.id: message.string if isinstance(message.string, (tuple, list)) else (message.string,)
+        tuple(message.id) if message.pluralizable else message.id: (
+            tuple(message.string) if message.pluralizable else (message.string,)
+        )
         for message in catalogue
         if message.id
     }
