@@ -61,8 +61,19 @@ def _control(name: str, field: Any, *, shown: str) -> gr.components.Component:
     value = list(field.default) if isinstance(field.default, tuple) else field.default
     said = tr(field.description)
     info = tr("{sentence}.", sentence=f"{said[:1].upper()}{said[1:]}")
-    choices = [(tr(choice) if isinstance(choice, str) else str(choice), choice) for choice in CHOICES[name]]
-    return kind(choices, value=value, label=tr(field.title), info=info, visible=_seen(shown, name))
+    return kind(
+        [(_choice(choice), choice) for choice in CHOICES[name]],
+        value=value,
+        label=tr(field.title),
+        info=info,
+        visible=_seen(shown, name),
+    )
+
+
+def _choice(value: Any) -> str:
+    """A choice as the drawing calls it; in another language with the option's own word, which files and papers use."""
+    shown = tr(str(value))
+    return shown if shown == str(value) else f"{shown} ({value})"
 
 
 def draw(method: str, backbone: str, *values: Any) -> list[Any]:
