@@ -9,6 +9,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
@@ -110,16 +111,16 @@ for name, draw in steps.items():
     said[name] = words([draw(lab), draw(none)])
 asked = list(live_ask.ask(lab, text, None, True, True, "good", Session()))
 session = asked[-1][4]
+said["why"] = words([list(live_why.explain(lab, session)), list(live_why.explain(lab, Session()))])
 again = list(live_ask.ask(lab, text, None, False, True, "bad", session))
 said["live"] = words([
     asked, again, list(live_ask.ask(lab, " ", None, False, False, None, Session())),
-    list(live_ask.ask(lab, text, ["gone-1", "gone-2", "gone-3", "gone-4"], False, False, None, Session())),
+    list(live_ask.ask(lab, text, list("1234"), False, False, None, Session())),
     list(live_ask.ask(lab, text, None, False, True, None, Session())), live_ask.reset(lab, session),
     live_ask.toggle(lab, True, None, session), live_ask.empty(lab), live_ask.empty(none),
     live_examples.html(lesson_frame.members(lab).values()), live_tab.make_link(text, None, ""),
     live_tab.make_link("", None, ""),
 ])
-said["why"] = words([list(live_why.explain(lab, asked[-1][4])), list(live_why.explain(lab, Session()))])
 said["file"] = words([
     live_file.opened(file), live_file.predict_file(lab, file, "sentence", None, request, lambda *a, **named: None),
     live_file.predict_file(lab, None, None, None, request), live_file.predict_file(lab, file, None, None, request),
@@ -174,14 +175,15 @@ def said(suite, tiny_file, tmp_path_factory) -> dict:
     """What a process whose language is Hindi says, by step."""
     places = {key: PLACE.findall(text) for key, text in TEXTS.items()}
     folder = tmp_path_factory.mktemp("hindi")
-    (folder / "in.csv").write_text("sentence\nthe film is warm\n\nthe cast is dull\n", encoding="utf-8")
+    (folder / "in.csv").write_text(f"sentence\n{TEXT}\n\n{TEXT}\n", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", SAID, suite[0].root, folder / "none", TEXT, folder / "in.csv"], cwd=ROOT, timeout=300,
         input=json.dumps({key: [place[1:-1] for place in found] for key, found in places.items()}),
         capture_output=True, text=True, encoding="utf-8", env=os.environ | {texts.VARIABLE: "hi"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found | {"data": found["data"] + pd.read_csv(tiny_file)["sentence"].to_list()}
 
 
 def test_every_text_of_the_lesson_is_translated(said):
