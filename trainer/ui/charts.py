@@ -255,7 +255,8 @@ def _tip(field: str, title: str, **options) -> alt.Tooltip:
 
 def _tips(*fields: str) -> list[alt.Tooltip]:
     """Fields that the tooltip calls by their own names."""
-    return [_tip(field, tr(_FIELDS[field.partition(":")[0]])) for field in fields]
+    found = {field: _FIELDS[field.partition(":")[0]] for field in fields}
+    return [_tip(field, tr(title)) for field, title in found.items()]
 
 
 def _spread(values: pd.Series, padding: int) -> alt.Scale:

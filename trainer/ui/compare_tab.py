@@ -64,11 +64,12 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
     summary = gr.HTML()
     with gr.Column(visible=False) as body:
         gr.Markdown("## " + tr("Results"))
+        about = SAID["unit"]
         unit = gr.Radio(
             [(tr("Each run"), "run"), (tr("Mean over seeds"), "mean")],
             value="run",
             label=tr("A row for"),
-            info=tr(SAID["unit"]),
+            info=tr(about),
         )
         table = gr.HTML(elem_classes="lab-results")
         notes = gr.HTML()
@@ -163,7 +164,8 @@ def _plot(label: str, *classes: str) -> gr.Plot:
 
 
 def _said(key: str) -> gr.HTML:
-    return gr.HTML(f'<div class="lab-note">{escape(tr(SAID[key]))}</div>')
+    text = SAID[key]
+    return gr.HTML(f'<div class="lab-note">{escape(tr(text))}</div>')
 
 
 def draw(lab: Lab, *given: Any) -> list[Any]:

@@ -177,10 +177,11 @@ def _report(run: Run, name: str) -> str:
     scores = (mark("Precision (%)"), mark("Recall (%)"), mark("F1 (%)"))
     columns = [Column.named(mark("Label"), numeric=False), *map(Column.named, scores)]
     columns.append(Column.named(mark("Support"), mark("Test sentences with this label.")))
-    last = len(run.result["test"]["per_class"])  # below the labels, which may be called anything, stand the means
+    labels = len(run.result["test"]["per_class"])
     rows = [
         [
-            Cell(tr(row["label"]) if place >= last else row["label"], row["label"]),
+            # Below the labels, which may be called anything, stand the means.
+            _mean(row["label"]) if place >= labels else Cell(row["label"]),
             *(Cell(f"{100 * row[score]:.1f}", 100 * row[score]) for score in ("precision", "recall", "f1")),
             Cell(f"{row['support']:,}", row["support"]),
         ]
@@ -189,6 +190,10 @@ def _report(run: Run, name: str) -> str:
     title = tr("Classification report of {run}", run=name)
     table = tables.table(columns, rows, name=f"report-{run.id}", title=title, sortable=False)
     return "<h4>" + escape(tr("Classification report")) + f"</h4>{table}"
+
+
+def _mean(title: str) -> Cell:
+    return Cell(tr(title), title)
 
 
 def run_names(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:

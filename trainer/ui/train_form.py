@@ -138,11 +138,12 @@ def parent_choices(lab: Lab, method: str) -> list[tuple[str, str]]:
 def build(lab: Lab) -> tuple[gr.Radio, dict[str, gr.components.Component]]:
     """Lay out the form; (the preset, the fields by name)."""
     values, fields = defaults(), {}
+    quick = PRESETS["quick"]
     preset = gr.Radio(
         [(tr(found.title), name) for name, found in PRESETS.items()] + [(tr("Custom"), CUSTOM)],
-        value="quick",
+        value=quick.name,
         label=tr("Preset"),
-        info=tr(PRESETS["quick"].summary),
+        info=tr(quick.summary),
     )
     fields["methods"] = gr.CheckboxGroup(
         [(tr(method.title), name) for name, method in methods.METHODS.items()],
@@ -223,10 +224,10 @@ def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[st
 
 def _component(field: Any, value: Any, name: str, *, choices: list | None = None, help: str | None = None) -> Any:
     """The control that fits a field's type, with its title and its line of help."""
-    kind = _type(field)
+    kind, own = _type(field), HELP.get(name)
     shared: dict[str, Any] = {
         "label": tr(field.title) if field.title else name,
-        "info": help or tr(HELP.get(name, "")) or _sentence(field.description),
+        "info": help or (tr(own) if own else _sentence(field.description)),
         "min_width": 210,
     }
     if choices is not None:
@@ -239,8 +240,8 @@ def _component(field: Any, value: Any, name: str, *, choices: list | None = None
         return gr.CheckboxGroup(list(typing.get_args(typing.get_args(kind)[0])), value=value, **shared)
     if _default(field) is None:
         # A number field would show an empty value as 0.
-        placeholder = tr("own") if help else tr(PLACEHOLDERS.get(name, "")) or None
-        return gr.Textbox(str(value), placeholder=placeholder, max_length=20, **shared)
+        left_out = mark("own") if help else PLACEHOLDERS.get(name)
+        return gr.Textbox(str(value), placeholder=left_out and tr(left_out), max_length=20, **shared)
     return gr.Number(value, precision=0 if kind is int else None, **shared)
 
 

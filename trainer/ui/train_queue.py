@@ -85,7 +85,8 @@ def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:
         minutes = time.show(time.of(run))
         return tr("test accuracy {accuracy}%, trained in {minutes} min", accuracy=accuracy, minutes=minutes), 1.0
     if run.state in ENDED:
-        return lab.shown(tr(run.error or "")), 0.0
+        error = run.error or ""
+        return lab.shown(tr(error)), 0.0
     if run.state == "queued":
         text = tr("comes next") if place == 1 else tr("{count} before it in the queue", count=place - 1)
         return text, 0.0
