@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import threading
@@ -83,6 +84,8 @@ def main() -> None:
     except ArgumentError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_status) from None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the language's letters
     share_cores()
     # Gradio asks Starlette for a renamed constant at every event, and each would be a warning on the terminal.
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
