@@ -90,7 +90,7 @@ def build(lab: Lab, page: gr.Blocks) -> None:
             lock_button = gr.Button(tr("Lock again"), visible=False, elem_classes="lab-narrow")
         if rules.sign_in and login_works():
             # Gradio fills the braces with the name.
-            sign_out = tr("Sign out ({})")
+            sign_out = tr("Sign out ({name})", name="{}")
             gr.LoginButton(tr("Sign in with Hugging Face"), sign_out, size="md", elem_classes="lab-narrow")
     if not rules.password:
         page.load(endpoint(standing, lab), None, said, **QUIET)
