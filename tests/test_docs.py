@@ -238,7 +238,6 @@ CONTAINER = By(
     why="needs a container engine: the test does what the Dockerfile's COPY, ENV, CMD and HEALTHCHECK say",
 )
 SPACE = "tests/test_deploy.py::test_the_space_is_created_filled_and_waited_for"
-CURL = By("tests/test_examples.py::test_the_curl_examples", "subprocess.run")
 ACCOUNT = "needs an account of the Hub, which a test does not have"
 INSTALL = "pip install -q -r requirements-dev.txt"
 
@@ -251,6 +250,8 @@ COMMANDS: dict[str, Here | By] = {
     "pip install torch --index-url https://download.pytorch.org/whl/cpu": By(
         "Dockerfile", "TORCH_INDEX=https://download.pytorch.org/whl/cpu", why="needs torch's own index"
     ),
+    "pip install -r requirements-dev.txt": By(".ci/run", INSTALL),
+    "pytest tests/test_texts.py": By(".ci/run", "python -m pytest"),
     "ruff check": By(".ci/run", "ruff check ."),
     "ruff check .": By(".ci/run", "ruff check ."),
     "ruff format --check": By(".ci/run", "ruff format --check ."),
@@ -260,6 +261,7 @@ COMMANDS: dict[str, Here | By] = {
     # The app
     "python app.py": By("tests/conftest.py::app_on", '"app.py"'),
     ".venv/bin/python app.py": By("tests/conftest.py::app_on", '"app.py"'),
+    "python app.py --language hi": By("tests/test_language.py::test_a_language_is_chosen_on_the_command_line", '"hi"'),
     "PEFT_LAB_PASSWORD=... GRADIO_SERVER_NAME=0.0.0.0 python app.py": By(
         "tests/test_space.py::classroom", "app_on(root, **PASSWORD)"
     ),
@@ -337,7 +339,22 @@ COMMANDS: dict[str, Here | By] = {
     ),
 }
 
-PROGRAMS = ("python", "python3.11", "pip", "docker", "hf", "ruff", "curl", "git", "read", "export", "cd", "pytest")
+PROGRAMS = (
+    "python",
+    "python3.11",
+    "pip",
+    "docker",
+    "hf",
+    "ruff",
+    "curl",
+    "git",
+    "read",
+    "export",
+    "cd",
+    "rm",
+    "pytest",
+    "pybabel",
+)
 PROGRAM = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(?:{'|'.join(map(re.escape, PROGRAMS))}) ")
 
 
@@ -375,11 +392,11 @@ def is_python(block: str) -> bool:
 
 
 def shown() -> dict[str, str]:
-    """Command -> the page that shows it first; what curl asks is apart."""
+    """Command -> the page that shows it first. What curl asks and how texts are collected is run by test_examples.py."""
     found: dict[str, str] = {}
     for page in DOCS:
         for command in commands(page):
-            if not command.startswith("curl "):
+            if not command.startswith(("curl ", "pybabel ", "rm ")):
                 found.setdefault(command, page.name)
     return found
 
@@ -389,7 +406,10 @@ def test_every_command_in_the_documents_is_run_by_a_test_or_by_ci():
     unlisted = {command: page for command, page in told.items() if command not in COMMANDS}
     assert not unlisted, "in the documents, but in no test: add it to COMMANDS"
     assert not [command for command in COMMANDS if command not in told], "in COMMANDS, but in no document"
-    assert [command for command in commands(ROOT / "docs" / "endpoints.md") if command.startswith("curl ")]
+    apart = {
+        page.name for page in DOCS for command in commands(page) if command.startswith(("curl ", "pybabel ", "rm "))
+    }
+    assert apart == {"endpoints.md", "translating.md"}
 
 
 @pytest.mark.parametrize("command", [command for command, one in COMMANDS.items() if isinstance(one, By)])

@@ -144,15 +144,20 @@ def test_the_tables_say_what_goes_in_and_comes_out(lab):
 # The contributors' guide
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory) -> Path:
-    """A copy of the program in which the guide's files are written and its changes made."""
-    folder = tmp_path_factory.mktemp("copy") / "peft-lab"
+def copied(folder: Path) -> Path:
+    """A copy of the program, without runs."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file() and not name.startswith("adapters_store/"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Path:
+    """A copy in which the contributors' guide's files are written and its changes made."""
+    folder = copied(tmp_path_factory.mktemp("copy") / "peft-lab")
     for language, block in blocks(read(CONTRIBUTING)):
         first, _, rest = block.partition("\n")
         if language == "python":
@@ -202,6 +207,23 @@ def test_the_contributors_method_and_task_work(program, tiny_backbone):
     in_copy(program, "python tests/test_run_format.py", PYTHONPATH=".")
     assert "options_ia3" in json.loads(read(program / "docs" / "run.schema.json"))["$defs"]
     in_copy(program, "python -m pytest -q tests/test_run_format.py -k is_one")
+
+
+def test_the_translators_commands(tmp_path):
+    """All of docs/translating.md but the app's start, in its order, in a copy: the texts are collected and compiled."""
+    folder = copied(tmp_path / "peft-lab")
+    blocks_ = [block for _, block in blocks(read(ROOT / "docs" / "translating.md"))]
+    every = [line for block in blocks_ for line in shell(block) if line.startswith(("pybabel ", "rm "))]
+    names = [line.split()[1] for line in every]
+    assert names == ["extract", "update", "messages.pot", "compile", "init"]
+    before = read(folder / "trainer/locale/hi/LC_MESSAGES/peft_lab.po")
+    for line in [*every[:4], every[0], every[4]]:
+        line = line.replace("pybabel", f"{sys.executable} -m babel.messages.frontend")
+        done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    after = read(folder / "trainer/locale/hi/LC_MESSAGES/peft_lab.po")
+    assert after.count("\nmsgid ") == before.count("\nmsgid ") > 100
+    assert (folder / "trainer/locale/fr/LC_MESSAGES/peft_lab.po").is_file()
 
 
 def test_the_contributors_code_is_as_ruff_wants_it(program):

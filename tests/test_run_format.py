@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter
 
 from trainer import archive, events, jobs, methods, recipes, store
-from trainer.config import RunConfig
+from trainer.config import RunConfig, Strict
 from trainer.store import Store
 
 SCHEMA = ROOT / "docs" / "run.schema.json"
@@ -31,8 +31,8 @@ EVENTS = (events.State, events.Started, events.Step, events.Evaluated, events.Sa
 
 def generated() -> dict[str, Any]:
     """The parts of the schema's $defs that the program's own models tell."""
-    recipe = RunConfig.model_json_schema()
-    found = {f"options_{name}": method.options.model_json_schema() for name, method in methods.METHODS.items()}
+    recipe = _plain(RunConfig)
+    found = {f"options_{name}": _plain(method.options) for name, method in methods.METHODS.items()}
     recipe["allOf"] = [
         {
             "if": {"properties": {"method": {"const": name}}},
@@ -44,6 +44,11 @@ def generated() -> dict[str, Any]:
         found[f"event_{kind.kind}"] = _line(kind, TypeAdapter(kind).json_schema()["properties"])
     found["event_finished"] = _line(events.Finished, {"test_accuracy": {"type": "number"}})
     return {"recipe": recipe, **found}
+
+
+def _plain(model: type[Strict]) -> dict[str, Any]:
+    """The fields of a model; what its docstring says is for those who read the code."""
+    return {name: part for name, part in model.model_json_schema().items() if name != "description"}
 
 
 def _line(kind: type[events.Event], properties: dict[str, Any]) -> dict[str, Any]:
