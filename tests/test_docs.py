@@ -392,7 +392,7 @@ def is_python(block: str) -> bool:
 
 
 def shown() -> dict[str, str]:
-    """Command -> the page that shows it first. What curl asks and how texts are collected is run by test_examples.py."""
+    """Command -> the page that shows it first; test_examples.py runs curl and what collects texts."""
     found: dict[str, str] = {}
     for page in DOCS:
         for command in commands(page):
