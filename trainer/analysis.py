@@ -94,7 +94,7 @@ METRICS: dict[str, Metric] = {
         Metric("trainable", mark("Trainable parameters"), "lower", ",.0f", _train("num_trainable_params")),
         Metric(
             "trainable_share",
-            mark("Trainable (% of all)"),
+            mark("Trainable share (%)"),
             "lower",
             ".2f",
             lambda r: r["train_info"]["num_trainable_params"] / r["train_info"]["num_total_params"],
