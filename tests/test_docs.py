@@ -290,6 +290,16 @@ COMMANDS: dict[str, Here | By] = {
     "python -m trainer estimate --method qlora --backbone bert-base": Here(says="591,362"),
     "python -m trainer cancel RUN": Here(status=2, says="Expected a run that waits or trains"),
     "python -m trainer resume RUN": Here(status=2, says="Expected a failed or cancelled run"),
+    "python -m trainer again RUN": Here(says="test accuracy"),
+    "python -m trainer remake": By(
+        "tests/test_bundled.py::test_a_run_that_came_out_otherwise_is_found", "bundled.compare"
+    ),
+    "python -m trainer remake lora-movies-minilm-s0-bundled": By(
+        "tests/test_bundled.py::test_one_command_makes_a_run_again_with_the_same_figures", '"remake", lora.id'
+    ),
+    "python -m trainer remake --replace": By(
+        "tests/test_bundled.py::test_what_is_kept_is_whole_and_has_lasting_ids", "bundled.keep"
+    ),
     "python -m trainer delete RUN": By("tests/test_runs.py::test_delete_asks_and_removes", '"delete", run.id], input='),
     "python -m trainer delete RUN --yes": Here(says="is deleted."),
     "python -m trainer export RUN OUT.zip": Here(says="Written to"),

@@ -128,7 +128,7 @@ OPEN = {
     "compare_api", "runs_api", "pressed",
     # Asking
     "ask", "ask_linked", "explain", "toggle", "reset", "make_link", "suit", "offer", "arrive", "pick", "predict_api",
-    "opened", "predict_file", "stop", "left",
+    "missing_html", "opened", "predict_file", "stop", "left",
     # The way in
     "standing", "unlock", "lock",
     # The lesson, but for its training
@@ -137,10 +137,13 @@ OPEN = {
     "<lambda>",
 }  # fmt: skip
 """Handlers that change nothing in the store. Another one is guarded, or put here by somebody who thought about it."""
-GUARDED = {"submit", "launch", "keep", "cancel", "resume", "rename", "delete", "load_zips", "load_folder", "adopt"}
+GUARDED = {
+    "submit", "launch", "again", "train_again", "keep", "cancel", "resume", "rename", "delete", "load_zips",
+    "load_folder", "adopt",
+}  # fmt: skip
 ENDPOINTS = {"launch_api", "cancel_api"}
 CHANGES = {
-    "launch", "cancel", "resume", "adopt", "create", "update", "delete", "keep_file", "load_folder", "append",
+    "launch", "again", "cancel", "resume", "adopt", "create", "update", "delete", "keep_file", "load_folder", "append",
 }  # fmt: skip
 """Names of what changes a store, in `jobs`, `store`, `archive` and `adoption`."""
 

@@ -189,7 +189,7 @@ def predict(
     if file is not None and out is None:
         raise ArgumentError(expected="--out with --file", got="none", fix="say where to write the predictions")
     store = Store()
-    from trainer import inference
+    from trainer import inference, jobs
 
     chosen = inference.choose(store, [name for name in runs.split(",") if name])
     if not chosen:
@@ -201,6 +201,10 @@ def predict(
         _predict_file(predictor, chosen, file, out, text_column, as_json)
         return
     answers = predictor.ask(text, chosen)
+    if not runs:
+        for missing, trains in jobs.without_weights(store):
+            fix = f"{trains.id} trains" if trains else f"train it: python -m trainer again {missing.id}"
+            typer.echo(f"Not asked: {missing.id}, which came without its weights ({fix}).", err=True)
     if as_json:
         _print_json([answer.__dict__ for answer in answers])
         return
@@ -259,6 +263,16 @@ def resume(run: RunName) -> None:
 
     store = Store()
     _watch(store, [jobs.resume(store, run)])
+
+
+@app.command()
+def again(run: RunName) -> None:
+    """Train a new run with the recipe of an ended one."""
+    from trainer import jobs
+    from trainer.store import Store
+
+    store = Store()
+    _watch(store, [jobs.again(store, run)])
 
 
 @app.command()

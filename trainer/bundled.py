@@ -108,10 +108,9 @@ def keep(runs: Sequence[Run]) -> list[str]:
     A method that trains the whole backbone leaves its weights out. Returns the new ids.
     """
     renamed = {run.id: run.id.rsplit("-", 1)[0] + SUFFIX for run in runs}
-    for folder in BUNDLED.glob(f"*{SUFFIX}"):
-        shutil.rmtree(folder)
     for run in runs:
-        folder = BUNDLED / renamed[run.id]
+        folder = BUNDLED / f".new-{renamed[run.id]}"
+        shutil.rmtree(folder, ignore_errors=True)
         weights = not methods.get(run.recipe.method).trains_backbone
         left_out = () if weights else ("model",)
         shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns(*left_out, "checkpoints", ".*", "*.lock"))
@@ -124,6 +123,10 @@ def keep(runs: Sequence[Run]) -> list[str]:
             for old, new in renamed.items():
                 text = text.replace(old, new)
             path.write_text(text, encoding="utf-8")
+    for folder in BUNDLED.glob(f"*{SUFFIX}"):
+        shutil.rmtree(folder)
+    for name in renamed.values():
+        (BUNDLED / f".new-{name}").rename(BUNDLED / name)
     return list(renamed.values())
 
 

@@ -310,6 +310,12 @@ def open_setup(run: Run, device: Device) -> Setup:
     # still holds the unfinished one; only the next import statement, such as those in the methods, gets the whole one.
     import transformers  # noqa: F401
 
+    if run.state == "finished" and not run.answers:
+        raise UserError(
+            expected=tr("a run with its weights"),
+            got=tr("{run}, which came without them", run=run.id),
+            fix=tr("train it: python -m trainer again {run}", run=run.id),
+        )
     if not run.answers:
         raise UserError(
             expected=tr("a finished run with its weights"),

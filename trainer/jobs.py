@@ -112,6 +112,39 @@ def resume(store: Store, run_id: str) -> Run:
     return run
 
 
+def again(store: Store, run_id: str, *, owner: str | None = None) -> Run:
+    """Queue a new run with the recipe of an ended one, which stays as it is. Parents that are gone are trained too."""
+    run = store.load(run_id)
+    if run.state not in ENDED or run.adopted:
+        raise ArgumentError(
+            expected=tr("a run of this lab that has ended"),
+            got=tr("{run}, which was trained elsewhere", run=run.id)
+            if run.adopted
+            else tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
+            fix=tr("choose another run"),
+        )
+    here = {other.id for other in store.list() if other.state not in ("failed", "cancelled")}
+    recipe = run.recipe if here.issuperset(run.recipe.parents) else run.recipe.model_copy(update={"parents": ()})
+    return launch(store, [recipe], label=run.label, owner=owner)[0]
+
+
+def without_weights(store: Store) -> list[tuple[Run, Run | None]]:
+    """Finished runs that came without their weights, each with the newest run that trains its recipe here, if any.
+
+    Those whose recipe has an answering run are left out.
+    """
+    runs = store.list()
+    found = []
+    for run in runs:
+        if run.state != "finished" or not run.bundled or run.model_folder.is_dir():
+            continue
+        recipe = run.recipe.fingerprint()
+        others = [other for other in runs if other.id != run.id and other.recipe.fingerprint() == recipe]
+        if not any(other.answers for other in others):
+            found.append((run, next((o for o in reversed(others) if o.state in ("queued", "running")), None)))
+    return found
+
+
 def ensure_worker(store: Store) -> None:
     """Start a worker for this store, in a process of its own that outlives this one. One that is there stays alone."""
     store.root.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import gradio as gr
 from trainer import inference
 from trainer.errors import UserError
 from trainer.texts import mark, tr
-from trainer.ui import live_examples, live_file, live_link, tables
+from trainer.ui import live_examples, live_file, live_link, live_missing, tables
 from trainer.ui.lab import Lab, endpoint, escape, note, run_name
 from trainer.ui.live_ask import NOBODY, Session, ask, empty, labels_of, reset, resolve, tally_html, toggle, vanished
 from trainer.ui.live_link import MAX_CHARACTERS
@@ -126,6 +126,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
             address = gr.HTML()
         with gr.Column(scale=2, min_width=320):
             examples = gr.HTML(js_on_load=tables.PICK)
+    live_missing.build(lab, tab, page)
     live_file.build(lab, page, chosen)
     answers = gr.HTML()
     gr.HTML(f'<div class="lab-note">{escape(tr(CONFIDENCE))}</div>')

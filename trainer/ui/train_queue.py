@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from trainer import analysis, archive, jobs
+from trainer import analysis, archive, jobs, tasks
 from trainer.errors import UserError, sentence
 from trainer.progress import describe as event_text
 from trainer.progress import duration
@@ -124,16 +124,20 @@ def choices(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def open_run(lab: Lab, run_id: str | None) -> list[Any]:
-    """What the panel shows of a run: (details, log, name, and the buttons rename, cancel, resume, delete, zip)."""
+    """What the panel shows of a run, in the order of `train_tab.PANEL`: details, log, name, and the buttons."""
     run = find(lab, run_id)
     if run is None:
         empty = note(
-            tr("Choose a run to see its recipe and its log, and to cancel, resume, rename, download or delete it.")
+            tr(
+                "Choose a run to see its recipe and its log, "
+                "and to cancel, resume, train again, rename, download or delete it."
+            )
         )
-        return [empty, "", gr.update(value="", interactive=False), *[gr.update(interactive=False)] * 5]
+        return [empty, "", gr.update(value="", interactive=False), *[gr.update(interactive=False)] * 6]
     can = {
         "cancel": run.state in ("queued", "running"),
         "resume": run.state in ("failed", "cancelled"),
+        "again": run.state in ENDED and not run.adopted,
         "delete": run.state != "running",
         "zip": run.state in ENDED,
     }
@@ -142,7 +146,7 @@ def open_run(lab: Lab, run_id: str | None) -> list[Any]:
         log_text(lab, run),
         gr.update(value=run.label, interactive=True),
         gr.update(interactive=True),
-        *(gr.update(interactive=can[name]) for name in ("cancel", "resume", "delete", "zip")),
+        *(gr.update(interactive=can[name]) for name in ("cancel", "resume", "again", "delete", "zip")),
     ]
 
 
@@ -162,6 +166,10 @@ def details_html(lab: Lab, run: Run) -> str:
     lines = [(tr("Run"), run.id), (tr("State"), f"{state}: {text}" if text else state), (tr("Created"), run.created_at)]
     if run.adopted:
         lines.append((tr("From"), run.adopted["source"]))
+    if run.bundled:
+        lines.append((tr("Comes with the program, made by"), run.bundled["command"]))
+        if not run.answers:
+            lines.append((tr("Weights"), tr("did not come with it; press Train again to have them")))
     if run.recipe.parents:
         parents = (find(lab, parent) for parent in run.recipe.parents)
         names = [run_name(parent) if parent else tr("a deleted run") for parent in parents]
@@ -169,7 +177,10 @@ def details_html(lab: Lab, run: Run) -> str:
     if run.answers and not run.adopted:
         lines.append((tr("Publish"), f"python -m trainer push {run.id} --repo OWNER/NAME"))
     if run.result:
-        lines += [(tr("Notes on the data"), text) for text in run.result["meta_info"]["dataset_info"]["notes"]]
+        lines += [
+            (tr("Notes on the data"), tasks.note_shown(text))
+            for text in run.result["meta_info"]["dataset_info"]["notes"]
+        ]
     recipe = run.recipe.model_dump(mode="json", exclude_none=True, exclude={"options", "parents", "track"})
     options = {f"{run.recipe.method}.{name}": value for name, value in run.recipe.options.items()}
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(lab.shown(_value(value)))}</dd>" for name, value in lines)
@@ -221,6 +232,16 @@ def resume(lab: Lab, run_id: str | None) -> str:
     def act(run: Run) -> str:
         jobs.resume(lab.store, run.id)
         return tr("{run} is queued and goes on from its last checkpoint.", run=run_name(run))
+
+    return _do(lab, run_id, act)
+
+
+def again(lab: Lab, run_id: str | None) -> str:
+    """Queue a new run with the chosen run's recipe."""
+
+    def act(run: Run) -> str:
+        jobs.again(lab.store, run.id)
+        return tr("A new run with the recipe of {run} is queued.", run=run_name(run))
 
     return _do(lab, run_id, act)
 

@@ -23,7 +23,7 @@ SECONDS_BETWEEN_CHARTS = 4.0
 """Live charts are drawn at most this often: each drawing is a new picture."""
 
 
-PANEL = ("details", "log", "label", "rename", "cancel", "resume", "delete", "zip")
+PANEL = ("details", "log", "label", "rename", "cancel", "resume", "again", "delete", "zip")
 """What the panel shows of a run, in the order of `train_queue.open_run`."""
 
 
@@ -75,7 +75,7 @@ def build(lab: Lab, page: gr.Blocks) -> None:
 
 def _build_panel() -> dict[str, Any]:
     """One run: everything that can be done to it."""
-    with gr.Accordion(tr("One run: log, cancel, resume, rename, download, delete"), open=False) as whole:
+    with gr.Accordion(tr("One run: log, cancel, resume, train again, rename, download, delete"), open=False) as whole:
         made: dict[str, Any] = {"whole": whole, "run": gr.Dropdown([], label=tr("Run"), value=None)}
         made["label"] = gr.Textbox(label=tr("Name"), max_length=80, interactive=False)
         made["said"] = gr.HTML()
@@ -83,6 +83,7 @@ def _build_panel() -> dict[str, Any]:
             made["rename"] = gr.Button(tr("Rename"), interactive=False, min_width=90)
             made["cancel"] = gr.Button(tr("Cancel"), interactive=False, min_width=90)
             made["resume"] = gr.Button(tr("Resume"), interactive=False, min_width=90)
+            made["again"] = gr.Button(tr("Train again"), interactive=False, min_width=110)
             made["zip"] = gr.Button(tr("Make a zip"), interactive=False, min_width=110)
             made["file"] = gr.DownloadButton(tr("Download the zip"), interactive=False, min_width=110)
             made["delete"] = gr.Button(tr("Delete"), interactive=False, min_width=90)
@@ -151,7 +152,11 @@ def _connect_panel(lab: Lab, panel: dict[str, Any], look: dict[str, Any]) -> Non
         lambda: gr.update(value=None, interactive=False), None, panel["file"], **QUIET
     )
     run.input(lambda: "", None, said, **QUIET)
-    for name, act in (("cancel", train_queue.cancel), ("resume", train_queue.resume)):
+    for name, act in (
+        ("cancel", train_queue.cancel),
+        ("resume", train_queue.resume),
+        ("again", train_queue.again),
+    ):
         panel[name].click(guarded(lab, partial(act, lab)), run, said, **QUIET).then(**look).then(**opened)
     for listen in (panel["rename"].click, panel["label"].submit):
         listen(guarded(lab, partial(train_queue.rename, lab)), [run, panel["label"]], said, **QUIET).then(**look)
