@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT
 
 from trainer import methods, texts
+from trainer.tasks.own_file import TEXT_NAMES
 from trainer.ui import live_examples
 from trainer.ui.lesson_text import STEPS, TEXTS
 
@@ -142,7 +143,7 @@ CITED = [method.paper for method in methods.METHODS.values()] + [
 ]
 """Papers, as they are cited in every language."""
 DATA = [example.text for example in (*live_examples.OPINIONS, *live_examples.QUESTIONS)]
-NAMES = ["LoRA, QLoRA", "CSV, TSV, JSON Lines, Parquet"]
+NAMES = ["LoRA, QLoRA", "CSV, TSV, JSON Lines, Parquet", ", ".join(TEXT_NAMES[:3])]
 
 
 class Visible(HTMLParser):
