@@ -189,7 +189,7 @@ def said(suite, tiny_file, tmp_path_factory) -> dict:
 
 def test_every_text_of_the_lesson_is_translated(said):
     left = [key for key, text in said["TEXTS"].items() if not DEVANAGARI.search(text)]
-    assert not [key for key in left if re.search("[A-Za-z]", PLACE.sub("", TEXTS[key]))]
+    assert not [key for key in left if re.search("[A-Za-z]", PLACE.sub("", TEXTS[key]).replace("LoRA A, B", ""))]
     assert said["TEXTS"].keys() == TEXTS.keys()
 
 
