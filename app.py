@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 import os
+import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from functools import partial
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is imported: nothing is sent anywhere
 
 import gradio as gr
 
-from trainer import bundled, hosting
+from trainer import bundled, hosting, texts
 from trainer.device import share_cores
+from trainer.errors import ArgumentError, one_of
+from trainer.texts import mark, tr
 from trainer.ui import access, compare_tab, lesson_tab, live_tab, tables, theme, train_tab
 from trainer.ui.lab import Lab, note
 
@@ -22,19 +28,20 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
     lab = lab or Lab.open()
     stays = None if lab.access.rules.open else (3600, 24 * 3600)
     with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=stays) as page:
-        gr.Markdown("# PEFT Lab\nTrain fine-tuning methods on the same sentences, compare them, and question them.")
+        about = tr("Train fine-tuning methods on the same sentences, compare them, and question them.")
+        gr.Markdown(f"# PEFT Lab\n{about}")
         device = gr.HTML()
         if warning := hosting.about_runs(lab.store.root):
             gr.HTML(note(warning, "warning"))
         kept = lesson_tab.states()
         with gr.Tabs() as tabs:
-            with gr.Tab("Train", id="train"):
+            with gr.Tab(tr("Train"), id="train"):
                 train_tab.build(lab, page)
-            with gr.Tab("Compare", id="compare") as compare:
+            with gr.Tab(tr("Compare"), id="compare") as compare:
                 sentences = compare_tab.build(lab, compare)
-            with gr.Tab("Live", id="live") as live:
+            with gr.Tab(tr("Live"), id="live") as live:
                 asked = live_tab.build(lab, live, page, tabs)
-            with gr.Tab("Lesson", id=lesson_tab.TAB) as lesson:
+            with gr.Tab(tr("Lesson"), id=lesson_tab.TAB) as lesson:
                 lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, kept=kept, live=asked)
         # A sentence pressed in Compare is asked in Live.
         sentences.select(pressed, None, [asked.text, tabs], **live_tab.NEWEST).then(**asked.ask)
@@ -54,8 +61,31 @@ def device_now(lab: Lab) -> tuple[str, gr.Timer]:
     return note(lab.device_line), gr.Timer(active=not lab.warm)
 
 
+def choose_language(arguments: Sequence[str] | None = None) -> None:
+    """`--language`, if it is given, for this process and those that it starts to train.
+
+    Raises `ArgumentError` for a language that nobody wrote.
+    """
+    parser = argparse.ArgumentParser(description="Serve the page. Its port is in the variable GRADIO_SERVER_PORT.")
+    known = ", ".join(texts.languages())
+    parser.add_argument("--language", metavar="CODE", help=f"what the page is written in: one of {known}")
+    asked = parser.parse_args(arguments).language
+    if asked is None:
+        return
+    if asked not in texts.languages():
+        raise one_of(mark("a language"), asked, texts.languages())
+    os.environ[texts.VARIABLE] = asked
+
+
 def main() -> None:
     """Serve the page; what takes seconds to import is imported behind it."""
+    try:
+        choose_language()
+    except ArgumentError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(error.exit_status) from None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the language's letters
     share_cores()
     # Gradio asks Starlette for a renamed constant at every event, and each would be a warning on the terminal.
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")

@@ -53,25 +53,37 @@ def main() -> None:
 
 def until_it_answers(command: list[str]) -> float:
     """Seconds until the process serves its page."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
     since = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        while time.perf_counter() - since < 120:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=10).read()
-                return time.perf_counter() - since
-            except OSError:
-                time.sleep(0.02)
-        raise SystemExit(f"{' '.join(command)} did not answer within two minutes")
+        wait_until_it_answers(port)
+        return time.perf_counter() - since
     finally:
         process.kill()
         process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def wait_until_it_answers(port: int) -> None:
+    """Until the page comes whole; ends the program after two minutes."""
+    since = time.perf_counter()
+    while time.perf_counter() - since < 120:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=10).read()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise SystemExit("nothing answered within two minutes")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--ways", nargs="+", default=["plain", "ours"], choices=("plain", "ours"), help="for speed")
     parser.add_argument("--order", default=None)
     arguments = parser.parse_args()
     share_cores()  # both ways: a machine that others use at the same time would slow the plain one more
@@ -63,32 +64,42 @@ def main() -> None:
 
 def speed(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[str, Any]:
     """Sentences a second, padding and peak memory of each method both ways; medians over the repeats."""
-    count, figures = arguments.sentences or 512, {}
-    for method in arguments.methods or METHODS:
-        found: dict[str, list[dict]] = {"plain": [], "ours": []}
-        for seed in range(arguments.repeats):
-            for way, results in found.items():
-                order = {"way": way, "method": method, "seed": seed, "epochs": 1, "train_size": count,
-                         "validation_size": 32, "test_size": 32}  # fmt: skip
-                results.append(train(order, arguments.task, backbone, root))
-        rates = {way: statistics.median(one["rate"] for one in results) for way, results in found.items()}
-        figures[method] = {
-            "sentences_per_second": {way: round(rate, 1) for way, rate in rates.items()},
-            "ratio": round(rates["ours"] / rates["plain"], 2),
-            "padded_over_real": {way: round(one[0]["padded"] / one[0]["real"], 3) for way, one in found.items()},
-            "peak_memory_mb": {way: round(max(r["memory"] for r in one) / 1e6) for way, one in found.items()},
-            "utilisation": found["ours"][-1]["utilisation"],
-        }
-        print(method, figures[method], flush=True)
-    if {"lora", "qlora"} <= figures.keys():
-        rate = [figures[name]["sentences_per_second"]["ours"] for name in ("lora", "qlora")]
-        figures["qlora_step_over_lora_step"] = round(rate[0] / rate[1], 2)
-    return {"sentences": count, "repeats": arguments.repeats, "methods": figures}
+    count, chosen = arguments.sentences or 512, arguments.methods or METHODS
+    found: dict[tuple[str, str], list[dict]] = {(method, way): [] for method in chosen for way in arguments.ways}
+    for seed in range(arguments.repeats):
+        for (method, way), results in found.items():
+            order = {"way": way, "method": method, "seed": seed, "epochs": 1, "train_size": count,
+                     "validation_size": 32, "test_size": 32}  # fmt: skip
+            results.append(train(order, arguments.task, backbone, root))
+            print(method, way, round(results[-1]["rate"], 1), flush=True)
+    figures = {method: _figures({way: found[method, way] for way in arguments.ways}) for method in chosen}
+    told = {"sentences": count, "repeats": arguments.repeats, "methods": figures}
+    if {"lora", "qlora"} <= figures.keys() and "ours" in arguments.ways:
+        pairs = zip(found["lora", "ours"], found["qlora", "ours"], strict=True)
+        told["qlora_step_over_lora_step"] = round(statistics.median(a["rate"] / b["rate"] for a, b in pairs), 2)
+    return told
+
+
+def _figures(found: dict[str, list[dict]]) -> dict[str, Any]:
+    """One method's figures, each by the way; `ratio` is the median of ours over plain in the same repeat."""
+    figures = {
+        "sentences_per_second": {
+            way: round(statistics.median(one["rate"] for one in results), 1) for way, results in found.items()
+        },
+        "padded_over_real": {way: round(one[0]["padded"] / one[0]["real"], 3) for way, one in found.items()},
+        "peak_memory_mb": {way: round(max(r["memory"] for r in one) / 1e6) for way, one in found.items()},
+    }
+    if "ours" in found:
+        figures["utilisation"] = found["ours"][-1]["utilisation"]
+    if len(found) == 2:
+        pairs = zip(found["ours"], found["plain"], strict=True)
+        figures["ratio"] = round(statistics.median(ours["rate"] / plain["rate"] for ours, plain in pairs), 2)
+    return figures
 
 
 def accuracy(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[str, Any]:
     """Test accuracy of several seeds both ways, the paired test, and the seconds to a like validation accuracy."""
-    from scipy.stats import binomtest
+    from trainer import paired
 
     figures = {}
     for method in arguments.methods or ("full", "lora"):
@@ -100,14 +111,15 @@ def accuracy(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[s
                 results.append(train(order, arguments.task, backbone, root))
                 print(method, way, seed, {k: v for k, v in results[-1].items() if k != "right"}, flush=True)
         plain, ours = ([right for one in runs[way] for right in one["right"]] for way in ("plain", "ours"))
-        gained = sum(b and not a for a, b in zip(plain, ours, strict=True))
-        lost = sum(a and not b for a, b in zip(plain, ours, strict=True))
+        found = paired.compare(ours, plain)
         figures[method] = {
-            "test_accuracy": {way: [round(one["accuracy"], 4) for one in found] for way, found in runs.items()},
+            "test_accuracy": {way: [round(one["accuracy"], 4) for one in results] for way, results in runs.items()},
             "test_answers": len(plain),
-            "right_only_ours": gained,
-            "right_only_plain": lost,
-            "p_value": round(binomtest(gained, gained + lost).pvalue, 3) if gained + lost else 1.0,
+            "right_only_ours": found.only_a,
+            "right_only_plain": found.only_b,
+            "difference": round(found.difference, 4),
+            "difference_95%": [round(found.low, 4), round(found.high, 4)],
+            "p_value": round(found.p, 3),
             "seconds_to_plain_best_less_0.3_points": [
                 [round(p, 1), o and round(o, 1)] for p, o in map(times, runs["plain"], runs["ours"])
             ],

@@ -57,9 +57,8 @@ LAYERS = [
         "adoption",
         "questions",
         "push",
-        "bundled",
     },
-    {"variants", "disputes", "published", "paired", "lesson"},
+    {"variants", "disputes", "published", "paired", "lesson", "bundled"},
     {"ui", "__main__"},
 ]
 

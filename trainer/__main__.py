@@ -357,6 +357,45 @@ def fetch() -> None:
     typer.echo(f"Kept in {assets.cache_folder()}")
 
 
+@app.command()
+def remake(
+    names: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN]...", help="which; all if not given")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="put all of them in the place of those there")] = False,
+) -> None:
+    """Train the runs that come with the program again and check that their figures agree."""
+    import tempfile
+
+    from trainer import bundled, jobs
+    from trainer.store import Store
+
+    kept = bundled.shipped()
+    if replace and names:
+        raise ArgumentError(expected="no names beside --replace", got=", ".join(names), fix="leave them out")
+    if names:
+        known = Store(bundled.BUNDLED)
+        kept = [run for run in map(known.load, names) if run.bundled]
+    if not kept and not replace:
+        raise UserError(expected="runs that came with the program", got="none", fix="make them with --replace")
+    with tempfile.TemporaryDirectory() as root:
+        store = Store(root)
+        asked = bundled.configs() if replace else [bundled.recipe(run) for run in kept]
+        _watch(store, jobs.launch(store, asked))
+        checks = [
+            check for run in kept if (again := bundled.counterpart(run, store)) for check in bundled.compare(run, again)
+        ]
+        if replace:
+            for run_id in bundled.keep(store.list()):
+                typer.echo(f"{run_id} written to {bundled.BUNDLED}")
+    _print_table(
+        ("run", "figure", "kept", "again", ""),
+        [(c.run_id, c.figure, c.kept, c.again, "agrees" if c.agrees else "DIFFERS") for c in checks],
+    )
+    if not all(check.agrees for check in checks):
+        raise UserError(
+            expected="figures that agree", got="some that differ", fix="look at the table; other versions may be why"
+        )
+
+
 @app.command(hidden=True)
 def worker() -> None:
     """Train what is queued, then end. The app and the other commands start it."""

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trainer.errors import UserError
+from trainer.texts import tr
 
 PASSWORD = "PEFT_LAB_PASSWORD"
 HOURS = 12
@@ -94,21 +95,39 @@ class Rules:
     def refusal(self, *, program: bool = False) -> Refused:
         """The sentence for somebody who may not change runs: on the page, or through an endpoint."""
         if program and self.password:
-            return Refused(expected="the password of this app", got="none", fix="give it as the argument password")
-        ways = ["sign in with Hugging Face as its owner"] * self.sign_in + ["give the password"] * bool(self.password)
-        if not ways:
             return Refused(
-                expected="a Space whose owner can be known",
-                got="one without sign-in and password",
-                fix=f"its owner sets the secret {PASSWORD} in the Space's settings",
+                expected=tr("the password of this app"), got=tr("none"), fix=tr("give it as the argument password")
             )
-        expected = {True: "the owner of this Space or its password", False: "the owner of this Space"}[
-            bool(self.password)
-        ]
+        if self.sign_in and self.password:
+            return Refused(
+                expected=tr("the owner of this Space or its password"),
+                got=tr("neither"),
+                fix=tr(
+                    "sign in with Hugging Face as its owner or give the password at the top of Train, then press again "
+                    "(looking, comparing and asking are open)"
+                ),
+            )
+        if self.sign_in:
+            return Refused(
+                expected=tr("the owner of this Space"),
+                got=tr("none"),
+                fix=tr(
+                    "sign in with Hugging Face as its owner at the top of Train, then press again "
+                    "(looking, comparing and asking are open)"
+                ),
+            )
+        if self.password:
+            return Refused(
+                expected=tr("the password of this app"),
+                got=tr("none"),
+                fix=tr(
+                    "give the password at the top of Train, then press again (looking, comparing and asking are open)"
+                ),
+            )
         return Refused(
-            expected=expected if self.sign_in else "the password of this app",
-            got="neither" if len(ways) > 1 else "none",
-            fix=f"{' or '.join(ways)} at the top of Train, then press again (looking, comparing and asking are open)",
+            expected=tr("a Space whose owner can be known"),
+            got=tr("one without sign-in and password"),
+            fix=tr("its owner sets the secret {name} in the Space's settings", name=PASSWORD),
         )
 
 
@@ -180,11 +199,11 @@ class Access:
                 mine.popleft()
             if len(mine) >= GUESSES or sum(map(len, self._wrong.values())) >= GUESSES_OF_ALL:
                 raise Refused(
-                    expected=f"at most {GUESSES} wrong passwords a minute",
-                    got="more",
-                    fix="wait a minute and try again",
+                    expected=tr("at most {count} wrong passwords a minute", count=GUESSES),
+                    got=tr("more"),
+                    fix=tr("wait a minute and try again"),
                 )
             digests = (hashlib.sha256(text.encode()).digest() for text in (password, self.rules.password))
             if not hmac.compare_digest(*digests):
                 self._wrong.setdefault(address, mine).append(now)
-                raise Refused(expected="the password of this app", got="another one", fix="type it again")
+                raise Refused(expected=tr("the password of this app"), got=tr("another one"), fix=tr("type it again"))

@@ -11,6 +11,7 @@ from typing import Any
 from trainer import backbones, hub, jobs, methods, recipes
 from trainer.errors import ArgumentError
 from trainer.store import Run, Store
+from trainer.texts import tr
 
 MAX_BYTES = 2 << 30
 
@@ -62,9 +63,9 @@ def find(source: str) -> tuple[Path, str]:
         folder, name = hub.adapter_folder(source, max_bytes=MAX_BYTES), source
     else:
         raise ArgumentError(
-            expected="a local folder with an adapter, or its name on the Hub as owner/name",
+            expected=tr("a local folder with an adapter, or its name on the Hub as owner/name"),
             got=repr(source),
-            fix="check the path",
+            fix=tr("check the path"),
         )
     return folder, name
 
@@ -75,9 +76,11 @@ def recognise(config: dict[str, Any], backbone: str) -> tuple[str, dict[str, Any
     for name, method in methods.METHODS.items():
         if (options := method.recognise(config, family)) is not None:
             return name, options
-    kind = config.get("peft_type") or config.get("architecture") or "an unknown kind"
+    kind = config.get("peft_type") or config.get("architecture") or tr("an unknown kind")
     raise ArgumentError(
-        expected="a LoRA adapter of PEFT or a bottleneck adapter of AdapterHub", got=str(kind), fix="choose another"
+        expected=tr("a LoRA adapter of PEFT or a bottleneck adapter of AdapterHub"),
+        got=str(kind),
+        fix=tr("choose another"),
     )
 
 
@@ -86,15 +89,17 @@ def _read(folder: Path) -> dict[str, Any]:
         content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArgumentError(
-            expected="a folder with adapter_config.json",
-            got=f"{folder.name} without one",
-            fix="choose the folder that PEFT or AdapterHub saved",
+            expected=tr("a folder with adapter_config.json"),
+            got=tr("{name} without one", name=folder.name),
+            fix=tr("choose the folder that PEFT or AdapterHub saved"),
         ) from None
     except ValueError:
         content = None
     if not isinstance(content, dict):
         raise ArgumentError(
-            expected="a readable adapter_config.json", got=f"a damaged one in {folder.name}", fix="save it again"
+            expected=tr("a readable adapter_config.json"),
+            got=tr("a damaged one in {folder}", folder=folder.name),
+            fix=tr("save it again"),
         )
     return content
 
@@ -106,5 +111,7 @@ def _check_backbone(config: dict[str, Any], backbone: str) -> None:
     for found in backbones.BACKBONES.values():
         if found.name != backbone and found.hub_id.rsplit("/", 1)[-1] == short:
             raise ArgumentError(
-                expected=f"an adapter for {backbone}", got=f"one for {named}", fix=f"choose the backbone {found.name}"
+                expected=tr("an adapter for {backbone}", backbone=backbone),
+                got=tr("one for {backbone}", backbone=named),
+                fix=tr("choose the backbone {backbone}", backbone=found.name),
             )

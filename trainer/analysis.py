@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainer.store import Run, Store
+from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a finished run: its column, its heading with the unit, which way is better, and how it reads."""
+    """A figure of a finished run: its column, its heading with the unit, which way is better, and how it reads.
+
+    `title` and `help` are marked for `tr`.
+    """
 
     key: str
     title: str
@@ -74,62 +78,68 @@ PERCENT, MEGABYTES, MINUTES = 100.0, 1e-6, 1 / 60
 METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
-        Metric("test_accuracy", "Test accuracy (%)", "higher", ".2f", _test("accuracy"), PERCENT),
+        Metric("test_accuracy", mark("Test accuracy (%)"), "higher", ".2f", _test("accuracy"), PERCENT),
         Metric(
             "validation_accuracy",
-            "Validation accuracy (%)",
+            mark("Validation accuracy (%)"),
             "higher",
             ".2f",
             _train("best_validation_accuracy"),
             PERCENT,
         ),
-        Metric("precision", "Precision, macro (%)", "higher", ".2f", _test("macro", "precision"), PERCENT),
-        Metric("recall", "Recall, macro (%)", "higher", ".2f", _test("macro", "recall"), PERCENT),
-        Metric("f1", "F1, macro (%)", "higher", ".2f", _test("macro", "f1"), PERCENT),
-        Metric("train_minutes", "Training time (min)", "lower", ".2f", _train("train_time"), MINUTES),
-        Metric("trainable", "Trainable parameters", "lower", ",.0f", _train("num_trainable_params")),
+        Metric("precision", mark("Precision, macro (%)"), "higher", ".2f", _test("macro", "precision"), PERCENT),
+        Metric("recall", mark("Recall, macro (%)"), "higher", ".2f", _test("macro", "recall"), PERCENT),
+        Metric("f1", mark("F1, macro (%)"), "higher", ".2f", _test("macro", "f1"), PERCENT),
+        Metric("train_minutes", mark("Training time (min)"), "lower", ".2f", _train("train_time"), MINUTES),
+        Metric("trainable", mark("Trainable parameters"), "lower", ",.0f", _train("num_trainable_params")),
         Metric(
             "trainable_share",
-            "Trainable (% of all)",
+            mark("Trainable share (%)"),
             "lower",
             ".2f",
             lambda r: r["train_info"]["num_trainable_params"] / r["train_info"]["num_total_params"],
             PERCENT,
         ),
-        Metric("peak_memory", "Peak memory (MB)", "lower", ",.0f", peak_memory, MEGABYTES),
-        Metric("reserved_memory", "GPU memory reserved (MB)", "lower", ",.0f", _train("accelerator_memory_max"), 1e-6),
-        Metric("host_memory", "Host memory, whole process (MB)", "lower", ",.0f", _train("host_memory_peak"), 1e-6),
-        Metric("utilisation", "GPU utilisation (%)", "higher", ".0f", _train("accelerator_utilisation_avg")),
-        Metric("file_size", "Saved size (MB)", "lower", ",.2f", _train("file_size"), MEGABYTES),
-        Metric("speed", "Sentences a second", "higher", ",.0f", _train("sentences_per_second")),
-        Metric("evaluation_minutes", "Evaluation time (min)", "lower", ".2f", _train("evaluation_time"), MINUTES),
-        Metric("test_loss", "Test loss", "lower", ".4f", _test("loss")),
-        Metric("parents_minutes", "Parents' training time (min)", "lower", ".2f", _parents("train_time"), MINUTES),
-        Metric("parents_parameters", "Parents' parameters", "lower", ",.0f", _parents("num_trainable_params")),
-        Metric("parents_size", "Parents' size (MB)", "lower", ",.2f", _parents("file_size"), MEGABYTES),
+        Metric("peak_memory", mark("Peak memory (MB)"), "lower", ",.0f", peak_memory, MEGABYTES),
+        Metric(
+            "reserved_memory", mark("GPU memory reserved (MB)"), "lower", ",.0f", _train("accelerator_memory_max"), 1e-6
+        ),
+        Metric(
+            "host_memory", mark("Host memory, whole process (MB)"), "lower", ",.0f", _train("host_memory_peak"), 1e-6
+        ),
+        Metric("utilisation", mark("GPU utilisation (%)"), "higher", ".0f", _train("accelerator_utilisation_avg")),
+        Metric("file_size", mark("Saved size (MB)"), "lower", ",.2f", _train("file_size"), MEGABYTES),
+        Metric("speed", mark("Sentences a second"), "higher", ",.0f", _train("sentences_per_second")),
+        Metric("evaluation_minutes", mark("Evaluation time (min)"), "lower", ".2f", _train("evaluation_time"), MINUTES),
+        Metric("test_loss", mark("Test loss"), "lower", ".4f", _test("loss")),
+        Metric(
+            "parents_minutes", mark("Parents' training time (min)"), "lower", ".2f", _parents("train_time"), MINUTES
+        ),
+        Metric("parents_parameters", mark("Parents' parameters"), "lower", ",.0f", _parents("num_trainable_params")),
+        Metric("parents_size", mark("Parents' size (MB)"), "lower", ",.2f", _parents("file_size"), MEGABYTES),
     )
 }
 
 _HELP = {
-    "test_accuracy": "Share of the test sentences that the run labels right.",
-    "validation_accuracy": "Of the epoch that was kept, which is the one with the best validation accuracy.",
-    "precision": "Of the test sentences given a label, the share that have it; the mean over labels.",
-    "recall": "Of the test sentences that have a label, the share that are given it; the mean over labels.",
-    "f1": "Harmonic mean of precision and recall on the test sentences; the mean over labels.",
-    "train_minutes": "Forward passes, backward passes and updates alone: no loading, no evaluation.",
-    "trainable": "Parameters that training changes, the classification head included.",
-    "trainable_share": "Trainable parameters as a share of all parameters of the model.",
-    "peak_memory": "What the run added: allocated on the GPU, or resident above the process's start on a CPU.",
-    "reserved_memory": "The most that PyTorch held of the GPU's memory, its cache included.",
-    "host_memory": "The most that the process had resident, Python and its libraries included.",
-    "utilisation": "Mean over the run of the share of time in which the GPU was busy.",
-    "file_size": "The saved model on the disk, without a backbone that stays frozen.",
-    "speed": "Training sentences a second.",
-    "evaluation_minutes": "Evaluations on the validation sentences, one an epoch.",
-    "test_loss": "Mean cross-entropy on the test sentences.",
-    "parents_minutes": "Training time of the runs that this one fuses; not in its own.",
-    "parents_parameters": "Parameters trained in the runs that this one fuses; not in its own.",
-    "parents_size": "Saved size of the runs that this one fuses; not in its own.",
+    "test_accuracy": mark("Share of the test sentences that the run labels right."),
+    "validation_accuracy": mark("Of the epoch that was kept, which is the one with the best validation accuracy."),
+    "precision": mark("Of the test sentences given a label, the share that have it; the mean over labels."),
+    "recall": mark("Of the test sentences that have a label, the share that are given it; the mean over labels."),
+    "f1": mark("Harmonic mean of precision and recall on the test sentences; the mean over labels."),
+    "train_minutes": mark("Forward passes, backward passes and updates alone: no loading, no evaluation."),
+    "trainable": mark("Parameters that training changes, the classification head included."),
+    "trainable_share": mark("Trainable parameters as a share of all parameters of the model."),
+    "peak_memory": mark("What the run added: allocated on the GPU, or resident above the process's start on a CPU."),
+    "reserved_memory": mark("The most that PyTorch held of the GPU's memory, its cache included."),
+    "host_memory": mark("The most that the process had resident, Python and its libraries included."),
+    "utilisation": mark("Mean over the run of the share of time in which the GPU was busy."),
+    "file_size": mark("The saved model on the disk, without a backbone that stays frozen."),
+    "speed": mark("Training sentences a second."),
+    "evaluation_minutes": mark("Evaluations on the validation sentences, one an epoch."),
+    "test_loss": mark("Mean cross-entropy on the test sentences."),
+    "parents_minutes": mark("Training time of the runs that this one fuses; not in its own."),
+    "parents_parameters": mark("Parameters trained in the runs that this one fuses; not in its own."),
+    "parents_size": mark("Saved size of the runs that this one fuses; not in its own."),
 }
 
 
@@ -163,16 +173,17 @@ def comparable(runs: Sequence[Run]) -> list[str]:
     warnings = []
     splits = {run.result["meta_info"]["dataset_info"]["fingerprint"] for run in finished}
     if len(splits) > 1:
-        warnings.append("These runs were not all trained and tested on the same sentences.")
+        warnings.append(tr("These runs were not all trained and tested on the same sentences."))
     backbones = {run.recipe.backbone for run in finished}
     if len(backbones) > 1:
-        warnings.append(f"These runs adapt different backbones: {', '.join(sorted(backbones))}.")
+        warnings.append(tr("These runs adapt different backbones: {names}.", names=", ".join(sorted(backbones))))
     devices = {run.result["meta_info"]["system_info"]["device"] for run in finished}
     if len(devices) > 1:
-        warnings.append(f"Times and memory come from different devices: {', '.join(sorted(devices))}.")
+        warnings.append(tr("Times and memory come from different devices: {names}.", names=", ".join(sorted(devices))))
     precisions = {run.result["train_info"]["precision"] for run in finished}
     if len(precisions) > 1:
-        warnings.append(f"Times and memory come from different precisions: {', '.join(sorted(precisions))}.")
+        names = ", ".join(sorted(precisions))
+        warnings.append(tr("Times and memory come from different precisions: {names}.", names=names))
     return warnings
 
 
@@ -227,6 +238,10 @@ def _points(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(points.values(), key=lambda point: (point["curve"], point["step"]))
 
 
+MEANS = {"macro": mark("macro mean"), "weighted": mark("weighted mean")}
+"""Means over the labels, and what the last rows of `per_class` are called."""
+
+
 def per_class(run: Run) -> pd.DataFrame:
     """The classification report of a finished run: label, precision, recall, F1 (0 to 1) and support."""
     import pandas as pd
@@ -234,7 +249,7 @@ def per_class(run: Run) -> pd.DataFrame:
     test = run.result["test"]
     rows = [{"label": name, **scores} for name, scores in test["per_class"].items()]
     total = sum(row["support"] for row in rows)
-    rows += [{"label": f"{average} mean", **test[average], "support": total} for average in ("macro", "weighted")]
+    rows += [{"label": title, **test[average], "support": total} for average, title in MEANS.items()]
     return pd.DataFrame(rows)
 
 

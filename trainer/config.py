@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainer.errors import Problems
+from trainer.texts import mark, tr
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Fairness = Literal["own_learning_rate", "same"]
@@ -21,94 +22,111 @@ class Strict(BaseModel):
 
 
 class RunConfig(Strict):
-    """One recipe. Field descriptions also feed the command line's help and the form's help lines."""
+    """One recipe. Field descriptions also feed the command line's help and, translated, the form's help lines."""
 
     # What is trained
-    method: str = Field(description="how the backbone is adapted: full, lora, qlora, adapter, adapter_fusion")
-    task: str = Field(description="a task's name, or the path of a CSV, TSV, JSON Lines or Parquet file")
-    backbone: str = Field(description="a backbone's name, or a local folder that holds one")
+    method: str = Field(description=mark("how the backbone is adapted: full, lora, qlora, adapter, adapter_fusion"))
+    task: str = Field(description=mark("a task's name, or the path of a CSV, TSV, JSON Lines or Parquet file"))
+    backbone: str = Field(description=mark("a backbone's name, or a local folder that holds one"))
     text_column: str | None = Field(
-        None, title="Text column", description="for a file: the column with the text (recognised if not given)"
+        None,
+        title=mark("Text column"),
+        description=mark("for a file: the column with the text (recognised if not given)"),
     )
     label_column: str | None = Field(
-        None, title="Label column", description="for a file: the column with the label (recognised if not given)"
+        None,
+        title=mark("Label column"),
+        description=mark("for a file: the column with the label (recognised if not given)"),
     )
 
-    validation_file: str | None = Field(None, description="for a file: another file to validate on, same columns")
-    test_file: str | None = Field(None, description="for a file: another file to test on, same columns")
+    validation_file: str | None = Field(None, description=mark("for a file: another file to validate on, same columns"))
+    test_file: str | None = Field(None, description=mark("for a file: another file to test on, same columns"))
 
     # Seeds and sizes
     seed: int = Field(
-        0, ge=0, lt=2**32, title="Seed", description="seeds the new weights, the order of batches and dropout"
+        0,
+        ge=0,
+        lt=2**32,
+        title=mark("Seed"),
+        description=mark("seeds the new weights, the order of batches and dropout"),
     )
     split_seed: int = Field(
         0,
         ge=0,
         lt=2**32,
-        title="Seed of the splits",
-        description="seeds the splits; the same for all runs to be compared",
+        title=mark("Seed of the splits"),
+        description=mark("seeds the splits; the same for all runs to be compared"),
     )
     train_size: int | None = Field(
         None,
         ge=8,
-        title="Training sentences",
-        description="train on this many sentences, stratified (all if not given)",
+        title=mark("Training sentences"),
+        description=mark("train on this many sentences, stratified (all if not given)"),
     )
     validation_size: int | None = Field(
-        None, ge=4, title="Validation sentences", description="validate on this many (all if not given)"
+        None, ge=4, title=mark("Validation sentences"), description=mark("validate on this many (all if not given)")
     )
     test_size: int | None = Field(
-        None, ge=4, title="Test sentences", description="test on this many (all if not given)"
+        None, ge=4, title=mark("Test sentences"), description=mark("test on this many (all if not given)")
     )
 
     # Optimisation: AdamW (Loshchilov and Hutter 2019)
     learning_rate: float = Field(
-        gt=0, le=1, title="Learning rate", description="peak learning rate (each method's own if not given)"
+        gt=0, le=1, title=mark("Learning rate"), description=mark("peak learning rate (each method's own if not given)")
     )
     fairness: Fairness = Field(
         "own_learning_rate",
-        title="What makes the comparison fair",
-        description="own_learning_rate: methods differ in it alone; same: every hyperparameter is the same",
+        title=mark("What makes the comparison fair"),
+        description=mark("own_learning_rate: methods differ in it alone; same: every hyperparameter is the same"),
     )
-    batch_size: int = Field(32, ge=1, le=1024, title="Batch size", description="sentences in one step")
-    epochs: int = Field(3, ge=1, le=1000, title="Epochs", description="passes over the training split")
+    batch_size: int = Field(32, ge=1, le=1024, title=mark("Batch size"), description=mark("sentences in one step"))
+    epochs: int = Field(3, ge=1, le=1000, title=mark("Epochs"), description=mark("passes over the training split"))
     warmup_ratio: float = Field(
         0.06,
         ge=0,
         lt=1,
-        title="Warm-up",
-        description="share of the steps in which the learning rate rises (Goyal et al. 2017)",
+        title=mark("Warm-up"),
+        description=mark("share of the steps in which the learning rate rises (Goyal et al. 2017)"),
     )
     lr_scheduler: Literal["linear", "cosine", "constant"] = Field(
-        "linear", title="Learning rate schedule", description="course after the warm-up"
+        "linear", title=mark("Learning rate schedule"), description=mark("course after the warm-up")
     )
     weight_decay: float = Field(
         0.01,
         ge=0,
         le=1,
-        title="Weight decay",
-        description="decoupled (Loshchilov and Hutter 2019); not on biases and layer norms",
+        title=mark("Weight decay"),
+        description=mark("decoupled (Loshchilov and Hutter 2019); not on biases and layer norms"),
     )
     max_grad_norm: float = Field(
-        1.0, gt=0, title="Gradient norm", description="gradients are clipped to this norm (Pascanu et al. 2013)"
+        1.0,
+        gt=0,
+        title=mark("Gradient norm"),
+        description=mark("gradients are clipped to this norm (Pascanu et al. 2013)"),
     )
 
     # Text and numbers
     max_length: int = Field(
-        128, ge=8, le=512, title="Maximum length (tokens)", description="longer sentences are cut to this many tokens"
+        128,
+        ge=8,
+        le=512,
+        title=mark("Maximum length (tokens)"),
+        description=mark("longer sentences are cut to this many tokens"),
     )
     precision: Precision = Field(
-        "auto", title="Precision", description="auto takes what the device does well: bf16, fp16 or fp32"
+        "auto", title=mark("Precision"), description=mark("auto takes what the device does well: bf16, fp16 or fp32")
     )
 
     # The method's own, and what a run builds on
-    options: dict[str, Any] = Field(default_factory=dict, description="the method's own hyperparameters")
+    options: dict[str, Any] = Field(default_factory=dict, description=mark("the method's own hyperparameters"))
     parents: tuple[str, ...] = Field(
-        (), title="Runs to fuse", description="for AdapterFusion: ids of the adapter runs to fuse"
+        (), title=mark("Runs to fuse"), description=mark("for AdapterFusion: ids of the adapter runs to fuse")
     )
 
     # Does not change the result
-    track: bool = Field(False, title="Track with Weights & Biases", description="track the run with Weights & Biases")
+    track: bool = Field(
+        False, title=mark("Track with Weights & Biases"), description=mark("track the run with Weights & Biases")
+    )
 
     def fingerprint(self) -> str:
         """A hash of everything that shapes the result: equal recipes have equal fingerprints."""
@@ -130,26 +148,43 @@ def check(model: type[Strict], values: dict[str, Any]) -> Any:
 
 
 _BOUNDS = {
-    "greater_than": ("gt", "a number above {}"),
-    "greater_than_equal": ("ge", "a number of at least {}"),
-    "less_than": ("lt", "a number below {}"),
-    "less_than_equal": ("le", "a number of at most {}"),
+    "greater_than": ("gt", mark("a number above {bound}")),
+    "greater_than_equal": ("ge", mark("a number of at least {bound}")),
+    "less_than": ("lt", mark("a number below {bound}")),
+    "less_than_equal": ("le", mark("a number of at most {bound}")),
 }
+_PYDANTICS = (
+    mark("a valid integer"),
+    mark("a valid integer, unable to parse string as an integer"),
+    mark("a valid integer, got a number with a fractional part"),
+    mark("a valid number"),
+    mark("a valid number, unable to parse string as a number"),
+    mark("a finite number"),
+    mark("a valid string"),
+    mark("a valid boolean"),
+    mark("a valid boolean, unable to interpret input"),
+    mark("a valid tuple"),
+    mark("a valid dictionary"),
+    mark("tuple should have at least 1 item after validation, not 0"),
+)
+"""What pydantic itself says of a wrong value, named for those who translate."""
 
 
 def _sentence(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"]) or "the settings"
+    name = ".".join(str(part) for part in problem["loc"]) or tr("the settings")
     kind, context, got = problem["type"], problem.get("ctx", {}), problem["input"]
     if kind in _BOUNDS:
         key, text = _BOUNDS[kind]
-        expected = text.format(context[key])
+        expected = tr(text, bound=context[key])
     elif kind == "literal_error":
-        expected = f"one of {context['expected']}"
+        choices, _, last = context["expected"].rpartition(" or ")
+        expected = tr("one of {choices}", choices=tr("{one} or {other}", one=choices, other=last) if choices else last)
     elif kind == "extra_forbidden":
-        return f"{name}: expected a known setting, got an unknown one; check its spelling."
+        return tr("{name}: expected a known setting, got an unknown one; check its spelling.", name=name)
     elif kind == "missing":
-        return f"{name}: expected a value, got none; give one."
+        return tr("{name}: expected a value, got none; give one.", name=name)
     else:
         message = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        expected = message[:1].lower() + message[1:]
-    return f"{name}: expected {expected}, got {got!r}; change it."
+        told = message[:1].lower() + message[1:]
+        expected = tr(told)
+    return tr("{name}: expected {expected}, got {got}; change it.", name=name, expected=expected, got=repr(got))

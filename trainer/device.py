@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import reduce
 
 from trainer import hosting
 from trainer.errors import ArgumentError
+from trainer.texts import tr
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,11 @@ class Device:
         if requested == "auto":
             return self.precisions[0]
         if requested not in self.precisions:
+            known = reduce(lambda one, other: tr("{one} or {other}", one=one, other=other), sorted(self.precisions))
             raise ArgumentError(
-                expected=f"precision auto, {' or '.join(sorted(self.precisions))} on {self.name}",
+                expected=tr("precision auto, {precisions} on {device}", precisions=known, device=self.name),
                 got=requested,
-                fix="choose one of these",
+                fix=tr("choose one of these"),
             )
         return requested
 

@@ -9,13 +9,14 @@ import numpy as np
 
 from trainer.methods import METHODS
 from trainer.store import Run, Store
+from trainer.texts import mark
 
 UNEQUAL = {"method", "options", "learning_rate", "fairness", "track"}
 """Fields of a recipe in which two runs may differ that quantisation alone sets apart; options compare by themselves."""
 KINDS = {
-    "split": "Some right, some wrong",
-    "wrong": "All wrong",
-    "flipped": "Changed by 4-bit",
+    "split": mark("Some right, some wrong"),
+    "wrong": mark("All wrong"),
+    "flipped": mark("Changed by 4-bit"),
 }
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from trainer.texts import tr
+
 
 class UserError(Exception):
-    """Something a person can mend. `str(error)` is the sentence that they see."""
+    """Something a person can mend. `str(error)` is the sentence that they see, in the process's language.
+
+    The parts come translated: noun phrases for `expected` and `got`, for `fix` what to do.
+    """
 
     exit_status = 1
 
     def __init__(self, *, expected: str, got: str, fix: str) -> None:
-        super().__init__(f"Expected {expected}, got {got}; {fix}.")
+        super().__init__(tr("Expected {expected}, got {got}; {fix}.", expected=expected, got=got, fix=fix))
 
 
 class ArgumentError(UserError):
@@ -23,8 +28,10 @@ class Problems(ArgumentError):
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
-        head = f"{len(problems)} problems: " if len(problems) > 1 else ""
-        Exception.__init__(self, head + " ".join(problems))
+        text = " ".join(problems)
+        if len(problems) > 1:
+            text = tr("{count} problems: {problems}", count=len(problems), problems=text)
+        Exception.__init__(self, text)
 
 
 class Unreachable(UserError):
@@ -40,12 +47,12 @@ class Cancelled(Exception):
 
 
 def one_of(kind: str, got: object, names: list[str] | tuple[str, ...]) -> ArgumentError:
-    """An unknown name, with the known ones and the nearest of them."""
+    """An unknown name, with the known ones and the nearest of them; `kind` is a marked text."""
     import difflib
 
     near = difflib.get_close_matches(str(got), names, n=1)
-    fix = f"perhaps you meant {near[0]}" if near else "choose one of these"
-    return ArgumentError(expected=f"{kind} ({', '.join(names)})", got=repr(str(got)), fix=fix)
+    fix = tr("perhaps you meant {name}", name=near[0]) if near else tr("choose one of these")
+    return ArgumentError(expected=f"{tr(kind)} ({', '.join(names)})", got=repr(str(got)), fix=fix)
 
 
 def sentence(error: BaseException) -> str:
@@ -53,15 +60,19 @@ def sentence(error: BaseException) -> str:
     import errno
 
     if isinstance(error, (UserError, Cancelled)):
-        return str(error) or "Cancelled."
+        return str(error) or tr("Cancelled.")
     if isinstance(error, KeyboardInterrupt):
-        return "Stopped from the keyboard."
+        return tr("Stopped from the keyboard.")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "Expected room on the disk, got a full disk; free some space and resume or launch the run again."
+        return tr("Expected room on the disk, got a full disk; free some space and resume or launch the run again.")
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return (
+        return tr(
             "Expected the run to fit in memory, got an out-of-memory error; "
             "choose a smaller batch_size, max_length or backbone."
         )
     first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"Something unexpected went wrong ({type(error).__name__}: {first_line[:300]}); the log has the details."
+    return tr(
+        "Something unexpected went wrong ({kind}: {message}); the log has the details.",
+        kind=type(error).__name__,
+        message=first_line[:300],
+    )

@@ -12,6 +12,7 @@ from trainer.config import RunConfig
 from trainer.device import Device
 from trainer.errors import UserError
 from trainer.store import Run
+from trainer.texts import tr, tr_count
 
 TOKENS_PER_SENTENCE = 28
 """Mean over the embedded sentences with the BERT vocabulary; longer ones are cut at max_length."""
@@ -26,7 +27,10 @@ time elsewhere than in multiplying."""
 
 @dataclass(frozen=True)
 class Estimate:
-    """Parameters are exact; bytes and seconds are estimates, `based_on` says on what. Parents are counted apart."""
+    """Parameters are exact; bytes and seconds are estimates, `based_on` says on what.
+
+    Parents are counted apart.
+    """
 
     method: str
     trainable_parameters: int
@@ -74,9 +78,12 @@ def too_large(found: Estimate, *, free: int | None) -> str | None:
     """Why a run will not fit into so many free bytes, in a sentence; None where it does."""
     if free is None or found.memory <= free:
         return None
-    return (
-        f"{methods.get(found.method).title} needs about {found.memory / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: "
-        "choose a smaller batch size, maximum length or backbone."
+    return tr(
+        "{method} needs about {needed} GB and {free} GB are free: "
+        "choose a smaller batch size, maximum length or backbone.",
+        method=tr(methods.get(found.method).title),
+        needed=f"{found.memory / 1e9:.1f}",
+        free=f"{free / 1e9:.1f}",
     )
 
 
@@ -95,16 +102,16 @@ def _speed(config: RunConfig, earlier: Sequence[Run], device: Device | None) -> 
         rate = statistics.median(
             run.result["train_info"]["sentences_per_second"] * _operations(run.recipe) for run in alike
         )
-        return rate / _operations(config), f"{len(alike)} earlier run{'s' if len(alike) > 1 else ''}"
+        return rate / _operations(config), tr_count("{count} earlier run", "{count} earlier runs", len(alike))
     rates = [
         run.result["train_info"]["sentences_per_second"] * _operations(run.recipe)
         for run in _known(earlier)
         if 1 / SCALE <= _operations(run.recipe) / _operations(config) <= SCALE
     ]
     if rates:
-        return statistics.median(rates) / _operations(config), "earlier runs of other methods or backbones"
+        return statistics.median(rates) / _operations(config), tr("earlier runs of other methods or backbones")
     rate = OPERATIONS_PER_SECOND["cuda" if device and device.kind == "cuda" else "cpu"]
-    return rate / _operations(config), "the shapes alone"
+    return rate / _operations(config), tr("the shapes alone")
 
 
 def _alike(config: RunConfig, run: Run) -> bool:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from trainer.errors import sentence
+from trainer.texts import mark, tr
 
 VOLUME = Path("/data")
 """Where a Space mounts its persistent storage or its bucket."""
@@ -28,11 +29,14 @@ def zero_gpu(environment: Mapping[str, str] | None = None) -> bool:
 
 @cache
 def why_unfit(folder: Path) -> str | None:
-    """What keeps a folder from holding runs, or None: it takes what a store does, and a bucket may lack some of it."""
+    """What keeps a folder from holding runs, marked for `tr`, or None.
+
+    It takes what a store does, and a bucket may lack some of it.
+    """
     from filelock import FileLock
 
     if not folder.is_dir():
-        return "there is none"
+        return mark("there is none")
     probe = None
     try:
         probe = Path(tempfile.mkdtemp(prefix=".peft-lab-", dir=folder))
@@ -46,7 +50,7 @@ def why_unfit(folder: Path) -> str | None:
                     os.close(handle)
         (probe / "new").mkdir()
         os.replace(probe / "new", probe / "run")
-        return None if (probe / "lines").read_bytes() == b"a\nb\n" else "what is added to a file is lost there"
+        return None if (probe / "lines").read_bytes() == b"a\nb\n" else mark("what is added to a file is lost there")
     except (OSError, NotImplementedError) as error:
         return getattr(error, "strerror", None) or str(error) or type(error).__name__
     finally:
@@ -69,9 +73,14 @@ def about_runs(root: Path) -> str:
     if not on_space() or root.resolve().is_relative_to(VOLUME):
         return ""
     why = why_unfit(VOLUME)
-    found = f"its volume cannot hold runs ({why})" if VOLUME.is_dir() and why else "this Space has no volume"
-    return (
-        f"Runs are lost when this Space restarts or sleeps: {found}. "
+    if VOLUME.is_dir() and why:
+        return tr(
+            "Runs are lost when this Space restarts or sleeps: its volume cannot hold runs ({why}). "
+            "To keep one, open it in Train, make a zip and download it.",
+            why=tr(why),
+        )
+    return tr(
+        "Runs are lost when this Space restarts or sleeps: this Space has no volume. "
         "To keep one, open it in Train, make a zip and download it."
     )
 
@@ -79,14 +88,14 @@ def about_runs(root: Path) -> str:
 def about_hardware(kind: str) -> str:
     """What the machine's hardware means for runs, in a sentence; `kind` is the device's that was found."""
     if zero_gpu():
-        return (
+        return tr(
             "ZeroGPU lends a GPU for seconds at a time, too short to train: everything here runs on the CPU. "
             "The owner of this Space can choose a GPU that trains, such as t4-small, in its settings."
         )
     if kind == "cpu" and Path("/proc/driver/nvidia/version").exists():
-        return "There is an NVIDIA GPU, but torch cannot use it: its driver may be older than torch's CUDA needs."
+        return tr("There is an NVIDIA GPU, but torch cannot use it: its driver may be older than torch's CUDA needs.")
     if kind == "cpu" and on_space():
-        return "The owner of this Space can choose a GPU, such as t4-small, in its settings."
+        return tr("The owner of this Space can choose a GPU, such as t4-small, in its settings.")
     return ""
 
 

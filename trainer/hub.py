@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trainer.errors import ArgumentError, Unreachable, UserError
+from trainer.texts import tr
 
 # Weights come as safetensors; pytorch_model.bin is taken only where an allow-listed repository has nothing else,
 # and transformers then reads it with weights_only.
@@ -24,7 +25,7 @@ def model_folder(repository: str, revision: str | None) -> Path:
             folder = Path(snapshot_download(repository, revision=revision, allow_patterns=[*_MODEL_FILES, weights]))
             if (folder / weights).is_file() and (folder / "config.json").is_file():
                 return folder
-    raise _unreachable(repository, "a repository without weights")
+    raise _unreachable(repository, tr("a repository without weights"))
 
 
 ADAPTER_FILES = (
@@ -51,9 +52,9 @@ def adapter_folder(repository: str, *, max_bytes: int) -> Path:
             size = sum(file.size or 0 for file in files if file.rfilename in ADAPTER_FILES)
             if size > max_bytes:
                 raise ArgumentError(
-                    expected=f"an adapter of at most {max_bytes / 2**30:.0f} GiB",
-                    got=f"{size / 2**30:.1f} GiB in {repository}",
-                    fix="choose another",
+                    expected=tr("an adapter of at most {size} GiB", size=f"{max_bytes / 2**30:.0f}"),
+                    got=tr("{size} GiB in {repository}", size=f"{size / 2**30:.1f}", repository=repository),
+                    fix=tr("choose another"),
                 )
         return Path(snapshot_download(repository, allow_patterns=list(ADAPTER_FILES)))
 
@@ -68,30 +69,36 @@ def dataset_file(repository: str, revision: str, path: str) -> Path:
 
 @contextmanager
 def writing(doing: str) -> Iterator[None]:
-    """Turn what the Hub's client raises while it creates or uploads into one sentence; `doing` says what it is at."""
+    """Turn what the Hub's client raises while it creates or uploads into one sentence.
+
+    `doing` says what it is at, after "the Hub to", in the process's language.
+    """
     import requests
     from huggingface_hub.errors import HfHubHTTPError
 
     fixes = {
-        401: "give a token that can write: `hf auth login`, or HF_TOKEN",
-        402: "add a payment method at huggingface.co/settings/billing, or choose free hardware",
-        403: "use a token that may write there, or choose another owner/name",
-        429: "wait some minutes and run the same again",
+        401: tr("give a token that can write: `hf auth login`, or HF_TOKEN"),
+        402: tr("add a payment method at huggingface.co/settings/billing, or choose free hardware"),
+        403: tr("use a token that may write there, or choose another owner/name"),
+        429: tr("wait some minutes and run the same again"),
     }
+    expected = tr("the Hub to {doing}", doing=doing)
     try:
         yield
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         told = " ".join(str(error.server_message or error).split())[:300].rstrip(".")
         raise UserError(
-            expected=f"the Hub to {doing}", got=f"status {status} ({told})", fix=fixes.get(status, "run the same again")
+            expected=expected,
+            got=tr("status {status} ({message})", status=status, message=told),
+            fix=fixes.get(status, tr("run the same again")),
         ) from None
     except (RuntimeError, ValueError) as error:  # how the client says that the card or a file was not taken
         told = " ".join(str(error).split())[:300].rstrip(".")
-        raise UserError(expected=f"the Hub to {doing}", got=told or "nothing", fix="mend that, or try again") from None
+        raise UserError(expected=expected, got=told or tr("nothing"), fix=tr("mend that, or try again")) from None
     except (requests.RequestException, OSError) as error:
         told = type(error).__name__
-        raise Unreachable(expected=f"the Hub to {doing}", got=told, fix="check the network and run it again") from None
+        raise Unreachable(expected=expected, got=told, fix=tr("check the network and run it again")) from None
 
 
 class _explained:
@@ -114,8 +121,10 @@ class _explained:
 
 def _unreachable(repository: str, got: str) -> Unreachable:
     return Unreachable(
-        expected=f"{repository} from the Hugging Face Hub or its local cache",
+        expected=tr("{repository} from the Hugging Face Hub or its local cache", repository=repository),
         got=got,
-        fix="connect to the network, or use --task movies and --backbone minilm, which need the package index only, "
-        "or name a local file and folder",
+        fix=tr(
+            "connect to the network, or use --task movies and --backbone minilm, which need the package index only, "
+            "or name a local file and folder"
+        ),
     )

@@ -22,6 +22,7 @@ from trainer.methods import ParentWeights, Setup
 from trainer.methods.base import load_classifier
 from trainer.sharing import Pool, unique_bytes
 from trainer.store import Run, Store
+from trainer.texts import tr
 
 UNTRAINED_SEED = 0
 
@@ -118,10 +119,10 @@ class Predictor:
         """What the run's backbone says with a fresh head, before any training: the same answer every time."""
         _check(text)
         with self._lock:
-            loaded = self._load_untrained(run)
-            name = f"untrained {run.recipe.backbone}"
+            loaded, backbone = self._load_untrained(run), run.recipe.backbone
+            name, label = f"untrained {backbone}", tr("untrained {backbone}", backbone=backbone)
             ids = evaluation.tokenise(loaded.tokeniser, [text], loaded.max_length)
-            return replace(self._answer(loaded, ids, run), run_id=name, label=name, method="")
+            return replace(self._answer(loaded, ids, run), run_id=name, label=label, method="")
 
     def explain(self, text: str, run: Run) -> Attribution:
         """Which words moved the run's prediction (see `attribution`)."""
@@ -248,7 +249,9 @@ class Predictor:
     def _load(self, run: Run) -> _Loaded:
         if not run.model_folder.is_dir():
             self._models.pop(run.id, None)
-            raise UserError(expected=f"the run {run.id}", got="one that was deleted", fix="choose another run")
+            raise UserError(
+                expected=tr("the run {run}", run=run.id), got=tr("one that was deleted"), fix=tr("choose another run")
+            )
         if run.id not in self._models:
             self._device = self._device or detect()
             setup = open_setup(run, self._device)
@@ -298,7 +301,7 @@ class Predictor:
 
 def _check(text: str) -> None:
     if not text.strip():
-        raise ArgumentError(expected="a sentence", got="nothing", fix="type one")
+        raise ArgumentError(expected=tr("a sentence"), got=tr("nothing"), fix=tr("type one"))
 
 
 def open_setup(run: Run, device: Device) -> Setup:
@@ -309,15 +312,17 @@ def open_setup(run: Run, device: Device) -> Setup:
 
     if not run.answers:
         raise UserError(
-            expected="a finished run with its weights", got=f"{run.id}, which is {run.state}", fix="choose another run"
+            expected=tr("a finished run with its weights"),
+            got=tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
+            fix=tr("choose another run"),
         )
     backbone = backbones.locate(run.recipe.backbone)
     trained_on = run.result["meta_info"]["model_info"]["sha256"]
     if backbone.sha256() != trained_on:
         raise UserError(
-            expected=f"the backbone that {run.id} was trained on (weights {trained_on[:12]})",
-            got=f"other weights in {backbone.folder} ({backbone.sha256()[:12]})",
-            fix="put the original weights back",
+            expected=tr("the backbone that {run} was trained on (weights {hash})", run=run.id, hash=trained_on[:12]),
+            got=tr("other weights in {folder} ({hash})", folder=backbone.folder, hash=backbone.sha256()[:12]),
+            fix=tr("put the original weights back"),
         )
     options = methods.get(run.recipe.method).options(**run.recipe.options)
     return Setup(backbone, run.label_names, options, device, "fp32")

@@ -19,6 +19,7 @@ from trainer.config import RunConfig
 from trainer.errors import ArgumentError, Cancelled, UserError, sentence
 from trainer.events import Event, State
 from trainer.store import ENDED, INTERRUPTED, Run, Store
+from trainer.texts import tr
 
 CANCEL_FILE = "cancel"
 SECONDS_TO_HEED = 30.0
@@ -52,7 +53,9 @@ def check_parents(store: Store, config: RunConfig) -> None:
         return
     if method.parent_method is None:
         raise ArgumentError(
-            expected=f"no parents for {method.name}", got="some", fix="use adapter_fusion or leave them out"
+            expected=tr("no parents for {method}", method=method.name),
+            got=tr("some"),
+            fix=tr("use adapter_fusion or leave them out"),
         )
     parents = [store.load(name) for name in config.parents]
     wrong = [
@@ -64,9 +67,14 @@ def check_parents(store: Store, config: RunConfig) -> None:
     ]
     if wrong or len({run.id for run in parents}) < method.min_parents:
         raise ArgumentError(
-            expected=f"at least {method.min_parents} finished {method.parent_method} runs on {config.backbone}",
+            expected=tr(
+                "at least {count} finished {method} runs on {backbone}",
+                count=method.min_parents,
+                method=method.parent_method,
+                backbone=config.backbone,
+            ),
             got=", ".join(wrong) or f"{len(set(config.parents))}",
-            fix="choose others with --parents, or leave it out to train them as part of the run",
+            fix=tr("choose others with --parents, or leave it out to train them as part of the run"),
         )
 
 
@@ -75,11 +83,13 @@ def cancel(store: Store, run_id: str) -> Run:
     run = store.load(run_id)
     if run.state in ENDED:
         raise ArgumentError(
-            expected="a run that waits or trains", got=f"{run.id}, which is {run.state}", fix="nothing to do"
+            expected=tr("a run that waits or trains"),
+            got=tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
+            fix=tr("nothing to do"),
         )
     (run.folder / CANCEL_FILE).touch()
     if run.state == "queued":
-        run = _end(store, run.id, "cancelled", "Cancelled before it began.")
+        run = _end(store, run.id, "cancelled", tr("Cancelled before it began."))
     return run
 
 
@@ -88,7 +98,9 @@ def resume(store: Store, run_id: str) -> Run:
     run = store.load(run_id)
     if run.state not in ("failed", "cancelled"):
         raise ArgumentError(
-            expected="a failed or cancelled run", got=f"{run.id}, which is {run.state}", fix="launch a new run instead"
+            expected=tr("a failed or cancelled run"),
+            got=tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
+            fix=tr("launch a new run instead"),
         )
     for parent in run.recipe.parents:
         if store.load(parent).state in ("failed", "cancelled"):
@@ -207,9 +219,9 @@ def _supervise(store: Store, run: Run, context: Any) -> None:
                 process.join(5)
                 process.kill()
     left = store.load(run.id)
-    if left.state not in ENDED or left.error == INTERRUPTED:
+    if left.state not in ENDED or left.error == tr(INTERRUPTED):
         if asked is not None:
-            _end(store, run.id, "cancelled", "Cancelled on request.")
+            _end(store, run.id, "cancelled", tr("Cancelled on request."))
         else:
             _end(store, run.id, "failed", _death(process.exitcode))
 
@@ -223,7 +235,7 @@ def execute(root: str, run_id: str) -> None:
     with store.at_work(run_id):
         cancelled = (run.folder / CANCEL_FILE).exists
         if cancelled():
-            _end(store, run_id, "cancelled", "Cancelled before it began.")
+            _end(store, run_id, "cancelled", tr("Cancelled before it began."))
             return
         store.update(run_id, state="running", error=None)
         try:
@@ -272,10 +284,11 @@ def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], 
     for parent_id in run.recipe.parents:
         parent = store.load(parent_id)
         if not parent.answers:
+            got = tr("one that is {state}", state=tr(parent.state))
+            if parent.error:
+                got = tr("one that is {state} ({error})", state=tr(parent.state), error=parent.error)
             raise UserError(
-                expected=f"a finished parent {parent.id}",
-                got=f"one that is {parent.state}" + (f" ({parent.error})" if parent.error else ""),
-                fix="resume it and then this run",
+                expected=tr("a finished parent {run}", run=parent.id), got=got, fix=tr("resume it and then this run")
             )
         stem = Path(parent.recipe.task).stem
         name = "".join(c if c.isascii() and c.isalnum() else "_" for c in stem)
@@ -315,12 +328,18 @@ def _end(store: Store, run_id: str, state: str, reason: str) -> Run:
 def _death(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
-        cause = "; the system ends what takes too much memory" if name == "SIGKILL" else ""
-        return (
-            f"Expected the run to end by itself, got signal {name}{cause}: "
-            "choose a smaller batch_size, max_length or backbone, then resume it."
+        if name == "SIGKILL":
+            return tr(
+                "Expected the run to end by itself, got signal {signal}; the system ends what takes too much memory: "
+                "choose a smaller batch_size, max_length or backbone, then resume it.",
+                signal=name,
+            )
+        return tr(
+            "Expected the run to end by itself, got signal {signal}: "
+            "choose a smaller batch_size, max_length or backbone, then resume it.",
+            signal=name,
         )
-    return f"Expected the run to end by itself, got exit status {code}; its log has the details."
+    return tr("Expected the run to end by itself, got exit status {code}; its log has the details.", code=code)
 
 
 def _log_to(path: Path) -> None:

@@ -22,6 +22,7 @@ from trainer.errors import Cancelled, TrainingStopped
 from trainer.events import Evaluated, Event, Saved, Step
 from trainer.methods import Method, Parent, Setup
 from trainer.tasks import TaskData
+from trainer.texts import tr
 
 SECONDS_BETWEEN_STEPS = 0.25
 """Steps are reported at most this often, so that a log stays readable."""
@@ -43,7 +44,7 @@ class Request:
     def heed(self, _: int = 0) -> None:
         """Raise `Cancelled` if the run was asked to stop."""
         if self.should_stop():
-            raise Cancelled("Cancelled on request.")
+            raise Cancelled(tr("Cancelled on request."))
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,16 @@ class LabTrainer:
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.last_loss = float(loss)
         if not math.isfinite(self.last_loss):
-            kept = f"; the best epoch so far ({self.best['epoch']}) is kept" if self.best else ""
+            fix = tr("lower learning_rate or choose another precision")
+            if self.best:
+                fix = tr(
+                    "lower learning_rate or choose another precision; the best epoch so far ({epoch}) is kept",
+                    epoch=self.best["epoch"],
+                )
             raise TrainingStopped(
-                expected=f"a training loss that is a number at step {self.state.global_step + 1}",
+                expected=tr("a training loss that is a number at step {step}", step=self.state.global_step + 1),
                 got=str(self.last_loss),
-                fix=f"lower learning_rate or choose another precision{kept}",
+                fix=fix,
             )
         self.epoch_losses.append((self.last_loss, len(inputs["labels"])))
         return loss

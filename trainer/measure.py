@@ -212,7 +212,7 @@ def system_info(device: Device) -> dict[str, object]:
 
     return {
         "system": platform.system(),
-        "release": platform.release(),
+        "release": platform.release().split("-")[0],  # what follows is a build's own name
         "machine": platform.machine(),
         "python": platform.python_version(),
         "cpu_count": os.cpu_count(),

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer import methods
+from trainer.texts import mark
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A suite by name. `settings` are fields of the recipe; what is not said keeps its default."""
+    """A suite by name, its title and summary marked for `tr`.
+
+    `settings` are fields of the recipe; what is not said keeps its default.
+    """
 
     name: str
     title: str
@@ -27,24 +31,24 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             "quick",
-            "Quick",
-            "All five methods on 1,000 embedded film-review sentences: minutes on two cores, no Hub.",
+            mark("Quick"),
+            mark("All five methods on 1,000 embedded film-review sentences: minutes on two cores, no Hub."),
             task="movies",
             backbone="minilm",
             settings={"train_size": 1000, "validation_size": 300, "epochs": 3, "batch_size": 32},
         ),
         Preset(
             "report",
-            "Report",
-            "The published recipe: BERT base on SST-2, 15,000 training sentences, 15 epochs. For a GPU.",
+            mark("Report"),
+            mark("The published recipe: BERT base on SST-2, 15,000 training sentences, 15 epochs. For a GPU."),
             task="sst2",
             backbone="bert-base",
             settings={"epochs": 15, "batch_size": 32, "max_length": 128},
         ),
         Preset(
             "best",
-            "Best",
-            "Each method's own learning rate on all embedded film-review sentences, five epochs.",
+            mark("Best"),
+            mark("Each method's own learning rate on all embedded film-review sentences, five epochs."),
             task="movies",
             backbone="minilm",
             settings={"epochs": 5, "batch_size": 32},

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainer.store import Run
+from trainer.texts import tr
 
 PLAIN_SECONDS = 5.0
 """Without a terminal, steps are printed at most this often."""
@@ -15,8 +16,10 @@ def duration(seconds: float) -> str:
     """Seconds, minutes and seconds, or hours and minutes, in words."""
     whole = round(max(seconds, 0))
     if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+        return tr("{hours} h {minutes} min", hours=whole // 3600, minutes=f"{whole % 3600 // 60:02d}")
+    if whole >= 60:
+        return tr("{minutes} min {seconds} s", minutes=whole // 60, seconds=f"{whole % 60:02d}")
+    return tr("{seconds} s", seconds=whole)
 
 
 class Progress:
@@ -48,7 +51,7 @@ class Progress:
 
 
 def describe(event: dict[str, Any]) -> str | None:
-    """One event in words; None for one that only a program needs."""
+    """One event in English words; None for one that only a program needs."""
     kind = event["type"]
     if kind == "state":
         return " - ".join(part for part in (event["state"], event["note"]) if part)

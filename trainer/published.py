@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.analysis import METRICS
 from trainer.methods import METHODS
+from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MARK = "published elsewhere"
+MARK = mark("published elsewhere")
 HALF_STEP = 0.5e-4
 """The report rounds shares to four decimals."""
 
@@ -28,12 +29,15 @@ def origin() -> str:
     """Where the figures come from, and why they are a reference and no comparison."""
     report = load()
     made = report["configuration"]
-    return (
-        f"Source: {report['source']}. It trained {made['model']} on {made['dataset']} "
-        f"({made['training_set']:,} training, {made['validation_set']:,} validation and {made['test_set']:,} test "
-        f"sentences) for {made['epochs']} epochs at batch size {made['batch_size']}, padded to {made['max_length']} "
-        f"tokens, on an {made['gpu']}. Its device, sentences and recipe differ from those of the runs here: "
-        "read it as a reference, not as a comparison."
+    return tr(
+        "Source: {source}. It trained {model} on {dataset} "
+        "({training} training, {validation} validation and {test} test "
+        "sentences) for {epochs} epochs at batch size {batch_size}, padded to {max_length} "
+        "tokens, on an {gpu}. Its device, sentences and recipe differ from those of the runs here: "
+        "read it as a reference, not as a comparison.",
+        **{name: made[name] for name in ("model", "dataset", "epochs", "batch_size", "max_length", "gpu")},
+        **{name: f"{made[f'{name}_set']:,}" for name in ("training", "validation", "test")},
+        source=report["source"],
     )
 
 
@@ -71,7 +75,11 @@ def curves() -> pd.DataFrame:
         seconds = 0.0
         for epoch in _epochs(method):
             seconds += epoch.get("epoch_seconds") or float("nan")
-            shared = {"run": f"published-{method}", "name": f"{_title(method)}, {MARK}", "method": method}
+            shared = {
+                "run": f"published-{method}",
+                "name": tr("{method}, published elsewhere", method=_title(method)),
+                "method": method,
+            }
             shared["task"] = load()["configuration"]["dataset"]
             shared |= {"epoch": float(epoch["epoch"]), "seconds": seconds}
             for curve, key in (
@@ -92,24 +100,29 @@ def disagreements() -> list[str]:
         log = _epochs(row["method"])
         for check in (_accuracy, _memory, _time, _still, _sizes):
             if log and (text := check(row, log)):
-                found.append(f"{_title(row['method'])}: {text}.")
+                found.append(tr("{method}: {finding}.", method=_title(row["method"]), finding=text))
     return found
 
 
 def _accuracy(row: dict[str, Any], log: list[dict[str, Any]]) -> str:
     """The table's validation accuracy against the log's last and best epoch."""
     last, best = log[-1], max(log, key=lambda epoch: epoch["validation_accuracy"])
-    at_end = f"{last['validation_accuracy']:.2%} in the last epoch of its log"
-    at_best = f"{best['validation_accuracy']:.2%} in the best (epoch {best['epoch']})"
-    stated = row["validation_accuracy"]
+    stated, at_end = row["validation_accuracy"], f"{last['validation_accuracy']:.2%}"
     if stated is None:
-        return f"no validation accuracy in the table; {at_end}"
+        return tr("no validation accuracy in the table; {last} in the last epoch of its log", last=at_end)
     if abs(stated - best["validation_accuracy"]) <= 2 * HALF_STEP:
         return ""
-    text = f"validation accuracy {stated:.2%} in the table; {at_end}, {at_best}"
+    text = mark(
+        "validation accuracy {stated} in the table; {last} in the last epoch of its log, {best} in the best "
+        "(epoch {epoch})"
+    )
     if abs(stated - last["validation_accuracy"]) <= 2 * HALF_STEP:
-        text += ", which the report says it kept"
-    return text
+        text = mark(
+            "validation accuracy {stated} in the table; {last} in the last epoch of its log, {best} in the best "
+            "(epoch {epoch}), which the report says it kept"
+        )
+    at_best = f"{best['validation_accuracy']:.2%}"
+    return tr(text, stated=f"{stated:.2%}", last=at_end, best=at_best, epoch=best["epoch"])
 
 
 def _memory(row: dict[str, Any], log: list[dict[str, Any]]) -> str:
@@ -117,25 +130,36 @@ def _memory(row: dict[str, Any], log: list[dict[str, Any]]) -> str:
     after = log[-1]["gpu_memory_mb"]
     peaks = [peak for epoch in log if (peak := epoch.get("gpu_memory_peak_mb")) is not None]
     if peaks and max(peaks) > row["gpu_mb"]:
-        return (
-            f"memory {row['gpu_mb']:,.0f} MB in the table is what was allocated after an epoch; "
-            f"the peak in its log is {max(peaks):,.0f} MB"
+        return tr(
+            "memory {stated} MB in the table is what was allocated after an epoch; the peak in its log is {peak} MB",
+            stated=f"{row['gpu_mb']:,.0f}",
+            peak=f"{max(peaks):,.0f}",
         )
     if abs(after - row["gpu_mb"]) > 0.005:
-        return f"memory {row['gpu_mb']:,.2f} MB in the table, {after:,.2f} MB after each epoch in its log; no peak"
-    return f"memory {row['gpu_mb']:,.0f} MB is what was allocated after an epoch; its log has no peak"
+        return tr(
+            "memory {stated} MB in the table, {logged} MB after each epoch in its log; no peak",
+            stated=f"{row['gpu_mb']:,.2f}",
+            logged=f"{after:,.2f}",
+        )
+    return tr(
+        "memory {stated} MB is what was allocated after an epoch; its log has no peak", stated=f"{row['gpu_mb']:,.0f}"
+    )
 
 
 def _time(row: dict[str, Any], log: list[dict[str, Any]]) -> str:
     """The table's training time against the epochs of the log, where they differ by more than 1%."""
     if row["training_minutes"] is None:
-        return "no training time, parameters or test figures in the table"
+        return tr("no training time, parameters or test figures in the table")
     if any(epoch.get("epoch_seconds") is None for epoch in log):
         return ""
     minutes = sum(epoch["epoch_seconds"] for epoch in log) / 60
     if abs(minutes / row["training_minutes"] - 1) <= 0.01:
         return ""
-    return f"training time {row['training_minutes']:.2f} min in the table; the epochs of its log take {minutes:.2f} min"
+    return tr(
+        "training time {stated} min in the table; the epochs of its log take {logged} min",
+        stated=f"{row['training_minutes']:.2f}",
+        logged=f"{minutes:.2f}",
+    )
 
 
 def _still(row: dict[str, Any], log: list[dict[str, Any]]) -> str:
@@ -143,9 +167,11 @@ def _still(row: dict[str, Any], log: list[dict[str, Any]]) -> str:
     losses = [epoch["validation_loss"] for epoch in log]
     if max(losses) - min(losses) > 0.001:
         return ""
-    return (
-        f"its validation loss stayed between {min(losses):.4f} and {max(losses):.4f} over {len(log)} epochs: "
-        "as if nothing had trained"
+    return tr(
+        "its validation loss stayed between {low} and {high} over {epochs} epochs: as if nothing had trained",
+        low=f"{min(losses):.4f}",
+        high=f"{max(losses):.4f}",
+        epochs=len(log),
     )
 
 
@@ -157,13 +183,16 @@ def _sizes(row: dict[str, Any], log: list[dict[str, Any]]) -> str:
     wrong = [value for value in values if not _possible(value, stated)]
     if not wrong:
         return ""
-    text = f"{len(wrong)} of {len(values)} validation accuracies are no share of {stated:,} sentences"
+    figures = {"wrong": len(wrong), "all": len(values), "stated": f"{stated:,}"}
     if all(_possible(value, tenth) for value in values):
-        text += (
-            f"; all are shares of {tenth:,}, a tenth of the training set, which would leave "
-            f"{made['training_set'] - tenth:,} to train on"
+        return tr(
+            "{wrong} of {all} validation accuracies are no share of {stated} sentences; all are shares of {tenth}, "
+            "a tenth of the training set, which would leave {rest} to train on",
+            **figures,
+            tenth=f"{tenth:,}",
+            rest=f"{made['training_set'] - tenth:,}",
         )
-    return text
+    return tr("{wrong} of {all} validation accuracies are no share of {stated} sentences", **figures)
 
 
 def _possible(share: float, count: int) -> bool:
@@ -180,4 +209,4 @@ def _percent(share: float | None) -> float | None:
 
 
 def _title(method: str) -> str:
-    return METHODS[method].title if method in METHODS else method
+    return tr(METHODS[method].title) if method in METHODS else method

@@ -11,6 +11,7 @@ from trainer import backbones, hub, methods, tasks
 from trainer.analysis import METRICS, per_class
 from trainer.errors import ArgumentError, UserError
 from trainer.store import Run, Store
+from trainer.texts import tr
 
 MARK = "peft-lab"
 """The tag by which a repository is known as an earlier push."""
@@ -33,22 +34,24 @@ def push(
     _check(run, repository)
     if not get_token():
         raise UserError(
-            expected="a Hugging Face token that can write", got="none", fix="run `hf auth login`, or set HF_TOKEN"
+            expected=tr("a Hugging Face token that can write"),
+            got=tr("none"),
+            fix=tr("run `hf auth login`, or set HF_TOKEN"),
         )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         files = stage(run, repository, folder, licence=licence)
         api = HfApi()
-        with hub.writing(f"create {repository}"):
+        with hub.writing(tr("create {repository}", repository=repository)):
             api.create_repo(repository, private=private, exist_ok=True)
             others = set(api.list_repo_files(repository)) - {*files, ".gitattributes"}
         if others:
             raise ArgumentError(
-                expected="a new repository, or one with an earlier push of this method",
-                got=f"{repository} with {sorted(others)[0]}",
-                fix="choose another owner/name",
+                expected=tr("a new repository, or one with an earlier push of this method"),
+                got=tr("{repository} with {file}", repository=repository, file=sorted(others)[0]),
+                fix=tr("choose another owner/name"),
             )
-        with hub.writing("upload the model"):
+        with hub.writing(tr("upload the model")):
             api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"Push {run.id}")
         return f"{api.endpoint}/{repository}", files
 
@@ -66,7 +69,7 @@ def stage(run: Run, repository: str, folder: Path, *, licence: str | None = None
 
 
 def card(run: Run, repository: str, *, licence: str | None = None) -> str:
-    """The model card: metadata with the test figures, then what it is, its figures, its data, and how to open it."""
+    """The model card in English: metadata with test figures, then what it is, its figures and data, how to open it."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     method, info = methods.get(run.recipe.method), run.result["meta_info"]
@@ -190,14 +193,20 @@ print(dict(zip(labels, shares)))"""
 def _check(run: Run, repository: str) -> None:
     owner, slash, name = repository.partition("/")
     if not (owner and slash and name) or "/" in name:
-        raise ArgumentError(expected="a repository as owner/name", got=repr(repository), fix="write --repo you/name")
+        raise ArgumentError(
+            expected=tr("a repository as owner/name"), got=repr(repository), fix=tr("write --repo you/name")
+        )
     if not run.answers:
         raise ArgumentError(
-            expected="a finished run with its weights", got=f"{run.id}, which is {run.state}", fix="choose another run"
+            expected=tr("a finished run with its weights"),
+            got=tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
+            fix=tr("choose another run"),
         )
     if run.adopted:
         raise ArgumentError(
-            expected="a run that was trained here", got=f"one from {run.adopted['source']}", fix="choose another run"
+            expected=tr("a run that was trained here"),
+            got=tr("one from {source}", source=run.adopted["source"]),
+            fix=tr("choose another run"),
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trainer.errors import ArgumentError
 from trainer.store import Run
 from trainer.tasks.own_file import READERS, choose_text, missing, not_utf8, read_table
+from trainer.texts import tr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,10 +47,14 @@ def read(path: Path) -> pd.DataFrame:
         raise not_utf8(path, error) from None
     except OSError as error:
         raise ArgumentError(
-            expected=f"a readable file {path.name}", got=error.strerror or "none", fix="check the path"
+            expected=tr("a readable file {file}", file=path.name),
+            got=error.strerror or tr("none"),
+            fix=tr("check the path"),
         ) from None
     if not any(line.strip() for line in lines):
-        raise ArgumentError(expected=f"sentences in {path.name}", got="none", fix="check the file's content")
+        raise ArgumentError(
+            expected=tr("sentences in {file}", file=path.name), got=tr("none"), fix=tr("check the file's content")
+        )
     return pd.DataFrame({"text": lines})
 
 

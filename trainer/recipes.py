@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from trainer import backbones, methods, tasks
 from trainer.config import RunConfig, describe
 from trainer.errors import ArgumentError, Problems, one_of
+from trainer.texts import mark, tr
 
 FIELDS = tuple(RunConfig.model_fields)
 OWN_ARGUMENTS = ("method", "task", "backbone", "seed")
@@ -27,7 +28,7 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
     """
     problems = []
     if method not in methods.METHODS:
-        problems.append(str(one_of("a method", method, DEFAULT_METHODS)))
+        problems.append(str(one_of(mark("a method"), method, DEFAULT_METHODS)))
     if task not in tasks.TASKS and not (tasks.is_file(task) and Path(task).expanduser().is_file()):
         problems.append(str(_unknown_task(task)))
     shape = None
@@ -42,7 +43,9 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
     known = methods.METHODS.get(method)
     if known:
         if settings.get("fairness") == "same" and settings.get("learning_rate") is None:
-            problems.append("learning_rate: expected a value for fairness=same, got none; give one for all methods.")
+            problems.append(
+                tr("learning_rate: expected a value for fairness=same, got none; give one for all methods.")
+            )
         if shape:
             settings.setdefault("learning_rate", known.learning_rate(shape))
         try:
@@ -77,9 +80,11 @@ def suite(
     common = {name: value for name, value in settings.items() if "." not in name}
     problems = _misplaced(methods_, settings)
     if not methods_:
-        problems.append(f"Expected at least one method ({', '.join(DEFAULT_METHODS)}), got none; choose one.")
+        problems.append(
+            tr("Expected at least one method ({names}), got none; choose one.", names=", ".join(DEFAULT_METHODS))
+        )
     if not seeds:
-        problems.append("Expected at least one seed, got none; give one, such as 0.")
+        problems.append(tr("Expected at least one seed, got none; give one, such as 0."))
     configs = []
     for method in methods_:
         fields = _options(method)
@@ -123,7 +128,7 @@ def _plain(value: Any) -> str:
 def refuse_own_arguments(settings: dict[str, Any]) -> None:
     """Raise `Problems` for settings that have an argument of their own."""
     if problems := [
-        f"{name}: expected as an argument of its own, got it among the settings; give it there."
+        tr("{name}: expected as an argument of its own, got it among the settings; give it there.", name=name)
         for name in settings
         if name.rpartition(".")[2] in OWN_ARGUMENTS
     ]:
@@ -141,10 +146,19 @@ def _misplaced(methods_: Sequence[str], settings: dict[str, Any]) -> list[str]:
     for name in sorted(settings):
         method, dot, _ = name.partition(".")
         if dot and method not in methods_:
-            problems.append(f"{name}: expected a chosen method before the dot, got {method!r}; choose it or drop this.")
+            problems.append(
+                tr(
+                    "{name}: expected a chosen method before the dot, got {method}; choose it or drop this.",
+                    name=name,
+                    method=repr(method),
+                )
+            )
         elif not dot and name not in FIELDS and name not in taken:
             problems.append(
-                f"{name}: expected a setting of the recipe or of a chosen method, got an unknown one; check it."
+                tr(
+                    "{name}: expected a setting of the recipe or of a chosen method, got an unknown one; check it.",
+                    name=name,
+                )
             )
     return problems
 
@@ -180,5 +194,7 @@ def parents_of(config: RunConfig) -> list[RunConfig]:
 
 def _unknown_task(task: str) -> ArgumentError:
     if tasks.is_file(task):
-        return ArgumentError(expected="a file", got=f"{task}, which does not exist", fix="check the path")
-    return one_of("a task or the path of a file", task, tuple(tasks.TASKS))
+        return ArgumentError(
+            expected=tr("a file"), got=tr("{path}, which does not exist", path=task), fix=tr("check the path")
+        )
+    return one_of(mark("a task or the path of a file"), task, tuple(tasks.TASKS))

@@ -20,11 +20,12 @@ from trainer import hosting
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError, UserError
 from trainer.events import Event
+from trainer.texts import mark, tr
 
 SCHEMA_VERSION = 1
-STATES = ("queued", "running", "finished", "failed", "cancelled")
+STATES = (mark("queued"), mark("running"), mark("finished"), mark("failed"), mark("cancelled"))
 ENDED = ("finished", "failed", "cancelled")
-INTERRUPTED = (
+INTERRUPTED = mark(
     "Expected the run to end by itself, got a process that was gone; the machine may have restarted or run out of "
     "memory: resume it or launch it again."
 )
@@ -60,6 +61,11 @@ class Run:
     def adopted(self) -> dict[str, Any] | None:
         """For an adapter trained elsewhere: its source and its labels' order. None for a run of this lab."""
         return self.lineage.get("adopted")
+
+    @property
+    def bundled(self) -> dict[str, Any] | None:
+        """For a run that comes with the program: the command that made it, and whether its weights came too."""
+        return self.lineage.get("bundled")
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -115,7 +121,9 @@ class Store:
             if run := self._read(folder):
                 return run
             raise UserError(
-                expected=f"a readable {folder}/run.json", got="a damaged one", fix="delete the run's folder"
+                expected=tr("a readable {folder}/run.json", folder=folder),
+                got=tr("a damaged one"),
+                fix=tr("delete the run's folder"),
             )
         runs = self.list()
         matches = [run for run in runs if run.label == name] or [
@@ -124,9 +132,9 @@ class Store:
         if len(matches) == 1:
             return matches[0]
         raise ArgumentError(
-            expected="a run's id, or a beginning of it or a label that only one run has",
-            got=repr(name) + (f", which {len(matches)} runs share" if matches else ""),
-            fix="`python -m trainer list` shows the ids",
+            expected=tr("a run's id, or a beginning of it or a label that only one run has"),
+            got=tr("{name}, which {count} runs share", name=repr(name), count=len(matches)) if matches else repr(name),
+            fix=tr("`python -m trainer list` shows the ids"),
         )
 
     def events(self, run_id: str, *, after: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -213,9 +221,9 @@ class Store:
         found = self._read(folder)
         if found is None or found.state not in ENDED:
             raise ArgumentError(
-                expected="a run that has ended, with a readable run.json",
-                got=f"one that is {found.state}" if found else "none",
-                fix="export it again where it was trained",
+                expected=tr("a run that has ended, with a readable run.json"),
+                got=tr("one that is {state}", state=tr(found.state)) if found else tr("none"),
+                fix=tr("export it again where it was trained"),
             )
         check(found)
         os.replace(folder, self._folder(run_id))
@@ -229,7 +237,7 @@ class Store:
             current = self._read(folder, judge=False)
             if current is None:
                 raise UserError(
-                    expected=f"{folder}/run.json", got="none that can be read", fix="delete the run's folder"
+                    expected=f"{folder}/run.json", got=tr("none that can be read"), fix=tr("delete the run's folder")
                 )
             run = Run(**{**current.__dict__, **changes})
             self._write(run)
@@ -248,11 +256,13 @@ class Store:
         """Remove a run's folder. Raises `UserError` while it runs, or while another run fuses it in the queue."""
         run = self.load(run_id)
         if run.state == "running":
-            raise UserError(expected="a run that is not running", got=run.id, fix="cancel it first")
+            raise UserError(expected=tr("a run that is not running"), got=run.id, fix=tr("cancel it first"))
         waiting = [other.id for other in self.list() if run.id in other.recipe.parents and other.state in STATES[:2]]
         if waiting:
             raise UserError(
-                expected="a run that no waiting run fuses", got=f"one that {waiting[0]} needs", fix="cancel that first"
+                expected=tr("a run that no waiting run fuses"),
+                got=tr("one that {run} needs", run=waiting[0]),
+                fix=tr("cancel that first"),
             )
         # Renamed first: a crash in the middle leaves no half-deleted run in the list.
         hidden = self.root / f".deleted-{run.id}"
@@ -299,7 +309,9 @@ class Store:
     def _folder(self, run_id: str) -> Path:
         folder = self.root / run_id
         if not run_id or folder.parent != self.root or run_id.startswith("."):
-            raise ArgumentError(expected="a run's id", got=repr(run_id), fix="`python -m trainer list` shows the ids")
+            raise ArgumentError(
+                expected=tr("a run's id"), got=repr(run_id), fix=tr("`python -m trainer list` shows the ids")
+            )
         return folder
 
     def _read(self, folder: Path, *, judge: bool = True) -> Run | None:
@@ -309,7 +321,7 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if judge and run.state == "running" and not self.is_at_work(folder):
-            return Run(**{**run.__dict__, "state": "failed", "error": INTERRUPTED})
+            return Run(**{**run.__dict__, "state": "failed", "error": tr(INTERRUPTED)})
         return run
 
     def _parse(self, folder: Path) -> Run:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from trainer.analysis import METRICS
 from trainer.methods import METHODS
 from trainer.store import Run
+from trainer.texts import tr
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COMMON = ("task", "sentences", "backbone", "device", "precision", "source")
 """Set apart runs of all methods, by their value alone; other settings are compared within a method, with their name."""
-ELSEWHERE = "trained elsewhere"
 UNHEEDED = {"method", "task", "backbone", "seed", "fairness", "parents", "track", "precision", "options"}
 
 
@@ -29,7 +29,7 @@ def variants(runs: Sequence[Run]) -> dict[str, str]:
     """Run id -> the name that it shares with runs of the same method and recipe, whatever their seed.
 
     The name is the method's title, for an adapter trained elsewhere these words, and whatever sets the recipe apart
-    from others among `runs`.
+    from others among `runs`, in the process's language.
     """
     traits = {run.id: _traits(run) for run in runs}
     everywhere = {name for name in COMMON if len({found[name] for found in traits.values() if name in found}) > 1}
@@ -42,7 +42,8 @@ def variants(runs: Sequence[Run]) -> dict[str, str]:
     for (method, adopted), members in by_method.items():
         keys = dict.fromkeys(key for run in members for key in traits[run.id] if key not in COMMON)
         inside = [key for key in keys if len({traits[run.id].get(key) for run in members}) > 1]
-        title = (METHODS[method].title if method in METHODS else method) + (f", {ELSEWHERE}" if adopted else "")
+        title = tr(METHODS[method].title) if method in METHODS else method
+        title = tr("{method}, trained elsewhere", method=title) if adopted else title
         for run in members:
             found = traits[run.id]
             parts = [found[name] for name in COMMON if name in everywhere and name in found]
@@ -94,7 +95,11 @@ def _traits(run: Run) -> dict[str, str]:
         meta = run.result["meta_info"]
         splits = meta["dataset_info"]
         # The number tells sizes apart, the fingerprint other sentences of the same number.
-        found["sentences"] = f"{splits['sizes']['train']:,} sentences ({splits['fingerprint'][:6]})"
+        found["sentences"] = tr(
+            "{count} sentences ({fingerprint})",
+            count=f"{splits['sizes']['train']:,}",
+            fingerprint=splits["fingerprint"][:6],
+        )
         found["device"] = meta["system_info"]["device"]
         found["precision"] = run.result["train_info"]["precision"]
     if run.result and run.result.get("parents"):

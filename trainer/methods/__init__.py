@@ -5,6 +5,7 @@ from __future__ import annotations
 from trainer.errors import one_of
 from trainer.methods import adapter, adapter_fusion, full, lora, qlora
 from trainer.methods.base import Method, Options, Parent, ParentWeights, Setup
+from trainer.texts import mark
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -23,5 +24,5 @@ __all__ = ["METHODS", "Method", "Options", "Parent", "ParentWeights", "Setup", "
 def get(name: str) -> Method:
     """A method by name. Raises `ArgumentError` for an unknown one."""
     if name not in METHODS:
-        raise one_of("a method", name, tuple(METHODS))
+        raise one_of(mark("a method"), name, tuple(METHODS))
     return METHODS[name]

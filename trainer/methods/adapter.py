@@ -11,6 +11,7 @@ from pydantic import Field
 from trainer.backbones import Family, Part, Shape
 from trainer.errors import UserError
 from trainer.methods.base import Method, Options, Setup, label_rows
+from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -22,12 +23,12 @@ class AdapterOptions(Options):
     """Where the bottleneck sits and how narrow it is."""
 
     reduction_factor: int = Field(
-        16, ge=1, le=256, title="Reduction factor", description="hidden size over the bottleneck's size"
+        16, ge=1, le=256, title=mark("Reduction factor"), description=mark("hidden size over the bottleneck's size")
     )
     placement: Literal["pfeiffer", "houlsby"] = Field(
         "pfeiffer",
-        title="Placement",
-        description="pfeiffer: after the feed-forward block; houlsby: after attention too",
+        title=mark("Placement"),
+        description=mark("pfeiffer: after the feed-forward block; houlsby: after attention too"),
     )
 
 
@@ -35,8 +36,8 @@ class Adapter(Method):
     """AdapterHub's sequential bottleneck: Houlsby et al. 2019 (two a layer) or Pfeiffer et al. 2021 (one)."""
 
     name = "adapter"
-    title = "Adapter"
-    summary = "Freezes the backbone and trains a small bottleneck in each layer."
+    title = mark("Adapter")
+    summary = mark("Freezes the backbone and trains a small bottleneck in each layer.")
     paper = (
         "Houlsby et al. 2019, https://arxiv.org/abs/1902.00751; Pfeiffer et al. 2021, https://arxiv.org/abs/2005.00247"
     )
@@ -92,16 +93,16 @@ class Adapter(Method):
             model.load_adapter(str(source), load_as=NAME, with_head=True, use_safetensors=True)
         except (RuntimeError, ValueError, KeyError) as error:
             raise UserError(
-                expected=f"an adapter for {setup.backbone.name}",
+                expected=tr("an adapter for {backbone}", backbone=setup.backbone.name),
                 got=(str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip("."),
-                fix="choose the backbone it was trained on",
+                fix=tr("choose the backbone it was trained on"),
             ) from None
         head = model.heads[NAME] if NAME in model.heads else None  # noqa: SIM401 - a ModuleDict has no get
         if head is None or head.config.get("head_type") != "classification":
             raise UserError(
-                expected="an adapter saved with its classification head",
-                got=f"{source.name} without one",
-                fix="save it again with with_head=True, or train it here",
+                expected=tr("an adapter saved with its classification head"),
+                got=tr("{name} without one", name=source.name),
+                fix=tr("save it again with with_head=True, or train it here"),
             )
         known = [name for name, _ in sorted((head.config.get("label2id") or {}).items(), key=lambda pair: pair[1])]
         if not order and sorted(known) == sorted(setup.label_names):

@@ -13,6 +13,7 @@ from trainer.errors import ArgumentError
 from trainer.measure import folder_bytes
 from trainer.methods.adapter import AdapterOptions, add_head, bottlenecks, load_adapter_model, placed
 from trainer.methods.base import Method, ParentWeights, Setup
+from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -26,7 +27,10 @@ class AdapterFusionOptions(AdapterOptions):
     """`reduction_factor` and `placement` shape the parents that are trained as part of the run."""
 
     parent_tasks: tuple[str, ...] = Field(
-        (), title="Tasks to fuse", description="tasks whose adapters are fused (chosen if not given)"
+        (), title=mark("Tasks to fuse"), description=mark("tasks whose adapters are fused (chosen if not given)")
+    )
+    half_file: bool = Field(
+        False, title="16-bit file", description="round the trained fusion to 16 bits: half the file size"
     )
 
 
@@ -35,7 +39,7 @@ class AdapterFusion(Method):
 
     name = "adapter_fusion"
     title = "AdapterFusion"
-    summary = "Trains attention over frozen adapters of several tasks, so that each can lend what it knows."
+    summary = mark("Trains attention over frozen adapters of several tasks, so that each can lend what it knows.")
     paper = "Pfeiffer et al. 2021, AdapterFusion, https://arxiv.org/abs/2005.00247"
     library = "adapters"
     learning_rates = (5e-4, 5e-5)
@@ -48,9 +52,9 @@ class AdapterFusion(Method):
 
         if len(setup.parents) < self.min_parents:
             raise ArgumentError(
-                expected="at least two adapter runs to fuse",
+                expected=tr("at least two adapter runs to fuse"),
                 got=str(len(setup.parents)),
-                fix="name more with --parents",
+                fix=tr("name more with --parents"),
             )
         model = load_adapter_model(setup)
         for parent in setup.parents:
@@ -70,8 +74,12 @@ class AdapterFusion(Method):
             place = folder / "adapters" / parent.name
             place.mkdir(parents=True, exist_ok=True)
             model.save_adapter(str(place), parent.name, with_head=False, use_safetensors=True)
+        if setup.options.half_file:
+            _round_fusions(model)
         fuse = Fuse(*(parent.name for parent in setup.parents))
         model.save_adapter_fusion(str(folder / "fusion"), fuse, with_head=HEAD, use_safetensors=True)
+        if setup.options.half_file:
+            _halve(folder / "fusion" / "model_adapter_fusion.safetensors")
 
     def open(self, folder: Path, setup: Setup):
         model = load_adapter_model(setup)
@@ -137,14 +145,16 @@ class AdapterFusion(Method):
         found = [(layer, place, values) for layer in sorted(layers) for place, values in layers[layer].items()]
         single = len(found) == len(layers)
         return ParentWeights(
-            places=tuple(str(layer + 1) if single else f"{layer + 1}, {_place(place)}" for layer, place, _ in found),
+            places=tuple(str(layer + 1) if single else _place(layer + 1, place) for layer, place, _ in found),
             parents=tuple(fused.split(",")),
             weights=tuple(tuple(float(share) for share in values[0].mean(axis=0)) for _, _, values in found),
         )
 
 
-def _place(location: str) -> str:
-    return "after attention" if location.startswith(("mh", "attention")) else "after feed-forward"
+def _place(layer: int, location: str) -> str:
+    if location.startswith(("mh", "attention")):
+        return tr("{layer}, after attention", layer=layer)
+    return tr("{layer}, after feed-forward", layer=layer)
 
 
 def feed_contiguous(model) -> None:
@@ -159,6 +169,23 @@ def feed_contiguous(model) -> None:
         if isinstance(module, BertFusion):
             for part in (module.query, module.key, module.value):
                 part.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+
+
+def _round_fusions(model) -> None:
+    """Let the fusions hold what a file of 16-bit numbers gives back, so that what is tested is what is saved."""
+    from adapters.methods.modeling import BertFusion
+
+    for module in model.modules():
+        if isinstance(module, BertFusion):
+            for parameter in module.parameters():
+                parameter.data = parameter.data.half().to(parameter.dtype)
+
+
+def _halve(path: Path) -> None:
+    """The file's weights in 16 bits; whoever loads them into a float32 model gets float32."""
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: tensor.half() for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
 
 
 METHOD = AdapterFusion()

@@ -16,6 +16,7 @@ from trainer.config import Strict
 from trainer.device import Device
 from trainer.errors import ArgumentError
 from trainer.measure import folder_bytes
+from trainer.texts import tr
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Options(Strict):
-    """A method's own hyperparameters. Field descriptions feed the help of the command line and the form."""
+    """A method's own hyperparameters. Titles and descriptions are marked texts, for the form."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Method(ABC):
     """One way to adapt a backbone to a task. Subclasses supply only what differs.
 
     Attributes:
-        name, title, summary: the registry's name, and what a person reads.
+        name, title, summary: the registry's name, and what a person reads, marked for `tr`.
         paper: the method's source.
         options: the class of its own hyperparameters.
         learning_rates: its own peak learning rates, (hidden size below 512, others): the first found on the embedded
@@ -175,7 +176,9 @@ class Method(ABC):
         Raises `UserError` when it does not fit the backbone or the task, or has no classification head.
         """
         raise ArgumentError(
-            expected="an adapter of a method that takes them from elsewhere", got=self.name, fix="choose another"
+            expected=tr("an adapter of a method that takes them from elsewhere"),
+            got=self.name,
+            fix=tr("choose another"),
         )
 
     def parent_options(self, options: Any) -> dict[str, Any]:
@@ -199,17 +202,17 @@ def label_rows(setup: Setup, order: Sequence[str], count: int) -> list[int]:
     names = setup.label_names
     if count != len(names):
         raise ArgumentError(
-            expected=f"a head over {len(names)} labels ({', '.join(names[:9])})",
-            got=f"one over {count}",
-            fix="choose the task that the adapter was trained on",
+            expected=tr("a head over {count} labels ({names})", count=len(names), names=", ".join(names[:9])),
+            got=tr("one over {count}", count=count),
+            fix=tr("choose the task that the adapter was trained on"),
         )
     if not order:
         return list(range(count))
     if sorted(order) != sorted(names):
         raise ArgumentError(
-            expected=f"the labels {', '.join(names[:9])} in the adapter's order",
+            expected=tr("the labels {names} in the adapter's order", names=", ".join(names[:9])),
             got=", ".join(order),
-            fix="write each of them once",
+            fix=tr("write each of them once"),
         )
     return [list(order).index(name) for name in names]
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from trainer.backbones import Shape
 from trainer.methods.base import Method, Setup, load_classifier
+from trainer.texts import mark
 
 
 class Full(Method):
     """The reference that the parameter-efficient methods are held against."""
 
     name = "full"
-    title = "Full fine-tuning"
-    summary = "Trains every parameter. The reference: most memory, and a full copy of the model for each task."
+    title = mark("Full fine-tuning")
+    summary = mark("Trains every parameter. The reference: most memory, and a full copy of the model for each task.")
     paper = "Devlin et al. 2019, BERT, section 4, https://arxiv.org/abs/1810.04805"
     library = "transformers"
     learning_rates = (5e-5, 3e-5)

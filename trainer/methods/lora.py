@@ -14,6 +14,7 @@ from pydantic import Field
 from trainer.backbones import Family, Part, Shape
 from trainer.errors import UserError
 from trainer.methods.base import Method, Options, Setup, common_linears, label_rows, load_classifier
+from trainer.texts import mark, tr
 
 Target = Literal["query", "key", "value", "attention_output", "intermediate", "output"]
 
@@ -21,18 +22,20 @@ Target = Literal["query", "key", "value", "attention_output", "intermediate", "o
 class LoraOptions(Options):
     """Hu et al. 2021, section 4: W + (lora_alpha / r) B A, with B zero at the start."""
 
-    r: int = Field(16, ge=1, le=256, title="Rank (r)", description="rank of the update; parameters grow with it")
+    r: int = Field(
+        16, ge=1, le=256, title=mark("Rank (r)"), description=mark("rank of the update; parameters grow with it")
+    )
     lora_alpha: float = Field(
-        32, gt=0, le=1024, title="Alpha (lora_alpha)", description="the update is scaled by lora_alpha / r"
+        32, gt=0, le=1024, title=mark("Alpha (lora_alpha)"), description=mark("the update is scaled by lora_alpha / r")
     )
     lora_dropout: float = Field(
-        0.05, ge=0, lt=1, title="Dropout (lora_dropout)", description="dropout before the update"
+        0.05, ge=0, lt=1, title=mark("Dropout (lora_dropout)"), description=mark("dropout before the update")
     )
     target_modules: tuple[Target, ...] = Field(
         ("query", "value"),
         min_length=1,
-        title="Target modules",
-        description="linear maps of each layer that get an update",
+        title=mark("Target modules"),
+        description=mark("linear maps of each layer that get an update"),
     )
 
 
@@ -41,7 +44,7 @@ class Lora(Method):
 
     name = "lora"
     title = "LoRA"
-    summary = "Freezes the backbone and trains a low-rank update beside the query and value maps of each layer."
+    summary = mark("Freezes the backbone and trains a low-rank update beside the query and value maps of each layer.")
     paper = "Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685"
     library = "peft"
     learning_rates = (2e-3, 5e-4)
@@ -122,9 +125,9 @@ class Lora(Method):
         head = f"base_model.model.{last}.weight"
         if head not in state:
             raise UserError(
-                expected="an adapter saved with its classification head",
-                got=f"{source.name} without one",
-                fix="save it again with modules_to_save, or train it here",
+                expected=tr("an adapter saved with its classification head"),
+                got=tr("{name} without one", name=source.name),
+                fix=tr("save it again with modules_to_save, or train it here"),
             )
         rows = label_rows(setup, order, len(state[head]))
         for name in (head, head.replace(".weight", ".bias")):
@@ -137,7 +140,7 @@ class Lora(Method):
             raise _unfit(setup, (str(error).strip().splitlines() or [""])[-1].strip()) from None
         unlike = sorted({name for name in own if name not in state} | {name for name in state if name not in own})
         if unlike:
-            raise _unfit(setup, f"differing weights such as {unlike[0]}")
+            raise _unfit(setup, tr("differing weights such as {name}", name=unlike[0]))
 
 
 _KEPT = (
@@ -181,16 +184,22 @@ def _read_weights(source: Path) -> dict[str, Any]:
             return torch.load(source / "adapter_model.bin", map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError):
             raise UserError(
-                expected="an adapter_model.bin with tensors alone",
-                got="one that holds something else or is damaged",
-                fix="save the adapter as safetensors",
+                expected=tr("an adapter_model.bin with tensors alone"),
+                got=tr("one that holds something else or is damaged"),
+                fix=tr("save the adapter as safetensors"),
             ) from None
-    raise UserError(expected="adapter_model.safetensors", got=f"{source.name} without it", fix="choose another folder")
+    raise UserError(
+        expected="adapter_model.safetensors",
+        got=tr("{name} without it", name=source.name),
+        fix=tr("choose another folder"),
+    )
 
 
 def _unfit(setup: Setup, got: str) -> UserError:
     return UserError(
-        expected=f"a LoRA adapter for {setup.backbone.name}", got=got, fix="choose the backbone it was trained on"
+        expected=tr("a LoRA adapter for {backbone}", backbone=setup.backbone.name),
+        got=got,
+        fix=tr("choose the backbone it was trained on"),
     )
 
 

@@ -12,13 +12,14 @@ from trainer.device import compute_type
 from trainer.errors import ArgumentError
 from trainer.methods.base import Setup, load_classifier
 from trainer.methods.lora import Lora, LoraOptions
+from trainer.texts import mark, tr
 
 
 class QloraOptions(LoraOptions):
     """Dettmers et al. 2023, section 3."""
 
     double_quantisation: bool = Field(
-        True, title="Double quantisation", description="quantise the quantisation constants too"
+        True, title=mark("Double quantisation"), description=mark("quantise the quantisation constants too")
     )
 
 
@@ -26,8 +27,8 @@ class Qlora(Lora):
     """bitsandbytes' NF4 under PEFT's LoRA, on a CPU and on CUDA. The head stays out of the quantisation."""
 
     name = "qlora"
-    title = "QLoRA (4-bit)"
-    summary = "LoRA over a backbone held in 4 bits: the least memory for weights, at some cost in time."
+    title = mark("QLoRA (4-bit)")
+    summary = mark("LoRA over a backbone held in 4 bits: the least memory for weights, at some cost in time.")
     paper = "Dettmers et al. 2023, QLoRA, https://arxiv.org/abs/2305.14314"
     library = "peft with bitsandbytes"
     quantised_from = "lora"
@@ -40,7 +41,9 @@ class Qlora(Lora):
         from transformers import BitsAndBytesConfig
 
         if setup.device.kind not in ("cpu", "cuda"):
-            raise ArgumentError(expected="a CPU or a CUDA device for 4-bit", got=setup.device.name, fix="use lora")
+            raise ArgumentError(
+                expected=tr("a CPU or a CUDA device for 4-bit"), got=setup.device.name, fix=tr("use lora")
+            )
         compute = compute_type(setup.precision)
         quantised = BitsAndBytesConfig(
             load_in_4bit=True,

@@ -7,36 +7,37 @@ from pathlib import Path
 
 from trainer.config import RunConfig
 from trainer.errors import one_of
-from trainer.tasks.base import SPLITS, Split, Task, TaskData
+from trainer.tasks.base import SPLITS, Split, Task, TaskData, note_shown
 from trainer.tasks.embedded import EmbeddedTask
 from trainer.tasks.hub import Sst2, Trec6
 from trainer.tasks.own_file import READERS, FileTask
+from trainer.texts import mark
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         EmbeddedTask(
             "movies",
-            "Movies: review sentences, negative or positive",
-            "Rotten Tomatoes sentences, of which SST is made; about 10,000, rated by 20 people each.",
+            mark("Movies: review sentences, negative or positive"),
+            mark("Rotten Tomatoes sentences, of which SST is made; about 10,000, rated by 20 people each."),
             "movieReviewSnippets_GroundTruth.txt",
         ),
         EmbeddedTask(
             "products",
-            "Products: review sentences, negative or positive",
-            "Sentences about products sold online; about 2,900.",
+            mark("Products: review sentences, negative or positive"),
+            mark("Sentences about products sold online; about 2,900."),
             "amazonReviewSnippets_GroundTruth.txt",
         ),
         EmbeddedTask(
             "tweets",
-            "Tweets, negative or positive",
-            "Short messages; about 3,400.",
+            mark("Tweets, negative or positive"),
+            mark("Short messages; about 3,400."),
             "tweets_GroundTruth.txt",
         ),
         EmbeddedTask(
             "news",
-            "News: editorial sentences, negative or positive",
-            "Sentences from newspaper editorials; about 2,800.",
+            mark("News: editorial sentences, negative or positive"),
+            mark("Sentences from newspaper editorials; about 2,800."),
             "nytEditorialSnippets_GroundTruth.txt",
         ),
         Sst2(),
@@ -45,7 +46,19 @@ TASKS: dict[str, Task] = {
 }
 EMBEDDED = tuple(task.name for task in TASKS.values() if isinstance(task, EmbeddedTask))
 
-__all__ = ["EMBEDDED", "SPLITS", "TASKS", "Split", "Task", "TaskData", "extent", "from_config", "get", "is_file"]
+__all__ = [
+    "EMBEDDED",
+    "SPLITS",
+    "TASKS",
+    "Split",
+    "Task",
+    "TaskData",
+    "extent",
+    "from_config",
+    "get",
+    "is_file",
+    "note_shown",
+]
 
 
 def is_file(name: str) -> bool:
@@ -61,7 +74,7 @@ def get(name: str, **own_file: str | None) -> Task:
     if is_file(name):
         return FileTask(name, **own_file)
     if name not in TASKS:
-        raise one_of("a task or the path of a file", name, tuple(TASKS))
+        raise one_of(mark("a task or the path of a file"), name, tuple(TASKS))
     return TASKS[name]
 
 

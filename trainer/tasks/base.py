@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from trainer.errors import ArgumentError
+from trainer.texts import mark, tr
 
 SPLITS = ("train", "validation", "test")
+NOTES = {
+    "contradictory": mark("{count} sentences that came with two labels were left out"),
+    "repeated": mark("{count} repeated or empty sentences were left out"),
+    "between": mark("{count} sentences rated between -0.5 and 0.5 were left out"),
+    "overlapping": mark("{count} phrases that stand in sentences of more than one split were left out"),
+    "asked": mark("{count} training questions that the test asks too were left out"),
+    "incomplete": mark("{count} rows without a text or a label were left out"),
+}
+"""What is said of sentences that are not used."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Split:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's three splits. `notes` says in words what was left out and why."""
+    """A task's three splits. `notes` says in English what was left out and why (`note_shown`)."""
 
     name: str
     label_names: tuple[str, ...]
@@ -61,7 +72,7 @@ class TaskData:
 
 
 class Task(ABC):
-    """Where labelled sentences come from. One subclass per source."""
+    """Where labelled sentences come from. One subclass per source; `title` and `summary` are marked for `tr`."""
 
     name: str
     title: str
@@ -80,6 +91,19 @@ def normalise(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def note(kind: str, count: int) -> str:
+    """One of `NOTES` as a run's record holds it: in English, whatever the process's language."""
+    return NOTES[kind].format(count=count)
+
+
+def note_shown(text: str) -> str:
+    """A recorded note in the process's language; another text as it is."""
+    for template in NOTES.values():
+        if found := re.fullmatch(re.escape(template).replace(r"\{count\}", r"(\d+)"), text):
+            return tr(template, count=found[1])
+    return text
+
+
 def distinct(split: Split) -> tuple[Split, tuple[str, ...]]:
     """Each sentence once. A sentence with two labels is left out, since no label of it can be trusted."""
     places = defaultdict(list)
@@ -90,9 +114,9 @@ def distinct(split: Split) -> tuple[Split, tuple[str, ...]]:
     contradictory = len(places) - len(kept)
     notes = []
     if contradictory:
-        notes.append(f"{contradictory} sentences that came with two labels were left out")
+        notes.append(note("contradictory", contradictory))
     if len(split) > len(kept) + contradictory:
-        notes.append(f"{len(split) - len(kept) - contradictory} repeated or empty sentences were left out")
+        notes.append(note("repeated", len(split) - len(kept) - contradictory))
     return split.take(sorted(kept)), tuple(notes)
 
 
@@ -121,9 +145,11 @@ def divide_in_three(
     rare = {name: count for name, count in counts.items() if count < 8}
     if rare:
         raise ArgumentError(
-            expected="at least 8 different sentences for each label, so that each split has some",
-            got=", ".join(f"{count} for {name!r}" for name, count in list(rare.items())[:5]),
-            fix="add sentences or leave these labels out",
+            expected=tr("at least 8 different sentences for each label, so that each split has some"),
+            got=", ".join(
+                tr("{count} for {label}", count=count, label=repr(name)) for name, count in list(rare.items())[:5]
+            ),
+            fix=tr("add sentences or leave these labels out"),
         )
     size = max(round(len(split) * share), len(label_names))
     for name in ("test", "validation"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainer import assets
-from trainer.tasks.base import Split, Task, TaskData, distinct, divide_in_three
+from trainer.tasks.base import Split, Task, TaskData, distinct, divide_in_three, note
 
 LABEL_NAMES = ("negative", "positive")
 
@@ -20,8 +20,7 @@ class EmbeddedTask(Task):
         everything, left_out = read_ratings(assets.sentences() / self.file)
         kept, notes = distinct(everything)
         splits = divide_in_three(kept, seed=split_seed, label_names=LABEL_NAMES)
-        neutral = f"{left_out} sentences rated between -0.5 and 0.5 were left out"
-        return TaskData(self.name, LABEL_NAMES, notes=(neutral, *notes), **splits)
+        return TaskData(self.name, LABEL_NAMES, notes=(note("between", left_out), *notes), **splits)
 
 
 def read_ratings(path: Path) -> tuple[Split, int]:

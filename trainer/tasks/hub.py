@@ -6,15 +6,16 @@ import random
 
 from trainer import hub
 from trainer.errors import UserError
-from trainer.tasks.base import Split, Task, TaskData, distinct, divide, normalise
+from trainer.tasks.base import Split, Task, TaskData, distinct, divide, normalise, note
+from trainer.texts import mark, tr
 
 
 class Sst2(Task):
     """SST-2 in the report's sizes. GLUE hides the test labels, so its train split gives the test sentences."""
 
     name = "sst2"
-    title = "SST-2: film reviews, negative or positive"
-    summary = "15,000 training phrases, GLUE's 872 validation sentences, 3,000 test phrases of other sentences."
+    title = mark("SST-2: film reviews, negative or positive")
+    summary = mark("15,000 training phrases, GLUE's 872 validation sentences, 3,000 test phrases of other sentences.")
     needs_hub = True
     repository = "stanfordnlp/sst2"
     revision = "8d51e7e4887a4caaa95b3fbebbf53c0490b58bbb"
@@ -41,7 +42,7 @@ class Sst2(Task):
         if len(pool) > self.train_size:
             pool = divide(pool, held_out=self.train_size, seed=split_seed)[1]
         both = sum(side == "both" for side in sides)
-        notes += (f"{both} phrases that stand in sentences of more than one split were left out",)
+        notes += (note("overlapping", both),)
         return TaskData(self.name, self.label_names, pool, validation, test, notes)
 
     def _read(self, split: str) -> tuple[Split, tuple[str, ...]]:
@@ -53,8 +54,8 @@ class Trec6(Task):
     """TREC-6: what a question asks for (Li and Roth 2002), with its own 500 test questions."""
 
     name = "trec6"
-    title = "TREC-6: what a question asks for, six types"
-    summary = "Abbreviation, entity, description, human, location or number; the official 500 test questions."
+    title = mark("TREC-6: what a question asks for, six types")
+    summary = mark("Abbreviation, entity, description, human, location or number; the official 500 test questions.")
     needs_hub = True
     repository = "CogComp/trec"
     # 5,452 questions, about 90 of them repeated or asked by the test, a tenth of the rest for validation.
@@ -69,7 +70,7 @@ class Trec6(Task):
         apart = train.take([i for i, text in enumerate(train.texts) if normalise(text) not in asked])
         kept, notes = distinct(apart)
         if len(apart) < len(train):
-            notes += (f"{len(train) - len(apart)} training questions that the test asks too were left out",)
+            notes += (note("asked", len(train) - len(apart)),)
         rest, validation = divide(kept, held_out=0.1, seed=split_seed)
         return TaskData(self.name, label_names, rest, validation, test, notes)
 
@@ -115,9 +116,15 @@ def _read_parquet(task: Task, path: str, *, text: str, label: str) -> tuple[Spli
     missing = {text, label} - set(table.column_names)
     if missing:
         raise UserError(
-            expected=f"columns {text} and {label} in {path} of {task.repository}",
+            expected=tr(
+                "columns {text} and {label} in {path} of {repository}",
+                text=text,
+                label=label,
+                path=path,
+                repository=task.repository,
+            ),
             got=", ".join(table.column_names),
-            fix="report this as a fault of this program",
+            fix=tr("report this as a fault of this program"),
         )
     names = tuple(getattr(table.features[label], "names", None) or ())
     texts = tuple(" ".join(str(value).split()) for value in table[text])

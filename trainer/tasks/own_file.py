@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainer.errors import ArgumentError
-from trainer.tasks.base import Split, Task, TaskData, distinct, divide_in_three, normalise
+from trainer.tasks.base import Split, Task, TaskData, distinct, divide_in_three, normalise, note
+from trainer.texts import mark, tr
 
 READERS = {".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".parquet": "Parquet"}
 TEXT_NAMES = ("text", "sentence", "review", "question", "comment", "tweet", "content", "message", "body", "utterance")
@@ -29,7 +30,7 @@ class FileTask(Task):
         self.path = Path(path).expanduser()
         self.name = str(self.path)
         self.title = self.path.name
-        self.summary = f"Sentences from {self.path.name}."
+        self.summary = tr("Sentences from {file}.", file=self.path.name)
         self.text_column, self.label_column = text_column, label_column
         self.held_out = {"validation": validation_file, "test": test_file}
 
@@ -40,7 +41,7 @@ class FileTask(Task):
         elsewhere = {normalise(text) for split in held.values() for text in split.texts}
         kept, notes = distinct(_encode([row for row in rows if normalise(row[1]) not in elsewhere], names))
         if incomplete:
-            notes += (f"{incomplete} rows without a text or a label were left out",)
+            notes += (note("incomplete", incomplete),)
         splits = divide_in_three(kept, seed=split_seed, label_names=names, held_out=held)
         return TaskData(self.name, names, notes=notes, **splits)
 
@@ -61,9 +62,13 @@ class FileTask(Task):
         unknown = sorted({name for _, _, name in rows} - set(names))
         if unknown or not rows:
             raise ArgumentError(
-                expected=f"sentences in {Path(file).name} with the labels of the first file ({', '.join(names[:9])})",
-                got=", ".join(unknown[:5]) or "no complete row",
-                fix="make the labels of the two files agree",
+                expected=tr(
+                    "sentences in {file} with the labels of the first file ({labels})",
+                    file=Path(file).name,
+                    labels=", ".join(names[:9]),
+                ),
+                got=", ".join(unknown[:5]) or tr("no complete row"),
+                fix=tr("make the labels of the two files agree"),
             )
         return distinct(_encode(rows, names))[0]
 
@@ -74,12 +79,14 @@ def read_table(path: Path):
 
     if path.suffix.lower() not in READERS:
         raise ArgumentError(
-            expected="a CSV, TSV, JSON Lines (.jsonl) or Parquet file",
+            expected=tr("a CSV, TSV, JSON Lines (.jsonl) or Parquet file"),
             got=repr(path.name),
-            fix="save it as one of these",
+            fix=tr("save it as one of these"),
         )
     if not path.is_file():
-        raise ArgumentError(expected="a file", got=f"{path}, which does not exist", fix="check the path")
+        raise ArgumentError(
+            expected=tr("a file"), got=tr("{path}, which does not exist", path=path), fix=tr("check the path")
+        )
     kind = READERS[path.suffix.lower()]
     try:
         if kind == "Parquet":
@@ -93,41 +100,52 @@ def read_table(path: Path):
     except UnicodeDecodeError as error:
         raise not_utf8(path, error) from None
     except (ValueError, pd.errors.ParserError, OSError) as error:
-        got = (str(error).strip().splitlines() or ["nothing readable"])[0].rstrip(".")
-        raise ArgumentError(expected=f"{path.name} as {kind}", got=got, fix="check the file's content") from None
+        got = (str(error).strip().splitlines() or [tr("nothing readable")])[0].rstrip(".")
+        raise ArgumentError(
+            expected=tr("{file} as {kind}", file=path.name, kind=kind), got=got, fix=tr("check the file's content")
+        ) from None
     frame.columns = [str(name) for name in frame.columns]
     if frame.empty:
-        raise ArgumentError(expected=f"rows in {path.name}", got="none", fix="check the file's content")
+        raise ArgumentError(
+            expected=tr("rows in {file}", file=path.name), got=tr("none"), fix=tr("check the file's content")
+        )
     return frame
 
 
 def not_utf8(path: Path, error: UnicodeDecodeError) -> ArgumentError:
     """What to say of a text file in another encoding."""
     return ArgumentError(
-        expected=f"{path.name} in UTF-8",
-        got=f"a byte that is not UTF-8 at position {error.start}",
-        fix="save the file with the encoding UTF-8",
+        expected=tr("{file} in UTF-8", file=path.name),
+        got=tr("a byte that is not UTF-8 at position {position}", position=error.start),
+        fix=tr("save the file with the encoding UTF-8"),
     )
 
 
 def choose_columns(columns: list[str], text: str | None, label: str | None, path: Path) -> tuple[str, str]:
     """The text and the label column: as named, else by their usual names."""
     problems, chosen = [], []
+    without = {
+        "text": (mark("no column {name} for the text"), mark("none with a usual name for the text")),
+        "label": (mark("no column {name} for the label"), mark("none with a usual name for the label")),
+    }
     for kind, named, usual in (("text", text, TEXT_NAMES), ("label", label, LABEL_NAMES)):
         found = _find(columns, named, usual)
         if found is None:
-            got = f"no column {named!r}" if named is not None else "none with a usual name"
-            problems.append(f"{got} for the {kind}")
+            unknown, unrecognised = without[kind]
+            problems.append(tr(unknown, name=repr(named)) if named is not None else tr(unrecognised))
         chosen.append(found)
     if problems:
+        got = problems[0] if len(problems) == 1 else tr("{one} and {other}", one=problems[0], other=problems[1])
         raise ArgumentError(
-            expected=f"a text and a label column in {path.name}",
-            got=f"{' and '.join(problems)} among {', '.join(columns[:12])}",
-            fix="name them with --text-column and --label-column",
+            expected=tr("a text and a label column in {file}", file=path.name),
+            got=tr("{problem} among {columns}", problem=got, columns=", ".join(columns[:12])),
+            fix=tr("name them with --text-column and --label-column"),
         )
     if chosen[0] == chosen[1]:
         raise ArgumentError(
-            expected="two different columns", got=f"{chosen[0]!r} for both", fix="name another --label-column"
+            expected=tr("two different columns"),
+            got=tr("{name} for both", name=repr(chosen[0])),
+            fix=tr("name another --label-column"),
         )
     return chosen[0], chosen[1]
 
@@ -137,9 +155,9 @@ def choose_text(columns: list[str], text: str | None, path: Path) -> str:
     found = _find(columns, text, TEXT_NAMES) or (columns[0] if len(columns) == 1 and text is None else None)
     if found is None:
         raise ArgumentError(
-            expected=f"a text column in {path.name}",
+            expected=tr("a text column in {file}", file=path.name),
             got=", ".join(columns[:12]),
-            fix="name it with --text-column",
+            fix=tr("name it with --text-column"),
         )
     return found
 
@@ -169,9 +187,9 @@ def label_names(found: Iterable[str]) -> tuple[str, ...]:
     if len(names) < 2 or len(names) > MAX_CLASSES:
         few = len(names) < 2
         raise ArgumentError(
-            expected=f"between 2 and {MAX_CLASSES} different labels",
+            expected=tr("between 2 and {count} different labels", count=MAX_CLASSES),
             got=f"{len(names)}" + (f" ({names[0]!r})" if len(names) == 1 else ""),
-            fix="add sentences with another label" if few else "name the label column with --label-column",
+            fix=tr("add sentences with another label") if few else tr("name the label column with --label-column"),
         )
     return tuple(names)
 

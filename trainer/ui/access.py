@@ -10,6 +10,7 @@ import gradio as gr
 
 from trainer.access import PASSWORD, Visitor
 from trainer.errors import UserError, sentence
+from trainer.texts import tr
 from trainer.ui.lab import Lab, endpoint, note
 
 CSS = """
@@ -79,16 +80,18 @@ def build(lab: Lab, page: gr.Blocks) -> None:
         if rules.password:
             with gr.Row(elem_classes="lab-ask") as ask:
                 password = gr.Textbox(
-                    label="Password",
+                    label=tr("Password"),
                     type="password",
                     max_length=200,
                     min_width=180,
                     html_attributes=gr.InputHTMLAttributes(autocomplete="current-password"),
                 )
-                unlock_button = gr.Button("Unlock", min_width=110, scale=0)
-            lock_button = gr.Button("Lock again", visible=False, elem_classes="lab-narrow")
+                unlock_button = gr.Button(tr("Unlock"), min_width=110, scale=0)
+            lock_button = gr.Button(tr("Lock again"), visible=False, elem_classes="lab-narrow")
         if rules.sign_in and login_works():
-            gr.LoginButton("Sign in with Hugging Face", "Sign out ({})", size="md", elem_classes="lab-narrow")
+            # Gradio fills the braces with the name.
+            sign_out = tr("Sign out ({name})", name="{}")
+            gr.LoginButton(tr("Sign in with Hugging Face"), sign_out, size="md", elem_classes="lab-narrow")
     if not rules.password:
         page.load(endpoint(standing, lab), None, said, **QUIET)
         return
@@ -113,14 +116,26 @@ def describe(lab: Lab, visitor: Visitor) -> str:
     """What the visitor may do here, in a sentence or two."""
     rules = lab.access.rules
     if lab.access.allows(visitor):
-        return "You may train and change runs here."
-    text = "Looking, comparing and asking are open to everybody. To train, load, rename, cancel or delete runs, "
-    ways = ["sign in as the owner of this Space"] * rules.sign_in + ["give the password"] * bool(rules.password)
-    if not ways:
-        return text + f"the owner of this Space first sets the secret {PASSWORD} in its settings."
+        return tr("You may train and change runs here.")
+    said = [tr("Looking, comparing and asking are open to everybody.")]
     if rules.sign_in and visitor.profile:
-        text = f"You are signed in as {visitor.profile.get('preferred_username')}, who does not own this Space. {text}"
-    return text + " or ".join(ways) + "."
+        name = visitor.profile.get("preferred_username")
+        said.insert(0, tr("You are signed in as {name}, who does not own this Space.", name=name))
+    if rules.sign_in and rules.password:
+        way = tr(
+            "To train, load, rename, cancel or delete runs, sign in as the owner of this Space or give the password."
+        )
+    elif rules.sign_in:
+        way = tr("To train, load, rename, cancel or delete runs, sign in as the owner of this Space.")
+    elif rules.password:
+        way = tr("To train, load, rename, cancel or delete runs, give the password.")
+    else:
+        way = tr(
+            "To train, load, rename, cancel or delete runs, the owner of this Space first sets the secret {secret} "
+            "in its settings.",
+            secret=PASSWORD,
+        )
+    return " ".join([*said, way])
 
 
 # Handlers: a Gradio function takes its request by the type of a parameter, so each is a function, not a partial

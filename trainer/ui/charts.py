@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+import unicodedata
 from collections.abc import Sequence
 
 import altair as alt
@@ -11,6 +11,7 @@ import pandas as pd
 
 from trainer import analysis, published
 from trainer.analysis import METRICS, PERCENT, Metric
+from trainer.texts import mark, tr
 from trainer.ui.lab import method_title
 from trainer.ui.theme import COLOURS, SHAPES
 
@@ -18,17 +19,35 @@ BAR_METRICS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
 TEXT = 14
 GREY = "#767676"
 """Of what was published elsewhere: 4.5:1 on white, 4.6:1 on Gradio's dark."""
-HERE = "run here"
+HERE = mark("run here")
+CURVES = {
+    "step loss": mark("Training loss by step"),
+    "training loss": mark("Training loss"),
+    "validation loss": mark("Validation loss"),
+    "validation accuracy": mark("Validation accuracy"),
+    "memory": mark("Memory while training (MB)"),
+}
+"""The titles of analysis.curves' curves; a chart of another has its name."""
 _DOWNLOAD = {
     "actions": {"export": {"png": True, "svg": True}, "source": False, "compiled": False, "editor": False},
     "scaleFactor": {"png": 2, "svg": 1},
-    "i18n": {
-        "CLICK_TO_VIEW_ACTIONS": "Download this chart",
-        "PNG_ACTION": "Download PNG",
-        "SVG_ACTION": "Download SVG",
-    },
 }
-
+_MENU = {
+    "CLICK_TO_VIEW_ACTIONS": mark("Download this chart"),
+    "PNG_ACTION": mark("Download PNG"),
+    "SVG_ACTION": mark("Download SVG"),
+}
+_FIELDS = {
+    "run": mark("run"),
+    "name": mark("name"),
+    "Method": mark("Method"),
+    "task": mark("task"),
+    "seed": mark("seed"),
+    "epoch": mark("epoch"),
+    "step": mark("step"),
+    "seconds": mark("seconds"),
+}
+"""What a tooltip calls a column of the data."""
 
 DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2])
 
@@ -39,8 +58,10 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
 
     `table` is analysis.runs_table's, with a column `variant` or a variant a method; `reference` is published.table's.
     """
-    known = _named(table).dropna(subset=[metric.key])
+    known, title = _named(table).dropna(subset=[metric.key]), tr(metric.title)
+    # Only what is drawn goes to the page: a thousand runs with all their figures would be megabytes.
     data = known.assign(Variant=known["variant"], value=known[metric.key])
+    data = data[["Variant", "method", "run", "seed", "value"]]
     groups = data.groupby(["Variant", "method"], sort=False)["value"]
     means = groups.agg(value="mean", sd="std", top="max", runs="count").reset_index()
     means["low"], means["high"] = means["value"] - means["sd"], means["value"] + means["sd"]
@@ -58,24 +79,24 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     if metric.scale == PERCENT and longest > 25:
         axis = alt.Axis(values=list(range(0, 101, 25)))  # the room behind the bars is no share of anything
     x = alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
-    tips = ["Variant:N", alt.Tooltip("shown:N", title=metric.title)]
+    tips = [_tip("Variant:N", tr("Variant")), _tip("shown:N", title)]
     base = alt.Chart(means).encode(y=y)
     layers = [
         base.mark_bar(height={"band": 0.7}).encode(x=x, color=_colour(means["method"], legend=None), tooltip=tips),
-        base.mark_text(align="left", dx=8, fontSize=TEXT).encode(x=alt.X("end:Q"), text="shown:N"),
+        base.mark_text(align="left", dx=8, fontSize=TEXT).encode(x=alt.X("end:Q"), text=alt.Text("shown:N")),
     ]
     if (means["runs"] > 1).any():
         several = means.dropna(subset=["sd"])
         rule = alt.Chart(several).mark_rule(strokeWidth=2, color="black")
-        layers.append(rule.encode(y=y, x=alt.X("low:Q"), x2="high:Q", tooltip=tips))
+        layers.append(rule.encode(y=y, x=alt.X("low:Q"), x2=alt.X2("high:Q"), tooltip=tips))
         dot = alt.Chart(data).mark_point(filled=True, color="black", opacity=0.6, size=28)
-        layers.append(dot.encode(y=y, x=x, tooltip=["run:N", "seed:Q", alt.Tooltip("value:Q", title=metric.title)]))
+        layers.append(dot.encode(y=y, x=x, tooltip=[*_tips("run:N", "seed:Q"), _tip("value:Q", title)]))
     if len(elsewhere):
         other = alt.Chart(elsewhere).encode(y=y, tooltip=tips)
         hollow = other.mark_bar(height={"band": 0.6}, filled=False, stroke=GREY, strokeWidth=2, strokeDash=[6, 4])
         text = other.mark_text(align="left", dx=8, fontSize=TEXT)
-        layers += [hollow.encode(x=x), text.encode(x=x, text="shown:N")]
-    return finish(alt.layer(*layers), title=metric.title, height=max(40, 18 * lines + 10) * max(len(order), 1))
+        layers += [hollow.encode(x=x), text.encode(x=x, text=alt.Text("shown:N"))]
+    return finish(alt.layer(*layers), title=title, height=max(40, 18 * lines + 10) * max(len(order), 1))
 
 
 def bar_charts(table: pd.DataFrame, *, reference: pd.DataFrame | None = None) -> list[alt.Chart]:
@@ -98,18 +119,19 @@ def scatter(
     `points` has name, method and the metrics; `reference` is published.table's, hollow and named, on no frontier.
     Without `frontier` no mark is ringed or named: for points that do not compare.
     """
-    data = points.dropna(subset=list({x.key, y.key}))
+    data, x_title, y_title = points.dropna(subset=list({x.key, y.key})), tr(x.title), tr(y.title)
     data = data.assign(x=data[x.key], y=data[y.key], Method=[method_title(name) for name in data["method"]])
     unbeaten = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
     # Of no rows, the list would become a column of objects, which picks columns and not rows.
     data["frontier"] = pd.Series(unbeaten, index=data.index, dtype=bool) & frontier
+    data = data[["name", "method", "Method", "x", "y", "frontier"]]
     best = data[data["frontier"]].sort_values("x")
     other = _elsewhere(reference, x, y)
     every = pd.concat([data[["x", "y"]], other[["x", "y"]]])
     encode = {
-        "x": alt.X("x:Q", title=x.title, scale=_spread(every["x"], 60), axis=_few(every["x"])),
-        "y": alt.Y("y:Q", title=y.title, scale=_spread(every["y"], 30), axis=_few(every["y"])),
-        "tooltip": ["name:N", alt.Tooltip("x:Q", title=x.title), alt.Tooltip("y:Q", title=y.title)],
+        "x": alt.X("x:Q", title=x_title, scale=_spread(every["x"], 60), axis=_few(every["x"])),
+        "y": alt.Y("y:Q", title=y_title, scale=_spread(every["y"], 30), axis=_few(every["y"])),
+        "tooltip": [*_tips("name:N"), _tip("x:Q", x_title), _tip("y:Q", y_title)],
     }
     marks = alt.Chart(data).mark_point(filled=True, size=110, opacity=0.9)
     ringed = alt.Chart(best).encode(**encode)
@@ -118,18 +140,18 @@ def scatter(
         ringed.mark_line(color=GREY, strokeWidth=2),
         ringed.mark_point(filled=False, size=330, strokeWidth=2, color=GREY),
         marks.encode(color=_colour(data["method"]), shape=_shape(data["method"]), **encode),
-        alt.Chart(best.head(names)).mark_text(**text).encode(text="name:N", **encode),
+        alt.Chart(best.head(names)).mark_text(**text).encode(text=alt.Text("name:N"), **encode),
     ]
     if len(other):
         other = other.sort_values("x")
-        other = other.assign(short=[f"{method_title(name)}, published" for name in other["method"]])
+        other = other.assign(short=[tr("{method}, published", method=method_title(name)) for name in other["method"]])
         hollow = alt.Chart(other).encode(**encode)
         layers.append(hollow.mark_point(filled=False, size=110, strokeWidth=2, color=GREY, strokeDash=[3, 2]))
         for side, dy in ((0, 20), (1, -16)):  # names of neighbours on either side of their marks
             layers.append(
-                alt.Chart(other.iloc[side::2]).mark_text(**text | {"dy": dy}).encode(text="short:N", **encode)
+                alt.Chart(other.iloc[side::2]).mark_text(**text | {"dy": dy}).encode(text=alt.Text("short:N"), **encode)
             )
-    return finish(alt.layer(*layers), title=[y.title, f"against {_inside(x.title)}"], height=380)
+    return finish(alt.layer(*layers), title=[y_title, tr("against {figure}", figure=_inside(x_title))], height=380)
 
 
 def curves(
@@ -144,31 +166,28 @@ def curves(
 
     `points` is analysis.curves', `reference` published.curves', `domain` the y-range where two charts share one.
     """
-    both = pd.concat([part.assign(Source=name) for part, name in ((points, HERE), (reference, published.MARK))
-                      if part is not None and len(part)] or [points.assign(Source=HERE)])  # fmt: skip
+    here, there = tr(HERE), tr(published.MARK)
+    both = pd.concat([part.assign(Source=name) for part, name in ((points, here), (reference, there))
+                      if part is not None and len(part)] or [points.assign(Source=here)])  # fmt: skip
     data = both[(both["curve"] == curve) & both[x].notna()]
     data = thin(data).assign(Method=lambda rows: [method_title(name) for name in rows["method"]])
     few = data.groupby("run").size().max() <= 40 if len(data) else True
-    axes = {"epoch": "Epoch", "step": "Step", "seconds": "Training time (s)"}
+    axes = {"epoch": tr("Epoch"), "step": tr("Step"), "seconds": tr("Training time (s)")}
     percent = curve == "validation accuracy"
     scale = alt.Scale(zero=False) if domain is None else alt.Scale(domain=list(domain), nice=False, zero=False)
     chart = alt.Chart(data).encode(
         x=alt.X(f"{x}:Q", title=axes[x], axis=whole_ticks(data[x]) if x != "seconds" else alt.Axis(tickCount=5)),
         y=alt.Y("value:Q", title=None, scale=scale, axis=_axis(percent)),
         color=_colour(data["method"]),
-        detail="run:N",
+        detail=alt.Detail("run:N"),
         tooltip=[
-            "name:N",
-            "Method:N",
-            "task:N",
-            "seed:Q",
-            f"{x}:Q",
-            alt.Tooltip("value:Q", format=".1%" if percent else ".4f"),
+            *_tips("name:N", "Method:N", "task:N", "seed:Q", f"{x}:Q"),
+            _tip("value:Q", tr("value"), format=".1%" if percent else ".4f"),
         ],
     )
     line = chart.mark_line(strokeWidth=2)
-    if (data["Source"] != HERE).any():
-        dashes = alt.Scale(domain=[HERE, published.MARK], range=[[1, 0], [6, 4]])
+    if (data["Source"] != here).any():
+        dashes = alt.Scale(domain=[here, there], range=[[1, 0], [6, 4]])
         top = alt.Legend(title=None, orient="top", labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
         line = line.encode(strokeDash=alt.StrokeDash("Source:N", scale=dashes, legend=top))
     elif data["task"].nunique() > 1:  # the parents of a fusion learn other tasks
@@ -177,11 +196,13 @@ def curves(
         top = alt.Legend(title=None, orient="top", labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
         line = line.encode(strokeDash=alt.StrokeDash("task:N", scale=dashes, legend=top))
     marks = chart.mark_point(filled=True, size=60).encode(shape=_shape(data["method"]))
-    marks = marks.transform_filter(alt.datum.Source == HERE)
-    title = {"memory": "Memory while training (MB)", "step loss": "Training loss by step"}.get(
-        curve, curve.capitalize()
-    )
-    return finish(alt.layer(line, marks) if few else line, title=title, height=260)
+    marks = marks.transform_filter(alt.datum.Source == here)
+    return finish(alt.layer(line, marks) if few else line, title=curve_title(curve), height=260)
+
+
+def curve_title(curve: str) -> str:
+    """What a chart of one curve is called."""
+    return tr(CURVES[curve]) if curve in CURVES else curve.capitalize()
 
 
 def thin(points: pd.DataFrame, limit: int = 4000) -> pd.DataFrame:
@@ -226,9 +247,19 @@ def _elsewhere(reference: pd.DataFrame | None, x: Metric, y: Metric | None = Non
     if reference is None:
         return pd.DataFrame(columns=["Variant", "name", "value", "shown", "x", "y"])
     data = reference.dropna(subset=list({x.key, (y or x).key}))
-    names = [f"{method_title(name)}, {published.MARK}" for name in data["method"]]
+    names = [tr("{method}, published elsewhere", method=method_title(name)) for name in data["method"]]
     shown = [x.show(value) for value in data[x.key]]
     return data.assign(Variant=names, name=names, value=data[x.key], shown=shown, x=data[x.key], y=data[(y or x).key])
+
+
+def _tip(field: str, title: str, **options) -> alt.Tooltip:
+    return alt.Tooltip(field, title=title, **options)
+
+
+def _tips(*fields: str) -> list[alt.Tooltip]:
+    """Fields that the tooltip calls by their own names."""
+    found = {field: _FIELDS[field.partition(":")[0]] for field in fields}
+    return [_tip(field, tr(title)) for field, title in found.items()]
 
 
 def _spread(values: pd.Series, padding: int) -> alt.Scale:
@@ -281,13 +312,19 @@ def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Char
     downloaded file has no style sheet, so that it keeps the dark text on white that stand here.
     """
     said = title if isinstance(title, str) else " ".join(title)
-    name = re.sub(r"[^a-z0-9]+", "-", said.lower()).strip("-")
-    return (
-        chart.properties(title=alt.Title(title, anchor="start", fontSize=16, offset=10))
-        .properties(width="container", height=height, description=said)
-        .properties(usermeta={"embedOptions": {"renderer": "svg", "downloadFileName": name, **_DOWNLOAD}})
-        .configure(background="white", font="system-ui, sans-serif", padding=8)
-        .configure_axis(labelFontSize=TEXT, titleFontSize=TEXT, titleFontWeight="normal")
-        .configure_legend(labelFontSize=TEXT)
-        .configure_view(stroke=None)
+    # Letters with their marks and digits, of any script.
+    kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in said.lower())
+    name = "-".join("".join(kept).split())
+    embed = {"renderer": "svg", "downloadFileName": name, "i18n": {key: tr(text) for key, text in _MENU.items()}}
+    axis = {"labelFontSize": TEXT, "titleFontSize": TEXT, "titleFontWeight": "normal"}
+    config = {"axis": axis, "legend": {"labelFontSize": TEXT}, "view": {"stroke": None}, "background": "white",
+              "font": "system-ui, sans-serif", "padding": 8}  # fmt: skip
+    # In one call: each copies the whole chart.
+    return chart.properties(
+        title=alt.Title(title, anchor="start", fontSize=16, offset=10),
+        width="container",
+        height=height,
+        description=said,
+        usermeta={"embedOptions": embed | _DOWNLOAD},
+        config=config,
     )

@@ -9,12 +9,13 @@ from typing import Any
 from trainer.analysis import METRICS
 from trainer.disputes import KINDS
 from trainer.store import STATES, Run
+from trainer.texts import mark, tr
 from trainer.ui.lab import method_title, task_name
 from trainer.variants import ordered
 
 ALL = "all"
 FILTERS = ("task", "backbone", "method", "state", "label", "seed")
-UNLABELLED = "(no label)"
+UNLABELLED = mark("(no label)")
 SPLIT_FIELDS = (
     "task", "text_column", "label_column", "validation_file", "test_file",
     "split_seed", "train_size", "validation_size", "test_size",
@@ -50,19 +51,24 @@ def groups(runs: Sequence[Run]) -> dict[str, str]:
     for run in sorted(runs, key=lambda run: -run.place):
         if run.state == "finished":
             splits = run.result["meta_info"]["dataset_info"]
-            title = f"{task_name(run)}, {splits['sizes']['train']:,} sentences"
-            found.setdefault(splits["fingerprint"], f"{title} ({splits['fingerprint'][:6]})")
+            title = tr(
+                "{task}, {count} sentences ({fingerprint})",
+                task=task_name(run),
+                count=f"{splits['sizes']['train']:,}",
+                fingerprint=splits["fingerprint"][:6],
+            )
+            found.setdefault(splits["fingerprint"], title)
     return found
 
 
 def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """What each filter offers."""
     return {
-        "task": [*((title, key) for key, title in groups(runs).items()), ("All tasks", ALL)],
+        "task": [*((title, key) for key, title in groups(runs).items()), (tr("All tasks"), ALL)],
         "backbone": list(dict.fromkeys(run.recipe.backbone for run in runs)),
         "method": [(method_title(name), name) for name in dict.fromkeys(run.recipe.method for run in ordered(runs))],
-        "state": list(STATES),
-        "label": [(name or UNLABELLED, name or UNLABELLED) for name in dict.fromkeys(run.label for run in runs)],
+        "state": [(tr(state), state) for state in STATES],
+        "label": [(name or tr(UNLABELLED), name or UNLABELLED) for name in dict.fromkeys(run.label for run in runs)],
         "seed": sorted({run.recipe.seed for run in runs}),
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 from trainer import disputes
 from trainer.disputes import KINDS, Answers
 from trainer.store import Run
+from trainer.texts import mark, tr, tr_count
 from trainer.ui import tables
 from trainer.ui.lab import Lab, escape, note
 from trainer.ui.tables import Cell, Column
@@ -37,9 +38,10 @@ def section(lab: Lab, runs: Sequence[Run], names: dict[str, str], kind: str) -> 
     """
     answers = disputes.collect(lab.store, runs)
     if answers is None or not answers.texts:
-        return note("These runs kept no predictions to compare."), [(title, name) for name, title in KINDS.items()]
+        none = tr("These runs kept no predictions to compare.")
+        return note(none), [(tr(title), name) for name, title in KINDS.items()]
     found = disputes.find(answers)
-    choices = [(f"{title} ({len(found[name]):,})", name) for name, title in KINDS.items()]
+    choices = [(f"{tr(title)} ({len(found[name]):,})", name) for name, title in KINDS.items()]
     return sentences_html(answers, found, names=names, kind=kind), choices
 
 
@@ -47,31 +49,42 @@ def sentences_html(answers: Answers, found: dict[str, np.ndarray], *, names: dic
     """A table of sentences: true label, how many are right, and each run's label and probability."""
     places, total = found[kind], len(answers.texts)
     right = int(answers.right.all(axis=1).sum())
-    text = (
-        f"{len(answers.runs)} run{'s' if len(answers.runs) != 1 else ''} on {total:,} common test sentences: "
-        f"all right on {right:,}, some right and some wrong on {len(found['split']):,}, "
-        f"all wrong on {len(found['wrong']):,}."
-    )
+    text = [
+        tr_count(
+            "{count} run on {total} common test sentences: "
+            "all right on {right}, some right and some wrong on {split}, all wrong on {wrong}.",
+            "{count} runs on {total} common test sentences: "
+            "all right on {right}, some right and some wrong on {split}, all wrong on {wrong}.",
+            len(answers.runs),
+            total=f"{total:,}",
+            right=f"{right:,}",
+            split=f"{len(found['split']):,}",
+            wrong=f"{len(found['wrong']):,}",
+        )
+    ]
     couples = disputes.pairs(answers.runs)
     if couples:
-        text += " " + " ".join(_flips(answers, names, *couple) for couple in couples)
+        text += [_flips(answers, names, *couple) for couple in couples]
     elif kind == "flipped":
-        text += " No run here is another's recipe over a 4-bit backbone with the same seed."
+        text.append(tr("No run here is another's recipe over a 4-bit backbone with the same seed."))
     if not len(places):
-        return note(text) + '<div class="lab-empty">No sentence of this kind.</div>'
+        none = escape(tr("No sentence of this kind."))
+        return note(" ".join(text)) + f'<div class="lab-empty">{none}</div>'
     if len(places) > SHOWN:
-        text += f" The {SHOWN} most disputed are shown; the CSV file has {min(len(places), IN_FILE):,}."
-    columns = [Column("Sentence: press one to ask it in Live", numeric=False, csv="sentence")]
-    columns += [Column("True label", numeric=False), Column("Right", f"Runs that are right, of {len(answers.runs)}.")]
+        in_file = f"{min(len(places), IN_FILE):,}"
+        text.append(tr("The {shown} most disputed are shown; the CSV file has {count}.", shown=SHOWN, count=in_file))
+    columns = [Column.named(mark("Sentence: press one to ask it in Live"), numeric=False, csv="sentence")]
+    columns.append(Column.named(mark("True label"), numeric=False))
+    columns.append(Column(tr("Right"), tr("Runs that are right, of {count}.", count=len(answers.runs)), csv="Right"))
+    signs = tr("✓ right, ✗ wrong; with the predicted label's probability.")
     for run in answers.runs:
         name = names[run.id]
-        columns.append(Column(name, "✓ right, ✗ wrong; with the predicted label's probability.", numeric=False,
-                              csv=f"{name}: predicted"))  # fmt: skip
+        columns.append(Column(name, signs, numeric=False, csv=f"{name}: predicted"))
         columns.append(Column(f"{name}: probability", hidden=True))
         columns.append(Column(f"{name}: right", hidden=True, numeric=False))
     rows = [_row(answers, int(place)) for place in places[:IN_FILE]]
-    table = tables.table(columns, rows, name=f"sentences-{kind}", title=KINDS[kind], shown=SHOWN)
-    return f'{note(text)}<div class="lab-sentences">{table}</div>'
+    table = tables.table(columns, rows, name=f"sentences-{kind}", title=tr(KINDS[kind]), shown=SHOWN)
+    return f'{note(" ".join(text))}<div class="lab-sentences">{table}</div>'
 
 
 def _row(answers: Answers, place: int) -> list[Cell]:
@@ -79,13 +92,14 @@ def _row(answers: Answers, place: int) -> list[Cell]:
     cells = [
         Cell(text, markup=tables.pick(text, text)),
         Cell(answers.names[answers.labels[place]]),
-        Cell(f"{right.sum()} of {len(right)}", int(right.sum())),
+        Cell(tr("{right} of {total}", right=right.sum(), total=len(right)), int(right.sum())),
     ]
     for i, good in enumerate(right):
         label, share = answers.names[answers.predicted[place, i]], float(answers.probability[place, i])
-        sign, said, kind = ("✓", "right", "lab-right") if good else ("✗", "wrong", "lab-wrong")
+        sign, said, kind = ("✓", mark("right"), "lab-right") if good else ("✗", mark("wrong"), "lab-wrong")
+        spoken = escape(tr(said))
         markup = (
-            f'<span class="{kind}"><span aria-hidden="true">{sign}</span><span class="lab-hidden">{said}: </span> '
+            f'<span class="{kind}"><span aria-hidden="true">{sign}</span><span class="lab-hidden">{spoken}: </span> '
             f"{escape(label)} {share:.0%}</span>"
         )
         cells += [Cell(label, markup=markup), Cell("", share), Cell(said)]
@@ -98,4 +112,11 @@ def _flips(answers: Answers, names: dict[str, str], quantised: int, plain: int) 
     mended = int((differ & answers.right[:, quantised]).sum())
     spoilt = int((differ & answers.right[:, plain]).sum())
     one, other = names[answers.runs[quantised].id], names[answers.runs[plain].id]
-    return f"{one} against {other}: {int(differ.sum()):,} labels changed, {mended:,} to right, {spoilt:,} to wrong."
+    return tr(
+        "{one} against {other}: {count} labels changed, {mended} to right, {spoilt} to wrong.",
+        one=one,
+        other=other,
+        count=f"{int(differ.sum()):,}",
+        mended=f"{mended:,}",
+        spoilt=f"{spoilt:,}",
+    )

@@ -10,42 +10,44 @@ import pandas as pd
 
 from trainer import analysis, published
 from trainer.analysis import METRICS
+from trainer.methods import METHODS
 from trainer.store import Run
+from trainer.texts import mark, tr
 from trainer.ui import charts, compare_sentences, compare_tables, tables
 from trainer.ui.compare_filters import FILTERS, Wanted, choices, known_metrics, select, settle
 from trainer.ui.compare_tables import cards, over_seeds, results, run_names, with_variant
-from trainer.ui.lab import Lab, endpoint, escape, method_title
+from trainer.ui.lab import Lab, endpoint, escape
 from trainer.variants import means, some, variants
 
 LOSSES = ("training loss", "validation loss")
 CURVES = (*LOSSES, "validation accuracy", "memory")
 MAX_BARS, MAX_CURVES, MAX_CARDS = 24, 20, 12
-EMPTY = "No finished runs yet. Train some in the Train tab: they appear here."
+EMPTY = mark("No finished runs yet. Train some in the Train tab: they appear here.")
 SAID = {
-    "unit": (
+    "unit": mark(
         "A mean comes with the sample standard deviation over seeds: one run may be luck (Reimers and Gurevych 2017, "
         "https://arxiv.org/abs/1707.09861)."
     ),
-    "bars": (
+    "bars": mark(
         "A bar a recipe, from zero. Over several seeds it is their mean, with a dot for each and a line of one sample "
         "standard deviation to each side."
     ),
-    "scatter": (
+    "scatter": mark(
         "The line joins the ringed runs of the Pareto frontier (Pareto 1906): no other is at least as good in both "
         "figures and better in one. Runs on different sentences have none: one test set says nothing of another. What "
         "was published elsewhere is hollow, grey and on no frontier."
     ),
-    "curves": (
+    "curves": mark(
         "Training and validation loss share one range. A long curve is drawn with every second, third, ... point. Loss "
         "is cross-entropy in nats: 0.69 is a coin flip between two labels."
     ),
-    "cards": (
+    "cards": mark(
         "Rows are true labels, columns predicted ones; a percentage is the share of its row. Precision, recall and F1 "
         "as in van Rijsbergen 1979, chapter 7."
     ),
 }
 """What stands beside a control or a chart."""
-NOTHING = "No run fits these filters. Take a choice out of one of them."
+NOTHING = mark("No run fits these filters. Take a choice out of one of them.")
 
 CSS = compare_tables.CSS + compare_sentences.CSS
 
@@ -56,58 +58,67 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
         filters = _filters()
         reference = gr.Checkbox(
             False,
-            label="Show the published report's figures",
-            info="A course report on BERT base and SST-2, as a reference: its device, sentences and recipe differ.",
+            label=tr("Show the published report's figures"),
+            info=tr("A course report on BERT base and SST-2, as a reference: its device, sentences and recipe differ."),
         )
     summary = gr.HTML()
     with gr.Column(visible=False) as body:
-        gr.Markdown("## Results")
+        gr.Markdown("## " + tr("Results"))
+        about = SAID["unit"]
         unit = gr.Radio(
-            [("Each run", "run"), ("Mean over seeds", "mean")],
+            [(tr("Each run"), "run"), (tr("Mean over seeds"), "mean")],
             value="run",
-            label="A row for",
-            info=SAID["unit"],
+            label=tr("A row for"),
+            info=tr(about),
         )
         table = gr.HTML(elem_classes="lab-results")
         notes = gr.HTML()
     with gr.Column(visible=False) as figures:
-        gr.Markdown("## Charts")
+        gr.Markdown("## " + tr("Charts"))
         _said("bars")
         bars = []
         for start in (0, 2):
             with gr.Row():
-                bars += [_plot(METRICS[key].title) for key in charts.BAR_METRICS[start : start + 2]]
+                bars += [_plot(tr(METRICS[key].title)) for key in charts.BAR_METRICS[start : start + 2]]
         with gr.Row():
-            every = [(metric.title, key) for key, metric in METRICS.items()]
+            every = [(tr(metric.title), key) for key, metric in METRICS.items()]
             x = gr.Dropdown(
-                every, value="train_minutes", label="Horizontal axis", info="Any figure of the table.", min_width=260
+                every,
+                value="train_minutes",
+                label=tr("Horizontal axis"),
+                info=tr("Any figure of the table."),
+                min_width=260,
             )
             y = gr.Dropdown(
-                every, value="test_accuracy", label="Vertical axis", info="Any other, held against it.", min_width=260
+                every,
+                value="test_accuracy",
+                label=tr("Vertical axis"),
+                info=tr("Any other, held against it."),
+                min_width=260,
             )
-        scatter = _plot("One figure against another", "lab-chart-tall")
+        scatter = _plot(tr("One figure against another"), "lab-chart-tall")
         _said("scatter")
-        gr.Markdown("## While training")
+        gr.Markdown("## " + tr("While training"))
         axis = gr.Radio(
-            [("Epoch", "epoch"), ("Step", "step"), ("Training time", "seconds")],
+            [(tr("Epoch"), "epoch"), (tr("Step"), "step"), (tr("Training time"), "seconds")],
             value="epoch",
-            label="Curves over",
-            info="An epoch is one pass over the training sentences, a step one batch.",
+            label=tr("Curves over"),
+            info=tr("An epoch is one pass over the training sentences, a step one batch."),
         )
         _said("curves")
         lines = []
         for start in (0, 2):
             with gr.Row():
-                lines += [_plot(curve.capitalize()) for curve in CURVES[start : start + 2]]
-        gr.Markdown("## Confusion matrices and classification reports")
+                lines += [_plot(charts.curve_title(curve)) for curve in CURVES[start : start + 2]]
+        gr.Markdown("## " + tr("Confusion matrices and classification reports"))
         _said("cards")
         matrices = gr.HTML()
-        gr.Markdown("## Which sentences")
+        gr.Markdown("## " + tr("Which sentences"))
         kind = gr.Radio(
-            [("Some right, some wrong", "split")],
+            [(tr("Some right, some wrong"), "split")],
             value="split",
-            label="Test sentences",
-            info="Changed by 4-bit: a run over a 4-bit backbone says otherwise than the same recipe without.",
+            label=tr("Test sentences"),
+            info=tr("Changed by 4-bit: a run over a 4-bit backbone says otherwise than the same recipe without."),
         )
         sentences = gr.HTML(js_on_load=tables.PICK)
     inputs = [*filters, reference, unit, x, y, axis, kind]
@@ -129,18 +140,21 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
 
 def _filters() -> list[gr.Dropdown]:
     """The task, and what narrows its runs down; no choice means all."""
-    several = {"multiselect": True, "min_width": 200}
+    several, every = {"multiselect": True, "min_width": 200}, tr("All if none is chosen.")
+    finished = [(tr("finished"), "finished")]
     with gr.Row():
         found = [
-            gr.Dropdown([], value=None, label="Task", info="Runs on the same sentences compare.", min_width=200),
-            gr.Dropdown([], label="Backbone", info="All if none is chosen.", **several),
-            gr.Dropdown([], label="Method", info="All if none is chosen.", **several),
+            gr.Dropdown(
+                [], value=None, label=tr("Task"), info=tr("Runs on the same sentences compare."), min_width=200
+            ),
+            gr.Dropdown([], label=tr("Backbone"), info=every, **several),
+            gr.Dropdown([], label=tr("Method"), info=every, **several),
         ]
     with gr.Row():
         found += [
-            gr.Dropdown(["finished"], value=["finished"], label="State", info="All if none is chosen.", **several),
-            gr.Dropdown([], label="Label", info="All if none is chosen.", **several),
-            gr.Dropdown([], label="Seed", info="All if none is chosen.", **several),
+            gr.Dropdown(finished, value=["finished"], label=tr("State"), info=every, **several),
+            gr.Dropdown([], label=tr("Label"), info=every, **several),
+            gr.Dropdown([], label=tr("Seed"), info=every, **several),
         ]
     return found
 
@@ -150,7 +164,8 @@ def _plot(label: str, *classes: str) -> gr.Plot:
 
 
 def _said(key: str) -> gr.HTML:
-    return gr.HTML(f'<div class="lab-note">{escape(SAID[key])}</div>')
+    text = SAID[key]
+    return gr.HTML(f'<div class="lab-note">{escape(tr(text))}</div>')
 
 
 def draw(lab: Lab, *given: Any) -> list[Any]:
@@ -170,7 +185,7 @@ def draw(lab: Lab, *given: Any) -> list[Any]:
     else:
         names = variants(finished)
         html, kinds = _sentences(lab, finished, wanted.kind)
-        known = [(METRICS[key].title, key) for key in known_metrics(finished)]
+        known = [(tr(METRICS[key].title), key) for key in known_metrics(finished)]
         drawn = [
             *charts.bar_charts(_bar_rows(finished, names), reference=_reference(wanted)),
             _offer("x", known, asked, wanted),
@@ -235,25 +250,33 @@ def _again(lab: Lab, *given: Any) -> tuple[list[Run], list[Run], Wanted]:
 def _summary(every: list[Run], runs: list[Run]) -> str:
     """How many runs are shown, what stands in the way of comparing them, and what is left out."""
     if not any(run.state == "finished" for run in every) and not runs:
-        return f'<div class="lab-empty" role="status">{EMPTY}</div>'
+        return f'<div class="lab-empty" role="status">{escape(tr(EMPTY))}</div>'
     if not runs:
-        return f'<div class="lab-empty" role="status">{NOTHING}</div>'
+        return f'<div class="lab-empty" role="status">{escape(tr(NOTHING))}</div>'
     finished = [run for run in runs if run.state == "finished"]
-    lines = [f"{len(runs):,} of {len(every):,} runs shown."]
+    lines = [tr("{shown} of {count} runs shown.", shown=f"{len(runs):,}", count=f"{len(every):,}")]
     if not finished:
-        lines.append("None of them has finished: figures come when one has.")
+        lines.append(tr("None of them has finished: figures come when one has."))
     groups = len({_fingerprint(run) for run in finished})
     if groups > 1:
-        lines.append("Nothing is marked best across different sentences; choose one task for that.")
+        lines.append(tr("Nothing is marked best across different sentences; choose one task for that."))
     if len(runs) > compare_tables.MAX_ROWS:
-        lines.append(f"The table has the newest {compare_tables.MAX_ROWS}; Mean over seeds has all.")
+        lines.append(tr("The table has the newest {count}; Mean over seeds has all.", count=compare_tables.MAX_ROWS))
     count = len(set(variants(finished).values()))
     if count > MAX_BARS:
-        lines.append(f"Bars show {MAX_BARS} of {count} recipes.")
+        lines.append(tr("Bars show {shown} of {count} recipes.", shown=MAX_BARS, count=count))
     if len(finished) > MAX_CURVES:
-        lines.append(f"Curves show {MAX_CURVES} of {len(finished):,} runs, the newest of each recipe first.")
+        text = tr(
+            "Curves show {shown} of {count} runs, the newest of each recipe first.",
+            shown=MAX_CURVES,
+            count=f"{len(finished):,}",
+        )
+        lines.append(text)
     if len(finished) > MAX_CARDS:
-        lines.append(f"Confusion matrices and sentences are of {MAX_CARDS} runs, the newest of each recipe first.")
+        text = tr(
+            "Confusion matrices and sentences are of {count} runs, the newest of each recipe first.", count=MAX_CARDS
+        )
+        lines.append(text)
     warnings = "".join(f'<div class="lab-warning">{escape(text)}</div>' for text in analysis.comparable(runs))
     return f'<div class="lab-note" role="status">{escape(" ".join(lines))}</div>{warnings}'
 
@@ -302,7 +325,8 @@ def _sentences(lab: Lab, finished: list[Run], kind: str) -> tuple[str, list[tupl
     inside = variants(group)
     html, kinds = compare_sentences.section(lab, shown, run_names(shown, inside), kind)
     if len(group) < len(finished):
-        html = f'<div class="lab-note">Of the newest task among these runs: {escape(newest.recipe.task)}.</div>{html}'
+        text = tr("Of the newest task among these runs: {task}.", task=newest.recipe.task)
+        html = f'<div class="lab-note">{escape(text)}</div>{html}'
     return html, kinds
 
 
@@ -332,7 +356,7 @@ def runs_api(lab: Lab) -> list[dict]:
             "label": run.label,
             "state": run.state,
             "method": run.recipe.method,
-            "title": method_title(run.recipe.method),
+            "title": METHODS[run.recipe.method].title if run.recipe.method in METHODS else run.recipe.method,
             "task": lab.shown(run.recipe.task),
             "backbone": lab.shown(run.recipe.backbone),
             "seed": run.recipe.seed,

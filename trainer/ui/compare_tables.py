@@ -11,6 +11,7 @@ import pandas as pd
 from trainer import analysis, published
 from trainer.analysis import METRICS, Metric
 from trainer.store import Run
+from trainer.texts import mark, tr, tr_count
 from trainer.ui import charts, tables
 from trainer.ui.lab import escape, method_title
 from trainer.ui.tables import Cell, Column
@@ -77,13 +78,13 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
     best = _best({metric.key: [metric.of(run) for run in runs] for metric in shown}) if alike(runs) else {}
     told = run_names(runs, names)
     unfinished = any(run.state != "finished" for run in runs)
-    columns = [Column("Run", numeric=False)]
-    columns += [Column("State", numeric=False)] * unfinished
+    columns = [Column.named(mark("Run"), numeric=False)]
+    columns += [Column.named(mark("State"), numeric=False)] * unfinished
     columns += [_heading(metric) for metric in shown]
     columns += [Column(name, numeric=False, hidden=True) for name in ("id", "label", "task", "backbone", "seed")]
     rows = []
     for run in runs:
-        cells = [Cell(told[run.id])] + [Cell(run.state)] * unfinished
+        cells = [Cell(told[run.id])] + [Cell(tr(run.state), run.state)] * unfinished
         for metric in shown:
             value = metric.of(run)
             cells.append(Cell(metric.show(value), value, best=value is not None and value == best.get(metric.key)))
@@ -93,7 +94,7 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
         cells = [name] + [Cell("–")] * unfinished
         cells += [Cell(metric.show(row[metric.key]), row[metric.key]) for metric in shown]
         rows.append(cells + [Cell("")] * 5)
-    return tables.table(columns, rows, name="results", title="Results, a row a run") + _help(shown)
+    return tables.table(columns, rows, name="results", title=tr("Results, a row a run")) + _help(shown)
 
 
 def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False) -> str:
@@ -102,7 +103,7 @@ def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = 
     table = means(with_variant(finished, names))
     shown = [METRICS[key] for key in COLUMNS if table[f"{key}:n"].sum() > 0]
     best = _best({metric.key: list(table[metric.key]) for metric in shown}) if alike(finished) else {}
-    columns = [Column("Method", numeric=False), Column("runs", hidden=True), Column("seeds", hidden=True)]
+    columns = [Column.named(mark("Method"), numeric=False), Column("runs", hidden=True), Column("seeds", hidden=True)]
     for metric in shown:
         heading = _heading(metric)
         columns.append(Column(heading.title, heading.help, heading.first, csv=f"{metric.title} mean"))
@@ -125,18 +126,16 @@ def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = 
         for metric in shown:
             cells += [Cell(metric.show(row[metric.key]), row[metric.key]), Cell(""), Cell("")]
         rows.append(cells)
-    return tables.table(columns, rows, name="results-over-seeds", title="Results, mean over seeds") + _help(
-        shown, "After ± stands the sample standard deviation over the runs of a row; without it there is one run."
-    )
+    after = tr("After ± stands the sample standard deviation over the runs of a row; without it there is one run.")
+    title = tr("Results, mean over seeds")
+    return tables.table(columns, rows, name="results-over-seeds", title=title) + _help(shown, after)
 
 
 def published_notes() -> str:
     """Where the published figures come from, and where they contradict each other."""
     items = "".join(f"<li>{escape(text)}</li>" for text in published.disagreements())
-    return (
-        f'<div class="lab-note"><p>{escape(published.origin())}</p>'
-        f"<p>Where its table, its logs and its description disagree:</p><ul>{items}</ul></div>"
-    )
+    where = escape(tr("Where its table, its logs and its description disagree:"))
+    return f'<div class="lab-note"><p>{escape(published.origin())}</p><p>{where}</p><ul>{items}</ul></div>'
 
 
 def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
@@ -154,17 +153,18 @@ def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
 def _confusion(run: Run, name: str) -> str:
     """Counts, and the share of the true label's sentences; readable without the shade."""
     labels, matrix = run.label_names, run.result["test"]["confusion_matrix"]
-    heading = "<h4>Confusion matrix</h4>"
+    heading = "<h4>" + escape(tr("Confusion matrix")) + "</h4>"
     if len(labels) > MAX_LABELS:
-        return f'{heading}<div class="lab-note">{len(labels)} labels: too many to draw.</div>'
-    columns = [Column("True ↓ predicted →", numeric=False, csv="true label")]
+        many = escape(tr("{count} labels: too many to draw.", count=len(labels)))
+        return f'{heading}<div class="lab-note">{many}</div>'
+    columns = [Column.named(mark("True ↓ predicted →"), numeric=False, csv="true label")]
     columns += [Column(label, csv=f"predicted {label}") for label in labels]
     rows = []
     for label, counts in zip(labels, matrix, strict=True):
         total = sum(counts) or 1
         cells = [Cell(str(n), n, markup=_count(n, n / total)) for n in counts]
         rows.append([Cell(label), *cells])
-    title = f"Confusion matrix of {name}"
+    title = tr("Confusion matrix of {run}", run=name)
     return heading + tables.table(columns, rows, name=f"confusion-{run.id}", title=title, sortable=False)
 
 
@@ -174,26 +174,33 @@ def _count(number: int, share: float) -> str:
 
 def _report(run: Run, name: str) -> str:
     """Precision, recall, F1 and support of each label, and their macro and weighted means."""
-    columns = [Column("Label", numeric=False), *(Column(f"{score} (%)") for score in ("Precision", "Recall", "F1"))]
-    columns.append(Column("Support", "Test sentences with this label."))
+    scores = (mark("Precision (%)"), mark("Recall (%)"), mark("F1 (%)"))
+    columns = [Column.named(mark("Label"), numeric=False), *map(Column.named, scores)]
+    columns.append(Column.named(mark("Support"), mark("Test sentences with this label.")))
+    labels = len(run.result["test"]["per_class"])
     rows = [
         [
-            Cell(row["label"]),
+            # Below the labels, which may be called anything, stand the means.
+            _mean(row["label"]) if place >= labels else Cell(row["label"]),
             *(Cell(f"{100 * row[score]:.1f}", 100 * row[score]) for score in ("precision", "recall", "f1")),
             Cell(f"{row['support']:,}", row["support"]),
         ]
-        for row in analysis.per_class(run).to_dict("records")
+        for place, row in enumerate(analysis.per_class(run).to_dict("records"))
     ]
-    title = f"Classification report of {name}"
+    title = tr("Classification report of {run}", run=name)
     table = tables.table(columns, rows, name=f"report-{run.id}", title=title, sortable=False)
-    return f"<h4>Classification report</h4>{table}"
+    return "<h4>" + escape(tr("Classification report")) + f"</h4>{table}"
+
+
+def _mean(title: str) -> Cell:
+    return Cell(tr(title), title)
 
 
 def run_names(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
     """Run id -> a name that no other run among these has: variant, and where they differ seed, label and id's end."""
     told = {run.id: names[run.id] for run in runs}
     if len({run.recipe.seed for run in runs}) > 1:
-        told = {run.id: f"{told[run.id]}, seed {run.recipe.seed}" for run in runs}
+        told = {run.id: tr("{name}, seed {seed}", name=told[run.id], seed=run.recipe.seed) for run in runs}
     labels = {run.label for run in runs}
     if len(labels) > 1:
         told = {run.id: told[run.id] + (f" ({run.label})" if run.label else "") for run in runs}
@@ -215,21 +222,22 @@ def alike(runs: Sequence[Run]) -> bool:
 
 def count(seeds: int, runs: int) -> str:
     """How many runs a mean is over, in words: seeds where each run has its own."""
-    number, word = (seeds, "seed") if seeds == runs else (runs, "run")
-    return f"{number} {word}{'s' if number != 1 else ''}"
+    if seeds == runs:
+        return tr_count("{count} seed", "{count} seeds", seeds)
+    return tr_count("{count} run", "{count} runs", runs)
 
 
 def _published(reference: bool) -> list[tuple[Cell, dict[str, Any]]]:
     """(what names the row, its figures) of each method of the published report, if they are wanted."""
     found = []
     for row in published.table().to_dict("records") if reference else []:
-        name = f"{method_title(row['method'])}, {published.MARK}"
+        name = tr("{method}, published elsewhere", method=method_title(row["method"]))
         found.append((Cell(name, markup=f'<span class="lab-published">{escape(name)}</span>'), row))
     return found
 
 
 def _heading(metric: Metric) -> Column:
-    return Column(metric.title, metric.help, "descending" if metric.better == "higher" else "ascending")
+    return Column.named(metric.title, metric.help, "descending" if metric.better == "higher" else "ascending")
 
 
 def _best(values: dict[str, list[float | None]]) -> dict[str, float]:
@@ -247,9 +255,10 @@ def _text(value: Any) -> Cell:
 
 
 def _help(shown: Sequence[Metric], more: str = "") -> str:
-    items = "".join(f"<dt>{escape(metric.title)}</dt><dd>{escape(metric.help)}</dd>" for metric in shown)
+    items = "".join(f"<dt>{escape(tr(metric.title))}</dt><dd>{escape(tr(metric.help))}</dd>" for metric in shown)
     more = f"<p>{escape(more)}</p>" if more else ""
+    best, meanings = escape(tr("★ marks the best value.")), escape(tr("What the columns mean"))
     return (
-        f'<div class="lab-note">★ marks the best value. {more}</div>'
-        f'<details class="lab-meanings"><summary>What the columns mean</summary><dl>{items}</dl></details>'
+        f'<div class="lab-note">{best} {more}</div>'
+        f'<details class="lab-meanings"><summary>{meanings}</summary><dl>{items}</dl></details>'
     )

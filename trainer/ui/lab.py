@@ -18,6 +18,7 @@ from trainer.device import Device
 from trainer.errors import sentence
 from trainer.inference import Predictor
 from trainer.store import Run, Store
+from trainer.texts import tr
 
 _FOLDERS = re.compile(r"""(?<![\w:/.])/(?:[^\s/'"<>,;:()]+/)+(?=[^\s/])""")
 """The folders of an absolute path; not those of an address or of a name on the Hub."""
@@ -31,7 +32,7 @@ class Lab:
     predictor: Predictor
     access: Access = field(default_factory=Access)
     device: Device | None = None
-    device_line: str = "Looking at what this machine computes on."
+    device_line: str = field(default_factory=lambda: tr("Looking at what this machine computes on."))
     warm: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,7 +65,7 @@ class Lab:
 
 def describe_device(found: Device) -> str:
     """What this machine computes on, in a sentence, and what its hardware means where that must be said."""
-    line = f"This machine computes on {found.name}, in {found.precisions[0]}."
+    line = tr("This machine computes on {device}, in {precision}.", device=found.name, precision=found.precisions[0])
     return " ".join(filter(None, (line, hosting.about_hardware(found.kind))))
 
 
@@ -84,12 +85,10 @@ def endpoint(function: Callable[..., Any], lab: Lab) -> Callable[..., Any]:
 
 def run_name(run: Run) -> str:
     """A run as a person tells it from others: its label and method, or its method, task and seed."""
-    what = method_title(run.recipe.method)
-    return (
-        f"{run.label} ({what}, seed {run.recipe.seed})"
-        if run.label
-        else f"{what}, {task_name(run)}, seed {run.recipe.seed}"
-    )
+    method, seed = method_title(run.recipe.method), run.recipe.seed
+    if run.label:
+        return tr("{label} ({method}, seed {seed})", label=run.label, method=method, seed=seed)
+    return tr("{method}, {task}, seed {seed}", method=method, task=task_name(run), seed=seed)
 
 
 def task_name(run: Run) -> str:
@@ -98,8 +97,8 @@ def task_name(run: Run) -> str:
 
 
 def method_title(name: str) -> str:
-    """A method's title, or its name where it is no longer known."""
-    return methods.METHODS[name].title if name in methods.METHODS else name
+    """A method's title in the page's language, or its name where it is no longer known."""
+    return tr(methods.METHODS[name].title) if name in methods.METHODS else name
 
 
 def escape(text: object) -> str:

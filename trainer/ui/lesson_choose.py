@@ -9,11 +9,12 @@ import gradio as gr
 from trainer import lesson, methods
 from trainer.analysis import METRICS
 from trainer.store import Run
+from trainer.texts import tr
 from trainer.ui.lab import Lab, escape
-from trainer.ui.lesson_frame import Step, members, question, words
+from trainer.ui.lesson_frame import Step, heading_of, members, metric_heading, question, words
 from trainer.ui.lesson_text import TEXTS, say
 from trainer.ui.live_answers import backbone_name
-from trainer.ui.tables import Cell, Column, table
+from trainer.ui.tables import Cell, table
 
 FIGURES = ("test_accuracy", "file_size", "train_minutes", "peak_memory")
 TASKS = 40
@@ -40,10 +41,10 @@ def draw(lab: Lab) -> list[str]:
 def rules(runs: dict[str, Run]) -> str:
     """A row a method: when to choose it, its figures here, and the paper."""
     columns = [
-        Column(say("choose.column.method"), numeric=False),
-        Column(say("choose.column.when"), numeric=False),
-        *(Column(METRICS[key].title, METRICS[key].help) for key in FIGURES),
-        Column(say("choose.column.paper"), numeric=False),
+        heading_of("choose.column.method", numeric=False),
+        heading_of("choose.column.when", numeric=False),
+        *(metric_heading(METRICS[key]) for key in FIGURES),
+        heading_of("choose.column.paper", numeric=False),
     ]
     rows = []
     for name, method in methods.METHODS.items():
@@ -52,8 +53,8 @@ def rules(runs: dict[str, Run]) -> str:
         key = f"choose.when.{name}"
         rows.append(
             [
-                Cell(method.title),
-                Cell(say(key) if key in TEXTS else method.summary),
+                Cell(tr(method.title)),
+                Cell(say(key) if key in TEXTS else tr(method.summary)),
                 *(Cell(METRICS[key].show(value), value) for key, value in zip(FIGURES, figures, strict=True)),
                 Cell(method.paper),
             ]

@@ -7,13 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from trainer import lesson
+from trainer import lesson, methods
 from trainer.analysis import METRICS
 from trainer.lesson import COSTS, LIGHT, REFERENCE, Cost
 from trainer.store import Run
+from trainer.texts import tr
 from trainer.ui.lab import Lab, escape, method_title, note
 from trainer.ui.lesson_drawing import share
-from trainer.ui.lesson_frame import QUIET, Step, members, question, shut
+from trainer.ui.lesson_frame import QUIET, Step, heading_of, members, question, shut
 from trainer.ui.lesson_text import say
 from trainer.ui.tables import Cell, Column, table
 from trainer.ui.theme import COLOURS
@@ -70,13 +71,13 @@ def show(lab: Lab, *guesses: str | None) -> str:
         shown = [METRICS[key].show(found.figures[key]) for found in (reference, light)]
         values = [found.figures[key] for found in (reference, light)]
         cells = [Cell(text, value) for text, value in zip(shown, values, strict=True)]
-        rows.append([Cell(METRICS[key].title), *cells, Cell(share(part), 100 * part), Cell(said)])
+        rows.append([Cell(tr(METRICS[key].title)), *cells, Cell(share(part), 100 * part), Cell(said)])
     columns = [
-        Column(say("cost.column.cost"), numeric=False),
-        Column(method_title(REFERENCE)),
-        Column(method_title(LIGHT)),
-        Column(say("cost.column.share")),
-        Column(say("cost.column.guess"), numeric=False),
+        heading_of("cost.column.cost", numeric=False),
+        Column(method_title(REFERENCE), csv=methods.get(REFERENCE).title),
+        Column(method_title(LIGHT), csv=methods.get(LIGHT).title),
+        heading_of("cost.column.share"),
+        heading_of("cost.column.guess", numeric=False),
     ]
     title = say("cost.table")
     grid = table(columns, rows, name="guesses-and-costs", title=title, sortable=False)
@@ -111,7 +112,7 @@ def _card(key: str, light: Cost, reference: Cost, *, guess: str | None) -> str:
     part = light.figures[key] / reference.figures[key]
     result = say("cost.result", share=share(part))
     return (
-        f'<article class="lab-cost"><h3>{escape(metric.title)}</h3>{lines}<p>{escape(result)}</p>'
+        f'<article class="lab-cost"><h3>{escape(tr(metric.title))}</h3>{lines}<p>{escape(result)}</p>'
         f"<p>{escape(verdict(part, guess))}</p></article>"
     )
 

@@ -10,6 +10,7 @@ import gradio as gr
 import pandas as pd
 
 from trainer import analysis, lesson, published
+from trainer.texts import tr
 from trainer.ui import charts
 from trainer.ui.lab import Lab, escape, method_title, note
 from trainer.ui.lesson_frame import QUIET, Step, members, question, shut, words
@@ -25,7 +26,7 @@ def build(lab: Lab) -> Step:
     run = gr.Radio([], label=say("curves.run"), info=say("curves.run_help"))
     with gr.Row():
         losses = gr.Plot(label=say("curves.validation"), show_label=False, min_width=300, elem_classes="lab-chart")
-        accuracy = gr.Plot(label="Validation accuracy", show_label=False, min_width=300, elem_classes="lab-chart")
+        accuracy = gr.Plot(label=tr("Validation accuracy"), show_label=False, min_width=300, elem_classes="lab-chart")
     reading = gr.HTML()
     asked = gr.HTML()
     run.input(partial(pick, lab), run, [losses, reading], **QUIET)
@@ -105,7 +106,11 @@ def losses_chart(points: pd.DataFrame) -> alt.Chart:
         x=alt.X("epoch:Q", title=say("curves.epoch"), axis=charts.whole_ticks(data["epoch"])),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
         detail="loss:N",
-        tooltip=["loss:N", "epoch:Q", alt.Tooltip("value:Q", format=".4f")],
+        tooltip=[
+            alt.Tooltip("loss:N", title=tr("loss")),
+            alt.Tooltip("epoch:Q", title=tr("epoch")),
+            alt.Tooltip("value:Q", format=".4f", title=tr("value")),
+        ],
     )
     colour = COLOURS.get(points["method"].iloc[0], charts.GREY)
     title = say("curves.chart", run=points["name"].iloc[0])

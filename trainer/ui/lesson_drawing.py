@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from trainer import backbones, methods
 from trainer.backbones import Part
 from trainer.lesson import Anatomy
+from trainer.texts import tr
 from trainer.ui.lab import escape
-from trainer.ui.lesson_frame import shut
+from trainer.ui.lesson_frame import heading_of, shut
 from trainer.ui.lesson_text import TEXTS, say
-from trainer.ui.tables import Cell, Column, table
+from trainer.ui.tables import Cell, table
 
 WIDTH, EDGE, GAP = 340, 2, 6
 LINE, STATE = 18, 207
@@ -76,7 +77,7 @@ def summary(anatomy: Anatomy) -> str:
     title = backbones.BACKBONES[anatomy.backbone].title.split(",")[0] if anatomy.backbone in backbones.BACKBONES else ""
     return say(
         "frozen.summary",
-        method=methods.get(anatomy.method).title,
+        method=tr(methods.get(anatomy.method).title),
         backbone=title.split(" (")[0] or anatomy.backbone,
         trained=f"{anatomy.trained:,}",
         total=f"{anatomy.total:,}",
@@ -204,9 +205,9 @@ def state(part: Part) -> str:
 def parts_table(anatomy: Anatomy) -> str:
     """The same numbers as a table, with the sums."""
     columns = [
-        Column(say("frozen.column.part"), numeric=False),
-        *(Column(say(f"frozen.column.{key}")) for key in ("one", "places", "all")),
-        Column(say("frozen.column.state"), numeric=False),
+        heading_of("frozen.column.part", numeric=False),
+        *(heading_of(f"frozen.column.{key}") for key in ("one", "places", "all")),
+        heading_of("frozen.column.state", numeric=False),
     ]
     rows = []
     for part in anatomy.parts:

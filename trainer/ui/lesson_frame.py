@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer import lesson
+from trainer.analysis import Metric
 from trainer.store import Run
+from trainer.texts import tr
 from trainer.ui.lab import Lab, escape, method_title, note
-from trainer.ui.lesson_text import MINUTES, STEPS, say
+from trainer.ui.lesson_text import MINUTES, STEPS, english, say
+from trainer.ui.tables import Column
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -57,7 +60,7 @@ def heading(place: int) -> str:
     intro = ""
     if place == 0:
         name_it, about = say("lesson.title", minutes=sum(MINUTES.values())), say("lesson.intro")
-        intro = f'<p class="lab-lesson-words"><strong>{escape(name_it)}.</strong> {escape(about)}</p>'
+        intro = f'<p class="lab-lesson-words"><strong>{escape(name_it)}</strong> {escape(about)}</p>'
     return (
         f'{intro}<h2 class="lab-lesson-title" tabindex="-1">{escape(title)}</h2>'
         f'<div class="lab-small">{escape(when)}</div>'
@@ -94,6 +97,16 @@ def shut(title: str, html: str) -> str:
 def words(*texts: str) -> str:
     """Paragraphs, escaped."""
     return '<div class="lab-said">' + "".join(f"<p>{escape(text)}</p>" for text in texts if text) + "</div>"
+
+
+def heading_of(key: str, *, numeric: bool = True) -> Column:
+    """A table's heading by its key; in a CSV file it is English in every language."""
+    return Column(say(key), numeric=numeric, csv=english(key))
+
+
+def metric_heading(metric: Metric) -> Column:
+    """A metric's heading with its help; in a CSV file it is English in every language."""
+    return Column(tr(metric.title), tr(metric.help), csv=metric.title)
 
 
 def members(lab: Lab) -> dict[str, Run]:

@@ -8,6 +8,7 @@ import gradio as gr
 
 from trainer import backbones, lesson, methods
 from trainer.errors import UserError, sentence
+from trainer.texts import mark, tr
 from trainer.ui import lesson_drawing
 from trainer.ui.lab import note
 from trainer.ui.lesson_frame import QUIET, Step, question
@@ -15,7 +16,14 @@ from trainer.ui.lesson_text import say
 
 CHOICES: dict[str, list[Any]] = {
     "r": [1, 2, 4, 8, 16, 32, 64, 128],
-    "target_modules": ["query", "key", "value", "attention_output", "intermediate", "output"],
+    "target_modules": [
+        mark("query"),
+        mark("key"),
+        mark("value"),
+        mark("attention_output"),
+        mark("intermediate"),
+        mark("output"),
+    ],
     "reduction_factor": [2, 4, 8, 16, 32, 64],
     "placement": ["pfeiffer", "houlsby"],
 }
@@ -30,12 +38,12 @@ def build() -> Step:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             method = gr.Radio(
-                [(found.title, name) for name, found in methods.METHODS.items()],
+                [(tr(found.title), name) for name, found in methods.METHODS.items()],
                 value=lesson.LIGHT,
                 label=say("frozen.method"),
             )
             backbone = gr.Dropdown(
-                [(found.title, name) for name, found in backbones.BACKBONES.items()],
+                [(tr(found.title), name) for name, found in backbones.BACKBONES.items()],
                 value="minilm",
                 label=say("frozen.backbone"),
             )
@@ -51,8 +59,21 @@ def build() -> Step:
 def _control(name: str, field: Any, *, shown: str) -> gr.components.Component:
     kind = gr.CheckboxGroup if isinstance(field.default, tuple) else gr.Radio
     value = list(field.default) if isinstance(field.default, tuple) else field.default
-    info = f"{field.description[:1].upper()}{field.description[1:]}."
-    return kind(CHOICES[name], value=value, label=field.title, info=info, visible=_seen(shown, name))
+    said = tr(field.description)
+    info = tr("{sentence}.", sentence=f"{said[:1].upper()}{said[1:]}")
+    return kind(
+        [(_choice(choice), choice) for choice in CHOICES[name]],
+        value=value,
+        label=tr(field.title),
+        info=info,
+        visible=_seen(shown, name),
+    )
+
+
+def _choice(value: Any) -> str:
+    """A choice as the drawing calls it; in another language with the option's own word, which files and papers use."""
+    shown = tr(str(value))
+    return shown if shown == str(value) else f"{shown} ({value})"
 
 
 def draw(method: str, backbone: str, *values: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from trainer.disputes import Answers
 from trainer.paired import Paired
 from trainer.store import Run
 from trainer.ui.lab import Lab, escape, method_title, note
-from trainer.ui.lesson_frame import QUIET, Step, members, question, shut, words
+from trainer.ui.lesson_frame import QUIET, Step, heading_of, members, question, shut, words
 from trainer.ui.lesson_text import say
 from trainer.ui.tables import Cell, Column, table
 
@@ -122,13 +122,14 @@ def _named(found: Paired, first: str, second: str) -> dict[str, str]:
         "only": f"{found.only_a + found.only_b:,}",
         "only_first": f"{found.only_a:,}",
         "only_second": f"{found.only_b:,}",
-        "p": f"{found.p:.1%}" if found.p >= 0.001 else "under 0.1%",
+        "level": "95%",
+        "p": f"{found.p:.1%}" if found.p >= 0.001 else say("real.least"),
     }
 
 
 def _counts(found: Paired, named: dict[str, str]) -> str:
     columns = [
-        Column(say("real.column.first"), numeric=False),
+        heading_of("real.column.first", numeric=False),
         Column(say("real.column.right", run=named["second"])),
         Column(say("real.column.wrong", run=named["second"])),
     ]

@@ -14,12 +14,12 @@ from trainer.store import Run
 from trainer.tasks.base import normalise
 from trainer.ui import tables
 from trainer.ui.lab import Lab, escape, method_title, note
-from trainer.ui.lesson_frame import QUIET, Step, members, question, shut
+from trainer.ui.lesson_frame import QUIET, Step, heading_of, members, question, shut
 from trainer.ui.lesson_text import say
 from trainer.ui.live_answers import Board, groups
 from trainer.ui.live_ask import fill
 from trainer.ui.live_link import MAX_CHARACTERS
-from trainer.ui.tables import Cell, Column
+from trainer.ui.tables import Cell
 
 HINTS, UNSURE = 6, 0.6
 KEPT = 200
@@ -93,7 +93,7 @@ def ask(lab: Lab, text: str | None, who: str | None, room: list[dict[str, Any]] 
     for run in runs:
         answer = board.answers.get(run.id)
         if isinstance(answer, Answer):
-            said.setdefault(answer.predicted, []).append(method_title(run.recipe.method))
+            said.setdefault(answer.predicted, []).append(run.recipe.method)
     if said and normalise(text) not in {normalise(entry["text"]) for entry in room}:
         room = [*room, {"text": text, "who": (who or "").strip()[:60], "said": said}][-KEPT:]
     yield board.html(""), score_html(room), room
@@ -104,7 +104,7 @@ def score_html(room: list[dict[str, Any]] | None) -> str:
     if not room:
         return note(say("split.nobody"))
     found = [entry for entry in room if len(entry["said"]) > 1]
-    columns = [Column(say(f"split.column.{key}"), numeric=False) for key in ("text", "who", "splits", "said")]
+    columns = [heading_of(f"split.column.{key}", numeric=False) for key in ("text", "who", "splits", "said")]
     rows = [
         [
             Cell(entry["text"]),
@@ -128,7 +128,9 @@ def clear() -> tuple[list[dict[str, Any]], str]:
 
 
 def _said(said: dict[str, list[str]]) -> str:
-    return "; ".join(say("split.said", label=label, runs=", ".join(names)) for label, names in said.items())
+    """What the runs say, by label; methods are kept by their names, for the page's language may change."""
+    named = {label: ", ".join(map(method_title, methods)) for label, methods in said.items()}
+    return "; ".join(say("split.said", label=label, runs=methods) for label, methods in named.items())
 
 
 def pick(event: gr.EventData) -> str:

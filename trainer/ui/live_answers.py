@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from trainer.inference import Answer
 from trainer.store import Run
+from trainer.texts import tr, tr_count
 from trainer.ui.lab import escape, method_title, task_name
 from trainer.ui.theme import COLOURS
 
@@ -45,9 +46,11 @@ class Board:
         """The whole board; placeholders have the size of what will stand there, so that nothing moves."""
         parts = [f'<div class="lab-note" role="status">{escape(status)}</div>']
         parts += [f'<div class="lab-warning">{escape(text)}</div>' for text in self.said]
-        parts.append(f'<p class="lab-asked">Asked: “{escape(self.text)}”</p>')
+        asked = tr("Asked: “{text}”", text=self.text)
+        parts.append(f'<p class="lab-asked">{escape(asked)}</p>')
         if self.guess is not None:
-            parts.append(f'<p class="lab-asked">The class says <strong>{escape(self.guess)}</strong>.</p>')
+            said = tr("The class says {label}.", label=f"<strong>{escape(self.guess)}</strong>")
+            parts.append(f'<p class="lab-asked">{said}</p>')
         return "".join(parts) + "".join(self._group(group) for group in self.groups)
 
     def _group(self, group: Group) -> str:
@@ -70,12 +73,12 @@ class Board:
         if self.with_untrained:
             cards += [
                 _card(
-                    title=f"Untrained {backbone_name(run)}",
-                    small="a fresh head on the backbone: what there is before any training",
+                    title=tr("Untrained {backbone}", backbone=backbone_name(run)),
+                    small=tr("a fresh head on the backbone: what there is before any training"),
                     colour="#888888",
                     labels=run.label_names,
                     answer=self.untrained.get(spare_key(run)),
-                    tags=["Not trained, does not count"],
+                    tags=[tr("Not trained, does not count")],
                     room=room,
                     kind=" lab-untrained",
                 )
@@ -105,7 +108,11 @@ def groups(runs: Sequence[Run]) -> tuple[Group, ...]:
     found: dict[tuple, list[Run]] = {}
     for run in runs:
         found.setdefault((run.recipe.task, run.label_names), []).append(run)
-    return tuple(Group(f"{task_name(same[0])}: {count(len(same), 'run')}", tuple(same)) for same in found.values())
+    return tuple(Group(_title(same), tuple(same)) for same in found.values())
+
+
+def _title(runs: Sequence[Run]) -> str:
+    return tr_count("{task}: {count} run", "{task}: {count} runs", len(runs), task=task_name(runs[0]))
 
 
 def verdict(group: Group, answers: Sequence[Answer | str | None]) -> Verdict:
@@ -114,39 +121,60 @@ def verdict(group: Group, answers: Sequence[Answer | str | None]) -> Verdict:
     if len(group.runs) == 1:
         return Verdict("")
     if None in answers:
-        return Verdict("The runs are being asked.")
+        return Verdict(tr("The runs are being asked."))
     if not said:
-        return Verdict("No run answered.")
+        return Verdict(tr("No run answered."))
     votes = Counter(answer.predicted for _, answer in said)
     ranked = votes.most_common()
     if len(said) == 1:
-        return Verdict(f"One run answered: it says {ranked[0][0]}.")
+        return Verdict(tr("One run answered: it says {label}.", label=ranked[0][0]))
     if len(ranked) == 1:
-        return Verdict(f"Agreement: all {len(said)} runs say {ranked[0][0]}.", leading=ranked[0][0])
+        text = tr("Agreement: all {count} runs say {label}.", count=len(said), label=ranked[0][0])
+        return Verdict(text, leading=ranked[0][0])
     tied = ranked[0][1] == ranked[1][1]
     parts = []
     for i, (label, number) in enumerate(ranked):
         names = ", ".join(short_name(run, group) for run, answer in said if answer.predicted == label)
+        named = {"label": label, "names": names}
         parts.append(
-            f"{number}{f' of {len(said)}' if i == 0 else ''} say{'s' if number == 1 else ''} {label} ({names})"
+            tr_count("{count} says {label} ({names})", "{count} say {label} ({names})", number, **named)
+            if i
+            else tr_count(
+                "{count} of {all} says {label} ({names})",
+                "{count} of {all} say {label} ({names})",
+                number,
+                all=len(said),
+                **named,
+            )
         )
     leading = None if tied else ranked[0][0]
     minority = frozenset(label for label in votes if label != leading)
-    return Verdict(f"Disagreement{': no label leads' if tied else ''}: {'; '.join(parts)}.", minority, leading)
+    parts = "; ".join(parts)
+    text = (
+        tr("Disagreement: no label leads: {parts}.", parts=parts) if tied else tr("Disagreement: {parts}.", parts=parts)
+    )
+    return Verdict(text, minority, leading)
 
 
 def _ghost(group: Group) -> str:
     """Unseen words that give the verdict its room from the start: as long as those of a disagreement."""
     names = ", ".join(short_name(run, group) for run in group.runs)
     label = max(group.runs[0].label_names, key=len)
-    text = f"Disagreement: {len(group.runs)} of {len(group.runs)} say {label} ({names}); {len(group.runs)} say {label}."
+    text = tr(
+        "Disagreement: {count} of {count} say {label} ({names}); {count} say {label}.",
+        count=len(group.runs),
+        label=label,
+        names=names,
+    )
     return f'<span class="lab-ghost" aria-hidden="true">{escape(text)}</span>'
 
 
 def described(run: Run) -> str:
     """What tells a card from another of the same method."""
-    name = f"{run.label}, " if run.label else ""
-    return f"{name}{task_name(run)}, {backbone_name(run)}, seed {run.recipe.seed}"
+    named = {"task": task_name(run), "backbone": backbone_name(run), "seed": run.recipe.seed}
+    if run.label:
+        return tr("{label}, {task}, {backbone}, seed {seed}", label=run.label, **named)
+    return tr("{task}, {backbone}, seed {seed}", **named)
 
 
 def short_name(run: Run, group: Group) -> str:
@@ -156,7 +184,7 @@ def short_name(run: Run, group: Group) -> str:
     if len(same) == 1:
         return title
     alone = sum(other.recipe.seed == run.recipe.seed for other in same) == 1
-    return f"{title}, seed {run.recipe.seed}" if alone else f"{title}, {run.id[-8:]}"
+    return tr("{method}, seed {seed}", method=title, seed=run.recipe.seed) if alone else f"{title}, {run.id[-8:]}"
 
 
 def backbone_name(run: Run) -> str:
@@ -169,21 +197,16 @@ def spare_key(run: Run) -> str:
     return f"{run.recipe.task}\n{'|'.join(run.label_names)}\n{run.recipe.backbone}"
 
 
-def count(number: int, word: str) -> str:
-    """1 run, 2 runs."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
 def _tags(answer: Answer | str | None, split: Verdict, guess: str | None, labels: Sequence[str]) -> list[str]:
     if not isinstance(answer, Answer):
         return []
     tags = []
     if answer.predicted in split.minority:
-        tags.append(f"Differs: most say {split.leading}" if split.leading else "No label leads")
+        tags.append(tr("Differs: most say {label}", label=split.leading) if split.leading else tr("No label leads"))
     if guess is not None and guess not in labels:
-        tags.append(f"Has no label {guess}")
+        tags.append(tr("Has no label {label}", label=guess))
     elif guess is not None:
-        tags.append("✓ Agrees with the class" if answer.predicted == guess else "✗ Differs from the class")
+        tags.append(tr("✓ Agrees with the class") if answer.predicted == guess else tr("✗ Differs from the class"))
     return tags
 
 
@@ -193,7 +216,7 @@ def _card(*, title, small, colour, labels, answer, tags, kind, room) -> str:
         body = f'<div class="lab-warning">{escape(answer)}</div>'
     else:
         said = f"{answer.predicted} {answer.confidence:.0%}" if answer else "…"
-        time = f"{answer.seconds * 1000:.1f} ms" if answer else "…"
+        time = tr("{time} ms", time=f"{answer.seconds * 1000:.1f}") if answer else "…"
         shares = answer.probabilities if answer else {}
         body = (
             f'<div class="lab-label">{escape(said)}</div>'
@@ -214,7 +237,7 @@ def _bars(labels: Sequence[str], shares: dict[str, float]) -> list[tuple[str, fl
     top = sorted(shares, key=shares.get, reverse=True)[:SHOWN_OF_MANY] if shares else labels[:SHOWN_OF_MANY]
     rest = max(1 - sum(shares[name] for name in top), 0.0) if shares else None
     shown = [(name if shares else "…", shares.get(name)) for name in labels if name in top]
-    return [*shown, (f"{len(labels) - SHOWN_OF_MANY} others", rest)]
+    return [*shown, (tr("{count} others", count=len(labels) - SHOWN_OF_MANY), rest)]
 
 
 def _bar(name: str, share: float | None) -> str:

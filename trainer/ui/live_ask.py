@@ -14,12 +14,29 @@ from trainer.errors import UserError, sentence
 from trainer.inference import Answer
 from trainer.store import Run
 from trainer.tasks.base import normalise
+from trainer.texts import mark, tr, tr_count
 from trainer.ui import tables
-from trainer.ui.lab import Lab, method_title, note
-from trainer.ui.live_answers import Board, backbone_name, count, described, groups, spare_key
+from trainer.ui.lab import Lab, method_title, note, task_name
+from trainer.ui.live_answers import Board, backbone_name, described, groups, spare_key
 from trainer.ui.tables import Cell, Column
 
 MAX_CARDS = 24
+NOBODY = mark("No trained runs yet. Train some in the Train tab: they answer here.")
+GONE = {
+    "others": (
+        mark("The run {runs} is no longer in the store; the others are asked."),
+        mark("{count} runs are no longer in the store ({runs}); the others are asked."),
+    ),
+    "nobody": (
+        mark("The run {runs} is no longer in the store; choose another."),
+        mark("{count} runs are no longer in the store ({runs}); choose another."),
+    ),
+    "every": (
+        mark("The run {runs} is no longer in the store; every finished run is asked."),
+        mark("{count} runs are no longer in the store ({runs}); every finished run is asked."),
+    ),
+}
+"""Of one run and of several, by who is asked now."""
 
 
 @dataclass
@@ -64,13 +81,12 @@ class Session:
 def empty(lab: Lab, *, guessing: bool = False) -> str:
     """What stands where the answers will be."""
     if not inference.choose(lab.store):
-        return '<div class="lab-empty">No trained runs yet. Train some in the Train tab: they answer here.</div>'
-    if guessing:
-        return (
-            '<div class="lab-empty">Type a sentence or choose an example, choose what the class says, then press '
-            "Commit and ask.</div>"
-        )
-    return '<div class="lab-empty">Type a sentence or choose an example.</div>'
+        text = tr(NOBODY)
+    elif guessing:
+        text = tr("Type a sentence or choose an example, choose what the class says, then press Commit and ask.")
+    else:
+        text = tr("Type a sentence or choose an example.")
+    return f'<div class="lab-empty">{text}</div>'
 
 
 def resolve(lab: Lab, chosen: Sequence[str] | None) -> tuple[list[Run], tuple[str, ...]]:
@@ -84,20 +100,22 @@ def resolve(lab: Lab, chosen: Sequence[str] | None) -> tuple[list[Run], tuple[st
         if gone := [name for name in dict.fromkeys(chosen) if name not in here]:
             for name in gone:
                 lab.predictor.forget(name)
-            said.append(vanished(gone, rest=bool(runs)))
+            said.append(vanished(gone, asked="others" if runs else "nobody"))
     if len(runs) > MAX_CARDS:
-        said.append(f"{MAX_CARDS} of {len(runs)} runs are asked; choose the runs to ask others.")
+        said.append(
+            tr("{count} of {all} runs are asked; choose the runs to ask others.", count=MAX_CARDS, all=len(runs))
+        )
         runs = runs[:MAX_CARDS]
     return runs, tuple(said)
 
 
-def vanished(names: Sequence[str], *, rest: bool) -> str:
-    """One sentence on runs that are no longer here."""
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    what = "the others are asked" if rest else "choose another"
-    if len(names) == 1:
-        return f"The run {shown} is no longer in the store; {what}."
-    return f"{len(names)} runs are no longer in the store ({shown}); {what}."
+def vanished(names: Sequence[str], *, asked: str) -> str:
+    """One sentence on runs that are no longer here; `asked`: the "others", "every" run or "nobody"."""
+    shown = ", ".join(names[:3])
+    if len(names) > 3:
+        shown = tr("{runs} and {count} more", runs=shown, count=len(names) - 3)
+    one, many = GONE[asked]
+    return tr(one, runs=shown) if len(names) == 1 else tr(many, runs=shown, count=len(names))
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
@@ -144,12 +162,12 @@ def ask(
         return
     answered = tuple(run.id for run in runs if isinstance(board.answers.get(run.id), Answer))
     session, counted = tallied(replace(nothing, text=text, runs=answered), board)
-    status = f"{count(len(answered), 'run')} answered."
+    status = [tr_count("{count} run answered.", "{count} runs answered.", len(answered))]
     if len(answered) > 1:
-        status += " The time on a card is that run's own; runs in memory are computed side by side."
+        status.append(tr("The time on a card is that run's own; runs in memory are computed side by side."))
     if board.guess is not None and not counted:
-        status += " This sentence was guessed before: the tally stays."
-    yield board.html(status), "", None, tally_html(lab, session), session
+        status.append(tr("This sentence was guessed before: the tally stays."))
+    yield board.html(" ".join(status)), "", None, tally_html(lab, session), session
 
 
 def _problem(runs: Sequence[Run], text: str | None, *, guessing: bool, guess: str | None) -> str:
@@ -157,10 +175,11 @@ def _problem(runs: Sequence[Run], text: str | None, *, guessing: bool, guess: st
     if not runs:
         return ""
     if not (text or "").strip():
-        return "Expected a sentence, got nothing; type one or choose an example."
+        return tr("Expected a sentence, got nothing; type one or choose an example.")
     if guessing and guess not in labels_of(runs):
         names = labels_of(runs)
-        return f"Guess first: choose what the class says ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})."
+        shown = ", ".join([*names[:8], *["…"][: len(names) > 8]])
+        return tr("Guess first: choose what the class says ({labels}).", labels=shown)
     return ""
 
 
@@ -172,18 +191,20 @@ def fill(lab: Lab, board: Board) -> Iterator[str]:
     runs = [run for group in board.groups for run in group.runs]
     ready = [run for run in runs if lab.predictor.is_loaded(run)]
     if ready:
-        yield f"Asking {count(len(ready), 'run')}."
+        yield tr_count("Asking {count} run.", "Asking {count} runs.", len(ready))
         said = lab.predictor.ask_each(board.text, ready)
         board.answers |= {run.id: _or_words(answer) for run, answer in zip(ready, said, strict=True)}
     for run in runs:
         if run.id not in board.answers:
-            yield f"Loading {method_title(run.recipe.method)}, {len(board.answers) + 1} of {len(runs)}."
+            place = {"place": len(board.answers) + 1, "of": len(runs)}
+            yield tr("Loading {method}, {place} of {of}.", method=method_title(run.recipe.method), **place)
             board.answers[run.id] = _said(lab.predictor.ask_one, board.text, run)
     if not board.with_untrained:
         return
     for group in board.groups:
         for run in group.spares:
-            yield f"Loading the untrained {backbone_name(run)} for {group.title.partition(':')[0]}."
+            named = {"backbone": backbone_name(run), "task": task_name(run)}
+            yield tr("Loading the untrained {backbone} for {task}.", **named)
             board.untrained[spare_key(run)] = _said(lab.predictor.untrained, board.text, run)
 
 
@@ -221,9 +242,11 @@ def tallied(session: Session, board: Board) -> tuple[Session, bool]:
 
 def tally_html(lab: Lab, session: Session) -> str:
     """How often the class agreed with each run; in the methods' order."""
-    title = '<h2 class="lab-heading">The class and the methods</h2>'
+    name = tr("The class and the methods")
+    title = f'<h2 class="lab-heading">{name}</h2>'
     if not session.tally:
-        return f'{title}<div class="lab-note">No guesses yet.</div>'
+        none = tr("No guesses yet.")
+        return f'{title}<div class="lab-note">{none}</div>'
     rows = []
     for run in inference.choose(lab.store):
         if run.id in session.tally:
@@ -231,19 +254,25 @@ def tally_html(lab: Lab, session: Session) -> str:
             rows.append(
                 (
                     Cell(method_title(run.recipe.method)),
-                    Cell(f"{agreed} of {judged}", float(agreed)),
+                    Cell(tr("{count} of {all}", count=agreed, all=judged), float(agreed)),
                     Cell(f"{agreed / judged:.0%}", agreed / judged),
                     Cell(described(run)),
                 )
             )
     columns = (
-        Column("Method", numeric=False),
-        Column("Class agreed", "sentences on which the run said what the class said", "descending"),
-        Column("Share", first="descending"),
-        Column("Run", numeric=False),
+        Column(tr("Method"), numeric=False, csv="Method"),
+        Column(
+            tr("Class agreed"),
+            tr("sentences on which the run said what the class said"),
+            "descending",
+            csv="Class agreed",
+        ),
+        Column(tr("Share"), first="descending", csv="Share"),
+        Column(tr("Run"), numeric=False, csv="Run"),
     )
-    heading = f'<p class="lab-asked">{count(len(session.counted), "sentence")} guessed.</p>'
-    return title + heading + tables.table(columns, rows, name="class-and-methods", title="The class and the methods")
+    counted = tr_count("{count} sentence guessed.", "{count} sentences guessed.", len(session.counted))
+    heading = f'<p class="lab-asked">{counted}</p>'
+    return title + heading + tables.table(columns, rows, name="class-and-methods", title=name)
 
 
 def reset(lab: Lab, session: Session) -> tuple[str, Session]:
@@ -258,7 +287,7 @@ def toggle(lab: Lab, guessing: bool, chosen: list[str] | None, session: Session)
     return (
         gr.update(visible=guessing),
         gr.update(choices=labels_of(runs), value=None, visible=guessing),
-        gr.update(value="Commit and ask" if guessing else "Ask every run"),
+        gr.update(value=tr("Commit and ask") if guessing else tr("Ask every run")),
         empty(lab, guessing=guessing),
         "",
         replace(session, text="", runs=(), question=session.turns.ask()),

@@ -13,12 +13,18 @@ from trainer import inference, questions
 from trainer.errors import UserError, sentence
 from trainer.store import Run
 from trainer.tasks.own_file import TEXT_NAMES, missing
+from trainer.texts import mark, tr, tr_count
 from trainer.ui import tables
 from trainer.ui.lab import Lab, endpoint, method_title, note
-from trainer.ui.live_answers import count
 from trainer.ui.live_ask import vanished
 from trainer.ui.tables import Cell, Column
 
+ABOUT = mark(
+    "CSV, TSV, JSON Lines, Parquet, or text with one sentence a line. The runs chosen above predict each sentence; "
+    "your columns stay, and each run adds its label and the label's probability. A file is computed in the machine's "
+    "quickest precision, close calls again in float32: labels are those of single sentences, probabilities within "
+    "about 0.02 of theirs."
+)
 PREVIEW_ROWS = 5
 CUT = 120
 """Characters of a cell in the preview."""
@@ -29,25 +35,18 @@ _stops: dict[str, threading.Event] = {}
 
 def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
     """Lay out the section and connect it. It asks the runs chosen above, every finished run if none is."""
-    with gr.Accordion("A file of sentences", open=False):
-        gr.HTML(
-            note(
-                "CSV, TSV, JSON Lines, Parquet, or text with one sentence a line. The runs chosen above predict each "
-                "sentence; your columns stay, and each run adds its label and the label's probability. A file is "
-                "computed in the machine's quickest precision, close calls again in float32: labels are those of single"
-                " sentences, probabilities within about 0.02 of theirs."
-            )
-        )
-        file = gr.File(label="File of sentences", file_types=list(questions.SUFFIXES), height=140)
+    with gr.Accordion(tr("A file of sentences"), open=False):
+        gr.HTML(note(tr(ABOUT)))
+        file = gr.File(label=tr("File of sentences"), file_types=list(questions.SUFFIXES), height=140)
         with gr.Row():
             column = gr.Dropdown(
-                [], label="Text column", info="Recognised by its usual name, or choose it.", value=None
+                [], label=tr("Text column"), info=tr("Recognised by its usual name, or choose it."), value=None
             )
-            go = gr.Button("Predict the file", variant="primary", min_width=160)
-            stop_button = gr.Button("Stop", min_width=100)
+            go = gr.Button(tr("Predict the file"), variant="primary", min_width=160)
+            stop_button = gr.Button(tr("Stop"), min_width=100)
         status = gr.HTML(min_height=70)
         preview = gr.HTML()
-        result = gr.DownloadButton("Download the predictions", interactive=False, variant="primary")
+        result = gr.DownloadButton(tr("Download the predictions"), interactive=False, variant="primary")
     file.change(opened, file, [column, status, preview, result], api_visibility="private")
     go.click(
         endpoint(predict_file, lab),
@@ -68,15 +67,27 @@ def opened(file: str | None) -> tuple[Any, str, str, Any]:
         return gr.update(choices=[], value=None), "", "", nothing
     try:
         table = questions.read(Path(file))
-        shown = preview_html(table, "The file")
+        shown = preview_html(table, tr("The file, first rows"))
     except (UserError, OSError, ValueError) as error:
         return gr.update(choices=[], value=None), note(sentence(error), "warning"), "", nothing
     columns = list(table.columns)
     try:
         found = questions.text_column(table, Path(file))
-        text = f"{count(len(table), 'row')}; the sentences are in {found}."
+        text = tr_count(
+            "{count} row; the sentences are in {column}.",
+            "{count} rows; the sentences are in {column}.",
+            len(table),
+            column=found,
+        )
     except UserError:
-        found, text = None, f"{count(len(table), 'row')}; choose the column that holds the sentences."
+        found, text = (
+            None,
+            tr_count(
+                "{count} row; choose the column that holds the sentences.",
+                "{count} rows; choose the column that holds the sentences.",
+                len(table),
+            ),
+        )
     return gr.update(choices=columns, value=found), note(text), shown, nothing
 
 
@@ -93,34 +104,61 @@ def predict_file(
     stopped = _stops[request.session_hash] = threading.Event()
     try:
         if not file:
-            return note("Expected a file of sentences, got none; choose one.", "warning"), gr.skip(), nothing
+            text = tr("Expected a file of sentences, got none; choose one.")
+            return note(text, "warning"), gr.skip(), nothing
         table = questions.read(Path(file))
         if column not in table.columns:
             usual = ", ".join(TEXT_NAMES[:3])
-            text = f"Expected the column with the sentences, got none; choose it (usual names are {usual})."
+            text = tr(
+                "Expected the column with the sentences, got none; choose it (usual names are {names}).", names=usual
+            )
             return note(text, "warning"), gr.skip(), nothing
         runs, said = _chosen(lab, chosen)
         if not runs:
-            return note(said or "No trained runs yet. Train some in the Train tab.", "warning"), gr.skip(), nothing
+            text = said or tr("No trained runs yet. Train some in the Train tab.")
+            return note(text, "warning"), gr.skip(), nothing
         for step in questions.predict(table, column, runs, lab.predictor):
             if stopped.is_set():
-                text = f"Stopped at {step.done:,} of {step.of:,} sentences of run {step.place} of {len(runs)}."
-                return note(f"{text} No file was written.", "warning"), gr.skip(), nothing
-            name = f"{method_title(step.run.recipe.method)} (run {step.place} of {len(runs)})"
+                return note(_stopped(step, len(runs)), "warning"), gr.skip(), nothing
             done, of = (step.place - 1) * step.of + step.done, len(runs) * step.of
-            progress((done, of), desc=f"{name}: {step.done:,} of {step.of:,} sentences", unit="sentences")
+            progress((done, of), desc=_standing(step, len(runs)), unit=tr("sentences"))
         out = Path(tempfile.mkdtemp(prefix="peft-lab-")) / f"{Path(file).stem[:80]}-predictions.csv"
         questions.write(table, out)
-        text = f"{count(step.of, 'sentence')} through {count(len(runs), 'run')}."
-        if without := len(table) - step.of:
-            text += f" {count(without, 'row')} without a text kept, their predictions empty."
-        shown = note(text) + (note(said, "warning") if said else "")
-        return shown, preview_html(table, "Predictions"), gr.update(value=str(out), interactive=True)
+        shown = note(_done(step.of, len(runs), without=len(table) - step.of)) + (note(said, "warning") if said else "")
+        return shown, preview_html(table, tr("Predictions, first rows")), gr.update(value=str(out), interactive=True)
     except (UserError, OSError, RuntimeError, MemoryError, ValueError) as error:
         return note(sentence(error), "warning"), gr.skip(), nothing
     finally:
         if _stops.get(request.session_hash) is stopped:
             del _stops[request.session_hash]
+
+
+def _stopped(step: questions.Done, runs: int) -> str:
+    named = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.place, "runs": runs}
+    return tr("Stopped at {done} of {of} sentences of run {place} of {runs}. No file was written.", **named)
+
+
+def _standing(step: questions.Done, runs: int) -> str:
+    named = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.place, "runs": runs}
+    method = method_title(step.run.recipe.method)
+    return tr("{method} (run {place} of {runs}): {done} of {of} sentences", method=method, **named)
+
+
+def _done(sentences: int, runs: int, *, without: int) -> str:
+    """What was predicted; `without` counts rows that have no text."""
+    through = tr_count("{count} run", "{count} runs", runs)
+    said = [
+        tr_count("{count} sentence through {runs}.", "{count} sentences through {runs}.", sentences, runs=through)
+    ]  # fmt: skip
+    if without:
+        said.append(
+            tr_count(
+                "{count} row without a text kept, their predictions empty.",
+                "{count} rows without a text kept, their predictions empty.",
+                without,
+            )
+        )
+    return " ".join(said)
 
 
 def _chosen(lab: Lab, chosen: list[str] | None) -> tuple[list[Run], str]:
@@ -131,15 +169,15 @@ def _chosen(lab: Lab, chosen: list[str] | None) -> tuple[list[Run], str]:
     runs = [run for run in every if run.id in set(chosen)]
     here = {run.id for run in every}
     gone = [name for name in chosen if name not in here]
-    return runs, vanished(gone, rest=bool(runs)) if gone else ""
+    return runs, vanished(gone, asked="others" if runs else "nobody") if gone else ""
 
 
 def stop(request: gr.Request) -> str:
     """Stop what this page predicts; it ends after the sentences that are on their way."""
     if request.session_hash not in _stops:
-        return note("Nothing is being predicted.")
+        return note(tr("Nothing is being predicted."))
     left(request)
-    return note("Stopping.")
+    return note(tr("Stopping."))
 
 
 def left(request: gr.Request) -> None:
@@ -149,12 +187,14 @@ def left(request: gr.Request) -> None:
 
 
 def preview_html(table: Any, title: str) -> str:
-    """The first rows as text."""
+    """The first rows as text, in a table of this title."""
     columns = [Column(str(name), numeric=False) for name in table.columns]
     rows = [tuple(_cell(value) for value in row) for row in table.head(PREVIEW_ROWS).itertuples(index=False, name=None)]
     shown = min(PREVIEW_ROWS, len(table))
-    heading = note(f"The first {shown} of {count(len(table), 'row')}:")
-    shown = tables.table(columns, rows, name="preview", title=f"{title}, first rows", sortable=False)
+    heading = note(
+        tr_count("The first {shown} of {count} row:", "The first {shown} of {count} rows:", len(table), shown=shown)
+    )
+    shown = tables.table(columns, rows, name="preview", title=title, sortable=False)
     return f'{heading}<div class="lab-preview">{shown}</div>'
 
 

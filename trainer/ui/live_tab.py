@@ -11,16 +11,17 @@ import gradio as gr
 
 from trainer import inference
 from trainer.errors import UserError
+from trainer.texts import mark, tr
 from trainer.ui import live_examples, live_file, live_link, tables
 from trainer.ui.lab import Lab, endpoint, escape, note, run_name
-from trainer.ui.live_ask import Session, ask, empty, labels_of, reset, resolve, tally_html, toggle, vanished
+from trainer.ui.live_ask import NOBODY, Session, ask, empty, labels_of, reset, resolve, tally_html, toggle, vanished
 from trainer.ui.live_link import MAX_CHARACTERS
 from trainer.ui.live_why import explain
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 NEWEST = {**QUIET, "trigger_mode": "multiple"}
 """Heard while an earlier press is still answered, which Gradio would ignore; `Turns` lets the newest one win."""
-CONFIDENCE = (
+CONFIDENCE = mark(
     "A percentage is the probability that the run gives the label, not how often it is right: trained networks tend to "
     "be too sure (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."
 )
@@ -93,8 +94,8 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             text = gr.Textbox(
-                label="A sentence",
-                placeholder="Type a sentence and press Enter",
+                label=tr("A sentence"),
+                placeholder=tr("Type a sentence and press Enter"),
                 lines=1,  # with more, Gradio would send the sentence with Shift and Enter only
                 max_lines=6,
                 elem_id="live-text",
@@ -104,28 +105,33 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
             chosen = gr.Dropdown(
                 [],
                 multiselect=True,
-                label="Runs",
-                info="All finished runs if none is chosen.",
+                label=tr("Runs"),
+                info=tr("All finished runs if none is chosen."),
             )
             with gr.Row():
                 untrained = gr.Checkbox(
-                    False, label="The untrained backbone too", info="what it says before training", min_width=220
+                    False,
+                    label=tr("The untrained backbone too"),
+                    info=tr("what it says before training"),
+                    min_width=220,
                 )
-                guessing = gr.Checkbox(False, label="Guess first", info="the class commits to a label", min_width=220)
-            guess = gr.Radio([], label="What does the class say?", value=None, visible=False)
+                guessing = gr.Checkbox(
+                    False, label=tr("Guess first"), info=tr("the class commits to a label"), min_width=220
+                )
+            guess = gr.Radio([], label=tr("What does the class say?"), value=None, visible=False)
             with gr.Row():
-                ask_button = gr.Button("Ask every run", variant="primary", min_width=150)
-                why_button = gr.Button("Explain the answers", min_width=150)
-                link_button = gr.Button("Copy link", min_width=110)
+                ask_button = gr.Button(tr("Ask every run"), variant="primary", min_width=150)
+                why_button = gr.Button(tr("Explain the answers"), min_width=150)
+                link_button = gr.Button(tr("Copy link"), min_width=110)
             address = gr.HTML()
         with gr.Column(scale=2, min_width=320):
             examples = gr.HTML(js_on_load=tables.PICK)
     live_file.build(lab, page, chosen)
     answers = gr.HTML()
-    gr.HTML(f'<div class="lab-note">{escape(CONFIDENCE)}</div>')
+    gr.HTML(f'<div class="lab-note">{escape(tr(CONFIDENCE))}</div>')
     with gr.Column(visible=False) as panel:
         tally = gr.HTML(tally_html(lab, Session()))
-        reset_button = gr.Button("Reset the tally", size="sm")
+        reset_button = gr.Button(tr("Reset the tally"), size="sm")
     why = gr.HTML()
 
     asking = {
@@ -170,7 +176,7 @@ def offer(lab: Lab, chosen: list[str] | None, guess: str | None, shown: str | No
         gr.update(choices=every, value=kept),
         live_examples.html(runs),
         gr.update(choices=labels, value=guess if guess in labels else None),
-        empty(lab) if "No trained runs" in (shown or "") else gr.skip(),
+        empty(lab) if tr(NOBODY) in (shown or "") else gr.skip(),
     )
 
 
@@ -196,7 +202,7 @@ def arrive(lab: Lab, session: Session, request: gr.Request) -> tuple[Any, ...]:
     if link is None:
         return gr.skip(), gr.skip(), gr.update(choices=every), *common, empty(lab), gr.skip()
     gone = [name for name in link.runs if name not in here]
-    notice = missing(gone, rest=bool(chosen)) if gone else ""
+    notice = vanished(gone, asked="others" if chosen else "every") if gone else ""
     return (
         gr.Tabs(selected=live_link.TAB),
         link.text,
@@ -215,21 +221,13 @@ def ask_linked(lab: Lab, *inputs: Any) -> Iterator[tuple[Any, ...]]:
         yield (gr.skip(),) * 5
 
 
-def missing(gone: list[str], *, rest: bool) -> str:
-    """One sentence on runs that a link names and that are not here."""
-    text = vanished(gone, rest=rest)
-    return text if rest else text.replace("choose another", "every finished run is asked")
-
-
 def make_link(text: str | None, chosen: list[str] | None, here: str) -> str:
     """A box with the address that opens this page with the sentence and the runs; `here` is where the page is now."""
     if not (text or "").strip():
-        return note("Expected a sentence to link to, got nothing; type one.", "warning")
+        return note(tr("Expected a sentence to link to, got nothing; type one."), "warning")
     address = here.partition("?")[0].partition("#")[0] + live_link.build(text, chosen)
-    return (
-        '<label class="lab-link">Link to this sentence and these runs (copied, where the browser allows it)'
-        f'<input readonly value="{escape(address)}"></label>'
-    )
+    label = tr("Link to this sentence and these runs (copied, where the browser allows it)")
+    return f'<label class="lab-link">{label}<input readonly value="{escape(address)}"></label>'
 
 
 def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict]:

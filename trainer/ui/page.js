@@ -1,5 +1,12 @@
 // What the page does by itself: tables that sort and download. One listener for the whole page, so that tables drawn
-// later have it too. Built by trainer/ui/tables.py.
+// later have it too. Built by trainer/ui/tables.py, which puts the page's language and texts before it as `labTexts`.
+
+// Gradio writes its own texts (the place for files, the footer) in the browser's language, and says English of every
+// page: where the app was started in another language, both are that one.
+document.documentElement.lang = labTexts.language;
+if (!labTexts.english) {
+  Object.defineProperty(navigator, "language", {get: () => labTexts.language, configurable: true});
+}
 
 function labSort(button) {
   const heading = button.closest("th"), table = heading.closest("table"), body = table.tBodies[0];
@@ -44,7 +51,7 @@ async function labCopy(button) {
     area.remove();
   }
   const before = button.innerText;
-  button.innerText = "Copied";
+  button.innerText = labTexts.copied;
   setTimeout(() => { button.innerText = before; }, 2000);
 }
 

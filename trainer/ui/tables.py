@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from trainer import texts
+from trainer.texts import tr
 from trainer.ui.lab import escape
 
 PICK = """element.addEventListener("click", event => {
@@ -31,6 +35,11 @@ class Column:
     numeric: bool = True
     csv: str = ""
     hidden: bool = False
+
+    @classmethod
+    def named(cls, title: str, help: str = "", first: str = "ascending", **rest: Any) -> Column:
+        """A heading of ours (both texts are marked): translated on the page, in English in the CSV file."""
+        return cls(tr(title), tr(help), first, **{"csv": title} | rest)
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,10 @@ def table(
     """
     place = f"lab-table-{next(_numbers)}"
     heading = "".join(_heading(column, sortable) for column in columns)
+    download = escape(tr("Download CSV"))
     button = (
         f'<button type="button" class="lab-button" data-csv="{place}" data-name="{escape(name)}">'
-        f'Download CSV<span class="lab-hidden">: {escape(title)}</span></button>'
+        f'{download}<span class="lab-hidden">: {escape(title)}</span></button>'
     )
     body = ""
     for number, row in enumerate(rows):
@@ -85,7 +95,10 @@ def pick(text: str, value: str) -> str:
 
 def script() -> str:
     """The page's own script, for `launch(head=...)`."""
-    return f"<script>{(Path(__file__).parent / 'page.js').read_text(encoding='utf-8')}</script>"
+    said = {"language": texts.language(), "english": texts.language() == texts.ENGLISH, "copied": tr("Copied")}
+    values = json.dumps(said).replace("<", "\\u003c")
+    code = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+    return f"<script>const labTexts = {values};\n{code}</script>"
 
 
 def _heading(column: Column, sortable: bool) -> str:
@@ -106,7 +119,8 @@ def _cell(cell: Cell, column: Column, *, first: bool, bare: bool = False) -> str
     """`bare` cells, and those of a hidden column, have their value for the CSV file alone."""
     shown = escape(cell.text) if cell.markup is None else cell.markup
     if cell.best:
-        shown += ' <span title="best value">★</span>'
+        best = escape(tr("best value"))
+        shown += f' <span title="{best}">★</span>'
     kinds = " ".join(["lab-best"] * cell.best + ["lab-words"] * (not column.numeric))
     value = cell.text if cell.value is None else cell.value
     if value != value or value == "–":

@@ -12,6 +12,7 @@ import gradio as gr
 from trainer import tasks
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.tasks import own_file
+from trainer.texts import tr
 from trainer.ui.access import guarded
 from trainer.ui.lab import Lab, escape, note
 from trainer.ui.tables import Cell, Column, table
@@ -21,10 +22,10 @@ ROWS = 5
 
 def build(lab: Lab, fields: dict[str, Any]) -> None:
     """The upload, the two columns and the preview; adds the columns to `fields`."""
-    with gr.Accordion("Your own sentences", open=False):
-        gr.Markdown("A table with a column of text and a column of labels, any number of classes.")
+    with gr.Accordion(tr("Your own sentences"), open=False):
+        gr.Markdown(tr("A table with a column of text and a column of labels, any number of classes."))
         upload = gr.File(
-            label="CSV, TSV, JSON Lines or Parquet file",
+            label=tr("CSV, TSV, JSON Lines or Parquet file"),
             file_types=list(own_file.READERS),
             type="filepath",
             height=170,
@@ -32,8 +33,8 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
         said = gr.HTML()
     with gr.Group(visible=False) as columns:
         with gr.Row():
-            fields["text_column"] = gr.Dropdown([], label="Text column", min_width=140)
-            fields["label_column"] = gr.Dropdown([], label="Label column", min_width=140)
+            fields["text_column"] = gr.Dropdown([], label=tr("Text column"), min_width=140)
+            fields["label_column"] = gr.Dropdown([], label=tr("Label column"), min_width=140)
         preview = gr.HTML(elem_classes="lab-inset")
     task, text, label = fields["task"], fields["text_column"], fields["label_column"]
     quiet = {"api_visibility": "private", "show_progress": "minimal"}
@@ -45,8 +46,8 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
 
 def task_choices(lab: Lab) -> list[tuple[str, str]]:
     """The tasks, and the files that this store keeps."""
-    return [(task.title, name) for name, task in tasks.TASKS.items()] + [
-        (f"Your file: {path.name}", str(path)) for path in lab.store.files()
+    return [(tr(task.title), name) for name, task in tasks.TASKS.items()] + [
+        (tr("Your file: {name}", name=path.name), str(path)) for path in lab.store.files()
     ]
 
 
@@ -60,7 +61,7 @@ def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
     except (UserError, OSError) as error:
         return note(sentence(error), "warning"), gr.skip(), None
     update = gr.update(choices=task_choices(lab), value=str(kept))
-    return note(f"{kept.name} is chosen as the task. It is kept in the store."), update, None
+    return note(tr("{name} is chosen as the task. It is kept in the store.", name=kept.name)), update, None
 
 
 def open_file(task: str | None, text: str | None, label: str | None) -> tuple[Any, Any, Any, str]:
@@ -90,7 +91,9 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
         frame = own_file.read_table(Path(task))
         if text is None or label is None:
             raise ArgumentError(
-                expected="a text and a label column", got="one that is not chosen", fix="choose both columns"
+                expected=tr("a text and a label column"),
+                got=tr("one that is not chosen"),
+                fix=tr("choose both columns"),
             )
         counts = Counter(str(name) for name in frame[label])
         own_file.choose_columns(list(frame.columns), text, label, Path(task))
@@ -98,17 +101,18 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
     except UserError as error:
         return note(str(error), "warning")
     spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
-    more = f", and {len(counts) - 8} more" if len(counts) > 8 else ""
+    if len(counts) > 8:
+        spread = tr("{labels}, and {count} more", labels=spread, count=len(counts) - 8)
     rows = [[Cell(_short(row[text])), Cell(_short(row[label]))] for _, row in frame.head(ROWS).iterrows()]
     shown = table(
         [Column(text, numeric=False), Column(label, numeric=False)],
         rows,
         name="preview",
-        title=f"The first rows of {Path(task).name}",
+        title=tr("The first rows of {name}", name=Path(task).name),
         sortable=False,
         csv=False,
     )
-    said = f"{len(frame):,} rows, {len(counts)} labels ({spread}{more})."
+    said = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
     return f'<div class="lab-note">{escape(said)}</div>{shown}'
 
 

@@ -14,38 +14,48 @@ from trainer import backbones, methods, recipes, tasks
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError
 from trainer.presets import PRESETS
+from trainer.texts import mark, tr
 from trainer.ui import train_file
 from trainer.ui.lab import Lab, run_name
 from trainer.ui.train_file import task_choices
 
 CUSTOM = "custom"
+TRAINING, SENTENCES, OPTIMISER = mark("Training"), mark("Sentences"), mark("Optimiser")
 RECIPE = {
-    "epochs": "Training",
-    "batch_size": "Training",
-    "max_length": "Training",
-    "learning_rate": "Training",
-    "fairness": "Training",
-    "precision": "Training",
-    "train_size": "Sentences",
-    "validation_size": "Sentences",
-    "test_size": "Sentences",
-    "split_seed": "Sentences",
-    "warmup_ratio": "Optimiser",
-    "lr_scheduler": "Optimiser",
-    "weight_decay": "Optimiser",
-    "max_grad_norm": "Optimiser",
+    "epochs": TRAINING,
+    "batch_size": TRAINING,
+    "max_length": TRAINING,
+    "learning_rate": TRAINING,
+    "fairness": TRAINING,
+    "precision": TRAINING,
+    "train_size": SENTENCES,
+    "validation_size": SENTENCES,
+    "test_size": SENTENCES,
+    "split_seed": SENTENCES,
+    "warmup_ratio": OPTIMISER,
+    "lr_scheduler": OPTIMISER,
+    "weight_decay": OPTIMISER,
+    "max_grad_norm": OPTIMISER,
 }
 """The recipe's fields that the form shows, each under its heading. Their titles and help stand in `RunConfig`."""
 COLUMNS = ("text_column", "label_column")
 CHOICES = {
-    "fairness": [("Own learning rates", "own_learning_rate"), ("Everything the same", "same")],
+    "fairness": [(mark("Own learning rates"), "own_learning_rate"), (mark("Everything the same"), "same")],
 }
+WORDS = (mark("auto"), mark("linear"), mark("cosine"), mark("constant"))
+"""Values that are words: other languages show their own; what is no word, such as fp32, stays as it is."""
 HELP = {
-    "fairness": "Each method with its own learning rate, or one learning rate for all.",
-    "precision": "Auto takes what the device does well.",
+    "fairness": mark("Each method with its own learning rate, or one learning rate for all."),
+    "precision": mark("Auto takes what the device does well."),
 }
 """Where the recipe's own help names values that the form shows in other words."""
-PLACEHOLDERS = {"learning_rate": "each method's own", "train_size": "all", "validation_size": "all", "test_size": "all"}
+_ALL = mark("all")
+PLACEHOLDERS = {
+    "learning_rate": mark("each method's own"),
+    "train_size": _ALL,
+    "validation_size": _ALL,
+    "test_size": _ALL,
+}
 
 
 def options_of(method: str) -> dict[str, Any]:
@@ -108,7 +118,7 @@ def parse_seeds(text: str) -> list[int]:
         return list(dict.fromkeys(int(part) for part in str(text).replace(",", " ").split()))
     except ValueError:
         raise ArgumentError(
-            expected="whole numbers as seeds", got=repr(text), fix="write them like this: 0, 1, 2"
+            expected=tr("whole numbers as seeds"), got=repr(text), fix=tr("write them like this: 0, 1, 2")
         ) from None
 
 
@@ -116,7 +126,7 @@ def parent_choices(lab: Lab, method: str) -> list[tuple[str, str]]:
     """(name, id) of the finished runs that a method could fuse."""
     wanted = methods.get(method).parent_method
     return [
-        (f"{run_name(run)} on {run.recipe.backbone} ({run.id[-8:]})", run.id)
+        (tr("{run} on {backbone} ({id})", run=run_name(run), backbone=run.recipe.backbone, id=run.id[-8:]), run.id)
         for run in lab.store.list()
         if run.answers and run.recipe.method == wanted
     ]
@@ -128,52 +138,58 @@ def parent_choices(lab: Lab, method: str) -> list[tuple[str, str]]:
 def build(lab: Lab) -> tuple[gr.Radio, dict[str, gr.components.Component]]:
     """Lay out the form; (the preset, the fields by name)."""
     values, fields = defaults(), {}
+    quick = PRESETS["quick"]
     preset = gr.Radio(
-        [(found.title, name) for name, found in PRESETS.items()] + [("Custom", CUSTOM)],
-        value="quick",
-        label="Preset",
-        info=PRESETS["quick"].summary,
+        [(tr(found.title), name) for name, found in PRESETS.items()] + [(tr("Custom"), CUSTOM)],
+        value=quick.name,
+        label=tr("Preset"),
+        info=tr(quick.summary),
     )
     fields["methods"] = gr.CheckboxGroup(
-        [(method.title, name) for name, method in methods.METHODS.items()],
+        [(tr(method.title), name) for name, method in methods.METHODS.items()],
         value=values["methods"],
-        label="Methods",
-        info="A run each. What each does, and its paper, stands below, with its own options.",
+        label=tr("Methods"),
+        info=tr("A run each. What each does, and its paper, stands below, with its own options."),
     )
     fields["task"] = gr.Dropdown(
         task_choices(lab),
         value=values["task"],
-        label="Task",
-        info="The sentences and labels to learn.",
+        label=tr("Task"),
+        info=tr("The sentences and labels to learn."),
     )
     train_file.build(lab, fields)
     fields["backbone"] = gr.Dropdown(
-        [(found.title, name) for name, found in backbones.BACKBONES.items()],
+        [(tr(found.title), name) for name, found in backbones.BACKBONES.items()],
         value=values["backbone"],
-        label="Backbone",
-        info="All but MiniLM come from the Hugging Face Hub.",
+        label=tr("Backbone"),
+        info=tr("All but MiniLM come from the Hugging Face Hub."),
     )
     with gr.Row():
         fields["seeds"] = gr.Textbox(
             values["seeds"],
-            label="Seeds",
-            info="One or more, such as 0, 1, 2: a run each.",
+            label=tr("Seeds"),
+            info=tr("One or more, such as 0, 1, 2: a run each."),
             min_width=140,
             max_length=200,
         )
         fields["label"] = gr.Textbox(
-            "", label="Name", info="Your own name for these runs.", placeholder="none", min_width=140, max_length=80
+            "",
+            label=tr("Name"),
+            info=tr("Your own name for these runs."),
+            placeholder=tr("none"),
+            min_width=140,
+            max_length=80,
         )
-    with gr.Accordion("Hyperparameters", open=False):
+    with gr.Accordion(tr("Hyperparameters"), open=False):
         for heading in dict.fromkeys(RECIPE.values()):
-            gr.Markdown(f"#### {heading}")
+            gr.Markdown("#### " + tr(heading))
             with gr.Row():
                 for name in (name for name, under in RECIPE.items() if under == heading):
                     fields[name] = _component(RunConfig.model_fields[name], values[name], name)
         fields["track"] = gr.Checkbox(
-            False, label="Track with Weights & Biases", info="Kept on this machine without an account."
+            False, label=tr("Track with Weights & Biases"), info=tr("Kept on this machine without an account.")
         )
-    with gr.Accordion("Options of the methods", open=False):
+    with gr.Accordion(tr("Options of the methods"), open=False):
         groups = {name: _method_options(lab, name, values, fields) for name in methods.METHODS}
     fields["methods"].change(
         lambda chosen: [gr.update(visible=name in (chosen or [])) for name in groups],
@@ -189,30 +205,29 @@ def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[st
     """One method's own fields, shown while the method is chosen."""
     method = methods.get(name)
     with gr.Group() as group:
-        gr.Markdown(f"#### {method.title}\n{method.summary} {method.paper}.", padding=True)
+        gr.Markdown(f"#### {tr(method.title)}\n{tr(method.summary)} {method.paper}.", padding=True)
         with gr.Row():
             for key, field in options_of(name).items():
                 own = key.partition(".")[2]
-                small = (
-                    f"Its own: {method.learning_rates[0]:g} on small encoders, {method.learning_rates[1]:g} on others"
-                )
+                small, other = (f"{rate:g}" for rate in method.learning_rates)
+                rates = tr("Its own: {small} on small encoders, {other} on others", small=small, other=other)
                 choices = None
                 if own == "parents":
                     choices = parent_choices(lab, name)
                 elif own == "parent_tasks":
-                    choices = [(task.title.split(":")[0], task.name) for task in tasks.TASKS.values()]
+                    choices = [(tr(task.title).split(":")[0], task.name) for task in tasks.TASKS.values()]
                 fields[key] = _component(
-                    field, values[key], own, choices=choices, help=small if own == "learning_rate" else None
+                    field, values[key], own, choices=choices, help=rates if own == "learning_rate" else None
                 )
     return group
 
 
 def _component(field: Any, value: Any, name: str, *, choices: list | None = None, help: str | None = None) -> Any:
     """The control that fits a field's type, with its title and its line of help."""
-    kind = _type(field)
+    kind, own = _type(field), HELP.get(name)
     shared: dict[str, Any] = {
-        "label": field.title or name,
-        "info": help or HELP.get(name) or _sentence(field.description),
+        "label": tr(field.title) if field.title else name,
+        "info": help or (tr(own) if own else _sentence(field.description)),
         "min_width": 210,
     }
     if choices is not None:
@@ -220,13 +235,19 @@ def _component(field: Any, value: Any, name: str, *, choices: list | None = None
     if kind is bool:
         return gr.Checkbox(value, **shared)
     if typing.get_origin(kind) is Literal:
-        return gr.Dropdown(CHOICES.get(name) or list(typing.get_args(kind)), value=value, **shared)
+        return gr.Dropdown(_choices(name, kind), value=value, **shared)
     if typing.get_origin(kind) is tuple:
         return gr.CheckboxGroup(list(typing.get_args(typing.get_args(kind)[0])), value=value, **shared)
     if _default(field) is None:
         # A number field would show an empty value as 0.
-        return gr.Textbox(str(value), placeholder="own" if help else PLACEHOLDERS.get(name), max_length=20, **shared)
+        left_out = mark("own") if help else PLACEHOLDERS.get(name)
+        return gr.Textbox(str(value), placeholder=left_out and tr(left_out), max_length=20, **shared)
     return gr.Number(value, precision=0 if kind is int else None, **shared)
+
+
+def _choices(name: str, kind: Any) -> list[tuple[str, Any]]:
+    """(shown, value) of a field that takes one of some values."""
+    return [(tr(title), value) for title, value in CHOICES.get(name) or [(str(v), v) for v in typing.get_args(kind)]]
 
 
 def _type(field: Any) -> Any:
@@ -238,7 +259,10 @@ def _type(field: Any) -> Any:
 
 
 def _sentence(text: str | None) -> str | None:
-    return f"{text[:1].upper()}{text[1:]}." if text else None
+    if not text:
+        return None
+    text = tr(text)
+    return tr("{sentence}.", sentence=f"{text[:1].upper()}{text[1:]}")
 
 
 def _default(field: Any) -> Any:
@@ -268,7 +292,7 @@ def fill(preset: str) -> list[Any]:
 
 def summary(preset: str) -> Any:
     """The preset's line of help."""
-    return gr.update(info=PRESETS[preset].summary if preset in PRESETS else "Your own settings.")
+    return gr.update(info=tr(PRESETS[preset].summary) if preset in PRESETS else tr("Your own settings."))
 
 
 def named(function: Callable[..., Any], names: list[str], *fixed: Any) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainer import adoption, archive
 from trainer.errors import UserError, sentence
+from trainer.texts import tr, tr_count
 from trainer.ui import train_form
 from trainer.ui.lab import Lab, note, run_name
 
@@ -16,28 +17,29 @@ def load_zips(lab: Lab, paths: list[str] | None) -> str:
     said = []
     for path in paths or []:
         try:
-            said.append(note(f"{run_name(archive.load(lab.store, Path(path)))} is in the store."))
+            said.append(note(tr("{run} is in the store.", run=run_name(archive.load(lab.store, Path(path))))))
         except (UserError, OSError) as error:
             said.append(note(sentence(error), "warning"))
-    return "".join(said) or note("Choose one or more zip files.")
+    return "".join(said) or note(tr("Choose one or more zip files."))
 
 
 def load_folder(lab: Lab, path: str) -> str:
     """Take the runs in a folder of this machine into the store."""
     if not (path or "").strip():
-        return note("Type the path of a folder on the machine that runs this app.", "warning")
+        return note(tr("Type the path of a folder on the machine that runs this app."), "warning")
     try:
         loaded, left_out = archive.load_folder(lab.store, Path(path.strip()).expanduser())
     except (UserError, OSError) as error:
         return note(sentence(error), "warning")
-    count = f"{len(loaded)} run{'s' if len(loaded) != 1 else ''} loaded."
+    count = tr_count("{count} run loaded.", "{count} runs loaded.", len(loaded))
     return note(count) + "".join(note(text, "warning") for text in left_out)
 
 
 def adopt(lab: Lab, form: dict[str, Any], source: str, labels: str) -> str:
     """Queue the evaluation of an adapter from elsewhere on the form's task and backbone."""
     if not (source or "").strip():
-        return note("Type the path of a folder with an adapter, or its name on the Hub as owner/name.", "warning")
+        text = tr("Type the path of a folder with an adapter, or its name on the Hub as owner/name.")
+        return note(text, "warning")
     order = [name.strip() for name in (labels or "").split(",") if name.strip()]
     try:
         suite = train_form.suite_of({**form, "methods": []})
@@ -49,4 +51,4 @@ def adopt(lab: Lab, form: dict[str, Any], source: str, labels: str) -> str:
         )  # fmt: skip
     except (UserError, OSError) as error:
         return note(sentence(error), "warning")
-    return note(f"{run_name(run)} is queued to be evaluated.")
+    return note(tr("{run} is queued to be evaluated.", run=run_name(run)))

@@ -10,6 +10,7 @@ from trainer.config import RunConfig
 from trainer.device import free_memory
 from trainer.errors import UserError, sentence
 from trainer.progress import duration
+from trainer.texts import mark, tr, tr_count
 from trainer.ui import train_form
 from trainer.ui.lab import Lab, escape, note
 from trainer.ui.tables import Cell, Column, table
@@ -29,10 +30,11 @@ def plan(lab: Lab, form: dict[str, Any]) -> tuple[str, str]:
 
 def command_html(command: str) -> str:
     """The command line with a button that copies it."""
+    said, copy = escape(tr("The same on the command line:")), escape(tr("Copy"))
     return (
-        '<div class="lab-note">The same on the command line:</div>'
+        f'<div class="lab-note">{said}</div>'
         f'<pre class="lab-command" id="lab-command" tabindex="0">{escape(command)}</pre>'
-        '<button type="button" class="lab-button" data-copy="lab-command">Copy</button>'
+        f'<button type="button" class="lab-button" data-copy="lab-command">{copy}</button>'
     )
 
 
@@ -48,16 +50,16 @@ def estimate_html(lab: Lab, found: list[tuple[RunConfig, estimate.Estimate]], *,
     free = free_memory(lab.device) if lab.device else None
     with_parents = any(cost.parents_seconds for _, cost in found)
     columns = [
-        Column("Method", numeric=False),
-        Column(METRICS["trainable"].title),
-        Column(METRICS["peak_memory"].title),
-        Column("Time"),
-        *([Column("Time of parents")] if with_parents else []),
+        Column.named(mark("Method"), numeric=False),
+        Column.named(METRICS["trainable"].title),
+        Column.named(METRICS["peak_memory"].title),
+        Column.named(mark("Time")),
+        *([Column.named(mark("Time of parents"))] if with_parents else []),
     ]
     rows = []
     for config, cost in found:
         row = [
-            Cell(methods.get(config.method).title),
+            Cell(tr(methods.get(config.method).title)),
             Cell(f"{cost.trainable_parameters:,}", cost.trainable_parameters),
             Cell(f"{cost.memory / 1e6:,.0f}", cost.memory / 1e6),
             Cell(duration(cost.seconds), cost.seconds),
@@ -65,12 +67,22 @@ def estimate_html(lab: Lab, found: list[tuple[RunConfig, estimate.Estimate]], *,
         rows.append(row + [Cell(duration(cost.parents_seconds) if cost.parents_seconds else "–")] * with_parents)
     whole = seeds * sum(cost.seconds + cost.parents_seconds for _, cost in found)
     count = seeds * len(found)
+    if seeds > 1:
+        length = tr(
+            "About {time} of training for {count} runs ({seeds} seeds), one after another.",
+            time=duration(whole),
+            count=f"{count:,}",
+            seeds=seeds,
+        )
+    else:
+        length = tr_count(
+            "About {time} of training for {count} run, one after another.",
+            "About {time} of training for {count} runs, one after another.",
+            count,
+            time=duration(whole),
+        )
     bases = ", ".join(dict.fromkeys(cost.based_on for _, cost in found))
-    runs = f"{count} run{'s' if count != 1 else ''}" + (f" ({seeds} seeds)" if seeds > 1 else "")
-    said = (
-        f"About {duration(whole)} of training for {runs}, one after another. "
-        f"Parameters are exact; time and memory are estimated from {bases}."
-    )
+    said = length + " " + tr("Parameters are exact; time and memory are estimated from {bases}.", bases=bases)
     warnings = [text for _, cost in found if (text := estimate.too_large(cost, free=free))]
-    grid = table(columns, rows, name="estimate", title="Estimated cost of each run", sortable=False, csv=False)
+    grid = table(columns, rows, name="estimate", title=tr("Estimated cost of each run"), sortable=False, csv=False)
     return "".join(note(text, "warning") for text in warnings) + grid + note(said)

@@ -15,6 +15,7 @@ from trainer.errors import UserError, sentence
 from trainer.progress import describe as event_text
 from trainer.progress import duration
 from trainer.store import ENDED, Run
+from trainer.texts import tr
 from trainer.ui import charts
 from trainer.ui.lab import Lab, escape, note, run_name, task_name
 
@@ -36,7 +37,7 @@ def queue_html(lab: Lab, runs: Sequence[Run] | None = None) -> str:
     """The list of runs, each with its state, progress and time left, or why it failed."""
     runs = lab.store.list() if runs is None else runs
     if not runs:
-        text = "No runs yet. Press Train: the Quick preset trains all five methods here in a few minutes."
+        text = tr("No runs yet. Press Train: the Quick preset trains all five methods here in a few minutes.")
         return f'<div class="lab-empty">{escape(text)}</div>'
     shown, place = recent(runs), 0
     parts = []
@@ -44,8 +45,12 @@ def queue_html(lab: Lab, runs: Sequence[Run] | None = None) -> str:
         place += run.state == "queued"
         parts.append(_run_html(lab, run, place))
     ended = sum(run.state in ENDED for run in runs)
-    more = note(f"{ended - SHOWN} older runs are in Compare and in the list below.") if ended > SHOWN else ""
-    return f'<div class="lab-queue" role="list" aria-label="Runs">{"".join(parts)}</div>{more}'
+    more = ""
+    if ended > SHOWN:
+        text = tr("{count} older runs are in Compare and in the list below.", count=f"{ended - SHOWN:,}")
+        more = note(text)
+    title = escape(tr("Runs"))
+    return f'<div class="lab-queue" role="list" aria-label="{title}">{"".join(parts)}</div>{more}'
 
 
 def _run_html(lab: Lab, run: Run, place: int) -> str:
@@ -55,12 +60,13 @@ def _run_html(lab: Lab, run: Run, place: int) -> str:
         if run.state == "running"
         else ""
     )
+    about = escape(tr("More about this run"))
     under = f'<div class="lab-small">{escape(_about(run))}</div>' if run.label else ""
     return (
         f'<div class="lab-run" role="listitem"><div class="lab-run-head">'
-        f'<button type="button" class="lab-run-name" data-pick="{escape(run.id)}" title="More about this run">'
+        f'<button type="button" class="lab-run-name" data-pick="{escape(run.id)}" title="{about}">'
         f"{escape(run_name(run))}</button>"
-        f'<span class="lab-state lab-{run.state}">{escape(run.state)}</span></div>{under}{bar}'
+        f'<span class="lab-state lab-{run.state}">{escape(tr(run.state))}</span></div>{under}{bar}'
         f'<div class="lab-run-text">{escape(text)}</div></div>'
     )
 
@@ -73,21 +79,31 @@ def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:
     """(what a run does or how it ended, the share of its steps that are done). `place` counts the waiting from 1."""
     if run.state == "finished":
         metric, time = analysis.METRICS["test_accuracy"], analysis.METRICS["train_minutes"]
-        how = "trained elsewhere, evaluated here" if run.adopted else f"trained in {time.show(time.of(run))} min"
-        return f"test accuracy {metric.show(metric.of(run))}%, {how}", 1.0
+        accuracy = metric.show(metric.of(run))
+        if run.adopted:
+            return tr("test accuracy {accuracy}%, trained elsewhere, evaluated here", accuracy=accuracy), 1.0
+        minutes = time.show(time.of(run))
+        return tr("test accuracy {accuracy}%, trained in {minutes} min", accuracy=accuracy, minutes=minutes), 1.0
     if run.state in ENDED:
-        return lab.shown(run.error or ""), 0.0
+        error = run.error or ""
+        return lab.shown(tr(error)), 0.0
     if run.state == "queued":
-        return "comes next" if place == 1 else f"{place - 1} before it in the queue", 0.0
+        text = tr("comes next") if place == 1 else tr("{count} before it in the queue", count=place - 1)
+        return text, 0.0
     step = last_step(lab, run)
     if step is None:
-        return "loading the task and the backbone", 0.0
-    return (
-        f"epoch {step['epoch']:.1f} of {run.recipe.epochs}, step {step['step']:,} of {step['total_steps']:,}, "
-        f"loss {step['loss']:.3f}, {step['sentences_per_second']:,.0f} sentences/s, "
-        f"{duration(step['seconds_left'])} left",
-        step["step"] / step["total_steps"],
+        return tr("loading the task and the backbone"), 0.0
+    text = tr(
+        "epoch {epoch} of {epochs}, step {step} of {steps}, loss {loss}, {speed} sentences/s, {time} left",
+        epoch=f"{step['epoch']:.1f}",
+        epochs=run.recipe.epochs,
+        step=f"{step['step']:,}",
+        steps=f"{step['total_steps']:,}",
+        loss=f"{step['loss']:.3f}",
+        speed=f"{step['sentences_per_second']:,.0f}",
+        time=duration(step["seconds_left"]),
     )
+    return text, step["step"] / step["total_steps"]
 
 
 def last_step(lab: Lab, run: Run) -> dict[str, Any] | None:
@@ -101,7 +117,7 @@ def choices(runs: Sequence[Run]) -> list[tuple[str, str]]:
     first = recent(runs)
     listed = {run.id for run in first}
     rest = [run for run in reversed(runs) if run.id not in listed]
-    return [(f"{run_name(run)}: {run.state} ({run.id[-8:]})", run.id) for run in [*first, *rest]]
+    return [(f"{run_name(run)}: {tr(run.state)} ({run.id[-8:]})", run.id) for run in [*first, *rest]]
 
 
 # One run
@@ -112,7 +128,7 @@ def open_run(lab: Lab, run_id: str | None) -> list[Any]:
     run = find(lab, run_id)
     if run is None:
         empty = note(
-            "Choose a run to see its recipe and its log, and to cancel, resume, rename, download or delete it."
+            tr("Choose a run to see its recipe and its log, and to cancel, resume, rename, download or delete it.")
         )
         return [empty, "", gr.update(value="", interactive=False), *[gr.update(interactive=False)] * 5]
     can = {
@@ -142,17 +158,18 @@ def details_html(lab: Lab, run: Run) -> str:
     """A run in full: how it stands, what it builds on, its recipe."""
     waiting = [other.id for other in lab.store.list() if other.state == "queued"]
     text, _ = describe(lab, run, place=waiting.index(run.id) + 1 if run.id in waiting else 1)
-    lines = [("Run", run.id), ("State", f"{run.state}: {text}" if text else run.state), ("Created", run.created_at)]
+    state = tr(run.state)
+    lines = [(tr("Run"), run.id), (tr("State"), f"{state}: {text}" if text else state), (tr("Created"), run.created_at)]
     if run.adopted:
-        lines.append(("From", run.adopted["source"]))
+        lines.append((tr("From"), run.adopted["source"]))
     if run.recipe.parents:
         parents = (find(lab, parent) for parent in run.recipe.parents)
-        names = [run_name(parent) if parent else "a deleted run" for parent in parents]
-        lines.append(("Parents", ", ".join(names)))
+        names = [run_name(parent) if parent else tr("a deleted run") for parent in parents]
+        lines.append((tr("Parents"), ", ".join(names)))
     if run.answers and not run.adopted:
-        lines.append(("Publish", f"python -m trainer push {run.id} --repo OWNER/NAME"))
+        lines.append((tr("Publish"), f"python -m trainer push {run.id} --repo OWNER/NAME"))
     if run.result:
-        lines += [("Notes on the data", text) for text in run.result["meta_info"]["dataset_info"]["notes"]]
+        lines += [(tr("Notes on the data"), text) for text in run.result["meta_info"]["dataset_info"]["notes"]]
     recipe = run.recipe.model_dump(mode="json", exclude_none=True, exclude={"options", "parents", "track"})
     options = {f"{run.recipe.method}.{name}": value for name, value in run.recipe.options.items()}
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(lab.shown(_value(value)))}</dd>" for name, value in lines)
@@ -160,9 +177,10 @@ def details_html(lab: Lab, run: Run) -> str:
         f"<dt>{escape(name)}</dt><dd>{escape(lab.shown(_value(value)))}</dd>"
         for name, value in {**recipe, **options}.items()
     )
+    heading = escape(tr("Recipe"))
     return (
         f'<dl class="lab-details">{listed}</dl>'
-        f'<details><summary>Recipe</summary><dl class="lab-details">{every}</dl></details>'
+        f'<details><summary>{heading}</summary><dl class="lab-details">{every}</dl></details>'
     )
 
 
@@ -190,7 +208,11 @@ def log_text(lab: Lab, run: Run) -> str:
 
 def cancel(lab: Lab, run_id: str | None) -> str:
     """Stop the chosen run."""
-    return _do(lab, run_id, lambda run: f"{run_name(jobs.cancel(lab.store, run.id))} is being cancelled.")
+
+    def act(run: Run) -> str:
+        return tr("{run} is being cancelled.", run=run_name(jobs.cancel(lab.store, run.id)))
+
+    return _do(lab, run_id, act)
 
 
 def resume(lab: Lab, run_id: str | None) -> str:
@@ -198,7 +220,7 @@ def resume(lab: Lab, run_id: str | None) -> str:
 
     def act(run: Run) -> str:
         jobs.resume(lab.store, run.id)
-        return f"{run_name(run)} is queued and goes on from its last checkpoint."
+        return tr("{run} is queued and goes on from its last checkpoint.", run=run_name(run))
 
     return _do(lab, run_id, act)
 
@@ -208,7 +230,7 @@ def rename(lab: Lab, run_id: str | None, label: str) -> str:
 
     def act(run: Run) -> str:
         changed = lab.store.update(run.id, label=" ".join((label or "").split())[:80])
-        return f"The run is called {run_name(changed)} now."
+        return tr("The run is called {run} now.", run=run_name(changed))
 
     return _do(lab, run_id, act)
 
@@ -219,7 +241,7 @@ def delete(lab: Lab, run_id: str | None) -> str:
     def act(run: Run) -> str:
         lab.store.delete(run.id)
         lab.predictor.forget(run.id)
-        return f"{run_name(run)} is deleted."
+        return tr("{run} is deleted.", run=run_name(run))
 
     return _do(lab, run_id, act)
 
@@ -234,7 +256,7 @@ def as_zip(lab: Lab, run_id: str | None) -> tuple[str, Any]:
         path = folder / f"{run.id}.zip"
         path.unlink(missing_ok=True)
         made.append(str(archive.export(lab.store, run.id, path)))
-        return f"{path.name} is ready to download."
+        return tr("{name} is ready to download.", name=path.name)
 
     said = _do(lab, run_id, act)
     return said, gr.update(value=made[0] if made else None, interactive=bool(made))
@@ -243,7 +265,7 @@ def as_zip(lab: Lab, run_id: str | None) -> tuple[str, Any]:
 def _do(lab: Lab, run_id: str | None, act: Any) -> str:
     try:
         run = find(lab, run_id)
-        return note(act(run) if run else "Choose a run first.")
+        return note(act(run) if run else tr("Choose a run first."))
     except (UserError, OSError) as error:
         return note(sentence(error), "warning")
 

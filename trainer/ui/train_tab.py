@@ -11,7 +11,8 @@ import gradio as gr
 from trainer import jobs, recipes
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.store import ENDED, Run
-from trainer.ui import access, train_form, train_load, train_plan, train_queue
+from trainer.texts import tr, tr_count
+from trainer.ui import access, charts, train_form, train_load, train_plan, train_queue
 from trainer.ui.access import guarded
 from trainer.ui.lab import Lab, endpoint, note
 from trainer.ui.tables import PICK
@@ -31,25 +32,26 @@ def build(lab: Lab, page: gr.Blocks) -> None:
     access.build(lab, page)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            gr.Markdown("## What to train")
+            gr.Markdown("## " + tr("What to train"))
             preset, fields = train_form.build(lab)
-            gr.Markdown("### Before you start")
+            gr.Markdown("### " + tr("Before you start"))
             cost = gr.HTML()
             command = gr.HTML()
-            train = gr.Button("Train", variant="primary")
+            train = gr.Button(tr("Train"), variant="primary")
             message = gr.HTML()
             loaders = _build_load()
         with gr.Column(scale=3, min_width=320):
-            gr.Markdown("## Runs")
+            gr.Markdown("## " + tr("Runs"))
             queue = gr.HTML(js_on_load=PICK)
             panel = _build_panel()
-            gr.Markdown(
-                "### While it trains\nCurves of the chosen run's suite, or of the newest, appear here. "
+            about = tr(
+                "Curves of the chosen run's suite, or of the newest, appear here. "
                 "Loss is cross-entropy: 0.69 is a coin flip between two labels."
             )
+            gr.Markdown("### " + tr("While it trains") + "\n" + about)
             with gr.Row():
                 drawn = [
-                    gr.Plot(show_label=False, label=curve, min_width=280, visible=False)
+                    gr.Plot(show_label=False, label=charts.curve_title(curve), min_width=280, visible=False)
                     for curve in train_queue.LIVE_CURVES
                 ]
     form = list(fields.values())
@@ -73,48 +75,50 @@ def build(lab: Lab, page: gr.Blocks) -> None:
 
 def _build_panel() -> dict[str, Any]:
     """One run: everything that can be done to it."""
-    with gr.Accordion("One run: log, cancel, resume, rename, download, delete", open=False) as whole:
-        made: dict[str, Any] = {"whole": whole, "run": gr.Dropdown([], label="Run", value=None)}
-        made["label"] = gr.Textbox(label="Name", max_length=80, interactive=False)
+    with gr.Accordion(tr("One run: log, cancel, resume, rename, download, delete"), open=False) as whole:
+        made: dict[str, Any] = {"whole": whole, "run": gr.Dropdown([], label=tr("Run"), value=None)}
+        made["label"] = gr.Textbox(label=tr("Name"), max_length=80, interactive=False)
         made["said"] = gr.HTML()
         with gr.Row():
-            made["rename"] = gr.Button("Rename", interactive=False, min_width=90)
-            made["cancel"] = gr.Button("Cancel", interactive=False, min_width=90)
-            made["resume"] = gr.Button("Resume", interactive=False, min_width=90)
-            made["zip"] = gr.Button("Make a zip", interactive=False, min_width=110)
-            made["file"] = gr.DownloadButton("Download the zip", interactive=False, min_width=110)
-            made["delete"] = gr.Button("Delete", interactive=False, min_width=90)
+            made["rename"] = gr.Button(tr("Rename"), interactive=False, min_width=90)
+            made["cancel"] = gr.Button(tr("Cancel"), interactive=False, min_width=90)
+            made["resume"] = gr.Button(tr("Resume"), interactive=False, min_width=90)
+            made["zip"] = gr.Button(tr("Make a zip"), interactive=False, min_width=110)
+            made["file"] = gr.DownloadButton(tr("Download the zip"), interactive=False, min_width=110)
+            made["delete"] = gr.Button(tr("Delete"), interactive=False, min_width=90)
         with gr.Group(visible=False) as made["sure"]:
             made["question"] = gr.HTML(elem_classes="lab-inset")
             with gr.Row():
-                made["yes"] = gr.Button("Yes, delete it", variant="stop", min_width=120)
-                made["no"] = gr.Button("Keep it", min_width=120)
-        made["details"] = gr.HTML(train_queue.note("Choose a run."))
-        made["log"] = gr.Textbox(label="Log", lines=8, max_lines=14, interactive=False, elem_classes="lab-log")
+                made["yes"] = gr.Button(tr("Yes, delete it"), variant="stop", min_width=120)
+                made["no"] = gr.Button(tr("Keep it"), min_width=120)
+        made["details"] = gr.HTML(note(tr("Choose a run.")))
+        made["log"] = gr.Textbox(label=tr("Log"), lines=8, max_lines=14, interactive=False, elem_classes="lab-log")
     return made
 
 
 def _build_load() -> dict[str, Any]:
-    with gr.Accordion("Load instead of training", open=False):
+    with gr.Accordion(tr("Load instead of training"), open=False):
         made: dict[str, Any] = {}
-        gr.Markdown("#### Runs of this app")
+        gr.Markdown("#### " + tr("Runs of this app"))
         made["zips"] = gr.File(
-            label="Exported runs (zip)", file_types=[".zip"], file_count="multiple", type="filepath", height=120
+            label=tr("Exported runs (zip)"), file_types=[".zip"], file_count="multiple", type="filepath", height=120
         )
-        made["folder"] = gr.Textbox(label="A folder of runs", placeholder="/path/on/the/machine/that/runs/this/app")
-        made["load"] = gr.Button("Load the folder")
-        gr.Markdown("#### An adapter from elsewhere")
+        made["folder"] = gr.Textbox(
+            label=tr("A folder of runs"), placeholder=tr("/path/on/the/machine/that/runs/this/app")
+        )
+        made["load"] = gr.Button(tr("Load the folder"))
+        gr.Markdown("#### " + tr("An adapter from elsewhere"))
         made["source"] = gr.Textbox(
-            label="PEFT or AdapterHub adapter",
-            info="A local folder, or owner/name on the Hub. It is evaluated on the task and backbone chosen above.",
-            placeholder="owner/name",
+            label=tr("PEFT or AdapterHub adapter"),
+            info=tr("A local folder, or owner/name on the Hub. It is evaluated on the task and backbone chosen above."),
+            placeholder=tr("owner/name"),
         )
         made["labels"] = gr.Textbox(
-            label="Its labels in their order",
-            info="Only where the order is not the task's, such as: positive, negative.",
-            placeholder="as in the task",
+            label=tr("Its labels in their order"),
+            info=tr("Only where the order is not the task's, such as: positive, negative."),
+            placeholder=tr("as in the task"),
         )
-        made["adopt"] = gr.Button("Load and evaluate")
+        made["adopt"] = gr.Button(tr("Load and evaluate"))
         made["said"] = gr.HTML()
     return made
 
@@ -186,7 +190,13 @@ def submit(lab: Lab, form: dict[str, Any]) -> str:
         launched = jobs.launch(lab.store, configs, label=label)
     except (UserError, OSError) as error:
         return note(sentence(error), "warning")
-    return note(f"{len(launched)} run{'s' if len(launched) != 1 else ''} queued. They go on without this page.")
+    return note(
+        tr_count(
+            "{count} run queued. They go on without this page.",
+            "{count} runs queued. They go on without this page.",
+            len(launched),
+        )
+    )
 
 
 def refresh(lab: Lab, seen: dict[str, Any], chosen: str | None) -> list[Any]:
@@ -236,7 +246,8 @@ def ask_to_delete(lab: Lab, chosen: str | None) -> tuple[Any, str]:
     run = train_queue.find(lab, chosen)
     if run is None:
         return gr.update(visible=False), ""
-    text = f"Delete {train_queue.run_name(run)} ({run.id}) and its files? This cannot be undone."
+    name = train_queue.run_name(run)
+    text = tr("Delete {run} ({id}) and its files? This cannot be undone.", run=name, id=run.id)
     return gr.update(visible=True), note(text, "warning")
 
 
@@ -273,7 +284,7 @@ def launch_api(
         seeds = [given.pop("seed", 0)]
     try:
         if not isinstance(seeds, list):
-            raise ArgumentError(expected="a list of seeds", got=repr(seeds), fix="write it as [0, 1, 2]")
+            raise ArgumentError(expected=tr("a list of seeds"), got=repr(seeds), fix=tr("write it as [0, 1, 2]"))
         recipes.refuse_own_arguments(given)
         configs = recipes.suite(methods_=methods, seeds=seeds, task=task, backbone=backbone, **given)
         return [run.id for run in jobs.launch(lab.store, configs)]

@@ -1,0 +1,106 @@
+"""The runs that come with the program: whole, small, genuine, and made again by one command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from trainer import bundled, methods
+from trainer.inference import Predictor
+from trainer.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+MOST_BYTES = 15_000_000
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return bundled.shipped()
+
+
+def test_every_method_came_and_what_each_fusion_fuses(runs):
+    assert {run.recipe.method for run in runs} == set(methods.METHODS)
+    ids = {run.id for run in runs}
+    for run in runs:
+        assert run.state == "finished"
+        assert set(run.recipe.parents) <= ids
+        assert run.recipe.parents or not methods.get(run.recipe.method).parent_method
+
+
+def test_they_are_small_and_git_has_all_of_them(runs):
+    files = [path for run in runs for path in run.folder.rglob("*") if path.is_file()]
+    kept = [path for path in files if not path.name.startswith(".")]
+    assert sum(path.stat().st_size for path in kept) < MOST_BYTES
+    ignored = subprocess.run(["git", "check-ignore", *map(str, kept)], capture_output=True, text=True, cwd=ROOT)
+    assert ignored.stdout == ""
+
+
+def test_only_what_trains_the_backbone_came_without_weights(runs):
+    for run in runs:
+        weights = not methods.get(run.recipe.method).trains_backbone
+        assert run.answers == weights == run.bundled["weights"]
+        assert run.bundled["command"].startswith(f"python -m trainer suite --method {run.recipe.method} ")
+
+
+def test_nothing_in_them_names_a_place_of_the_machine_that_made_them(runs):
+    for run in runs:
+        for path in run.folder.rglob("*"):
+            if path.suffix in (".json", ".jsonl", ".txt"):
+                text = path.read_text(encoding="utf-8")
+                assert "/tmp/" not in text
+                assert "/home/" not in text
+                assert "/root/" not in text
+
+
+def test_their_weights_give_the_predictions_that_came_with_them(runs, tmp_path):
+    predictor = Predictor(Store(bundled.BUNDLED))
+    for run in runs:
+        if not run.answers:
+            continue
+        rows = Store(bundled.BUNDLED).predictions(run.id).query("split == 'test'").head(100)
+        probabilities = predictor.ask_many(list(rows["text"]), run)
+        assert (probabilities.argmax(axis=1) == rows["predicted"]).mean() > 0.97  # trained in the machine's precision
+
+
+def test_their_figures_are_those_of_their_predictions(runs):
+    for run in runs:
+        rows = Store(bundled.BUNDLED).predictions(run.id).query("split == 'test'")
+        assert run.result["test"]["accuracy"] == pytest.approx((rows["label"] == rows["predicted"]).mean())
+
+
+def test_one_command_makes_a_run_again_with_the_same_figures(runs):
+    lora = next(run for run in runs if run.recipe.method == "lora")
+    done = CliRunner().invoke(_app(), ["remake", lora.id])
+    assert done.exit_code == 0, done.output
+    assert "DIFFERS" not in done.output
+    assert done.output.count("agrees") == len(bundled.EXACT) + 2
+
+
+def _app():
+    from trainer.__main__ import app
+
+    return app
+
+
+def test_a_run_that_came_out_otherwise_is_found(runs, tmp_path):
+    lora = next(run for run in runs if run.recipe.method == "lora")
+    other = tmp_path / "store" / lora.id
+    shutil.copytree(lora.folder, other)
+    told = json.loads((other / "run.json").read_text(encoding="utf-8"))
+    told["result"]["train_info"]["steps"] += 1
+    (other / "run.json").write_text(json.dumps(told), encoding="utf-8")
+    rows = Store(other.parent).predictions(lora.id)
+    rows.loc[rows["split"] == "test", "predicted"] = 0
+    rows.to_parquet(other / "predictions.parquet", index=False)
+    differs = {c.figure for c in bundled.compare(lora, Store(other.parent).load(lora.id)) if not c.agrees}
+    assert differs == {"steps", "test accuracy (%)"}
+
+
+def test_remake_says_what_it_does_not_take(runs):
+    done = CliRunner().invoke(_app(), ["remake", runs[0].id, "--replace"])
+    assert "no names beside --replace" in str(done.exception)

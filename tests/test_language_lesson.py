@@ -1,0 +1,211 @@
+"""The lesson and Live in Hindi: no text is left in English, in the page as it is built and in what its steps return."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from trainer import methods, texts
+from trainer.ui import live_examples
+from trainer.ui.lesson_text import STEPS, TEXTS
+
+DEVANAGARI = re.compile("[\u0900-\u097f]")
+PLACE = re.compile(r"\{\w+\}")
+ENGLISH = re.compile(r"[A-Za-z][\w'’-]*(?:,? [A-Za-z][\w'’-]*){2,}")
+"""Three words of Latin letters that follow one another."""
+TEXT = "the film is warm and the cast is dull"
+
+SAID = """
+import json, sys
+from pathlib import Path
+import gradio as gr
+from trainer.store import Store
+from trainer.ui import (
+    lesson_choose, lesson_cost, lesson_curves, lesson_frame, lesson_frozen, lesson_real, lesson_split, lesson_tab,
+    lesson_train, live_ask, live_examples, live_file, live_tab, live_why,
+)
+from trainer.ui.lab import Lab
+from trainer.ui.lesson_text import STEPS, TEXTS, say
+from trainer.ui.live_ask import Session
+
+root, empty, text, file = sys.argv[1:]
+request = gr.Request(session_hash="here")
+said = {"TEXTS": {key: say(key, **dict.fromkeys(places, "7")) for key, places in json.loads(sys.stdin.read()).items()}}
+
+
+def words(value):
+    "Every text for a person in what a handler returns, charts' titles and legends included."
+    if isinstance(value, str):
+        return [value]
+    if hasattr(value, "to_dict") and hasattr(value, "mark_line") or type(value).__name__.endswith("Chart"):
+        return titles(value.to_dict())
+    if isinstance(value, dict):
+        parts = [value[key] for key in ("value", "label", "info", "placeholder") if value.get(key) is not None]
+        return [word for part in parts for word in words(part)] + [str(c[0]) for c in value.get("choices") or ()]
+    return [word for part in value for word in words(part)] if isinstance(value, (list, tuple)) else []
+
+
+def titles(spec):
+    if isinstance(spec, list):
+        return [word for part in spec for word in titles(part)]
+    if not isinstance(spec, dict):
+        return []
+    found = [word for key in ("title", "text", "domain") if key in spec for word in words(spec[key])]
+    return found + [word for key, part in spec.items() if key != "usermeta" for word in titles(part)]
+
+
+def component(block):
+    shown = {key: getattr(block, key, None) for key in ("value", "label", "info", "placeholder", "choices")}
+    return words(shown | {"value": shown["value"] if isinstance(shown["value"], str) else None})
+
+
+lab, none = Lab.open(Store(Path(root))), Lab.open(Store(Path(empty)))
+with gr.Blocks() as page:
+    kept = lesson_tab.states()
+    with gr.Tabs() as tabs:
+        with gr.Tab("", id="live") as first:
+            live = live_tab.build(lab, first, page, tabs)
+        with gr.Tab("", id="lesson") as second:
+            lesson_tab.build(lab, tab=second, page=page, tabs=tabs, kept=kept, live=live)
+hidden = ("state", "browserstate", "timer", "tabitem", "tabs", "dropdown")
+shown = [block for block in page.blocks.values() if block.get_block_name() not in hidden]
+said["page"] = [word for block in shown for word in component(block)]
+said["page"] += [block.label for block in page.blocks.values() if block.get_block_name() == "dropdown"]
+said["page"] += [word for place in range(len(STEPS)) for word in words(lesson_tab.show_step(place))]
+
+steps = {
+    "frozen": lambda lab: [
+        lesson_frozen.draw(method, backbone, 16, ["query", "value", "output"], 8, "houlsby")
+        for method in ("full", "lora", "qlora", "adapter", "adapter_fusion") for backbone in ("minilm", "bert-base")
+    ] + [lesson_frozen.draw("lora", "minilm", 16, [], 8, "houlsby")],
+    "cost": lambda lab: [lesson_cost.draw(), lesson_cost.show(lab, "under1", None, "more", "under10")],
+    "train": lambda lab: [lesson_train.draw(lab, None), lesson_train.launch(lab, None), ran(lab)],
+    "curves": lambda lab: lesson_curves.draw(lab, None) + lesson_curves.pick(lab, "published-full"),
+    "split": lambda lab: [
+        lesson_split.draw(lab, [{"text": text, "who": "", "said": {"good": ["full", "lora"], "bad": ["adapter"]}}]),
+        list(lesson_split.ask(lab, text, "", [])), list(lesson_split.ask(lab, " ", "", [])), lesson_split.clear(),
+    ],
+    "real": lambda lab: [lesson_real.draw(lab, None, None, None), same(lab)],
+    "choose": lambda lab: lesson_choose.draw(lab),
+}
+
+
+def ran(lab):
+    return [lesson_train.status_html(lab, run) for run in lab.store.list() if run.recipe.method == "lora"]
+
+
+def same(lab):
+    runs = list(lesson_frame.members(lab).values())
+    return lesson_real.redraw(lab, runs[0].id, runs[0].id, 0) if runs else ""
+
+
+for name, draw in steps.items():
+    said[name] = words([draw(lab), draw(none)])
+asked = list(live_ask.ask(lab, text, None, True, True, "good", Session()))
+session = asked[-1][4]
+said["why"] = words([list(live_why.explain(lab, session)), list(live_why.explain(lab, Session()))])
+again = list(live_ask.ask(lab, text, None, False, True, "bad", session))
+said["live"] = words([
+    asked, again, list(live_ask.ask(lab, " ", None, False, False, None, Session())),
+    list(live_ask.ask(lab, text, list("1234"), False, False, None, Session())),
+    list(live_ask.ask(lab, text, None, False, True, None, Session())), live_ask.reset(lab, session),
+    live_ask.toggle(lab, True, None, session), live_ask.empty(lab), live_ask.empty(none),
+    live_examples.html(lesson_frame.members(lab).values()), live_tab.make_link(text, None, ""),
+    live_tab.make_link("", None, ""),
+])
+said["file"] = words([
+    live_file.opened(file), live_file.predict_file(lab, file, "sentence", None, request, lambda *a, **named: None),
+    live_file.predict_file(lab, None, None, None, request), live_file.predict_file(lab, file, None, None, request),
+    live_file.predict_file(none, file, "sentence", None, request), live_file.stop(request),
+])
+said["data"] = [word for run in lab.store.list() for word in (run.id, run.recipe.task, run.recipe.backbone)]
+print(json.dumps(said))
+"""
+
+CITED = [method.paper for method in methods.METHODS.values()] + [
+    "Guo et al. 2017, https://arxiv.org/abs/1706.04599",
+    "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762",
+    "Kaplan et al. 2020, section 2.1",
+    "Goodfellow et al. 2016, Deep Learning, section 5.2",
+    "Prechelt 1998, Early Stopping",
+    "Reimers and Gurevych 2017, https://arxiv.org/abs/1707.09861",
+    "Integrated gradients, Sundararajan, Taly and Yan 2017",
+    "Pfeiffer et al. 2021",
+]
+"""Papers, as they are cited in every language."""
+DATA = [example.text for example in (*live_examples.OPINIONS, *live_examples.QUESTIONS)]
+NAMES = ["LoRA, QLoRA", "CSV, TSV, JSON Lines, Parquet"]
+
+
+class Visible(HTMLParser):
+    """The texts of a page as a person meets them, by eye or by ear."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.texts += [value for name, value in attributes if name in ("title", "aria-label", "placeholder") and value]
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def english(text: str, allowed: list[str]) -> list[str]:
+    """What is left in English of a text or of HTML."""
+    found = []
+    for part in Visible(text).texts:
+        for phrase in allowed:
+            part = part.replace(phrase, "·")
+        found += ENGLISH.findall(part)
+    return found
+
+
+@pytest.fixture(scope="module")
+def said(suite, tiny_file, tmp_path_factory) -> dict:
+    """What a process whose language is Hindi says, by step."""
+    places = {key: PLACE.findall(text) for key, text in TEXTS.items()}
+    folder = tmp_path_factory.mktemp("hindi")
+    (folder / "in.csv").write_text(f"sentence\n{TEXT}\n\n{TEXT}\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", SAID, suite[0].root, folder / "none", TEXT, folder / "in.csv"], cwd=ROOT, timeout=300,
+        input=json.dumps({key: [place[1:-1] for place in found] for key, found in places.items()}),
+        capture_output=True, text=True, encoding="utf-8", env=os.environ | {texts.VARIABLE: "hi"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found | {"data": found["data"] + pd.read_csv(tiny_file)["sentence"].to_list()}
+
+
+def test_every_text_of_the_lesson_is_translated(said):
+    left = [key for key, text in said["TEXTS"].items() if not DEVANAGARI.search(text)]
+    assert not [key for key in left if re.search("[A-Za-z]", PLACE.sub("", TEXTS[key]))]
+    assert said["TEXTS"].keys() == TEXTS.keys()
+
+
+@pytest.mark.parametrize("place", ["page", *STEPS, "live", "why", "file"])
+def test_nothing_is_left_in_english(said, place):
+    """But names, papers and the sentences of the data, which are English for English models."""
+    allowed = sorted([*CITED, *DATA, *NAMES, *said["data"], TEXT], key=len, reverse=True)
+    found = [(phrase, text[:200]) for text in said[place] for phrase in english(text, allowed)]
+    assert not found
+    assert sum(bool(DEVANAGARI.search(text)) for text in said[place]) > 2
+
+
+def test_every_text_keeps_its_places():
+    """A translation that loses a place loses a figure; one that invents a place fails when it is shown."""
+    from babel.messages.pofile import read_po
+
+    with (texts.LOCALE / "hi" / "LC_MESSAGES" / f"{texts.DOMAIN}.po").open("rb") as file:
+        catalogue = read_po(file, locale="hi")
+    for text in TEXTS.values():
+        assert sorted(PLACE.findall(catalogue[text].string)) == sorted(PLACE.findall(text)), text
