@@ -298,6 +298,9 @@ COMMANDS: dict[str, Here | By] = {
     # The tiny encoder has 64 positions, too few for some film reviews: of two tasks the last counts.
     "python -m trainer adopt FOLDER --task movies": Here(f"{TINY} --task PATH.csv", says="test accuracy"),
     "python -m trainer fetch": Here(says="already here"),
+    "python -m trainer remake": By(
+        "tests/test_bundled.py::test_one_command_makes_a_run_again_with_the_same_figures", '["remake", lora.id]'
+    ),
     "python -m trainer push RUN --repo you/name": By(
         "tests/test_deploy.py::test_a_pushed_run_opens_with_its_library_alone", '"push", run.id, "--repo"'
     ),
