@@ -216,14 +216,12 @@ def test_the_translators_commands(tmp_path):
     every = [line for block in blocks_ for line in shell(block) if line.startswith(("pybabel ", "rm "))]
     names = [line.split()[1] for line in every]
     assert names == ["extract", "update", "messages.pot", "compile", "init"]
-    before = read(folder / "trainer/locale/hi/LC_MESSAGES/peft_lab.po")
     for line in [*every[:4], every[0], every[4]]:
         line = line.replace("pybabel", f"{sys.executable} -m babel.messages.frontend")
         done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-    after = read(folder / "trainer/locale/hi/LC_MESSAGES/peft_lab.po")
-    assert after.count("\nmsgid ") == before.count("\nmsgid ") > 100
-    assert (folder / "trainer/locale/fr/LC_MESSAGES/peft_lab.po").is_file()
+    for language in ("hi", "fr"):
+        assert read(folder / f"trainer/locale/{language}/LC_MESSAGES/peft_lab.po").count("\nmsgid ") > 100
 
 
 def test_the_contributors_code_is_as_ruff_wants_it(program):

@@ -20,7 +20,7 @@ from conftest import ROOT, trainer
 from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter
 
-from trainer import archive, events, jobs, methods, recipes, store
+from trainer import archive, bundled, events, jobs, methods, recipes, store
 from trainer.config import RunConfig, Strict
 from trainer.store import Store
 
@@ -191,6 +191,14 @@ def test_an_adopted_run_has_no_figures_of_training(suite, own_store, tiny_backbo
     trained = content(run)
     del trained["lineage"]["adopted"]
     assert problems(trained), "only of an adopted run may these figures be unknown"
+
+
+def test_the_runs_that_come_with_the_program_are_what_the_schema_says():
+    runs = bundled.shipped()
+    assert {run.recipe.method for run in runs} == set(methods.METHODS)
+    for run in runs:
+        hold(run)
+        assert content(run)["lineage"]["bundled"]["weights"] == run.model_folder.is_dir()
 
 
 def _set(path: str, value: Any):
