@@ -30,7 +30,9 @@ class AdapterFusionOptions(AdapterOptions):
         (), title=mark("Tasks to fuse"), description=mark("tasks whose adapters are fused (chosen if not given)")
     )
     half_file: bool = Field(
-        False, title="16-bit file", description="round the trained fusion to 16 bits: half the file size"
+        False,
+        title=mark("16-bit file"),
+        description=mark("round the trained fusion to 16 bits: half the file size"),
     )
 
 
