@@ -95,6 +95,11 @@ class Shape:
     layers: int
     intermediate: int
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text; RoBERTa's first two positions are for padding."""
+        return self.positions - 2 if self.family == "roberta" else self.positions
+
     @classmethod
     def from_config(cls, config: dict) -> Shape:
         family = config["model_type"]

@@ -62,6 +62,19 @@ def keep_memory() -> None:
         mallopt(trim_threshold, (1 << 31) - 1)
 
 
+def quiet_libraries() -> None:
+    """Keep the libraries' advice from the person's terminal: that a head is new, as it must be; that fused adapters are
+    not active while they are loaded; and, from bitsandbytes, to install `kernels`, with which a hostile config.json
+    could run code (CVE-2026-4372)."""
+    import logging
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    for name in ("adapters", "bitsandbytes"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def detect() -> Device:
     """The CUDA device if there is one, else the CPU. Imports torch."""
     import torch

@@ -15,7 +15,7 @@ import numpy as np
 
 from trainer import attribution, backbones, evaluation, methods
 from trainer.attribution import Attribution
-from trainer.device import Device, detect
+from trainer.device import Device, detect, quiet_libraries
 from trainer.encoder import FirstToken
 from trainer.errors import ArgumentError, UserError
 from trainer.methods import ParentWeights, Setup
@@ -290,7 +290,8 @@ class Predictor:
             self._tokenisers[folder] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         tokeniser = self._tokenisers[folder]
         first = FirstToken(model, setup.backbone.family)
-        loaded = _Loaded(model, tokeniser, tokeniser.pad_token_id, run.recipe.max_length, first)
+        longest = min(run.recipe.max_length, setup.backbone.shape.longest)
+        loaded = _Loaded(model, tokeniser, tokeniser.pad_token_id, longest, first)
         # The first pass of a fresh model allocates: keep it out of what is timed.
         self._probabilities(loaded, ["warm up"], 1)
         return loaded
@@ -306,6 +307,7 @@ def _check(text: str) -> None:
 
 def open_setup(run: Run, device: Device) -> Setup:
     """What is needed to open a run's model. Raises `UserError` when its weights or its own backbone are not here."""
+    quiet_libraries()
     # The module replaces itself at the end of its import. Whoever comes while another thread imports it waits, and then
     # still holds the unfinished one; only the next import statement, such as those in the methods, gets the whole one.
     import transformers  # noqa: F401

@@ -122,8 +122,8 @@ class Store:
                 return run
             raise UserError(
                 expected=tr("a readable {folder}/run.json", folder=folder),
-                got=tr("a damaged one"),
-                fix=tr("delete the run's folder"),
+                got=tr("a damaged one, or one of a newer version of this program"),
+                fix=tr("delete the run's folder, or update the program"),
             )
         runs = self.list()
         matches = [run for run in runs if run.label == name] or [
@@ -333,7 +333,8 @@ class Store:
         if known is not None and known[0] == version:
             return known[1]
         content = json.loads(path.read_text(encoding="utf-8"))
-        content.pop("schema_version")
+        if content.pop("schema_version") > SCHEMA_VERSION:
+            raise ValueError("written by a newer version")
         run = Run(**{**content, "recipe": RunConfig(**content["recipe"]), "folder": folder, "id": folder.name})
         self._read_before[folder] = version, run
         return run

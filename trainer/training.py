@@ -10,11 +10,10 @@ from typing import Any
 
 from transformers import AutoTokenizer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import logging as transformers_logging
 
 from trainer import backbones, checkpoints, evaluation, measure, methods, results, tasks
 from trainer.batching import Collator, Encoded
-from trainer.device import detect
+from trainer.device import detect, quiet_libraries
 from trainer.dropout import quicken
 from trainer.encoder import FirstToken, hold_frozen
 from trainer.errors import TrainingStopped
@@ -35,7 +34,7 @@ def train(request: Request) -> dict[str, Any]:
         Cancelled: `should_stop` said so.
         UserError: the task, backbone, parents or precision cannot be had.
     """
-    transformers_logging.set_verbosity_error()
+    quiet_libraries()
     config, clock, started_at = request.config, measure.Clock(), time.time()
     with clock("loading"):
         request.emit(State("running", "loading the task and the backbone"))
@@ -85,7 +84,7 @@ def evaluate(request: Request) -> dict[str, Any]:
     Writes model/ and predictions.parquet. Returns the result that run.json holds; what only training tells is None.
     Raises `Cancelled` and `UserError` as `train` does, the latter also for an adapter that does not fit.
     """
-    transformers_logging.set_verbosity_error()
+    quiet_libraries()
     clock, started_at = measure.Clock(), time.time()
     with clock("loading"):
         request.emit(State("running", "opening the adapter"))
@@ -130,9 +129,8 @@ def _prepare(request: Request) -> Work:
     data = tasks.from_config(config)
     backbone = backbones.locate(config.backbone)
     tokeniser = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True)
-    ids = {
-        split: evaluation.tokenise(tokeniser, getattr(data, split).texts, config.max_length) for split in tasks.SPLITS
-    }
+    longest = min(config.max_length, backbone.shape.longest)
+    ids = {split: evaluation.tokenise(tokeniser, getattr(data, split).texts, longest) for split in tasks.SPLITS}
     method = methods.get(config.method)
     options = method.options(**config.options)
     setup = Setup(backbone, data.label_names, options, device, precision, request.parents, training=True)
