@@ -262,7 +262,7 @@ TEXTS: dict[str, str] = {
     "real.goal": mark("Tell a difference between two runs from the luck of the test sentences."),
     "real.do": mark(
         "Look at the two accuracies and let the room vote: is the difference real? Then read the interval. Take fewer "
-        "test sentences and watch it widen. Then choose two runs that are closer."
+        "test sentences and watch it widen. Then look for a pair and a number that look real, and take all sentences."
     ),
     "real.question": mark("Would you bet that the first run is better on new sentences? What would make you surer?"),
     "real.answer": mark(
