@@ -77,6 +77,7 @@ class Predictor:
         self._device: Device | None = None
         self._pool = Pool()
         self._workers: ThreadPoolExecutor | None = None
+        self._worker_count = 1
         self._tokenisers: dict[Path, Any] = {}
 
     def ask(self, text: str, runs: Sequence[Run]) -> list[Answer]:
@@ -210,6 +211,7 @@ class Predictor:
                 torch.set_num_threads(cores // count)
                 started.wait()
 
+            self._worker_count = count
             self._workers = ThreadPoolExecutor(count, "ask", initializer=begin)
             for _ in range(count):
                 self._workers.submit(int)
@@ -236,15 +238,27 @@ class Predictor:
         return self._of_tokens(loaded, ids, batch_size, precision)
 
     def _of_tokens(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
-        logits = evaluation.predict_logits(
-            loaded.model,
-            ids,
-            pad_id=loaded.pad_id,
-            batch_size=batch_size,
-            device=self._device,
-            precision=precision,
-        )
-        return evaluation.softmax(logits)
+        def logits(part: Sequence[int]) -> np.ndarray:
+            return evaluation.predict_logits(
+                loaded.model,
+                [ids[place] for place in part],
+                pad_id=loaded.pad_id,
+                batch_size=batch_size,
+                device=self._device,
+                precision=precision,
+            )
+
+        if self._device.kind != "cpu" or len(ids) <= batch_size:
+            return evaluation.softmax(logits(range(len(ids))))
+        # Batches side by side, each with its share of the cores, wait less for one another than threads in one batch.
+        workers = self._side_by_side()
+        order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+        parts = [order[start :: self._worker_count] for start in range(self._worker_count)]
+        found = list(workers.map(logits, parts))
+        whole = np.empty((len(ids), found[0].shape[1]), dtype=np.float32)
+        for part, rows in zip(parts, found, strict=True):
+            whole[part] = rows
+        return evaluation.softmax(whole)
 
     def _load(self, run: Run) -> _Loaded:
         if not run.model_folder.is_dir():
