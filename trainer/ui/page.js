@@ -1,12 +1,8 @@
 // What the page does by itself: tables that sort and download. One listener for the whole page, so that tables drawn
 // later have it too. Built by trainer/ui/tables.py, which puts the page's language and texts before it as `labTexts`.
 
-// Gradio writes its own texts (the place for files, the footer) in the browser's language, and says English of every
-// page: where the app was started in another language, both are that one.
+// Gradio has said the browser's language of the page.
 document.documentElement.lang = labTexts.language;
-if (!labTexts.english) {
-  Object.defineProperty(navigator, "language", {get: () => labTexts.language, configurable: true});
-}
 
 function labSort(button) {
   const heading = button.closest("th"), table = heading.closest("table"), body = table.tBodies[0];

@@ -95,7 +95,7 @@ def pick(text: str, value: str) -> str:
 
 def script() -> str:
     """The page's own script, for `launch(head=...)`."""
-    said = {"language": texts.language(), "english": texts.language() == texts.ENGLISH, "copied": tr("Copied")}
+    said = {"language": texts.language(), "copied": tr("Copied")}
     values = json.dumps(said).replace("<", "\\u003c")
     code = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
     return f"<script>const labTexts = {values};\n{code}</script>"
