@@ -83,6 +83,10 @@ def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:
         if run.adopted:
             return tr("test accuracy {accuracy}%, trained elsewhere, evaluated here", accuracy=accuracy), 1.0
         minutes = time.show(time.of(run))
+        if run.bundled:
+            came = tr("test accuracy {accuracy}%, came with the program", accuracy=accuracy)
+            bare = tr("test accuracy {accuracy}%, came with the program without its weights", accuracy=accuracy)
+            return came if run.answers else bare, 1.0
         return tr("test accuracy {accuracy}%, trained in {minutes} min", accuracy=accuracy, minutes=minutes), 1.0
     if run.state in ENDED:
         error = run.error or ""
