@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trainer import bundled, methods
+from trainer.errors import UserError
 from trainer.inference import Predictor
 from trainer.store import Store
 
@@ -112,6 +113,40 @@ def test_what_is_kept_is_whole_and_has_lasting_ids(suite, tmp_path, monkeypatch)
         assert run.answers == run.bundled["weights"] == (run.recipe.method != "full")
     assert bundled.keep(list(kept.values())[:1]) == [next(iter(kept))], "again under its own id, the others gone"
     assert len(Store(tmp_path).list()) == 1
+
+
+def test_a_run_without_weights_is_trained_by_one_press(suite, tmp_path, monkeypatch):
+    from trainer import jobs
+    from trainer.ui import live_missing
+    from trainer.ui.lab import Lab
+
+    trained, _ = suite
+    monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "box")
+    (tmp_path / "box").mkdir()
+    bundled.keep([run for run in trained.list() if run.recipe.method in ("full", "lora")])
+    lab = Lab.open(Store(tmp_path / "box"))
+    ((full, trains),) = jobs.without_weights(lab.store)
+    assert (full.recipe.method, trains) == ("full", None)
+    assert f'data-pick="{full.id}"' in live_missing.missing_html(lab)
+    with pytest.raises(UserError, match="came without them; train it: python -m trainer again"):
+        lab.predictor.ask_one("the film is warm", full)
+    assert "queued" in live_missing.train_again(lab, full.id)
+    assert "is being trained" in live_missing.missing_html(lab)
+    new = next(run for run in lab.store.list() if not run.bundled)
+    assert new.recipe == full.recipe
+    for _ in jobs.follow(lab.store, [new.id]):
+        pass
+    assert live_missing.missing_html(lab) == ""
+    assert lab.predictor.ask_one("the film is warm", lab.store.load(new.id)).method == "full"
+    assert lab.store.load(full.id).as_json() == full.as_json(), "what came with the program stays as it is"
+
+
+def test_again_is_for_what_has_ended_here(suite):
+    from trainer import jobs
+
+    store, _ = suite
+    with pytest.raises(UserError, match="Expected a run's id"):
+        jobs.again(store, "nothing")
 
 
 def test_remake_says_what_it_does_not_take(runs):
