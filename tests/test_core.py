@@ -58,7 +58,7 @@ LAYERS = [
         "questions",
         "push",
     },
-    {"variants", "disputes", "published", "paired", "lesson", "bundled"},
+    {"variants", "disputes", "published", "paired", "lesson", "bundled", "report"},
     {"ui", "__main__"},
 ]
 
@@ -105,6 +105,7 @@ def test_imports_point_down():
         "push",
         "paired",
         "lesson",
+        "report",
     ],
 )
 def test_light_modules_import_neither_torch_nor_gradio(module):

@@ -284,6 +284,7 @@ COMMANDS: dict[str, Here | By] = {
     "python -m trainer compare": Here(says="Test accuracy"),
     "python -m trainer compare --json": Here(says='"test_accuracy"'),
     "python -m trainer compare --csv FILE.csv": Here(says="runs written to"),
+    "python -m trainer report --out report.html": Here(says="runs reported in"),
     'python -m trainer predict "A warm, funny film."': Here(says="probability"),
     'python -m trainer predict "A warm, funny film." --runs RUN --json': Here(says='"probabilities"'),
     "python -m trainer predict --file IN.csv --out OUT.csv": Here(says="2 sentences through"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,8 @@ import pytest
 from conftest import trainer
 
 from trainer import analysis, inference, jobs, recipes
+from trainer.analysis import METRICS
+from trainer.report import holm
 from trainer.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -384,3 +388,24 @@ def test_delete_asks_and_removes(own_store):
     assert own_store.list()
     trainer("delete", run.id, "--yes", store=own_store)
     assert not own_store.list()
+
+
+def test_the_report_tells_figures_differences_and_commands(suite, tmp_path):
+    store, _ = suite
+    trainer("report", "--out", str(tmp_path / "report.html"), store=store)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    finished = [run for run in store.list() if run.state == "finished"]
+    for run in finished:
+        assert run.id in page
+        assert html.escape(recipes.command_of(run.recipe)) in page
+    assert not re.search(r"(src|href)=|@import|url\(", page), "nothing is fetched"
+    accuracy = METRICS["test_accuracy"]
+    assert f"<td>{accuracy.show(accuracy.of(next(r for r in finished if r.recipe.method == 'full')))}<span" in page
+    assert "not shown" in page
+
+
+def test_holms_correction_by_hand():
+    """The sorted p-values times 3, 2 and 1, never falling, at most 1."""
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -173,6 +173,26 @@ def compare(
 
 
 @app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="the HTML file to write")],
+    runs: Annotated[str, typer.Option(metavar="A,B", help="which runs (all finished ones if not given)")] = "",
+) -> None:
+    """Write a lab report: figures, which differences hold, and how each run was made."""
+    from trainer import report as reports
+    from trainer.store import Store
+
+    store = Store()
+    chosen = [store.load(name) for name in runs.split(",") if name] or store.list()
+    finished = [run for run in chosen if run.state == "finished"]
+    if not finished:
+        raise UserError(
+            expected="a finished run to report", got="none", fix="train one: python -m trainer suite --preset quick"
+        )
+    out.write_text(reports.html(store, finished), encoding="utf-8")
+    typer.echo(f"{len(finished)} runs reported in {out}")
+
+
+@app.command()
 def predict(
     text: Annotated[Optional[str], typer.Argument(help="one sentence")] = None,
     runs: Annotated[str, typer.Option(metavar="A,B", help="which runs to ask (all finished ones if not given)")] = "",

@@ -51,17 +51,6 @@ def counterpart(run: Run, there: Store) -> Run | None:
     return next((r for r in there.list() if r.state == "finished" and recipe(r).fingerprint() == asked), None)
 
 
-def command(run: Run) -> str:
-    """The command line that trains the run again."""
-    config = run.recipe
-    own = methods.get(config.method).options(**config.options).model_dump(mode="json", exclude_defaults=True)
-    left_out = {"method", "task", "backbone", "seed", "options", "parents", "track"}
-    changed = config.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
-    return recipes.command(
-        methods_=[config.method], seeds=[config.seed], task=config.task, backbone=config.backbone, **changed | own
-    )
-
-
 @dataclass(frozen=True)
 class Check:
     """One figure of a bundled run beside that of the same recipe trained again."""
@@ -115,7 +104,7 @@ def keep(runs: Sequence[Run]) -> list[str]:
         left_out = () if weights else ("model",)
         shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns(*left_out, "checkpoints", ".*", "*.lock"))
         told = run.as_json()
-        told["lineage"] |= {"bundled": {"command": command(run), "weights": weights}}
+        told["lineage"] |= {"bundled": {"command": recipes.command_of(run.recipe), "weights": weights}}
         told["suite"] = "suite" + SUFFIX
         (folder / "run.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         for path in (folder / "run.json", folder / "events.jsonl"):

@@ -120,6 +120,16 @@ def command(
     return shlex.join(words)
 
 
+def command_of(config: RunConfig) -> str:
+    """The command line that trains one recipe; the parents of a fusion are then trained with it."""
+    own = methods.get(config.method).options(**config.options).model_dump(mode="json", exclude_defaults=True)
+    left_out = {"method", "task", "backbone", "seed", "options", "parents", "track"}
+    changed = config.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+    return command(
+        methods_=[config.method], seeds=[config.seed], task=config.task, backbone=config.backbone, **changed | own
+    )
+
+
 def _plain(value: Any) -> str:
     """A value as `--set` reads it: a word as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
