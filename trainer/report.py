@@ -110,8 +110,8 @@ def _differences(store: Store, runs: list[Run], names: dict[str, str]) -> str:
         f"{len(answers.labels):,} sentences</caption><tr><th>First</th><th class=words>Second</th><th>First less second"
         "</th><th>95% interval</th><th>p</th><th>p, Holm</th><th class=words>At 5%</th></tr>"
         f"{rows}</table></div><p>Intervals: paired bootstrap by percentiles (Efron 1979; Koehn 2004). p: McNemar's "
-        "exact test (McNemar 1947; Dietterich 1998), then by Holm 1979 for the number of pairs. They speak of other test "
-        'sentences, of one seed each; "not shown" is not "equal".</p>'
+        "exact test (McNemar 1947; Dietterich 1998), then by Holm 1979 for the number of pairs. They speak of other "
+        'test sentences, of one seed each; "not shown" is not "equal".</p>'
     )
 
 
