@@ -21,6 +21,7 @@ CSS = """
 .gradio-container .html-container { padding: 0 !important; }
 /* Letters with marks above or below need more than Gradio's fields leave, which cut them off. */
 html:not([lang="en"]) .gradio-container :is(input, textarea) { line-height: 1.75 !important; }
+html:not([lang="en"]) .gradio-container input[role="listbox"] { min-height: 28px; }
 .lab-inset .lab-table tbody th { font-weight: 400; }
 .lab-inset { background: var(--block-background-fill) !important; }
 .gradio-container .lab-inset .html-container { padding: 8px 12px !important; }
