@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, app_on
 
 import app
-from trainer import methods, texts
+from trainer import methods, published, texts
 from trainer.errors import ArgumentError
 
 DEVANAGARI = re.compile(r"[\u0900-\u097f]")
@@ -33,7 +33,10 @@ NAMES = {
 }  # fmt: skip
 """Shown as they are in any language."""
 NAMES_OF_MODELS = re.compile(r"(BERT|DistilBERT|RoBERTa|DeBERTa|ALBERT|ELECTRA|MiniLM)\b.*")
-CITED = ("Reimers and Gurevych", "van Rijsbergen", "Weights & Biases", "Hugging Face Hub", "JSON Lines")
+CITED = (
+    "Reimers and Gurevych", "Loshchilov and Hutter", "Goyal et al", "Pascanu et al", "van Rijsbergen",
+    "Weights & Biases", "Hugging Face Hub", "JSON Lines", "NVIDIA Tesla", "python -m trainer push",
+)  # fmt: skip
 
 DUMP = """
 import json, sys, app
@@ -146,15 +149,15 @@ def test_an_unknown_language_is_one_sentence():
 
 VISIBLE = """() => {
   const kept = document.querySelectorAll(".lab-command, .lab-pick, code, pre");
-  const before = [...kept].map(one => one.style.visibility);
-  kept.forEach(one => { one.style.visibility = "hidden"; });
+  const before = [...kept].map(one => one.style.display);
+  kept.forEach(one => { one.style.display = "none"; });
   const seen = one => one.checkVisibility({visibilityProperty: true});
   const lines = document.body.innerText.split("\\n");
   for (const one of document.querySelectorAll("svg text")) if (seen(one)) lines.push(one.textContent);
   for (const name of ["aria-label", "title", "placeholder"])
     for (const one of document.querySelectorAll(`[${name}]`))
       if (seen(one) && !one.closest("svg")) lines.push(one.getAttribute(name));
-  kept.forEach((one, place) => { one.style.visibility = before[place]; });
+  kept.forEach((one, place) => { one.style.display = before[place]; });
   return lines;
 }"""
 """Every line that is shown, but for commands, code, and sentences of the data."""
@@ -176,7 +179,7 @@ def hindi_page(open_page, hindi):
 
 def english_in(page) -> list[str]:
     """Runs of three and more Latin words that the page shows."""
-    cited = [*CITED, *(method.paper for method in methods.METHODS.values())]
+    cited = [*CITED, *(method.paper for method in methods.METHODS.values()), published.load()["source"]]
     found = []
     for line in page.evaluate(VISIBLE):
         for text in sorted(cited, key=len, reverse=True):
@@ -199,7 +202,7 @@ def test_train_and_compare_read_in_hindi(hindi_page):
     _fits(page)
 
     page.get_by_role("tab", name=_in_hindi("Compare")).click()
-    page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 6")
+    page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 5")
     page.wait_for_function("document.querySelectorAll('.lab-chart svg.marks').length == 9")
     page.get_by_label(_in_hindi("Show the published report's figures")).check()
     page.get_by_text(re.compile(_in_hindi("Where its table, its logs and its description disagree:"))).wait_for()

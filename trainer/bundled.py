@@ -112,7 +112,7 @@ def keep(runs: Sequence[Run]) -> list[str]:
             for old, new in renamed.items():
                 text = text.replace(old, new)
             path.write_text(text, encoding="utf-8")
-    for folder in BUNDLED.glob(f"*{SUFFIX}"):
+    for folder in BUNDLED.glob(f"[!.]*{SUFFIX}"):
         shutil.rmtree(folder)
     for name in renamed.values():
         (BUNDLED / f".new-{name}").rename(BUNDLED / name)

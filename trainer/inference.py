@@ -263,6 +263,7 @@ class Predictor:
     def _load(self, run: Run) -> _Loaded:
         if not run.model_folder.is_dir():
             self._models.pop(run.id, None)
+        if not run.folder.is_dir():
             raise UserError(
                 expected=tr("the run {run}", run=run.id), got=tr("one that was deleted"), fix=tr("choose another run")
             )

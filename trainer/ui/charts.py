@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from trainer import analysis, published
+from trainer import analysis, published, texts
 from trainer.analysis import METRICS, PERCENT, Metric
 from trainer.texts import mark, tr
 from trainer.ui.lab import method_title
@@ -307,6 +307,11 @@ def _shape(names: Sequence[str]) -> alt.Shape:
     return alt.Shape("Method:N", scale=_scale(names, SHAPES), legend=_legend())
 
 
+def _lines() -> dict[str, int]:
+    """Room between the lines of a title, for letters with marks above and below."""
+    return {} if texts.language() == texts.ENGLISH else {"lineHeight": 24}
+
+
 def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Chart:
     """As wide as its place, drawn as SVG: the page's style sheet then colours text and lines, light or dark. A
     downloaded file has no style sheet, so that it keeps the dark text on white that stand here.
@@ -321,7 +326,7 @@ def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Char
               "font": "system-ui, sans-serif", "padding": 8}  # fmt: skip
     # In one call: each copies the whole chart.
     return chart.properties(
-        title=alt.Title(title, anchor="start", fontSize=16, offset=10),
+        title=alt.Title(title, anchor="start", fontSize=16, offset=10, **_lines()),
         width="container",
         height=height,
         description=said,

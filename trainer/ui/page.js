@@ -82,8 +82,9 @@ document.addEventListener("click", event => {
   if (button?.dataset.copy !== undefined) labCopy(button);
 });
 
-// Names for what Gradio and vega-embed leave without one: dropdowns of several choices, and the charts' menus. And the
-// copy of the tab bar that Gradio measures, which nobody sees, takes no focus.
+// Names for what Gradio and vega-embed leave without one: dropdowns of several choices, and the charts' menus; and in
+// the page's language those that Gradio gives. The copy of the tab bar that it measures, which nobody sees, takes no
+// focus.
 function labName() {
   for (const copy of document.querySelectorAll(".tab-container.visually-hidden")) copy.inert = true;
   for (const input of document.querySelectorAll("input.border-none:not([aria-label])")) {
@@ -93,6 +94,9 @@ function labName() {
   for (const summary of document.querySelectorAll(".vega-embed > details > summary:not([aria-label])")) {
     const chart = summary.closest(".vega-embed").querySelector("svg[aria-label]")?.getAttribute("aria-label");
     summary.setAttribute("aria-label", `${summary.parentElement.title}: ${chart ?? ""}`);
+  }
+  for (const [english, name] of Object.entries(labTexts.names)) {
+    for (const one of document.querySelectorAll(`[aria-label="${english}"]`)) one.setAttribute("aria-label", name);
   }
 }
 let labNaming;

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import texts
-from trainer.texts import tr
+from trainer.texts import mark, tr
 from trainer.ui.lab import escape
 
 PICK = """element.addEventListener("click", event => {
@@ -20,6 +20,17 @@ PICK = """element.addEventListener("click", event => {
 """`js_on_load` of a gr.HTML whose buttons are made by `pick`: its `select` event has the button's value."""
 
 _numbers = itertools.count(1)
+_NAMES = (
+    mark("Click to upload or drop files"),
+    mark("File upload"),
+    mark("Uploaded files"),
+    mark("Remove this file"),
+    mark("Clear"),
+    mark("Dismiss"),
+    mark("Empty value"),
+    mark("Gradio footer navigation"),
+)
+"""What Gradio's parts are called to a screen reader, in English whatever the page's language."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,8 @@ def pick(text: str, value: str) -> str:
 
 def script() -> str:
     """The page's own script, for `launch(head=...)`."""
-    said = {"language": texts.language(), "copied": tr("Copied")}
+    names = {name: tr(name) for name in _NAMES if tr(name) != name}
+    said = {"language": texts.language(), "copied": tr("Copied"), "names": names}
     values = json.dumps(said).replace("<", "\\u003c")
     code = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
     return f"<script>const labTexts = {values};\n{code}</script>"

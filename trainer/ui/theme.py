@@ -19,6 +19,9 @@ _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1400px !important; margin: 0 auto !important; font-size: 16px; }
 .gradio-container .html-container { padding: 0 !important; }
+/* Letters with marks above or below need more than Gradio's fields leave, which cut them off. */
+html:not([lang="en"]) .gradio-container :is(input, textarea) { line-height: 1.75 !important; }
+html:not([lang="en"]) .gradio-container input[role="listbox"] { min-height: 28px; }
 .lab-inset .lab-table tbody th { font-weight: 400; }
 .lab-inset { background: var(--block-background-fill) !important; }
 .gradio-container .lab-inset .html-container { padding: 8px 12px !important; }
