@@ -22,7 +22,7 @@ DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 WORD = re.compile(r"[A-Za-z]{2,}")
 SENTENCE = re.compile(r"[A-Za-z][A-Za-z'’-]*(?:\s+[A-Za-z][A-Za-z'’-]*){2,}")
 """Three Latin words in a row."""
-TABS = ("train", "compare")
+TABS = ("train", "compare", "live", "lesson")
 NAMES = {
     "PEFT Lab",
     # Methods, their options' values, formats of numbers

@@ -215,10 +215,10 @@ def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monk
     assert own_store.load(run.id).label == "mine & yours"
     assert "being cancelled" in train_queue.cancel(lab, run.id)
     assert "which is cancelled" in train_queue.cancel(lab, run.id)
-    details, log, _, _, cancel, resume, delete, _ = train_queue.open_run(lab, run.id)
+    details, log, _, _, cancel, resume, again, delete, _ = train_queue.open_run(lab, run.id)
     assert "learning_rate" in details
     assert "cancelled" in log
-    assert [button["interactive"] for button in (cancel, resume, delete)] == [False, True, True]
+    assert [button["interactive"] for button in (cancel, resume, again, delete)] == [False, True, True, True]
     # A panel that stays open follows the run's state.
     assert train_tab.tail(lab, run.id, "an older log")[5]["interactive"] is True
     assert "value" not in train_tab.tail(lab, run.id, "an older log")[2], "a name that is being typed stays"
