@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainer.device import keep_memory, share_cores
+from trainer.device import environment_for_training, keep_memory, share_cores
 
 METHODS = ("full", "lora", "qlora", "adapter", "adapter_fusion")
 PLAIN_LENGTH = 128
@@ -47,10 +48,10 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["plain", "ours"], choices=("plain", "ours"), help="for speed")
     parser.add_argument("--order", default=None)
     arguments = parser.parse_args()
-    share_cores()  # both ways: a machine that others use at the same time would slow the plain one more
     if arguments.what == "child":
         child(json.loads(arguments.order))
         return
+    share_cores()
     with tempfile.TemporaryDirectory() as root:
         from benchmarks import common
 
@@ -113,6 +114,9 @@ def accuracy(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[s
         plain, ours = ([right for one in runs[way] for right in one["right"]] for way in ("plain", "ours"))
         found = paired.compare(ours, plain)
         figures[method] = {
+            "sentences_per_second": {
+                way: round(statistics.median(one["rate"] for one in results), 1) for way, results in runs.items()
+            },
             "test_accuracy": {way: [round(one["accuracy"], 4) for one in results] for way, results in runs.items()},
             "test_answers": len(plain),
             "right_only_ours": found.only_a,
@@ -125,7 +129,8 @@ def accuracy(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[s
             ],
             "ratios": [o and round(p / o, 1) for p, o in map(times, runs["plain"], runs["ours"])],
         }
-    return {"task": arguments.task, "epochs": arguments.epochs, "seeds": arguments.seeds, "methods": figures}
+    return {"task": arguments.task, "sentences": arguments.sentences, "epochs": arguments.epochs,
+            "seeds": arguments.seeds, "methods": figures}  # fmt: skip
 
 
 def times(plain: dict, ours: dict) -> tuple[float, float | None]:
@@ -136,10 +141,13 @@ def times(plain: dict, ours: dict) -> tuple[float, float | None]:
 
 
 def train(order: dict[str, Any], task: str, backbone: str, root: Path) -> dict[str, Any]:
-    """One training in a process of its own."""
+    """One training in a process of its own, its threads waiting as the way has it: plainly as the libraries do."""
     order = order | {"task": task, "backbone": backbone, "root": str(root)}
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    if order["way"] == "ours":
+        environment |= environment_for_training()
     command = [sys.executable, "-m", "benchmarks.training", "child", "--order", json.dumps(order)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])

@@ -406,3 +406,49 @@ def test_only_frozen_weights_of_the_encoder_are_held_in_the_type_of_autocast(nam
             assert not {"adapter", "lora"} & set(re.split(r"[._]", place))
         else:
             assert torch.equal(parameter, before[place])
+
+
+@pytest.mark.parametrize("family", list(backbones.FAMILIES))
+def test_rows_of_word_embeddings_that_training_never_reads_stay_to_the_bit(family, tmp_path):
+    from trainer.rows import ReadRows
+
+    model, _ = small_model("full", family, tmp_path)
+    table = model.get_input_embeddings()
+    before, named = table.weight.detach().clone(), dict(model.named_parameters()).keys()
+    read = torch.tensor([[5, 7, 9], [7, 11, table.padding_idx]])
+    batch = {"input_ids": read, "attention_mask": (read != table.padding_idx).long()}
+    unread = {"input_ids": torch.tensor([[5, 40, 41]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
+    model.eval()
+
+    def logits(*batches):
+        with torch.no_grad():
+            return [model(**one).logits for one in batches]
+
+    expected = logits(batch, unread)
+    rows = ReadRows(model, read.tolist(), table.padding_idx)
+    assert model.get_input_embeddings().weight.shape[0] == len({5, 7, 9, 11, table.padding_idx})
+    assert dict(model.named_parameters()).keys() == named
+    torch.testing.assert_close(logits(batch, unread), expected)
+    # A step moves the rows that were read, and evaluation sees them moved.
+    model.train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.5)
+    model(**batch).logits.square().sum().backward()
+    optimiser.step()
+    model.eval()
+    expected = logits(batch, unread)
+    rows.restore()
+    rows.restore()
+    assert model.get_input_embeddings() is table
+    torch.testing.assert_close(logits(batch, unread), expected)
+    moved = (table.weight != before).any(dim=1).nonzero().flatten().tolist()
+    assert set(moved) - {table.padding_idx} == {5, 7, 9, 11}
+
+
+@pytest.mark.parametrize("name", [name for name in methods.METHODS if name != "full"])
+def test_frozen_word_embeddings_stay_in_their_place(name, tmp_path):
+    from trainer.rows import ReadRows
+
+    model, _ = small_model(name, "bert", tmp_path)
+    table = model.get_input_embeddings()
+    ReadRows(model, [[5, 7]], 0)
+    assert model.get_input_embeddings() is table

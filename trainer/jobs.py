@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from trainer import methods, recipes
 from trainer.config import RunConfig
+from trainer.device import environment_for_training
 from trainer.errors import ArgumentError, Cancelled, UserError, sentence
 from trainer.events import Event, State
 from trainer.store import ENDED, INTERRUPTED, Run, Store
@@ -156,7 +157,7 @@ def ensure_worker(store: Store) -> None:
             stderr=log,
             start_new_session=True,
             cwd=Path(__file__).resolve().parent.parent,
-            env=os.environ | {"ADAPTERS_STORE": str(store.root.resolve())},
+            env=os.environ | environment_for_training() | {"ADAPTERS_STORE": str(store.root.resolve())},
         )
 
 

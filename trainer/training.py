@@ -20,6 +20,7 @@ from trainer.errors import TrainingStopped
 from trainer.events import Evaluated, Finished, Saved, Started, State
 from trainer.loop import LabTrainer, Progress, Renewal, Request, Work
 from trainer.methods import Setup
+from trainer.rows import ReadRows
 
 __all__ = ["Request", "evaluate", "train"]
 
@@ -45,6 +46,7 @@ def train(request: Request) -> dict[str, Any]:
             hold_frozen(model, work.setup.backbone.family, work.setup.precision)
             masks = quicken(model) if work.device.kind == "cpu" else None
             trainable, total = measure.count_parameters(model)
+            rows = ReadRows(model, work.ids["train"], work.pad_id)
             trainer = _trainer(request, work, model, clock, meter)
             if masks:
                 trainer.add_callback(Renewal(masks))
@@ -68,9 +70,9 @@ def train(request: Request) -> dict[str, Any]:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
                 except TrainingStopped:
                     if trainer.best is not None:
-                        _save_best(request, work, trainer)
+                        _save_best(request, work, trainer, rows)
                     raise
-            size = _save_best(request, work, trainer)
+            size = _save_best(request, work, trainer, rows)
             found = _test(request, work, trainer.model, clock, at=trainer.best)
             memory = meter.result()
     figures = results.trained(trainer, batch_size=config.batch_size, seconds=clock.seconds["training"])
@@ -179,10 +181,11 @@ def _trainer(request: Request, work: Work, model, clock: measure.Clock, meter: m
     return trainer
 
 
-def _save_best(request: Request, work: Work, trainer) -> int:
+def _save_best(request: Request, work: Work, trainer, rows: ReadRows) -> int:
     """Put the best epoch back into the model and write model/; its size in bytes, parents apart."""
     with trainer.clock("saving"):
         checkpoints.restore(trainer.model, trainer.best_state)
+        rows.restore()
         written, final = _empty(request.folder / ".model"), request.folder / "model"
         work.method.save(trainer.model, written, work.setup)
         checkpoints.commit(written, final)
