@@ -42,6 +42,7 @@ LAYERS = [
         "packed",
         "dropout",
         "encoder",
+        "rows",
         "access",
         "hosting",
     },

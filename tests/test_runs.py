@@ -17,7 +17,7 @@ from conftest import trainer
 
 from trainer import analysis, inference, jobs, recipes
 from trainer.analysis import METRICS
-from trainer.report import holm
+from trainer.paired import holm
 from trainer.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent

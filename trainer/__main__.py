@@ -556,10 +556,9 @@ def _print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def main() -> None:
     """Run the command line; an error is one sentence on standard error and an exit status."""
-    from trainer.device import keep_memory, share_cores
+    from trainer.device import share_cores
 
     share_cores()
-    keep_memory()
     try:
         app(standalone_mode=True)
     except UserError as error:

@@ -166,7 +166,7 @@ def _check(members: list[zipfile.ZipInfo], path: Path) -> str:
         for member, names in zip(members, parts, strict=True)
         if len(names) < 2
         or ".." in names
-        or "\\" in member.filename
+        or set("\\:") & set(member.filename)
         or PurePosixPath(member.filename).suffix not in SUFFIXES
     ]
     top = next(iter(tops), "")

@@ -54,10 +54,25 @@ def commit(written: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint below a run's checkpoints folder."""
+def latest(folder: Path, model) -> Path | None:
+    """The newest whole checkpoint below a run's checkpoints folder; None where it is not of this model's parameters.
+
+    An earlier version of the program may have trained others: the run then begins anew.
+    """
     found = [path for path in folder.glob("step-*") if (path / PROGRESS).is_file()]
-    return max(found, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+    newest = max(found, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+    return newest if newest and _shapes_of(newest / TRAINABLE) == _shapes_in(model) else None
+
+
+def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dictionary
+
+
+def _shapes_in(model) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
 
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:

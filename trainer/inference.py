@@ -155,6 +155,8 @@ class Predictor:
         `quick` computes in the device's best precision, and again in float32 where the two best labels are `NEAR`: the
         labels are float32's, the probabilities close to them (benchmarks/README.md).
         """
+        if not len(texts):
+            return np.empty((0, len(run.label_names)), dtype=np.float32)
         place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         distinct = list(place)
         with self._lock:
@@ -253,7 +255,7 @@ class Predictor:
         # Batches side by side, each with its share of the cores, wait less for one another than threads in one batch.
         workers = self._side_by_side()
         order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
-        parts = [order[start :: self._worker_count] for start in range(self._worker_count)]
+        parts = [order[start :: self._worker_count] for start in range(min(self._worker_count, len(order)))]
         found = list(workers.map(logits, parts))
         whole = np.empty((len(ids), found[0].shape[1]), dtype=np.float32)
         for part, rows in zip(parts, found, strict=True):

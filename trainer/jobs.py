@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from trainer import methods, recipes
 from trainer.config import RunConfig
-from trainer.device import environment_for_training
+from trainer.device import environment_for_training, keep_memory
 from trainer.errors import ArgumentError, Cancelled, UserError, sentence
 from trainer.events import Event, State
 from trainer.store import ENDED, INTERRUPTED, Run, Store
@@ -224,19 +225,34 @@ def work(store: Store) -> bool:
 
 
 def _next(store: Store) -> Run | None:
-    return next((run for run in store.list() if run.state == "queued"), None)
+    """The first run in the queue, once none is at work: one may be left from a worker that was killed."""
+    runs = store.list()
+    while any(run.state == "running" for run in runs):
+        time.sleep(0.5)
+        runs = store.list()
+    return next((run for run in runs if run.state == "queued"), None)
 
 
 def _context() -> Any:
     """Each run gets a fresh process, so that its memory is its own and a crash is only its own.
 
-    On Linux it is forked from a server that has imported the libraries once.
+    On Linux without a GPU it is forked from a server that has imported the libraries once. bitsandbytes starts CUDA
+    while it is imported, and a fork cannot use what its parent started.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or _has_gpu():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["trainer.training", "peft", "adapters"])
     return context
+
+
+def _has_gpu() -> bool:
+    """Whether torch finds a GPU; a build for CPUs alone is known by its version, without the import."""
+    if version("torch").endswith("+cpu"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _supervise(store: Store, run: Run, context: Any) -> None:
@@ -252,7 +268,10 @@ def _supervise(store: Store, run: Run, context: Any) -> None:
                 process.terminate()
                 process.join(5)
                 process.kill()
-    left = store.load(run.id)
+    try:
+        left = store.load(run.id)
+    except ArgumentError:
+        return  # deleted before its process had begun
     if left.state not in ENDED or left.error == tr(INTERRUPTED):
         if asked is not None:
             _end(store, run.id, "cancelled", tr("Cancelled on request."))
@@ -266,6 +285,7 @@ def execute(root: str, run_id: str) -> None:
     run = store.load(run_id)
     _log_to(run.folder / "log.txt")
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    keep_memory()
     with store.at_work(run_id):
         cancelled = (run.folder / CANCEL_FILE).exists
         if cancelled():

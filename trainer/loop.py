@@ -226,7 +226,7 @@ class Progress(TrainerCallback):
                 loss=sum(self.losses) / len(self.losses),
                 learning_rate=trainer.lr_scheduler.get_last_lr()[0],
                 sentences_per_second=args.train_batch_size / per_step,
-                seconds=trainer.clock.seconds["training"] + elapsed - evaluating,
+                seconds=trainer.clock.so_far("training"),
                 seconds_left=(state.max_steps - state.global_step) * per_step + evaluations_left * per_evaluation,
                 memory=trainer.meter.now(),
             )

@@ -16,11 +16,19 @@ from trainer.device import Device
 
 
 class Clock:
-    """Seconds by part: `with clock("evaluation"):`. Parts that nest are counted apart, not twice."""
+    """Seconds by part: `with clock("evaluation"):`. Parts that nest are counted apart, not twice.
+
+    `seconds` has what is over, `so_far` also the part that is under way.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self._open: list[tuple[str, float]] = []
+
+    def so_far(self, part: str) -> float:
+        """Seconds of a part until now."""
+        under_way = time.perf_counter() - self._open[-1][1] if self._open and self._open[-1][0] == part else 0.0
+        return self.seconds[part] + under_way
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +11,10 @@ import numpy as np
 DRAWS = 20_000
 SEED = 0
 """The interval is the same whenever it is drawn."""
+MOST_PAIRS = 45
+"""Those of ten runs."""
+BOUND = 0.05
+"""Of p, below which a difference is said to hold: the usual one (Fisher 1925)."""
 
 
 @dataclass(frozen=True)
@@ -77,3 +83,35 @@ def mcnemar(only_a: int, only_b: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(only_a, only_a + only_b).pvalue)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two of several runs by their columns. `p` is the test's by Holm's correction for the number of pairs."""
+
+    first: int
+    second: int
+    found: Paired
+    p: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is more than the luck of the test sentences, however many pairs were looked at."""
+        return self.p < BOUND
+
+
+def pairs(right: np.ndarray) -> list[Pair]:
+    """The first `MOST_PAIRS` pairs of runs. `right`: (sentences, runs), whether each labelled it right."""
+    columns = list(itertools.combinations(range(right.shape[1]), 2))[:MOST_PAIRS]
+    found = [compare(right[:, a], right[:, b]) for a, b in columns]
+    adjusted = holm([one.p for one in found])
+    return [Pair(a, b, one, p) for (a, b), one, p in zip(columns, found, adjusted, strict=True)]
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values adjusted for how many there are (Holm 1979, step-down), in the order given."""
+    adjusted, highest = [0.0] * len(values), 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
+        highest = max(highest, min((len(values) - rank) * values[place], 1.0))
+        adjusted[place] = highest
+    return adjusted

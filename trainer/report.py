@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from trainer import analysis, disputes, paired, recipes
 from trainer.analysis import METRICS
 from trainer.store import Run, Store
-from trainer.variants import means, ordered, variants
+from trainer.variants import means, one_each, ordered, variants
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 SHOWN = ("test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size")
 BARS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
 """Drawn as bars under the figures, each from zero to the largest."""
-MOST_PAIRS = 45
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
@@ -91,19 +89,17 @@ def _figures(table: pd.DataFrame) -> str:
 
 def _differences(store: Store, runs: list[Run], names: dict[str, str]) -> str:
     """Each pair of recipes by its first seed; p-values also by Holm's correction for the number of pairs."""
-    first = list({names[run.id]: run for run in reversed(runs)}.values())[::-1]
-    answers = disputes.collect(store, first)
+    answers = disputes.collect(store, one_each(runs, names))
     if answers is None or len(answers.runs) < 2:
         return ""
-    right = answers.predicted == answers.labels[:, None]
-    pairs = list(itertools.combinations(range(len(answers.runs)), 2))[:MOST_PAIRS]
-    found = [paired.compare(right[:, a], right[:, b]) for a, b in pairs]
-    adjusted = holm([one.p for one in found])
+    told = [names[run.id] for run in answers.runs]
     rows = "".join(
-        f"<tr><td>{escape(names[answers.runs[a].id])}</td><td class=words>{escape(names[answers.runs[b].id])}</td>"
-        f"<td>{100 * one.difference:+.1f}</td><td>{100 * one.low:+.1f} to {100 * one.high:+.1f}</td>"
-        f"<td>{one.p:.3f}</td><td>{p:.3f}</td><td class=words>{'holds' if p < 0.05 else 'not shown'}</td></tr>"
-        for (a, b), one, p in zip(pairs, found, adjusted, strict=True)
+        f"<tr><td>{escape(told[pair.first])}</td><td class=words>{escape(told[pair.second])}</td>"
+        f"<td>{100 * pair.found.difference:+.1f}</td>"
+        f"<td>{100 * pair.found.low:+.1f} to {100 * pair.found.high:+.1f}</td>"
+        f"<td>{pair.found.p:.3f}</td><td>{pair.p:.3f}</td>"
+        f"<td class=words>{'holds' if pair.holds else 'not shown'}</td></tr>"
+        for pair in paired.pairs(answers.right)
     )
     return (
         '<div class="wide"><table><caption>Differences in test accuracy, in points, on the same '
@@ -113,15 +109,6 @@ def _differences(store: Store, runs: list[Run], names: dict[str, str]) -> str:
         "exact test (McNemar 1947; Dietterich 1998), then by Holm 1979 for the number of pairs. They speak of other "
         'test sentences, of one seed each; "not shown" is not "equal".</p>'
     )
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """p-values adjusted for how many there are (Holm 1979, step-down), in the order given."""
-    adjusted, highest = [0.0] * len(values), 0.0
-    for rank, place in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
-        highest = max(highest, min((len(values) - rank) * values[place], 1.0))
-        adjusted[place] = highest
-    return adjusted
 
 
 def _made(runs: Sequence[Run]) -> str:

@@ -71,13 +71,13 @@ def assemble(
     }
 
 
-def trained(trainer: LabTrainer, *, batch_size: int, seconds: float) -> dict[str, Any]:
+def trained(trainer: LabTrainer, *, seconds: float) -> dict[str, Any]:
     """What only a run that was trained here has."""
     collator = trainer.data_collator
     last = {"train loss": trainer.epochs[-1]["train_loss"], "train total tokens": collator.real_tokens}
     return {
         "train_time": seconds,
-        "sentences_per_second": trainer.state.global_step * batch_size / max(seconds, 1e-9),
+        "sentences_per_second": len(trainer.train_dataset) * trainer.state.epoch / max(seconds, 1e-9),
         "steps": trainer.state.global_step,
         "real_tokens": collator.real_tokens,
         "padded_tokens": collator.padded_tokens,

@@ -20,7 +20,8 @@ class ReadRows:
         self._model, self._whole = model, None
         table = model.get_input_embeddings()
         if type(table) is nn.Embedding and table.weight.requires_grad:
-            rows = sorted({pad_id}.union(*ids))
+            padding = {pad_id, table.padding_idx} - {None}
+            rows = sorted(padding.union(*ids))
             self._whole = table
             model.set_input_embeddings(_RowsOf(table, torch.tensor(rows)))
 

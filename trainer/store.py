@@ -318,9 +318,12 @@ class Store:
         """The run in a folder, or None. A run that says it is running though nobody trains it has failed."""
         try:
             run = self._parse(folder)
+            if not (judge and run.state == "running") or self.is_at_work(folder):
+                return run
+            run = self._parse(folder)  # it may have finished between the two looks
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if judge and run.state == "running" and not self.is_at_work(folder):
+        if run.state == "running":
             return Run(**{**run.__dict__, "state": "failed", "error": tr(INTERRUPTED)})
         return run
 

@@ -50,7 +50,7 @@ def train(request: Request) -> dict[str, Any]:
             trainer = _trainer(request, work, model, clock, meter)
             if masks:
                 trainer.add_callback(Renewal(masks))
-            checkpoint = checkpoints.latest(request.folder / "checkpoints")
+            checkpoint = checkpoints.latest(request.folder / "checkpoints", model)
             done = trainer.recall(checkpoint) if checkpoint else 0
             steps = math.ceil(len(work.data.train) / config.batch_size) * config.epochs
             request.emit(
@@ -75,7 +75,7 @@ def train(request: Request) -> dict[str, Any]:
             size = _save_best(request, work, trainer, rows)
             found = _test(request, work, trainer.model, clock, at=trainer.best)
             memory = meter.result()
-    figures = results.trained(trainer, batch_size=config.batch_size, seconds=clock.seconds["training"])
+    figures = results.trained(trainer, seconds=clock.seconds["training"])
     counts = (trainable, total, size)
     return _finish(request, work, found, clock, memory=memory, counts=counts, started_at=started_at, training=figures)
 
@@ -166,6 +166,7 @@ def _trainer(request: Request, work: Work, model, clock: measure.Clock, meter: m
         label_names=["labels"],
         dataloader_pin_memory=work.device.kind == "cuda",
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # else the library splits each batch over every GPU that it finds
     base = work.method.trainer_class()
     dataset = Encoded(work.ids["train"], work.data.train.labels)
     trainer = type("Trainer", (LabTrainer, base), {})(

@@ -84,6 +84,11 @@ def some(runs: Sequence[Run], limit: int) -> list[Run]:
     return [run for run in runs if run.id in kept]
 
 
+def one_each(runs: Sequence[Run], names: dict[str, str]) -> list[Run]:
+    """The first run of each variant, in the order of `runs`. `names`: run id -> variant."""
+    return list({names[run.id]: run for run in reversed(runs)}.values())[::-1]
+
+
 def _traits(run: Run) -> dict[str, str]:
     """Everything that is known to shape a run but its seed, as text."""
     recipe = run.recipe.model_dump(mode="json")

@@ -120,10 +120,28 @@ class AdapterFusion(Method):
         )
 
     def trainer_class(self) -> type[Trainer]:
-        # It adds the regulariser that keeps the value matrices near the identity (section 3.2).
         from adapters import AdapterTrainer
+        from adapters.trainer import AdapterTrainerCallback
 
-        return AdapterTrainer
+        class FusionTrainer(AdapterTrainer):
+            """Adds the gradient of the regulariser that keeps the value matrices near the identity (section 3.2).
+
+            The library adds it after a step, to the next one's: unscaled, so that in fp16 next to nothing of it is
+            left, and forgotten by a checkpoint.
+            """
+
+            def __init__(self, *arguments: Any, **named: Any) -> None:
+                super().__init__(*arguments, **named)
+                self.remove_callback(AdapterTrainerCallback)
+
+            def training_step(self, model, inputs, num_items_in_batch=None):
+                loss = super().training_step(model, inputs, num_items_in_batch)
+                regulariser = model.base_model.get_fusion_regularization_loss()
+                if regulariser is not None:
+                    self.accelerator.backward(regulariser)
+                return loss
+
+        return FusionTrainer
 
     def parent_options(self, options: AdapterFusionOptions) -> dict[str, Any]:
         return {"reduction_factor": options.reduction_factor, "placement": options.placement}

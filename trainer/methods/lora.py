@@ -122,15 +122,15 @@ class Lora(Method):
         )
         state = _read_weights(source)
         last = "classifier.out_proj" if "base_model.model.classifier.out_proj.weight" in state else "classifier"
-        head = f"base_model.model.{last}.weight"
-        if head not in state:
+        head, bias = (f"base_model.model.{last}.{part}" for part in ("weight", "bias"))
+        if head not in state or bias not in state:
             raise UserError(
                 expected=tr("an adapter saved with its classification head"),
                 got=tr("{name} without one", name=source.name),
                 fix=tr("save it again with modules_to_save, or train it here"),
             )
         rows = label_rows(setup, order, len(state[head]))
-        for name in (head, head.replace(".weight", ".bias")):
+        for name in (head, bias):
             state[name] = state[name][rows]
         config.save_pretrained(folder)
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "adapter_model.safetensors")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -161,9 +161,9 @@ def divide_in_three(
 def _at_most(split: Split, size: int | None, seed: int) -> Split:
     if size is None or size >= len(split):
         return split
-    classes = len(set(split.labels))
-    if size < classes or len(split) - size < classes:
-        # Too few on one side for a stratified draw: take evenly spread sentences in label order.
+    counts = Counter(split.labels)
+    if size < len(counts) or len(split) - size < len(counts) or min(counts.values()) < 2:
+        # Too few on one side, or of one label, for a stratified draw: take evenly spread sentences in label order.
         order = sorted(range(len(split)), key=lambda i: (split.labels[i], i))
         return split.take(sorted(order[round(k * len(order) / size)] for k in range(size)))
     return divide(split, held_out=size, seed=seed)[1]

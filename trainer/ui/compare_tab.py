@@ -13,7 +13,7 @@ from trainer.analysis import METRICS
 from trainer.methods import METHODS
 from trainer.store import Run
 from trainer.texts import mark, tr
-from trainer.ui import charts, compare_sentences, compare_tables, tables
+from trainer.ui import charts, compare_pairs, compare_sentences, compare_tables, tables
 from trainer.ui.compare_filters import FILTERS, Wanted, choices, known_metrics, select, settle
 from trainer.ui.compare_tables import cards, over_seeds, results, run_names, with_variant
 from trainer.ui.lab import Lab, endpoint, escape
@@ -113,6 +113,10 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
         gr.Markdown("## " + tr("Confusion matrices and classification reports"))
         _said("cards")
         matrices = gr.HTML()
+        gr.Markdown("## " + tr("Which differences hold"))
+        gr.HTML(f'<div class="lab-note">{escape(tr(compare_pairs.SAID))}</div>')
+        test = gr.Button(tr("Test the differences"), size="sm")
+        pairs = gr.HTML()
         gr.Markdown("## " + tr("Which sentences"))
         kind = gr.Radio(
             [(tr("Some right, some wrong"), "split")],
@@ -122,7 +126,23 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
         )
         sentences = gr.HTML(js_on_load=tables.PICK)
     inputs = [*filters, reference, unit, x, y, axis, kind]
-    outputs = [*filters, controls, summary, body, figures, table, notes, *bars, x, y, scatter, *lines, matrices, kind]
+    outputs = [
+        *filters,
+        controls,
+        summary,
+        body,
+        figures,
+        table,
+        notes,
+        *bars,
+        x,
+        y,
+        scatter,
+        *lines,
+        matrices,
+        pairs,
+        kind,
+    ]
     outputs.append(sentences)
     quiet = {"api_visibility": "private", "show_progress": "minimal", "trigger_mode": "always_last"}
     # One dependency: what is chosen while the tab is drawn is drawn next, whichever filter it is of.
@@ -133,6 +153,7 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
         control.input(partial(redraw_scatter, lab), inputs, scatter, **quiet)
     axis.input(partial(redraw_curves, lab), inputs, lines, **quiet)
     kind.input(partial(redraw_sentences, lab), inputs, sentences, **quiet)
+    test.click(partial(test_differences, lab), inputs, pairs, show_progress_on=pairs, **quiet)
     gr.api(endpoint(compare_api, lab), api_name="compare")
     gr.api(endpoint(runs_api, lab), api_name="runs")
     return sentences
@@ -181,7 +202,7 @@ def draw(lab: Lab, *given: Any) -> list[Any]:
     offered = choices(every)
     filters = [_offer(name, offered[name], asked, wanted) for name in FILTERS]
     if not finished:
-        drawn = [gr.skip()] * (len(charts.BAR_METRICS) + 3 + len(CURVES) + 3)
+        drawn = [gr.skip()] * (len(charts.BAR_METRICS) + 3 + len(CURVES) + 4)
     else:
         names = variants(finished)
         html, kinds = _sentences(lab, finished, wanted.kind)
@@ -193,6 +214,7 @@ def draw(lab: Lab, *given: Any) -> list[Any]:
             _scatter(finished, names, wanted),
             *_curves(lab, finished, names, wanted),
             cards(some(finished, MAX_CARDS), names),
+            "",  # the tests of other runs go
             _offer("kind", kinds, asked, wanted),
             html,
         ]
@@ -238,6 +260,15 @@ def redraw_sentences(lab: Lab, *given: Any) -> str:
     """The sentences alone."""
     _, finished, wanted = _again(lab, *given)
     return _sentences(lab, finished, wanted.kind)[0] if finished else ""
+
+
+def test_differences(lab: Lab, *given: Any) -> str:
+    """Which differences between the shown recipes hold; not drawn unasked, for it takes a second."""
+    _, finished, _ = _again(lab, *given)
+    if not finished:
+        return ""
+    group, said = _newest_group(finished)
+    return said + compare_pairs.section(lab, group, variants(group))
 
 
 def _again(lab: Lab, *given: Any) -> tuple[list[Run], list[Run], Wanted]:
@@ -319,15 +350,21 @@ def _curves(lab: Lab, finished: list[Run], names: dict[str, str], wanted: Wanted
 
 def _sentences(lab: Lab, finished: list[Run], kind: str) -> tuple[str, list[tuple[str, str]]]:
     """Of the newest group among the runs: only one test set can be shared."""
-    newest = max(finished, key=lambda run: run.place)
-    group = [run for run in finished if _fingerprint(run) == _fingerprint(newest)]
+    group, said = _newest_group(finished)
     shown = some(group, MAX_CARDS)
     inside = variants(group)
     html, kinds = compare_sentences.section(lab, shown, run_names(shown, inside), kind)
-    if len(group) < len(finished):
-        text = tr("Of the newest task among these runs: {task}.", task=newest.recipe.task)
-        html = f'<div class="lab-note">{escape(text)}</div>{html}'
-    return html, kinds
+    return said + html, kinds
+
+
+def _newest_group(finished: list[Run]) -> tuple[list[Run], str]:
+    """(the runs on the sentences of the newest one, a note where these are not all)."""
+    newest = max(finished, key=lambda run: run.place)
+    group = [run for run in finished if _fingerprint(run) == _fingerprint(newest)]
+    if len(group) == len(finished):
+        return group, ""
+    text = tr("Of the newest task among these runs: {task}.", task=newest.recipe.task)
+    return group, f'<div class="lab-note">{escape(text)}</div>'
 
 
 def _reference(wanted: Wanted) -> pd.DataFrame | None:

@@ -33,8 +33,8 @@ CSS = """
 """
 
 
-def build(lab: Lab) -> Step:
-    """Lay out the step and connect it."""
+def build(lab: Lab, kept: gr.BrowserState) -> Step:
+    """Lay out the step and connect it; `kept` holds what the room guessed."""
     choices = [(say(f"cost.share.{key}"), key) for key in SHARES]
     guesses = []
     for start in (0, 2):
@@ -51,13 +51,21 @@ def build(lab: Lab) -> Step:
     reveal = gr.Button(say("cost.reveal"), variant="primary")
     result = gr.HTML()
     asked = gr.HTML()
+    gr.on([guess.input for guess in guesses], keep, guesses, kept, **QUIET)
     reveal.click(partial(show, lab), guesses, result, **QUIET)
-    return Step("cost", [], [asked], draw)
+    return Step("cost", [kept], [*guesses, asked], draw)
 
 
-def draw() -> list[str]:
-    """The question; what was revealed stays as it is."""
-    return [question(say("cost.question"), say("cost.answer"))]
+def keep(*guesses: str | None) -> list[str | None]:
+    """The guesses as the browser keeps them."""
+    return list(guesses)
+
+
+def draw(kept: list[str | None] | None) -> list[Any]:
+    """(the guesses that the browser kept, the question); what was revealed stays as it is."""
+    known = [guess if guess in SHARES else None for guess in kept or []]
+    known = (known + [None] * len(COSTS))[: len(COSTS)]
+    return [*known, question(say("cost.question"), say("cost.answer"))]
 
 
 def show(lab: Lab, *guesses: str | None) -> str:

@@ -41,11 +41,13 @@ def build() -> Step:
                 [(tr(found.title), name) for name, found in methods.METHODS.items()],
                 value=lesson.LIGHT,
                 label=say("frozen.method"),
+                info=say("frozen.method_help"),
             )
             backbone = gr.Dropdown(
                 [(tr(found.title), name) for name, found in backbones.BACKBONES.items()],
                 value="minilm",
                 label=say("frozen.backbone"),
+                info=say("frozen.backbone_help"),
             )
             options = [_control(name, fields[name], shown=lesson.LIGHT) for name in CHOICES]
         with gr.Column(scale=3, min_width=300):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -19,8 +20,6 @@ from trainer.ui.tables import Cell, Column, table
 SIZES = (50, 100, 250)
 ALL = 0
 WIDTH, HEIGHT = 340, 96
-BOUND = 0.05
-"""The usual one; Fisher 1925."""
 
 CSS = """
 .lab-interval { max-width: 620px; margin: 8px 0; }
@@ -36,8 +35,10 @@ CSS = """
 def build(lab: Lab) -> Step:
     """Lay out the step and connect it."""
     with gr.Row():
-        first = gr.Dropdown([], label=say("real.first"), min_width=220)
-        second = gr.Dropdown([], label=say("real.second"), min_width=220)
+        first, second = (
+            gr.Dropdown([], label=say(f"real.{key}"), info=say("real.runs_help"), min_width=220)
+            for key in ("first", "second")
+        )
         size = gr.Radio(
             [(str(count), count) for count in SIZES],
             label=say("real.sentences"),
@@ -96,12 +97,15 @@ def compare(answers: Answers, first: Run, second: Run, *, size: int = ALL) -> li
     )
     shown = words(say("real.accuracies", **named)) + shut(say("real.chart"), inside)
     verdict = say(f"real.verdict.{judge(found)}", **named)
-    return [shown, question(say("real.question"), say("real.answer", verdict=verdict))]
+    return [
+        shown,
+        question(say("real.question"), say("real.answer", verdict=verdict, pairs=math.comb(len(answers.runs), 2))),
+    ]
 
 
 def judge(found: Paired) -> str:
     """ "real" or "open" where the interval and the test agree, "border" where they do not."""
-    if found.differs != (found.p < BOUND):
+    if found.differs != (found.p < paired.BOUND):
         return "border"
     return "real" if found.differs else "open"
 

@@ -12,7 +12,7 @@ from trainer import disputes
 from trainer.inference import Answer
 from trainer.store import Run
 from trainer.tasks.base import normalise
-from trainer.ui import tables
+from trainer.ui import confirm, tables
 from trainer.ui.lab import Lab, escape, method_title, note
 from trainer.ui.lesson_frame import QUIET, Step, heading_of, members, question, shut
 from trainer.ui.lesson_text import say
@@ -23,13 +23,14 @@ from trainer.ui.tables import Cell
 
 HINTS, UNSURE = 6, 0.6
 KEPT = 200
-"""Sentences that a browser keeps: a class of thirty writes fewer."""
+"""Sentences that a browser keeps, the newest: a class of thirty writes fewer."""
 
 
 def build(lab: Lab, room: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]:
     """Lay out the step and connect it; (the step, the button that leads to Live, the sentence that goes there)."""
     text = gr.Textbox(
         label=say("split.text"),
+        info=say("split.text_help"),
         placeholder=say("split.placeholder"),
         max_lines=4,
         max_length=MAX_CHARACTERS,
@@ -42,7 +43,7 @@ def build(lab: Lab, room: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]
     score = gr.HTML()
     answers = gr.HTML()
     hints = gr.HTML(js_on_load=tables.PICK)
-    reset = gr.Button(say("split.reset"), size="sm")
+    reset, away = confirm.ask_twice(say("split.reset"), say("split.sure"), say("split.yes_clear"))
     asked = gr.HTML()
     asking = {
         "fn": partial(ask, lab),
@@ -54,7 +55,7 @@ def build(lab: Lab, room: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]
     }
     gr.on([ask_button.click, text.submit, who.submit], **asking)
     hints.select(pick, None, text, **QUIET).then(**asking)
-    reset.click(clear, None, [room, score], **QUIET)
+    reset.click(clear, None, [room, score], **QUIET).then(**away)
     return Step("split", [room], [score, answers, hints, asked], partial(draw, lab)), live, text
 
 

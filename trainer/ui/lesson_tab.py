@@ -37,9 +37,10 @@ TO_THE_TITLE = """() => { setTimeout(() => {
 
 @dataclass(frozen=True)
 class Kept:
-    """What a browser keeps of the lesson: the step, the run that it trains, the room's sentences."""
+    """What a browser keeps of the lesson: the step, the room's guesses and sentences, the run that it trains."""
 
     place: gr.BrowserState
+    guesses: gr.BrowserState
     run: gr.BrowserState
     room: gr.BrowserState
 
@@ -49,7 +50,7 @@ def states() -> Kept:
     return Kept(
         *(
             gr.BrowserState(default, storage_key=f"peft-lab-lesson-{name}", secret="the lesson holds no secret")
-            for name, default in (("step", 0), ("run", None), ("sentences", []))
+            for name, default in (("step", 0), ("guesses", []), ("run", None), ("sentences", []))
         )
     )
 
@@ -93,7 +94,7 @@ def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, kept: Kept, 
 
 _STEPS = {
     "frozen": lambda lab, kept: lesson_frozen.build(),
-    "cost": lambda lab, kept: lesson_cost.build(lab),
+    "cost": lambda lab, kept: lesson_cost.build(lab, kept.guesses),
     "train": lambda lab, kept: lesson_train.build(lab, kept.run),
     "curves": lambda lab, kept: lesson_curves.build(lab),
     "real": lambda lab, kept: lesson_real.build(lab),

@@ -56,7 +56,9 @@ TEXTS: dict[str, str] = {
         "parameters, which double with the rank r. The classification head of {head} trains too and stays as it is."
     ),
     "frozen.method": mark("Method"),
+    "frozen.method_help": mark("What of the model is trained."),
     "frozen.backbone": mark("Backbone"),
+    "frozen.backbone_help": mark("The pretrained encoder. Its sizes are known without a download."),
     "frozen.drawing": mark("Drawing"),
     "frozen.summary": mark("{method} on {backbone} trains {trained} of {total} parameters, which is {share} of them."),
     "frozen.alternative": mark("{summary} The table after this drawing has the same numbers."),
@@ -144,14 +146,15 @@ TEXTS: dict[str, str] = {
     "train.title": mark("Train LoRA live"),
     "train.goal": mark("Watch a model learn, and know what loss, epoch and time left say."),
     "train.do": mark(
-        "Let the class name a whole number: it becomes the seed, so that this run is the class's own. Press Train; on "
-        "two cores it takes about a minute. Talk about the question while you watch the loss."
+        "Let the class name a whole number: it becomes the seed, so that this run is the class's own. Press Train "
+        "LoRA; on two cores it takes about a minute. Talk about the question while you watch the loss."
     ),
     "train.question": mark("The first losses are near 0.69. Why there, and why does the line then jump up and down?"),
     "train.answer": mark(
         "An untrained head gives both labels about the same probability, and the loss of a coin flip between two "
-        "labels is ln 2 = 0.69. The line jumps because each step sees {batch} other sentences, some of them harder. "
-        "The validation loss is steadier: it is always over the same {validation} sentences."
+        "labels is ln 2 = 0.69. The line jumps because each of its points is one step or a few, each over {batch} "
+        "other sentences of like length, some of them harder. The validation loss is steadier: it is always over the "
+        "same {validation} sentences."
     ),
     "train.seed": mark("The class's number"),
     "train.seed_help": mark(
@@ -160,8 +163,7 @@ TEXTS: dict[str, str] = {
     "train.go": mark("Train LoRA"),
     "train.cancel": mark("Cancel"),
     "train.recipe": mark(
-        "What will train: LoRA on {backbone} with {sentences} sentences of the task {task}, {epochs} epochs. On two "
-        "cores that took half a minute to 70 seconds, and two seeds had {low} and {high} of the test sentences right."
+        "What will train: LoRA on {backbone} with {sentences} sentences of the task {task}, {epochs} epochs."
     ),
     "train.estimate": mark("About {time} of training on this machine, estimated from {basis}."),
     "train.none": mark("Nothing trains yet."),
@@ -183,19 +185,20 @@ TEXTS: dict[str, str] = {
     ),
     "curves.question": mark("Which of these runs would another epoch help, and which would it not?"),
     "curves.answer": mark(
-        "Another epoch helps while the validation loss falls. Where it has stopped falling, the best epoch is already "
-        "behind: this app keeps the epoch with the best validation accuracy. The readings:"
+        "Another epoch is likely to help while the validation loss falls. Where it rises, the model grows surer of its "
+        "errors; accuracy may still gain, for it counts only which label comes first. This app keeps the epoch with "
+        "the best validation accuracy. The readings:"
     ),
     "curves.run": mark("Run"),
     "curves.run_help": mark("The last ones were published elsewhere: another backbone, other sentences, 15 epochs."),
     "curves.reading": mark("Show how this run reads"),
     "curves.reads.falls": mark(
         "{run}: under-fitted. Both losses were still falling at the end, the validation loss to {last} in epoch "
-        "{epochs}: another epoch would help."
+        "{epochs}: another epoch would probably help."
     ),
     "curves.reads.gap": mark(
-        "{run}: over-fitting begins. The training loss went on down to {training}, the validation loss hardly fell any "
-        "more and stands at {last} in epoch {epochs}."
+        "{run}: the gap opens. The training loss went on down to {training}, the validation loss hardly fell any more "
+        "and stands at {last} in epoch {epochs}: watch for over-fitting."
     ),
     "curves.reads.rises": mark(
         "{run}: over-fitted. The validation loss was lowest in epoch {best} with {lowest} and ended at {last}, while "
@@ -206,13 +209,15 @@ TEXTS: dict[str, str] = {
         "the training loss of {training}."
     ),
     "curves.reads.still": mark(
-        "{run}: nothing was learnt. The validation loss stayed at {last} through all {epochs} epochs, as if nothing "
+        "{run}: nothing moved. The validation loss stayed at {last} through all {epochs} epochs, as if nothing "
         "but the head, or nothing at all, had trained."
     ),
     "curves.reads.short": mark("{run}: too short to tell, for it has fewer than two epochs."),
     "curves.rule": mark(
-        "The readings follow rules of thumb on the last two epochs, not a statistical test. Over-fitting: Goodfellow "
-        "et al. 2016, Deep Learning, section 5.2; keeping the best epoch: Prechelt 1998, Early Stopping."
+        "The training loss is a mean over the epoch, with dropout, while the weights still change; the validation loss "
+        "is taken at the epoch's end without dropout, so that it may be the lower one at first. The readings follow "
+        "rules of thumb on the last two epochs, not a statistical test. Over-fitting: Goodfellow et al. 2016, Deep "
+        "Learning, section 5.2; keeping the best epoch: Prechelt 1998, Early Stopping."
     ),
     "curves.training": mark("training"),
     "curves.validation": mark("validation"),
@@ -223,7 +228,7 @@ TEXTS: dict[str, str] = {
     "split.goal": mark("See where methods that score nearly alike still differ."),
     "split.do": mark(
         "In pairs, write a sentence about a film on which you expect the runs to disagree. Read it out, let the room "
-        "guess, then ask. The page counts who found one."
+        "guess, then ask. The page counts the sentences that split them."
     ),
     "split.question": mark("What do the sentences that split the runs have in common?"),
     "split.answer": mark(
@@ -237,6 +242,7 @@ TEXTS: dict[str, str] = {
         "it. Negation, contrast, irony, mixed feelings and rare words bring a sentence there."
     ),
     "split.text": mark("A sentence about a film"),
+    "split.text_help": mark("Every run with its weights here is asked the same sentence."),
     "split.placeholder": mark("Type a sentence and press Enter"),
     "split.who": mark("Whose sentence"),
     "split.who_help": mark("A name, a pair or a row; may stay empty. It stays in this browser."),
@@ -256,6 +262,8 @@ TEXTS: dict[str, str] = {
     "split.hint": mark("Show test sentences that split the runs"),
     "split.hint_help": mark("Press one to ask it. Each is a real test sentence on which these runs disagree."),
     "split.reset": mark("Clear the room's sentences"),
+    "split.sure": mark("Clear every sentence of the room in this browser? They cannot be brought back."),
+    "split.yes_clear": mark("Yes, clear them"),
     "split.not_asked": mark("Without its weights a run cannot be asked: {runs}. Its figures stand in the other steps."),
     # 6
     "real.title": mark("Is the difference real?"),
@@ -266,12 +274,14 @@ TEXTS: dict[str, str] = {
     ),
     "real.question": mark("Would you bet that the first run is better on new sentences? What would make you surer?"),
     "real.answer": mark(
-        "{verdict} Four times as many test sentences would halve the interval. It speaks of other sentences only: "
-        "whether training again with another seed keeps the order takes several seeds a method (Reimers and Gurevych "
-        "2017, https://arxiv.org/abs/1707.09861)."
+        "{verdict} That is for one pair, chosen before looking: of {pairs} pairs and several sizes a small chance is "
+        "there to be found (Holm 1979). Four times as many test sentences would about halve the interval. It speaks of "
+        "other sentences only: whether training again with another seed keeps the order takes several seeds a method "
+        "(Reimers and Gurevych 2017, https://arxiv.org/abs/1707.09861)."
     ),
     "real.first": mark("First run"),
     "real.second": mark("Second run"),
+    "real.runs_help": mark("The first two are those whose accuracies lie furthest apart."),
     "real.sentences": mark("Test sentences"),
     "real.sentences_help": mark("The first so many of the common test set."),
     "real.all": mark("all {count}"),
@@ -304,8 +314,8 @@ TEXTS: dict[str, str] = {
         "on the usual bound of 5%. Do not build on it."
     ),
     "real.source": mark(
-        "Interval: paired bootstrap, percentiles (Efron 1979; Koehn 2004). Coin flips: McNemar 1947, exact form, as "
-        "Dietterich 1998 recommends for two classifiers and one test set."
+        "Interval: paired bootstrap, percentiles (Efron 1979; Koehn 2004). Coin flips: McNemar 1947, which "
+        "Dietterich 1998 recommends for two classifiers and one test set; here in its exact form."
     ),
     "real.same": mark("Choose two different runs."),
     "real.table": mark("Who is right on which sentences"),
@@ -328,7 +338,8 @@ TEXTS: dict[str, str] = {
         "Where related tasks have adapters already, AdapterFusion is worth a try."
     ),
     "choose.when.full": mark(
-        "There is one task, enough labelled sentences and memory, and the last point of accuracy counts."
+        "There is one task, enough labelled sentences and memory, and the last point of accuracy counts. Test "
+        "whether it gives one."
     ),
     "choose.when.lora": mark("Many tasks share one backbone, or what is saved and sent must be small."),
     "choose.when.qlora": mark(
@@ -340,7 +351,7 @@ TEXTS: dict[str, str] = {
     ),
     "choose.column.method": mark("Choose"),
     "choose.column.when": mark("When"),
-    "choose.column.paper": mark("The rule's paper"),
+    "choose.column.paper": mark("The method's paper"),
     "choose.table": mark("What to choose when"),
     "choose.figures": mark(
         "Figures are of the runs in this store: {backbone}, {sentences} training sentences, on {device}. Another "

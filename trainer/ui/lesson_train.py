@@ -19,8 +19,6 @@ from trainer.ui.lab import Lab, escape, note, run_name
 from trainer.ui.lesson_frame import QUIET, Step, members, question, words
 from trainer.ui.lesson_text import say
 
-ACCURACIES = {"low": "80%", "high": "81%"}
-"""Of two seeds of the recipe, on its test sentences."""
 SECONDS_BETWEEN_CHARTS = 4.0
 """As in the Train tab: each drawing is a new picture."""
 
@@ -55,7 +53,7 @@ def draw(lab: Lab, run_id: str | None) -> list[Any]:
     guess = estimate.estimate(config, earlier=lab.store.list(), device=lab.device)
     plan = words(
         say("train.recipe", backbone=config.backbone, sentences=f"{config.train_size:,}", task=config.task,
-            epochs=config.epochs, **ACCURACIES),
+            epochs=config.epochs),
         say("train.estimate", time=duration(guess.seconds), basis=guess.based_on),
     )  # fmt: skip
     asked = question(

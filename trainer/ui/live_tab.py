@@ -12,7 +12,7 @@ import gradio as gr
 from trainer import inference
 from trainer.errors import UserError
 from trainer.texts import mark, tr
-from trainer.ui import live_examples, live_file, live_link, live_missing, tables
+from trainer.ui import confirm, live_examples, live_file, live_link, live_missing, tables
 from trainer.ui.lab import Lab, endpoint, escape, note, run_name
 from trainer.ui.live_ask import NOBODY, Session, ask, empty, labels_of, reset, resolve, tally_html, toggle, vanished
 from trainer.ui.live_link import MAX_CHARACTERS
@@ -132,7 +132,9 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     gr.HTML(f'<div class="lab-note">{escape(tr(CONFIDENCE))}</div>')
     with gr.Column(visible=False) as panel:
         tally = gr.HTML(tally_html(lab, Session()))
-        reset_button = gr.Button(tr("Reset the tally"), size="sm")
+        reset_button, away = confirm.ask_twice(
+            tr("Reset the tally"), tr("Begin the tally at zero? It cannot be brought back."), tr("Yes, reset it")
+        )
     why = gr.HTML()
 
     asking = {
@@ -148,7 +150,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     guessing.input(
         partial(toggle, lab), [guessing, chosen, session], [panel, guess, ask_button, answers, why, session], **NEWEST
     )
-    reset_button.click(partial(reset, lab), session, [tally, session], **QUIET)
+    reset_button.click(partial(reset, lab), session, [tally, session], **QUIET).then(**away)
     link_button.click(
         make_link, [text, chosen, address], address, js="(text, runs) => [text, runs, location.href]", **QUIET
     ).then(None, None, None, js=COPY, **QUIET)
