@@ -47,7 +47,7 @@ def _table(found: Sequence[Pair], names: Sequence[str]) -> str:
         Column.named(mark("First"), numeric=False),
         Column.named(mark("Second"), numeric=False),
         Column.named(mark("First less second"), mark("Difference in test accuracy, in points."), csv="difference"),
-        Column.named(mark("95% interval"), numeric=False, csv="interval"),
+        Column.named(mark("Interval, 95%"), numeric=False, csv="interval"),
         Column("low", hidden=True),
         Column("high", hidden=True),
         Column("p"),

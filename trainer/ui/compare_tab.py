@@ -39,7 +39,8 @@ SAID = {
     ),
     "curves": mark(
         "Training and validation loss share one range. A long curve is drawn with every second, third, ... point. Loss "
-        "is cross-entropy in nats: 0.69 is a coin flip between two labels."
+        "is cross-entropy in nats: 0.69 is a coin flip between two labels. Memory is what is allocated on a GPU, and "
+        "on a CPU what the process grew by."
     ),
     "cards": mark(
         "Rows are true labels, columns predicted ones; a percentage is the share of its row. Precision, recall and F1 "

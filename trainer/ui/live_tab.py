@@ -25,6 +25,10 @@ CONFIDENCE = mark(
     "A percentage is the probability that the run gives the label, not how often it is right: trained networks tend to "
     "be too sure (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."
 )
+BUTTONS = mark(
+    "Explain: which words moved each answer (integrated gradients, Sundararajan et al. 2017). Copy link: an address "
+    "that opens this sentence and these runs."
+)
 COPY = """() => { setTimeout(() => {
   const address = document.querySelector(".lab-link input");
   if (!address) return;
@@ -95,6 +99,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
         with gr.Column(scale=3, min_width=320):
             text = gr.Textbox(
                 label=tr("A sentence"),
+                info=tr("Every run answers it, side by side."),
                 placeholder=tr("Type a sentence and press Enter"),
                 lines=1,  # with more, Gradio would send the sentence with Shift and Enter only
                 max_lines=6,
@@ -123,6 +128,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
                 ask_button = gr.Button(tr("Ask every run"), variant="primary", min_width=150)
                 why_button = gr.Button(tr("Explain the answers"), min_width=150)
                 link_button = gr.Button(tr("Copy link"), min_width=110)
+            gr.HTML(note(tr(BUTTONS)))
             address = gr.HTML()
         with gr.Column(scale=2, min_width=320):
             examples = gr.HTML(js_on_load=tables.PICK)

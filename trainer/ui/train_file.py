@@ -33,8 +33,10 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
         said = gr.HTML()
     with gr.Group(visible=False) as columns:
         with gr.Row():
-            fields["text_column"] = gr.Dropdown([], label=tr("Text column"), min_width=140)
-            fields["label_column"] = gr.Dropdown([], label=tr("Label column"), min_width=140)
+            fields["text_column"] = gr.Dropdown([], label=tr("Text column"), info=tr("What is read."), min_width=140)
+            fields["label_column"] = gr.Dropdown(
+                [], label=tr("Label column"), info=tr("What is learnt."), min_width=140
+            )
         preview = gr.HTML(elem_classes="lab-inset")
     task, text, label = fields["task"], fields["text_column"], fields["label_column"]
     quiet = {"api_visibility": "private", "show_progress": "minimal"}

@@ -11,7 +11,7 @@ import gradio as gr
 from trainer import jobs, recipes
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.store import ENDED, Run
-from trainer.texts import tr, tr_count
+from trainer.texts import mark, tr, tr_count
 from trainer.ui import access, charts, train_form, train_load, train_plan, train_queue
 from trainer.ui.access import guarded
 from trainer.ui.lab import Lab, endpoint, note
@@ -21,8 +21,10 @@ from trainer.ui.train_queue import queue_html
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 SECONDS_BETWEEN_CHARTS = 4.0
 """Live charts are drawn at most this often: each drawing is a new picture."""
-
-
+AFTER_THE_END = mark(
+    "Resume goes on from the last checkpoint of a run that failed or was cancelled. Train again queues a new run with "
+    "the same recipe."
+)
 PANEL = ("details", "log", "label", "rename", "cancel", "resume", "again", "delete", "zip")
 """What the panel shows of a run, in the order of `train_queue.open_run`."""
 
@@ -76,8 +78,14 @@ def build(lab: Lab, page: gr.Blocks) -> None:
 def _build_panel() -> dict[str, Any]:
     """One run: everything that can be done to it."""
     with gr.Accordion(tr("One run: log, cancel, resume, train again, rename, download, delete"), open=False) as whole:
-        made: dict[str, Any] = {"whole": whole, "run": gr.Dropdown([], label=tr("Run"), value=None)}
-        made["label"] = gr.Textbox(label=tr("Name"), max_length=80, interactive=False)
+        run = gr.Dropdown([], label=tr("Run"), info=tr("Or press its name in the list above."), value=None)
+        made: dict[str, Any] = {"whole": whole, "run": run}
+        made["label"] = gr.Textbox(
+            label=tr("Name"),
+            info=tr("What lists and charts call it; empty takes the name away."),
+            max_length=80,
+            interactive=False,
+        )
         made["said"] = gr.HTML()
         with gr.Row():
             made["rename"] = gr.Button(tr("Rename"), interactive=False, min_width=90)
@@ -87,6 +95,7 @@ def _build_panel() -> dict[str, Any]:
             made["zip"] = gr.Button(tr("Make a zip"), interactive=False, min_width=110)
             made["file"] = gr.DownloadButton(tr("Download the zip"), interactive=False, min_width=110)
             made["delete"] = gr.Button(tr("Delete"), interactive=False, min_width=90)
+        gr.HTML(note(tr(AFTER_THE_END)))
         with gr.Group(visible=False) as made["sure"]:
             made["question"] = gr.HTML(elem_classes="lab-inset")
             with gr.Row():
@@ -105,7 +114,9 @@ def _build_load() -> dict[str, Any]:
             label=tr("Exported runs (zip)"), file_types=[".zip"], file_count="multiple", type="filepath", height=120
         )
         made["folder"] = gr.Textbox(
-            label=tr("A folder of runs"), placeholder=tr("/path/on/the/machine/that/runs/this/app")
+            label=tr("A folder of runs"),
+            info=tr("Every ended run in it is copied into the store."),
+            placeholder=tr("/path/on/the/machine/that/runs/this/app"),
         )
         made["load"] = gr.Button(tr("Load the folder"))
         gr.Markdown("#### " + tr("An adapter from elsewhere"))
