@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 import statistics
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 from conftest import serious, shoot, trainer
 
-from trainer import analysis, disputes, methods, published, recipes, variants
+from trainer import analysis, disputes, methods, paired, published, recipes, variants
 from trainer.analysis import METRICS
 from trainer.store import Store
 from trainer.ui import charts, compare_sentences, compare_tab, compare_tables
@@ -320,6 +321,25 @@ def test_parts_are_redrawn_alone(seeds):
     assert "QLoRA (4-bit), seed 1 against LoRA, seed 1" in html
 
 
+def test_the_differences_that_hold_are_those_of_the_test_by_hand(seeds):
+    lab = Lab.open(seeds)
+    shown = compare_tab.test_differences(lab)
+    names = variants.variants(select(settle(Wanted(), seeds.list()), seeds.list()))
+    members = variants.one_each(variants.ordered([r for r in seeds.list() if r.id in names]), names)
+    answers = disputes.collect(seeds, members)
+    count = len(answers.runs) * (len(answers.runs) - 1) // 2
+    assert count == 10
+    found = paired.pairs(answers.right)
+    assert [(p.first, p.second) for p in found] == list(itertools.combinations(range(len(answers.runs)), 2))
+    smallest = min(found, key=lambda p: p.found.p)
+    assert smallest.p == pytest.approx(min(1, count * smallest.found.p)), "Holm's first step is Bonferroni's"
+    assert f"Of {count} differences" in shown
+    assert shown.count("<tr") == count + 1
+    assert shown.count(">holds<") == sum(p.holds for p in found)
+    alone = compare_tab.test_differences(lab, None, [], ["lora"])
+    assert "needs two recipes" in alone
+
+
 def test_an_axis_of_more_than_two_decades_is_logarithmic():
     rows = pd.DataFrame({"name": ["a", "b"], "method": ["lora", "full"], "trainable": [1e3, 2e5], "f1": [80.0, 81.0]})
     x, y = METRICS["trainable"], METRICS["f1"]
@@ -433,6 +453,8 @@ def test_the_tab_in_a_browser(trained_page, tmp_path):
     picture = ET.parse(tmp_path / "chart.svg").getroot()
     assert picture.find("{http://www.w3.org/2000/svg}rect").get("fill") == "white"
     assert "Full fine-tuning" in "".join(picture.itertext())
+    page.get_by_role("button", name="Test the differences").click()
+    page.get_by_text("Of 10 differences on").wait_for()
     # Another row a run, the report's figures, and both schemes
     page.get_by_label("Mean over seeds").check()
     page.get_by_text("After ± stands").wait_for()

@@ -174,6 +174,31 @@ def test_tracking_does_not_change_a_recipes_fingerprint():
 # Tasks
 
 
+def test_a_label_with_one_sentence_is_no_obstacle_to_fewer_sentences():
+    from trainer.tasks.base import Split, _at_most
+
+    labels = [0] * 50 + [1] * 49 + [2]
+    split = Split(tuple(f"sentence {i}" for i in range(100)), tuple(labels), tuple(range(100)))
+    fewer = _at_most(split, 30, seed=0)
+    assert len(fewer) == 30
+    assert {0, 1} <= set(fewer.labels)
+
+
+def test_only_a_checkpoint_of_the_same_parameters_is_taken_up(tmp_path):
+    import torch
+
+    from trainer import checkpoints
+
+    model = torch.nn.Linear(2, 3)
+    folder = tmp_path / "step-4"
+    folder.mkdir()
+    checkpoints.save_state(folder / checkpoints.TRAINABLE, checkpoints.snapshot(model))
+    assert checkpoints.latest(tmp_path, model) is None, "it is not whole yet"
+    (folder / checkpoints.PROGRESS).write_text("{}")
+    assert checkpoints.latest(tmp_path, model) == folder
+    assert checkpoints.latest(tmp_path, torch.nn.Linear(2, 4)) is None
+
+
 def test_embedded_splits_are_stratified_fixed_and_free_of_duplicates():
     for name in tasks.EMBEDDED:
         data = tasks.get(name).load(0)

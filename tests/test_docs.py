@@ -77,6 +77,11 @@ def test_links_lead_somewhere_and_pictures_are_there(page):
             assert anchor in {slug(heading) for heading in headings}, f"{target} has no such heading"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_place_was_left_to_be_filled(page):
+    assert not re.findall(r"\b[A-Z]+_(?:PART|TABLE|LINE|HERE)\b|\bTBD\b|\?\?\?", read(page))
+
+
 def test_every_document_is_reached_from_the_readme():
     found, waiting = set(), [ROOT / "README.md"]
     while waiting:

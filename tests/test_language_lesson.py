@@ -87,7 +87,7 @@ steps = {
         lesson_frozen.draw(method, backbone, 16, ["query", "value", "output"], 8, "houlsby")
         for method in ("full", "lora", "qlora", "adapter", "adapter_fusion") for backbone in ("minilm", "bert-base")
     ] + [lesson_frozen.draw("lora", "minilm", 16, [], 8, "houlsby")],
-    "cost": lambda lab: [lesson_cost.draw(), lesson_cost.show(lab, "under1", None, "more", "under10")],
+    "cost": lambda lab: [*lesson_cost.draw(None)[4:], lesson_cost.show(lab, "under1", None, "more", "under10")],
     "train": lambda lab: [lesson_train.draw(lab, None), lesson_train.launch(lab, None), ran(lab)],
     "curves": lambda lab: lesson_curves.draw(lab, None) + lesson_curves.pick(lab, "published-full"),
     "split": lambda lab: [

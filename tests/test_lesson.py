@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, app_on, serious, shoot
 
-from trainer import analysis, backbones, device, inference, jobs, lesson, methods, paired
+from trainer import analysis, backbones, bundled, device, inference, jobs, lesson, methods, paired
 from trainer.backbones import FAMILIES
 from trainer.methods import Parent, Setup
 from trainer.store import Store
@@ -305,13 +305,46 @@ def test_a_guess_is_right_only_in_its_range():
     assert lesson_cost.verdict(3.0, "more").endswith("right.")
 
 
-def test_fewer_sentences_widen_the_interval(silent):
-    answers, runs = silent.store, lesson.members(silent.store.list())
-    first, second = lesson.pair(runs)
-    every = lesson_real.draw(silent, first.id, second.id, lesson_real.ALL)
-    assert "Difference in test accuracy" in every[3]
-    assert lesson_real.redraw(silent, first.id, first.id, lesson_real.ALL)[0].count("two different runs") == 1
-    assert answers.predictions(first.id) is not None
+def test_fewer_sentences_widen_the_interval():
+    """On the runs that come with the program, as a class sees it."""
+    lab = Lab.open(Store(bundled.BUNDLED))
+    first, second = lesson.pair(lesson.members(lab.store.list()))
+
+    def width(size):
+        shown = lesson_real.redraw(lab, first.id, second.id, size)[0]
+        low, high = re.search(r"between ([+-][\d.]+) and ([+-][\d.]+) points", shown).groups()
+        return float(high) - float(low)
+
+    widths = [width(size) for size in (*lesson_real.SIZES, lesson_real.ALL)]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] < widths[0] / 2
+    assert lesson_real.redraw(lab, first.id, first.id, lesson_real.ALL)[0].count("two different runs") == 1
+
+
+def test_every_step_works_with_the_runs_that_come_with_the_program():
+    lab = Lab.open(Store(bundled.BUNDLED))
+    assert set(lesson.members(lab.store.list())) == set(methods.METHODS)
+    costs = lesson_cost.show(lab, "under1", None, None, None)
+    assert "≈" not in costs, "everything was measured"
+    assert "The room said under 1%: right." in costs
+    assert "which was trained earlier" in str(lesson_train.draw(lab, None))
+    choices = lesson_curves.draw(lab, None)
+    assert "needs" not in choices[-1]
+    _, silent, hints, asked = lesson_split.draw(lab, None)
+    assert "Full fine-tuning" in silent
+    assert hints.count("data-pick") == lesson_split.HINTS
+    assert re.search(r"all 4 runs are right on \d+ and split on \d+", asked)
+    assert re.search(r"of 10 pairs and several sizes", lesson_real.draw(lab, None, None, None)[4])
+    assert "A dash means" not in lesson_choose.draw(lab)[0]
+
+
+def test_guesses_stay_in_the_browser():
+    kept = lesson_cost.keep("under1", None, "more", "under10")
+    assert lesson_cost.draw(kept)[:4] == ["under1", None, "more", "under10"]
+    for spoilt in (None, [], ["gone"], ["under1"] * 9):
+        drawn = lesson_cost.draw(spoilt)
+        assert len(drawn) == 5
+        assert set(drawn[:4]) <= {None, "under1"}
 
 
 def test_drawing_says_what_is_wrong_with_a_choice():

@@ -444,6 +444,36 @@ def test_rows_of_word_embeddings_that_training_never_reads_stay_to_the_bit(famil
     assert set(moved) - {table.padding_idx} == {5, 7, 9, 11}
 
 
+def test_each_step_of_a_fusion_has_the_gradient_of_its_regulariser(tmp_path):
+    from transformers import TrainingArguments, set_seed
+
+    model, setup = small_model("adapter_fusion", "bert", tmp_path)
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path / "out"), use_cpu=setup.device.kind == "cpu", report_to=[], disable_tqdm=True
+    )
+    trainer = methods.get("adapter_fusion").trainer_class()(model=model, args=arguments)
+    batch = {"input_ids": torch.tensor([[5, 7, 9]]), "labels": torch.tensor([1])}
+    batch |= {"attention_mask": torch.ones(1, 3, dtype=torch.long)}
+    found = {n: p for n, p in model.named_parameters() if p.requires_grad and ".value." in n and "fusion" in n}
+    assert found
+    for parameter in found.values():  # away from the identity, where the regulariser has no gradient
+        parameter.data += 0.1 * torch.randn_like(parameter)
+
+    def gradients(step):
+        model.zero_grad()
+        set_seed(0)
+        step()
+        return {name: parameter.grad.clone() for name, parameter in found.items()}
+
+    model.train()
+    plain = gradients(lambda: model(**batch).loss.backward())
+    regular = gradients(lambda: model.base_model.get_fusion_regularization_loss().backward())
+    together = gradients(lambda: trainer.training_step(model, dict(batch)))
+    for name, gradient in together.items():
+        assert regular[name].abs().max() > 1e-4
+        torch.testing.assert_close(gradient, plain[name] + regular[name], atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", [name for name in methods.METHODS if name != "full"])
 def test_frozen_word_embeddings_stay_in_their_place(name, tmp_path):
     from trainer.rows import ReadRows

@@ -57,6 +57,12 @@ def test_a_suite_trains_every_method_and_shares_the_splits(suite):
         assert 1 <= info["padded_tokens"] / info["real_tokens"] < 1.3
         assert info["train_time"] > 0
         assert info["file_size"] > 0
+        assert info["sentences_per_second"] * info["train_time"] == pytest.approx(
+            run.recipe.epochs * run.result["meta_info"]["dataset_info"]["sizes"]["train"]
+        )
+        told = [event["seconds"] for event in store.events(run.id)[0] if event["type"] == "step"]
+        assert told == sorted(told)
+        assert told[-1] <= info["train_time"], "evaluations and checkpoints are no training time"
 
 
 def test_list_show_and_compare_print_json_and_nothing_else(suite, tmp_path):
@@ -286,13 +292,14 @@ def test_ctrl_c_cancels_and_the_run_stays_readable_and_resumes(own_store, tiny_b
     assert started[1]["resumed_at_step"] >= done
 
 
-def test_a_resumed_run_ends_as_an_unbroken_one(own_store, tiny_backbone, tiny_file, monkeypatch):
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_resumed_run_ends_as_an_unbroken_one(method, own_store, tiny_backbone, tiny_file):
     """Stopped after the first epoch and taken up again: the same losses, to the last digits."""
     from trainer import training
     from trainer.errors import Cancelled
     from trainer.events import Evaluated
 
-    config = recipes.make(method="lora", **tiny(tiny_file, tiny_backbone, epochs=3))
+    config = recipes.make(method=method, **tiny(tiny_file, tiny_backbone, epochs=3))
 
     def losses(folder, stop_after=None):
         folder.mkdir(exist_ok=True)
@@ -365,6 +372,60 @@ def test_a_killed_run_says_so_and_the_queue_goes_on(own_store, tiny_backbone, ti
     run = wait(own_store, long.id, lambda run: run.state == "failed" and "SIGKILL" in (run.error or ""))
     assert "resume" in run.error
     wait(own_store, short.id, lambda run: run.state == "finished")
+
+
+@pytest.fixture
+def waiting(own_store, tiny_backbone, tiny_file, monkeypatch):
+    """Two queued runs that no worker looks after."""
+    monkeypatch.setattr(jobs, "ensure_worker", lambda store: None)
+    configs = [
+        recipes.make(method="lora", **tiny(tiny_file, tiny_backbone, seed=seed, epochs=1, train_size=32))
+        for seed in (0, 1)
+    ]
+    return jobs.launch(own_store, configs)
+
+
+def test_beside_a_gpu_a_run_trains_in_a_process_that_is_not_forked(waiting, own_store, monkeypatch):
+    """bitsandbytes starts CUDA when it is imported, and a fork could not use it; the process itself is tried here."""
+    monkeypatch.setattr(jobs, "_has_gpu", lambda: True)
+    context = jobs._context()
+    assert context.get_start_method() == "spawn"
+    jobs._supervise(own_store, waiting[0], context)
+    run = own_store.load(waiting[0].id)
+    assert run.state == "finished", run.error
+
+
+def test_a_run_that_was_deleted_while_it_began_does_not_end_the_worker(waiting, own_store):
+    own_store.delete(waiting[0].id)
+    jobs._supervise(own_store, waiting[0], jobs._context())
+    assert jobs._next(own_store).id == waiting[1].id
+
+
+def test_the_queue_waits_for_a_run_whose_worker_was_killed(waiting, own_store):
+    import threading
+
+    first, second = waiting
+    own_store.update(first.id, state="running")
+    found = []
+    looking = threading.Thread(target=lambda: found.append(jobs._next(own_store)), daemon=True)
+    with own_store.at_work(first.id):
+        looking.start()
+        looking.join(1.5)
+        assert found == []
+    looking.join(10)
+    assert [run.id for run in found] == [second.id]
+
+
+@pytest.mark.parametrize(("own", "spins"), [(None, ("1000", "10000")), ("7", ("7", None))])
+def test_threads_spin_longer_where_a_run_trains_unless_a_person_says_how_long(own, spins):
+    code = (
+        "import os; from trainer.device import environment_for_training, share_cores; share_cores();"
+        "print(os.environ['GOMP_SPINCOUNT'], environment_for_training().get('GOMP_SPINCOUNT'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    environment |= {"GOMP_SPINCOUNT": own} if own else {}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.stdout.split() == [str(value) for value in spins], done.stderr
 
 
 def test_a_failing_tracker_never_stops_a_run(own_store, tiny_backbone, tiny_file):

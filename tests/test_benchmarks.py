@@ -1,0 +1,56 @@
+"""The benchmarks' programs, each once on next to nothing: they run and write what their page shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from trainer import bundled
+
+STORE = str(bundled.BUNDLED)
+LORA = str(bundled.BUNDLED / "lora-movies-minilm-s0-bundled")
+RUN = {
+    "training speed": ("--sentences", "32", "--repeats", "1", "--methods", "lora"),
+    "training accuracy": ("--sentences", "32", "--epochs", "1", "--seeds", "0", "--methods", "lora"),
+    "serving": ("--run", LORA, "--count", "2"),
+    "asking": ("--store", STORE, "--sentences", "40", "--repeats", "2"),
+    "start": ("--repeats", "1"),
+    "compare": ("--store", STORE, "--runs", "9", "--repeats", "1"),
+}
+NOT_RUN = {"sst2": "trains every method on thousands of sentences that are not in the repository"}
+RATIOS = {
+    "training speed": lambda found: found["methods"]["lora"]["ratio"],
+    "training accuracy": lambda found: found["methods"]["lora"]["by_seed"][0]["p_holm"],
+    "serving": lambda found: found["weights_ratio"],
+    "asking": lambda found: found["one_sentence"]["ratio"],
+    "start": lambda found: found["ratio"],
+    "compare": lambda found: found["seconds"],
+}
+
+
+@pytest.mark.parametrize("name", list(RUN))
+def test_a_benchmark_runs_and_writes_its_figures(name, tmp_path, request):
+    if name == "compare":
+        request.getfixturevalue("chromium")
+    program, *what = name.split()
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-m", f"benchmarks.{program}", *what, *RUN[name], "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert RATIOS[name](found.get("figures", found)) > 0
+    assert "torch-version" in str(found), "a figure without its machine and versions says little"
+
+
+def test_every_benchmark_of_the_page_is_run():
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    told = {(program, what) for program, what in re.findall(r"python -m benchmarks\.(\w+) ?(speed|accuracy|)", text)}
+    assert {" ".join(part for part in one if part) for one in told} == {*RUN, *NOT_RUN}
+    programs = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"common"}
+    assert programs == {program for program, _ in told}
