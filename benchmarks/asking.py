@@ -10,12 +10,12 @@ run in turn, at batch 32 padded to the longest of the batch on the plain side. W
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
 from pathlib import Path
 
+from benchmarks import common
 from trainer.device import share_cores
 
 TEXT = "It is not a bad film, and never a dull one, but the ending is poor."
@@ -32,8 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     share_cores()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from trainer import inference, measure
-    from trainer.device import detect
+    from trainer import inference
     from trainer.store import Store
 
     predictor = inference.Predictor(Store(arguments.store))
@@ -43,11 +42,8 @@ def main() -> None:
         "one_sentence": one_sentence(predictor, runs, ways, arguments.repeats),
         "logits": logits(predictor, runs),
         "file": file(predictor, runs, ways, texts(arguments.sentences)) if arguments.sentences else None,
-        "system": measure.system_info(detect()),
-        "packages": measure.package_info(),
     }
-    print(json.dumps(figures, indent=1))
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    common.write(arguments.out, figures)
 
 
 class Plain:

@@ -13,7 +13,11 @@ from trainer.device import detect
 
 def machine() -> dict[str, Any]:
     """The machine and the versions that figures are from."""
-    return {**measure.system_info(detect()), "cores": len(os.sched_getaffinity(0)), **measure.package_info()}
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    known = {"cores": cores, "simd": torch.backends.cpu.get_cpu_capability(), "amx": torch.cpu._is_amx_tile_supported()}
+    return {**measure.system_info(detect()), **known, **measure.package_info()}
 
 
 def write(path: Path, figures: Any) -> None:

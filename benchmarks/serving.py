@@ -9,7 +9,6 @@ their own, opened together here and each as its library's documentation does it,
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 import time
@@ -17,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks import common
 from benchmarks.asking import Plain
-from trainer import measure
 from trainer.inference import Predictor
 from trainer.sharing import unique_bytes
 from trainer.store import Store
@@ -61,10 +60,8 @@ def main() -> None:
         "resident_ratio": round(together / apart, 3),
         "largest_difference": max(float(abs(a - b).max()) for a, b in zip(answers, separately, strict=True)),
         "seconds_to_open_all": round(seconds, 2),
-        "system": measure.package_info(),
     }
-    print(json.dumps(figures, indent=1))
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    common.write(arguments.out, figures)
 
 
 def copies(folder: Path, root: Path, count: int) -> Store:

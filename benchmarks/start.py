@@ -9,7 +9,6 @@ ratio's over the pairs. The store is empty unless ADAPTERS_STORE points to one.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import socket
 import statistics
@@ -19,6 +18,8 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+
+from benchmarks import common
 
 ROOT = Path(__file__).resolve().parent.parent
 BARE = ["-c", "import gradio as gr; gr.Interface(lambda text: text, 'text', 'text').launch()"]
@@ -30,9 +31,6 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--repeats", type=int, default=9)
     arguments = parser.parse_args()
-    from trainer import measure
-    from trainer.device import detect
-
     seconds = {"bare": [], "app": []}
     with tempfile.TemporaryDirectory() as store:
         os.environ.setdefault("ADAPTERS_STORE", store)
@@ -44,11 +42,8 @@ def main() -> None:
         "seconds": {name: round(value, 2) for name, value in medians.items()},
         "ratio": round(statistics.median(app / bare for bare, app in zip(*seconds.values(), strict=True)), 2),
         "each": {name: [round(value, 2) for value in values] for name, values in seconds.items()},
-        "system": measure.system_info(detect()),
-        "packages": measure.package_info(),
     }
-    print(json.dumps(figures, indent=1))
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    common.write(arguments.out, figures)
 
 
 def until_it_answers(command: list[str]) -> float:

@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["plain", "ours"], choices=("plain", "ours"), help="for speed")
     parser.add_argument("--order", default=None)
     arguments = parser.parse_args()
+    if arguments.what != "child" and arguments.out is None:
+        parser.error("--out is needed")
     if arguments.what == "child":
         child(json.loads(arguments.order))
         return

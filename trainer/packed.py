@@ -1,11 +1,13 @@
 """Linear maps of models that are only asked, held as oneDNN reads them: on a CPU a short text takes half the time.
 
 torch multiplies float32 with a BLAS that arranges the whole weight anew for every product, which for a few dozen tokens
-takes as long as the product. Here that is done once, in the weight's own memory: nothing is held twice.
+takes as long as the product. Here that is done once, in the weight's own memory; who asks in bfloat16 too holds a copy
+in that.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,12 +23,18 @@ FACTORS = ("lora_A", "lora_B")
 
 def possible(device: str) -> bool:
     """Whether this machine and this torch can do it; where they cannot, models stay as they are."""
-    return (
-        device == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
+    return device == "cpu" and _works()
+
+
+@cache
+def _works() -> bool:
+    """Tried once: the operations are torch's own, and may be there without a kernel for this processor."""
+    linear = nn.Linear(SMALLEST, SMALLEST)
+    try:
+        PackedLinear(linear, PackedWeight(linear.weight)).product(torch.zeros(1, SMALLEST))
+    except (AttributeError, RuntimeError):
+        return False
+    return True
 
 
 class PackedWeight:
