@@ -43,6 +43,7 @@ LAYERS = [
         "dropout",
         "encoder",
         "rows",
+        "fusion",
         "access",
         "hosting",
     },

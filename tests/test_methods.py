@@ -444,6 +444,47 @@ def test_rows_of_word_embeddings_that_training_never_reads_stay_to_the_bit(famil
     assert set(moved) - {table.padding_idx} == {5, 7, 9, 11}
 
 
+def test_a_fusion_that_meets_each_token_once_computes_what_the_library_does(tmp_path):
+    from adapters.methods.modeling import BertFusion
+
+    from trainer import fusion
+
+    model, setup = small_model("adapter_fusion", "bert", tmp_path)
+    found = [module for module in model.modules() if isinstance(module, BertFusion)]
+    assert found
+    assert all(type(module) is not BertFusion for module in found)
+    batch = {"input_ids": torch.randint(2, 50, (3, 9))}
+    batch |= {"attention_mask": (torch.arange(9) < torch.tensor([[9], [4], [7]])).long()}
+    for module in found:
+        for parameter in module.parameters():
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    model.eval()
+
+    def answers():
+        model.zero_grad()
+        output = model(**batch, output_adapter_fusion_attentions=True)
+        output.logits.square().sum().backward()
+        ((_, layers),) = output.adapter_fusion_attentions.items()
+        shares = [torch.as_tensor(values) for _, places in sorted(layers.items()) for values in places.values()]
+        return [output.logits.detach(), *shares], {
+            n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad
+        }
+
+    shorter = answers()
+    for module in found:
+        module.__class__ = BertFusion
+    theirs = answers()
+    for a, b in zip(shorter[0], theirs[0], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    for name, gradient in shorter[1].items():
+        torch.testing.assert_close(gradient, theirs[1][name], atol=1e-5, rtol=1e-3)
+    fusion.shorten(model)
+    folded = methods.get("adapter_fusion").for_asking(model, setup)
+    with torch.no_grad():
+        output = folded(**batch, output_adapter_fusion_attentions=True)
+    torch.testing.assert_close(output.logits, theirs[0][0], atol=1e-5, rtol=1e-5)
+
+
 def test_each_step_of_a_fusion_has_the_gradient_of_its_regulariser(tmp_path):
     from transformers import TrainingArguments, set_seed
 
@@ -452,6 +493,7 @@ def test_each_step_of_a_fusion_has_the_gradient_of_its_regulariser(tmp_path):
         output_dir=str(tmp_path / "out"), use_cpu=setup.device.kind == "cpu", report_to=[], disable_tqdm=True
     )
     trainer = methods.get("adapter_fusion").trainer_class()(model=model, args=arguments)
+    trainer.current_gradient_accumulation_steps = 1  # as in training
     batch = {"input_ids": torch.tensor([[5, 7, 9]]), "labels": torch.tensor([1])}
     batch |= {"attention_mask": torch.ones(1, 3, dtype=torch.long)}
     found = {n: p for n, p in model.named_parameters() if p.requires_grad and ".value." in n and "fusion" in n}

@@ -52,6 +52,8 @@ class AdapterFusion(Method):
     def build(self, setup: Setup):
         from adapters import Fuse
 
+        from trainer import fusion
+
         if len(setup.parents) < self.min_parents:
             raise ArgumentError(
                 expected=tr("at least two adapter runs to fuse"),
@@ -66,7 +68,7 @@ class AdapterFusion(Method):
         add_head(model, HEAD, setup)
         # The names must be those of the added fusion, or nothing but the head trains.
         model.train_adapter_fusion(fuse)
-        feed_contiguous(model)
+        fusion.shorten(model)
         return model.to(setup.device.kind)
 
     def save(self, model, folder: Path, setup: Setup) -> None:
@@ -84,13 +86,21 @@ class AdapterFusion(Method):
             _halve(folder / "fusion" / "model_adapter_fusion.safetensors")
 
     def open(self, folder: Path, setup: Setup):
+        from trainer import fusion
+
         model = load_adapter_model(setup)
         for saved in sorted(path for path in (folder / "adapters").iterdir() if path.is_dir()):
             model.load_adapter(str(saved), load_as=saved.name, with_head=False, use_safetensors=True)
         model.load_adapter_fusion(str(folder / "fusion"), with_head=True, set_active=True, use_safetensors=True)
         model.active_head = HEAD
-        feed_contiguous(model)
+        fusion.shorten(model)
         return model.to(setup.device.kind).eval()
+
+    def for_asking(self, model, setup: Setup):
+        from trainer import fusion
+
+        fusion.fold(model)
+        return model
 
     def trainable_parameters(self, shape: Shape, options: AdapterFusionOptions, labels: int) -> int:
         return sum(part.total for part in self._fusions(shape, options)) + shape.head_parameters(labels)
@@ -175,20 +185,6 @@ def _place(layer: int, location: str) -> str:
     if location.startswith(("mh", "attention")):
         return tr("{layer}, after attention", layer=layer)
     return tr("{layer}, after feed-forward", layer=layer)
-
-
-def feed_contiguous(model) -> None:
-    """Give the fusion's linear maps contiguous inputs; the numbers stay the same.
-
-    The library stacks the adapters' outputs into a strided view, and without gradients torch then multiplies it by a
-    copy of the weight for every token: on a CPU in bf16 an evaluation took about twelve times as long.
-    """
-    from adapters.methods.modeling import BertFusion
-
-    for module in model.modules():
-        if isinstance(module, BertFusion):
-            for part in (module.query, module.key, module.value):
-                part.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
 
 
 def _round_fusions(model) -> None:
