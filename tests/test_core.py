@@ -179,7 +179,7 @@ def test_a_label_with_one_sentence_is_no_obstacle_to_fewer_sentences():
     from trainer.tasks.base import Split, _at_most
 
     labels = [0] * 50 + [1] * 49 + [2]
-    split = Split(tuple(f"sentence {i}" for i in range(100)), tuple(labels), tuple(range(100)))
+    split = Split(tuple(range(100)), tuple(f"sentence {i}" for i in range(100)), tuple(labels))
     fewer = _at_most(split, 30, seed=0)
     assert len(fewer) == 30
     assert {0, 1} <= set(fewer.labels)
@@ -446,3 +446,23 @@ def test_a_run_is_read_again_only_when_it_changed(own_store, monkeypatch):
     assert own_store.list()[0].label == "changed elsewhere"
     own_store.delete(run.id)
     assert own_store.list() == []
+
+
+def test_batches_hold_like_lengths_or_are_drawn_at_random():
+    from trainer.batching import ByLength
+
+    lengths = [5 + i % 40 for i in range(200)]
+
+    def spreads(**settings):
+        order = list(ByLength(lengths, batch_size=16, seed=3, **settings))
+        assert sorted(order) == list(range(200))
+        batches = [order[start : start + 16] for start in range(0, 192, 16)]
+        return [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
+
+    assert max(spreads()) <= 5
+    assert min(spreads(alike=False)) > 15
+    again = ByLength(lengths, batch_size=16, seed=3, alike=False)
+    first = list(again)
+    assert list(again) == first, "an epoch's order follows from the seed"
+    again.set_epoch(1)
+    assert list(again) != first

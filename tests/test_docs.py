@@ -454,6 +454,7 @@ def places(suite, tmp_path, tiny_backbone, tiny_file) -> tuple[dict[str, str], S
         "FILE.csv": "file.csv",
         "OUT.zip": "out.zip",
         "PATH": "there.zip",
+        "report.html": "report.html",
     }
     names = {name: str(tmp_path / place) for name, place in files.items()}
     names |= {"PATH.csv": str(tiny_file), "FOLDER": str(run.model_folder), "TINY": str(tiny_backbone)}

@@ -26,11 +26,12 @@ class Encoded(Dataset):
 class ByLength(Sampler[int]):
     """Places ordered so that each run of `batch_size` has like lengths; batches and ties are shuffled each epoch.
 
-    The order follows from `seed` and the epoch alone: a resumed epoch sees what an unbroken one would have seen.
+    With `alike` false they are shuffled alone. The order follows from `seed` and the epoch alone: a resumed epoch sees
+    what an unbroken one would have seen.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
-        self.lengths = torch.as_tensor(lengths)
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, alike: bool = True) -> None:
+        self.lengths, self.alike = torch.as_tensor(lengths), alike
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
 
     def __len__(self) -> int:
@@ -43,6 +44,9 @@ class ByLength(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 10_007 + self.epoch)
         shuffled = torch.randperm(len(self.lengths), generator=generator)
+        if not self.alike:
+            yield from shuffled.tolist()
+            return
         # A smaller last batch must be one that the sampler ends with: leave out the same number at random first.
         rest = len(self.lengths) % self.batch_size
         last, shuffled = shuffled[:rest], shuffled[rest:]

@@ -87,7 +87,8 @@ class LabTrainer:
 
     def _get_train_sampler(self, dataset=None) -> ByLength:
         lengths = [len(ids) for ids in self.work.ids["train"]]
-        return ByLength(lengths, batch_size=self.args.train_batch_size, seed=self.args.seed)
+        config = self.request.config
+        return ByLength(lengths, batch_size=config.batch_size, seed=config.seed, alike=config.group_by_length)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = super().training_step(model, inputs, num_items_in_batch)
