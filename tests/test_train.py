@@ -221,13 +221,13 @@ def test_a_kept_file_is_deleted_unless_a_run_waits_for_it(own_store, tmp_path, t
     kept = train_file.keep(lab, str(tiny_file))[1]["value"]
     recipe = recipes.make(method="lora", task=kept, backbone=str(tiny_backbone))
     run = own_store.create(recipe)
-    said, task = train_file.remove(lab, kept)
+    said, task, _ = train_file.remove(lab, kept)
     assert f"got one that {run.id} needs; cancel that first" in said
     assert "value" not in task
     own_store.update(run.id, state="cancelled")
     again = shutil.copyfile(tiny_file, tmp_path / "again.csv")
     same = train_file.keep(lab, str(again))[1]["value"]
-    said, task = train_file.remove(lab, kept)
+    said, task, _ = train_file.remove(lab, kept)
     assert "tiny.csv is deleted" in said
     assert [str(path) for path in own_store.files()] == [same]
     train_file.remove(lab, same)

@@ -42,7 +42,7 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
     quiet = {"api_visibility": "private", "show_progress": "minimal"}
     upload.upload(guarded(lab, partial(keep, lab), outputs=3), upload, [said, task, upload], **quiet)
     task.change(open_file, [task, text, label], [columns, text, label, preview], **quiet)
-    delete.click(guarded(lab, partial(remove, lab), outputs=2), task, [gone, task], **quiet)
+    delete.click(guarded(lab, partial(remove, lab), outputs=3), task, [gone, task, said], **quiet)
     task.input(lambda: "", None, gone, **quiet)
     for column in (text, label):
         column.input(preview_html, [task, text, label], preview, **quiet)
@@ -68,15 +68,15 @@ def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
     return note(tr("{name} is chosen as the task. It is kept in the store.", name=kept.name)), update, None
 
 
-def remove(lab: Lab, task: str | None) -> tuple[str, Any]:
-    """Delete the file that is chosen as the task from the store; (what happened, the task)."""
+def remove(lab: Lab, task: str | None) -> tuple[str, Any, Any]:
+    """Delete the file that is chosen as the task from the store; (what happened, the task, what was said before)."""
     path = Path(task or "")
     try:
         lab.store.forget_file(path)
     except (UserError, OSError) as error:
-        return note(lab.shown(sentence(error)), "warning"), gr.skip()
+        return note(lab.shown(sentence(error)), "warning"), gr.skip(), gr.skip()
     said = tr("{name} is deleted. Runs that were trained on it stay.", name=path.name)
-    return note(said), gr.update(choices=task_choices(lab), value=next(iter(tasks.TASKS)))
+    return note(said), gr.update(choices=task_choices(lab), value=next(iter(tasks.TASKS))), ""
 
 
 def open_file(task: str | None, text: str | None, label: str | None) -> tuple[Any, Any, Any, str]:
