@@ -19,7 +19,7 @@ from trainer import bundled, hosting, texts
 from trainer.device import share_cores
 from trainer.errors import ArgumentError, one_of
 from trainer.texts import mark, tr
-from trainer.ui import access, compare_tab, language, lesson_tab, live_tab, tables, theme, train_tab
+from trainer.ui import access, compare_tab, language, lesson_tab, live_tab, tables, theme, train_tab, uploads
 from trainer.ui.lab import Lab, note
 
 
@@ -100,9 +100,9 @@ def main() -> None:
         css=css,
         head=tables.script(),
         show_error=True,
-        # Where everybody can send files, they are not too large and do not stay.
+        # Where everybody can send files, they are not too large and do not stay; strangers' are smaller (`uploads`).
         max_file_size=None if lab.access.rules.open else "1gb",
-        app_kwargs={"middleware": language.middleware()},
+        app_kwargs={"middleware": [*language.middleware(), *uploads.middleware(lab)]},
         prevent_thread_lock=True,
     )
     # Not before: the imports would take turns with the start of the server.

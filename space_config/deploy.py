@@ -26,6 +26,12 @@ VARIABLES = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1
 """Set on every Space: nothing is counted anywhere."""
 FREE = "cpu-basic"
 FAILED = ("NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR", "DELETING", "STOPPED", "PAUSED")
+ASLEEP = ("PAUSED", "STOPPED", "SLEEPING")
+"""States that a new commit does not always end."""
+LOOKS = 24
+"""For so many looks a failure may still be that of before."""
+SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD")
+"""How the names of what must not be a variable end: everybody reads a Space's variables."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,14 @@ def send(api: Any, plan: Plan, folder: Path, say: Callable[[str], None]) -> str:
     repository = plan.repository
     with hub.writing("create the Space"):
         api.create_repo(repository, repo_type="space", space_sdk="gradio", private=plan.private, exist_ok=True)
+        # One that was there keeps its visibility, whatever was asked.
+        public = bool(plan.private) and not api.repo_info(repository, repo_type="space").private
+    if public:
+        raise UserError(
+            expected="a private Space",
+            got=f"{repository}, which is public",
+            fix="make it private in its settings, or leave out --private",
+        )
     with hub.writing("set the Space's variables"):
         there = {name: one.value for name, one in api.get_space_variables(repository).items()}
         for name, value in plan.variables.items():
@@ -113,21 +127,26 @@ def send(api: Any, plan: Plan, folder: Path, say: Callable[[str], None]) -> str:
 
 def wait(api: Any, plan: Plan, commit: str, say: Callable[[str], None], *, minutes: float, pause: float) -> None:
     """Until the Space runs what was uploaded. Raises `UserError` with what failed."""
-    begun, before = time.monotonic(), ""
+    begun, before, looks, moved, woken = time.monotonic(), "", 0, False, False
     where = f"{api.endpoint}/spaces/{plan.repository}"
     while True:
         with hub.writing("ask whether the Space runs"):
             runtime = api.get_space_runtime(plan.repository)
-        stage = str(getattr(runtime.stage, "value", runtime.stage))
+        stage, looks = str(getattr(runtime.stage, "value", runtime.stage)), looks + 1
         seconds = time.monotonic() - begun
         if stage != before:
             say(f"{seconds:5.0f} s  {stage.lower().replace('_', ' ')}")
-            before = stage
-        # Before its new build begins, a Space still says that it runs what it ran.
-        current = runtime.raw.get("sha") in (commit, None)
-        if stage == "RUNNING" and current and (runtime.hardware or plan.hardware) == plan.hardware:
+            before, moved = stage, bool(before)
+        # Before its new build begins, a Space still says how the old one went.
+        sha = runtime.raw.get("sha")
+        if stage == "RUNNING" and sha in (commit, None) and (runtime.hardware or plan.hardware) == plan.hardware:
             return
-        if stage in FAILED and (current or stage != "NO_APP_FILE"):
+        if stage in ASLEEP and not woken:
+            with hub.writing("restart the Space"):
+                api.restart_space(plan.repository)
+            say("It slept or was paused: it is restarted.")
+            woken, looks = True, 0
+        elif stage in FAILED and (looks > LOOKS or (moved and sha == commit and stage not in ASLEEP)):
             told = " ".join(str(runtime.raw.get("errorMessage") or stage).split())[:600].rstrip(".")
             raise UserError(
                 expected="a Space that runs", got=f"{stage}: {told}", fix=f"its log is at {where}?logs=build"
@@ -138,13 +157,19 @@ def wait(api: Any, plan: Plan, commit: str, say: Callable[[str], None], *, minut
 
 
 def pairs(given: list[str] | None) -> dict[str, str]:
-    """NAME=VALUE as a dictionary. Raises `ArgumentError`."""
+    """NAME=VALUE as a dictionary. Raises `ArgumentError`, for what looks like a secret too."""
     found = {}
     for one in given or ():
         name, equals, value = one.partition("=")
         if not equals or not name.isidentifier():
             raise ArgumentError(
                 expected="NAME=VALUE after --variable", got=repr(one), fix="write, say, WANDB_MODE=offline"
+            )
+        if name.upper().endswith(SECRET):
+            raise ArgumentError(
+                expected="a variable that everybody may read",
+                got=f"{name}, which holds a secret by its name",
+                fix=f"put it into the environment and give --secret {name}",
             )
         found[name] = value
     return found
@@ -172,7 +197,9 @@ def main(
     secret: Annotated[
         Optional[list[str]], typer.Option(metavar="NAME", help="a secret, read from the environment; may be repeated")
     ] = None,
-    private: Annotated[Optional[bool], typer.Option(help="who may see it, when it is created")] = None,
+    private: Annotated[
+        Optional[bool], typer.Option(help="who may see it, when it is created; one that is public is refused")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check and show only: no token, no network")] = False,
     resolve: Annotated[
         Optional[bool], typer.Option(help="ask the package index whether the requirements go together on a Space")

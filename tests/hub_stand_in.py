@@ -29,6 +29,8 @@ class Space:
     variables: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     stages: list[dict[str, Any]] = field(default_factory=list)
+    paused: bool = False
+    """Until it is restarted; a commit does not do that."""
 
 
 @dataclass
@@ -121,7 +123,8 @@ class Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
         newest = [one["oid"] for one in self.hub.commits if one["repository"] == repository] or ["a" * 40]
         sha = revision if len(revision) == 40 else newest[-1]
-        return self.say({"id": repository, "sha": sha, "siblings": siblings})
+        private = self.hub.private.get((kind, repository), False)
+        return self.say({"id": repository, "sha": sha, "siblings": siblings, "private": private})
 
     def tree(self, repository: str):
         rows = [
@@ -234,11 +237,15 @@ class Handler(BaseHTTPRequestHandler):
             space.hardware, space.sleep = given["flavor"], given.get("sleepTimeSeconds", space.sleep)
         elif what == "sleeptime":
             space.sleep = given["seconds"]
+        elif what == "restart":
+            space.paused = False
         elif what != "runtime":
             return self.say({"error": f"no such question: {what}"}, 404)
         stages = space.stages
         stage = {"stage": "NO_APP_FILE"}
-        if stages:
+        if space.paused:
+            stage = {"stage": "PAUSED"}
+        elif stages:
             stage = stages.pop(0) if what == "runtime" and len(stages) > 1 else stages[0]
         hardware = {"current": space.hardware if stage["stage"] == "RUNNING" else None, "requested": space.hardware}
         return self.say({"hardware": hardware, "gcTimeout": space.sleep, "storage": None, **stage})

@@ -159,6 +159,53 @@ def test_an_old_build_that_still_runs_is_not_taken_for_the_new(project, hub):
     assert "running building" in done.stdout
 
 
+@pytest.mark.parametrize("ends", ["RUNNING", "BUILD_ERROR"])
+def test_a_failure_of_an_earlier_commit_is_not_taken_for_the_new(project, hub, ends):
+    assert deployed(project, *SEND, **to(hub)).returncode == 0
+    hub.files["teacher/lab/app.py"] = b"older"
+    old = {"stage": "RUNTIME_ERROR", "sha": "of the old commit", "errorMessage": "of old"}
+    hub.coming = [old, old, {"stage": "BUILDING"}, {"stage": ends, "errorMessage": "of now"}]
+    done = deployed(project, *SEND, **to(hub))
+    assert done.returncode == (ends != "RUNNING"), done.stderr
+    assert "building" in done.stdout
+    assert ("got BUILD_ERROR: of now" in done.stderr) == (ends != "RUNNING")
+    assert "of old" not in done.stderr
+
+
+def test_an_old_failure_that_stays_ends_the_wait(project, hub):
+    hub.coming = [{"stage": "BUILD_ERROR", "sha": "of the old commit", "errorMessage": "of old"}]
+    done = deployed(project, *SEND, **to(hub))
+    assert done.returncode == 1
+    assert "got BUILD_ERROR: of old" in done.stderr
+    assert len([one for one in hub.requests if one.endswith("/runtime")]) > deploy.LOOKS
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_paused_space_is_restarted(project, hub, changed):
+    assert deployed(project, *SEND, **to(hub)).returncode == 0
+    hub.spaces["teacher/lab"].paused = True
+    if changed:
+        hub.files["teacher/lab/app.py"] = b"older"
+    done = deployed(project, *SEND, **to(hub))
+    assert done.returncode == 0, done.stderr
+    assert "it is restarted" in done.stdout
+    assert hub.requests.count("POST api/spaces/teacher/lab/restart") == 1
+
+
+def test_what_is_asked_to_be_private_is_not_sent_where_everybody_sees_it(project, hub):
+    assert deployed(project, *SEND, "--private", **to(hub)).returncode == 0
+    assert hub.private["space", "teacher/lab"]
+    assert deployed(project, *SEND, "--private", **to(hub)).returncode == 0
+    hub.private["space", "teacher/lab"] = False
+    hub.requests.clear()
+    hub.files["teacher/lab/app.py"] = b"older"
+    done = deployed(project, *SEND, "--private", "--secret", "MINE", **to(hub, MINE="one"))
+    assert done.returncode == 1
+    assert "Expected a private Space, got teacher/lab, which is public; make it private" in done.stderr
+    assert hub.files["teacher/lab/app.py"] == b"older"
+    assert hub.spaces["teacher/lab"].secrets == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "status", "said"),
     [
@@ -166,6 +213,8 @@ def test_an_old_build_that_still_runs_is_not_taken_for_the_new(project, hub):
         (("teacher/lab", "--no-resolve", "--yes"), {"HF_HUB_OFFLINE": "0"}, 1, "a Hugging Face token that can write"),
         (("teacher/lab", "--secret", "NO_SUCH"), {}, 2, "Expected NO_SUCH in the environment"),
         (("--dry-run", "--variable", "wrong"), {}, 2, "Expected NAME=VALUE after --variable"),
+        (("--dry-run", "--variable", "PEFT_LAB_PASSWORD=x"), {}, 2, "give --secret PEFT_LAB_PASSWORD"),
+        (("--dry-run", "--variable", "hf_token=x"), {}, 2, "got hf_token, which holds a secret by its name"),
         (("--dry-run", "--hardware", "t5-huge"), {}, 1, "Expected a Space's hardware"),
     ],
 )
@@ -323,6 +372,18 @@ def test_a_push_again_changes_what_differs_and_spares_what_is_not_ours(small_run
     assert "me/pushed/somebody-elses.bin" in hub.files
 
 
+def test_a_private_push_is_not_sent_where_everybody_sees_it(small_runs, hub):
+    store, runs = small_runs
+    push = ("push", runs["lora"].id, "--repo", "me/open")
+    hub.private["model", "me/open"] = False
+    done = trainer(*push, "--private", store=store, check=False, **to(hub))
+    assert done.returncode == 1
+    assert "Expected a private repository, got me/open, which is public; make it private" in done.stderr
+    assert not hub.commits
+    trainer(*push, store=store, **to(hub))
+    assert len(hub.commits) == 1
+
+
 def test_what_cannot_be_pushed_is_said(small_runs, hub, own_store):
     store, runs = small_runs
     name = runs["full"].id
@@ -398,21 +459,54 @@ def environment_of(found: list[tuple[str, str]]) -> dict[str, str]:
     return dict(pair.split("=", 1) for name, rest in found if name == "ENV" for pair in rest.split())
 
 
+def sent(path: str) -> bool:
+    """Whether the builder sees a file, by its path from the root: the last line of .dockerignore that fits decides.
+
+    A pattern fits a path, or a folder that it lies in; `*` stays within a name, `**` does not.
+    """
+    whole, seen = path.split("/"), True
+    above = ["/".join(whole[:count]) for count in range(1, len(whole) + 1)]
+    for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
+        pattern = line.strip().removeprefix("!")
+        if not pattern or pattern.startswith("#"):
+            continue
+        parts = re.split(r"(\*\*/|\*)", pattern)
+        written = "".join({"**/": "(?:.*/)?", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts)
+        if any(re.fullmatch(written, one) for one in above):
+            seen = line.startswith("!")
+    return seen
+
+
+def test_the_container_gets_the_bundled_runs_and_nobodys_own():
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    runs = [name for name in filter(None, tracked.split("\0")) if name.startswith("adapters_store/")]
+    assert len([name for name in runs if name.endswith("run.json")]) > 1
+    assert [name for name in runs if not sent(name)] == []
+    for own in ("lora-movies-minilm-s0-1a2b3c4d/run.json", ".files/ab12/pupils.csv", ".worker.log", "notes.txt"):
+        assert not sent(f"adapters_store/{own}"), own
+    assert not sent(f"adapters_store/{Path(runs[-1]).parts[1]}/.working")
+    assert not sent("trainer/__pycache__/store.cpython-311.pyc")
+    assert not sent("tests/conftest.py")
+
+
 def test_what_the_container_copies_serves_and_is_found_healthy(tmp_path):
     """The Dockerfile's own COPY, ENV, CMD and HEALTHCHECK, with its folders in a temporary place."""
     found = instructions()
     app = tmp_path / "app"
-    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    app.mkdir()
     for name, rest in found:
         if name == "COPY":
             *sources, target = [part for part in rest.split() if not part.startswith("--")]
             for source in sources:
-                assert f"!{source}" in ignored, f"the builder does not see {source}"
-                if (ROOT / source).is_dir():
-                    shutil.copytree(ROOT / source, app / target, ignore=shutil.ignore_patterns("__pycache__", "*-s*-*"))
-                else:
-                    app.mkdir(exist_ok=True)
-                    shutil.copyfile(ROOT / source, app / source)
+                files = [path for path in (ROOT / source).rglob("*") if path.is_file()] or [ROOT / source]
+                files = [path.relative_to(ROOT).as_posix() for path in files]
+                files = [path for path in files if sent(path)]
+                assert files, f"the builder does not see {source}"
+                for path in files:
+                    # A folder is copied into its target, a file under its own name.
+                    inside = Path(target) / Path(path).relative_to(source)
+                    (app / inside).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(ROOT / path, app / (inside if (ROOT / source).is_dir() else source))
     port = str(free_port())
     environment = {
         name: value.replace("/store", str(tmp_path / "store")) for name, value in environment_of(found).items()

@@ -268,7 +268,7 @@ COMMANDS: dict[str, Here | By] = {
     ".venv/bin/python app.py": By("tests/conftest.py::app_on", '"app.py"'),
     "python app.py --language hi": By("tests/test_language.py::test_a_language_is_chosen_on_the_command_line", '"hi"'),
     "PEFT_LAB_PASSWORD=... GRADIO_SERVER_NAME=0.0.0.0 python app.py": By(
-        "tests/test_space.py::classroom", "app_on(root, **PASSWORD)"
+        "tests/test_space.py::classroom", "app_on(root, TMPDIR=str(drop), **PASSWORD)"
     ),
     # The command line
     "python -m trainer COMMAND": Here(says="Commands"),

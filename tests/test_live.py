@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -16,13 +17,14 @@ import pytest
 from conftest import ROOT, app_on, sentences, serious, shoot
 
 from trainer import attribution, backbones, inference, methods, questions
+from trainer.access import Access, Rules, Visitor
 from trainer.device import detect
 from trainer.errors import ArgumentError, UserError
 from trainer.inference import Answer, Predictor
 from trainer.methods import Setup
 from trainer.store import Store
 from trainer.tasks.own_file import FileTask, missing
-from trainer.ui import live_answers, live_ask, live_examples, live_file, live_link, live_tab, live_why
+from trainer.ui import live_answers, live_ask, live_examples, live_file, live_link, live_tab, live_why, uploads
 from trainer.ui.lab import Lab
 from trainer.ui.live_ask import Session
 
@@ -497,6 +499,66 @@ def test_a_file_that_does_not_fit_is_one_sentence(lab, tmp_path):
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ArgumentError, match="sentences in empty"):
         questions.read(tmp_path / "empty.txt")
+
+
+def closed(lab: Lab) -> Lab:
+    """The lab as strangers have it."""
+    lab.access = Access(Rules(password="für die Klasse"))
+    return lab
+
+
+def stranger(session: str = "here") -> SimpleNamespace:
+    inner = SimpleNamespace(scope={})
+    return SimpleNamespace(session_hash=session, request=inner, client=SimpleNamespace(host="1"), headers={})
+
+
+def test_a_stranger_has_few_rows_predicted(copied, tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "ROWS", 3)
+    lab, path = closed(copied), tmp_path / "in.txt"
+    path.write_text("\n".join(f"the film is warm {i}" for i in range(4)))
+    run = of(lab, "lora").id
+    status, *_ = live_file.predict_file(lab, str(path), "text", [run], stranger())
+    assert "Expected at most 3 rows from somebody who may not change runs, got 4; predict fewer" in status
+    lab.access.unlock(Visitor(session="teacher"), "für die Klasse")
+    assert "4 sentences" in live_file.predict_file(lab, str(path), "text", [run], stranger("teacher"))[0]
+    path.write_text("\n".join(f"the film is warm {i}" for i in range(3)))
+    assert "3 sentences" in live_file.predict_file(lab, str(path), "text", [run], stranger())[0]
+
+
+def test_what_a_page_had_predicted_goes_with_the_next_and_with_the_page(lab, tmp_path):
+    path, run = tmp_path / "in.txt", of(lab, "lora").id
+    path.write_text("the film is warm")
+
+    def written(session: str) -> Path:
+        return Path(live_file.predict_file(lab, str(path), "text", [run], request(session))[2]["value"])
+
+    first, other, second = written("here"), written("there"), written("here")
+    assert not first.parent.exists()
+    assert second.is_file()
+    live_file.stop(request())
+    assert second.is_file(), "stopping is not leaving"
+    live_file.left(request())
+    assert not second.parent.exists()
+    assert other.is_file()
+    live_file.left(request("there"))
+    live_file.left(request("nobody"))
+
+
+def test_an_error_names_no_folder_to_strangers(copied):
+    """Whose backbone has other weights than the run was trained on: the sentence names where it lies."""
+    lab, run = copied, of(copied, "lora")
+    info = run.result["meta_info"]
+    model = info["model_info"] | {"sha256": "0" * 64}
+    lab.store.update(run.id, result=run.result | {"meta_info": info | {"model_info": model}})
+    assert "other weights in /" in asked(lab, chosen=[run.id])[0]
+    closed(lab)
+    told = asked(lab, chosen=[run.id])[0]
+    told += list(live_why.explain(lab, Session(text=TEXT, runs=(run.id,))))[-1]
+    with pytest.raises(gr.Error) as refused:
+        live_tab.predict_api(lab, TEXT, [run.id])
+    told += str(refused.value)
+    assert told.count("other weights in tiny-bert") == 3
+    assert "/tmp" not in told
 
 
 def test_setup_of_an_untrained_backbone_fits_any_task(tiny_backbone):

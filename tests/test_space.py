@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import hashlib
 import json
 import re
+import socket
 import time
+import urllib.request
 from base64 import b64encode
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from conftest import app_on, serious, shoot
 
-from trainer import access, bundled, device, hosting
+from trainer import access, bundled, device, hosting, recipes
 from trainer.access import Access, Refused, Rules, Visitor
+from trainer.errors import ArgumentError
 from trainer.store import Store, default_root
+from trainer.ui import access as ui_access
+from trainer.ui import given as given_module
 from trainer.ui import lab as lab_module
-from trainer.ui import train_form
+from trainer.ui import train_form, uploads
 from trainer.ui.lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +63,8 @@ def org(role: str | None) -> list[dict]:
         (SPACE | SIGN_IN, person("teacher"), True),
         (SPACE | SIGN_IN, person("pupil"), False),
         (SPACE | SIGN_IN, person("pupil", orgs=org("write")), True),
-        (SPACE | SIGN_IN, person("pupil", orgs=org(None)), True),
+        (SPACE | SIGN_IN, person("pupil", orgs=org("admin")), True),
+        (SPACE | SIGN_IN, person("pupil", orgs=org(None)), False),  # a role that is not told is none
         (SPACE | SIGN_IN, person("pupil", orgs=org("read")), False),
         (SPACE | SIGN_IN, person("pupil", orgs=[{"preferred_username": "other"}]), False),
         ({"SPACE_ID": "Teacher/lab", "SYSTEM": "spaces"} | SIGN_IN, person("teacher"), True),
@@ -119,6 +127,26 @@ def test_guesses_are_few():
         gate.allows(other, "für die Klasse")
 
 
+def test_on_a_space_a_few_wrong_passwords_lock_nobody_out():
+    """All come from its proxy's address: the right one passes beside many wrong ones, until no guess is looked at."""
+    now = [0.0]
+    gate = Access(Rules.of(SPACE | PASSWORD), clock=lambda: now[0])
+    for _ in range(access.GUESSES_OF_ALL):
+        assert gate.allows(Visitor(session="teacher", address="proxy"), "für die Klasse")
+        with pytest.raises(Refused, match="another one"):
+            gate.allows(Visitor(address="proxy"), "guess")
+    with pytest.raises(Refused, match=f"at most {access.GUESSES_OF_ALL} wrong passwords a minute"):
+        gate.unlock(Visitor(session="teacher", address="proxy"), "für die Klasse")
+    now[0] = access.SECONDS
+    assert gate.unlock(Visitor(session="teacher", address="proxy"), "für die Klasse")
+
+
+@pytest.mark.parametrize("given", [1, True, ["für die Klasse"], {"a": 1}, "\ud800", "\x00"])
+def test_anything_but_the_password_is_a_wrong_one(given):
+    with pytest.raises(Refused, match="another one"):
+        Access(Rules.of(PASSWORD)).require(Visitor(), given, program=True)
+
+
 # Every listener of the app
 
 OPEN = {
@@ -139,11 +167,12 @@ OPEN = {
 """Handlers that change nothing in the store. Another one is guarded, or put here by somebody who thought about it."""
 GUARDED = {
     "submit", "launch", "again", "train_again", "keep", "cancel", "resume", "rename", "delete", "load_zips",
-    "load_folder", "adopt",
+    "load_folder", "adopt", "remove",
 }  # fmt: skip
 ENDPOINTS = {"launch_api", "cancel_api"}
 CHANGES = {
-    "launch", "again", "cancel", "resume", "adopt", "create", "update", "delete", "keep_file", "load_folder", "append",
+    "launch", "again", "cancel", "resume", "adopt", "create", "update", "delete", "keep_file", "forget_file",
+    "load_folder", "append",
 }  # fmt: skip
 """Names of what changes a store, in `jobs`, `store`, `archive` and `adoption`."""
 
@@ -243,6 +272,80 @@ def test_folders_are_not_shown_to_the_world(own_store, text, shown):
     assert Lab.open(own_store).shown(text) == text
 
 
+# What strangers may send
+
+
+@pytest.fixture
+def small(own_store, monkeypatch):
+    """`uploads.Small` with limits of some bytes, before an app that tells back what it received: (it, a client)."""
+    import httpx
+
+    async def app(scope, receive, send):
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    monkeypatch.setattr(uploads, "MOST", 1_000_000)
+    monkeypatch.setattr(uploads, "MOST_OF_ALL", 2_500_000)
+    made = uploads.Small(app, closed_lab(own_store))
+
+    def ask(path: str, content=b"", **headers: str) -> httpx.Response:
+        async def answered():
+            transport = httpx.ASGITransport(app=made)
+            async with httpx.AsyncClient(transport=transport, base_url="http://lab") as client:
+                return await client.post(path, content=content, headers=headers)
+
+        return asyncio.run(answered())
+
+    return made, ask
+
+
+def test_what_is_small_arrives_whole_and_what_is_not_is_refused(small):
+    made, ask = small
+
+    async def in_parts():
+        for _ in range(11):
+            yield bytes(100_000)
+
+    for body in (b"", b"{}", bytes(1 << 18), bytes(range(250)) * 4_000):
+        got = ask("/gradio_api/queue/join", body)
+        assert (got.status_code, got.content) == (200, body)
+    for body in (bytes(1_000_001), in_parts()):
+        got = ask("/gradio_api/queue/join", body)
+        assert got.status_code == 413
+        assert got.text.startswith("Expected at most 1 MB from somebody who may not change runs, got more; send less")
+    grant = made.lab.access.unlock(Visitor(session="teacher"), "für die Klasse")
+    assert ask("/gradio_api/upload", bytes(1_000_001), cookie=f"{ui_access.COOKIE}={grant}").status_code == 200
+    assert ask("/gradio_api/upload", bytes(1_000_001), cookie=f"{ui_access.COOKIE}={grant}x").status_code == 413
+    made.lab.access.lock(grant)
+    assert ask("/gradio_api/upload", bytes(1_000_001), cookie=f"{ui_access.COOKIE}={grant}").status_code == 413
+
+
+def test_all_strangers_together_upload_so_much_an_hour(small, monkeypatch):
+    _, ask = small
+    now, kind = time.monotonic(), {"content-type": "multipart/form-data; boundary=x"}
+    answers = [ask("/gradio_api/upload", bytes(900_000), **kind) for _ in range(3)]
+    assert [one.status_code for one in answers] == [200, 200, 413]
+    assert "from all visitors together, got more; try again in an hour" in answers[-1].text
+    assert ask("/gradio_api/queue/join", bytes(900_000)).status_code == 200
+    monkeypatch.setattr(time, "monotonic", lambda: now + uploads.SECONDS + 60)
+    assert ask("/gradio_api/upload", bytes(900_000), **kind).status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_an_address_in_the_place_of_a_file_is_refused(small, encoding):
+    """Gradio fetches what a file's path names, and knows no limit for it."""
+    _, ask = small
+    for path, status in (("https://huggingface.co/x", 400), ("http://127.0.0.1/x", 400), ("/tmp/gradio/a.csv", 200)):
+        body = {"data": [[{"path": path, "url": "https://lab/file=x", "meta": {"_type": "gradio.FileData"}}]]}
+        got = ask("/gradio_api/queue/join", json.dumps(body).encode(encoding))
+        assert got.status_code == status, got.text
+    assert ask("/gradio_api/queue/join", b"[" * 100_000).status_code == 200, "the app itself says what is wrong"
+
+
 # A Space's volume and hardware
 
 
@@ -252,6 +355,7 @@ def volume(tmp_path, monkeypatch):
     folder = tmp_path / "data"
     folder.mkdir()
     monkeypatch.setattr(hosting, "VOLUME", folder)
+    monkeypatch.setattr(hosting, "mounted", Path.is_dir)
     monkeypatch.delenv("ADAPTERS_STORE")
     hosting.why_unfit.cache_clear()
     yield folder
@@ -273,6 +377,17 @@ def test_a_space_without_a_volume_says_so(volume, monkeypatch):
     volume.rmdir()
     assert default_root() == ROOT / "adapters_store"
     assert "this Space has no volume" in hosting.about_runs(default_root())
+
+
+def test_a_folder_of_the_containers_own_is_no_volume(volume, monkeypatch):
+    monkeypatch.undo()
+    assert hosting.mounted(Path("/proc") if Path("/proc").is_dir() else Path("/"))
+    assert not hosting.mounted(volume)
+    monkeypatch.setattr(hosting, "VOLUME", volume)
+    monkeypatch.delenv("ADAPTERS_STORE", raising=False)
+    monkeypatch.setenv("SPACE_ID", "a/b")
+    assert default_root() == ROOT / "adapters_store"
+    assert "this Space has no volume" in hosting.about_runs(volume / "peft-lab")
 
 
 def test_a_volume_that_cannot_lock_is_not_used(volume, monkeypatch):
@@ -311,6 +426,21 @@ def test_bundled_runs_come_to_a_store_elsewhere_once(suite, tmp_path, monkeypatc
     assert bundled.bring(store.root) == 0
 
 
+@pytest.mark.parametrize("wrong", ["a file in its place", "a record that is none"])
+def test_a_store_that_cannot_take_the_bundled_runs_is_a_sentence(suite, tmp_path, monkeypatch, capsys, wrong):
+    """As on a full or read-only disk: the app starts all the same."""
+    monkeypatch.setattr(bundled, "BUNDLED", suite[0].root)
+    root = tmp_path / "volume" / "store"
+    if wrong.startswith("a file"):
+        root.parent.write_text("no folder")
+    else:
+        (root / ".bundled").mkdir(parents=True)
+    assert bundled.bring(root) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(f"The runs that come with the program are not all in {root}: ")
+    assert len(said.splitlines()) == 1
+
+
 # The served page
 
 
@@ -321,8 +451,102 @@ def classroom(suite, tmp_path_factory):
 
     root = tmp_path_factory.mktemp("classroom") / "store"
     shutil.copytree(suite[0].root, root, ignore=shutil.ignore_patterns(".*"))
-    with app_on(root, **PASSWORD) as found:
+    drop = root.parent / "tmp"
+    drop.mkdir()
+    with app_on(root, TMPDIR=str(drop), **PASSWORD) as found:
         yield found
+
+
+def called_by_index(address: str, index: int, data: list, session: str) -> dict:
+    """What the page's own way to call a handler answers: by its number, whether or not it has a public name."""
+    import httpx
+
+    body = {"data": data, "fn_index": index, "session_hash": session}
+    with httpx.Client(base_url=f"{address}/gradio_api", timeout=60) as client:
+        joined = client.post("/queue/join", json=body)
+        assert joined.status_code == 200, joined.text
+        with client.stream("GET", "/queue/data", params={"session_hash": session}) as lines:
+            for line in lines.iter_lines():
+                message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
+                if message.get("msg") == "process_completed":
+                    return message["output"]
+    raise AssertionError("no answer")
+
+
+@pytest.fixture(scope="module")
+def handlers(classroom) -> dict[str, list]:
+    """The served page's handlers by name: it is laid out as one that is built here."""
+    import app
+
+    address, store = classroom
+    lab = Lab.open(store)
+    lab.access = Access(Rules.of(PASSWORD))
+    built = app.build_app(lab).fns
+    found: dict[str, list] = {}
+    for one in built.values():
+        if one.fn is not None:
+            found.setdefault(inner(one.fn).__name__, []).append(one)
+    with urllib.request.urlopen(f"{address}/config") as config:
+        assert [one["id"] for one in json.load(config)["dependencies"]] == list(built)
+    return found
+
+
+def test_a_stranger_who_calls_by_number_is_refused(classroom, handlers, own_store):
+    """Every guarded handler over HTTP; the same call does something once the password is given."""
+    address, store = classroom
+    before = {run.id: run.as_json() for run in store.list()}
+    for name in GUARDED:
+        for one in handlers[name]:
+            nothing = [[] if isinstance(part, gr.CheckboxGroup) else None for part in one.inputs]
+            answer = called_by_index(address, one._id, nothing, "stranger")
+            assert "Expected the password of this app, got none" in str(answer["data"][0]), (name, answer)
+    run = own_store.create(recipes.make(method="lora", task="movies", backbone="minilm"))
+    own_store.update(run.id, state="cancelled")
+    load = handlers["load_folder"][0]._id
+    assert "Expected the password" in called_by_index(address, load, [str(own_store.root)], "stranger")["data"][0]
+    assert {run.id: run.as_json() for run in store.list()} == before
+    called_by_index(address, handlers["unlock"][0]._id, [PASSWORD["PEFT_LAB_PASSWORD"]], "teacher")
+    assert "1 run loaded" in called_by_index(address, load, [str(own_store.root)], "teacher")["data"][0]
+    store.delete(run.id)
+    assert {run.id: run.as_json() for run in store.list()} == before
+
+
+def test_a_stranger_uploads_little(classroom, handlers):
+    """Over HTTP, told beforehand or in parts; what is refused or breaks off leaves no file behind."""
+    import httpx
+
+    address, store = classroom
+    drop, large = store.root.parent / "tmp", bytes(uploads.MOST + 1)
+
+    def upload(content: bytes, **more) -> httpx.Response:
+        return httpx.post(f"{address}/gradio_api/upload", files={"files": ("mine.csv", content)}, timeout=60, **more)
+
+    def in_parts():
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n\r\n'
+        for _ in range(11):
+            yield bytes(1_000_000)
+        yield b"\r\n--x--\r\n"
+
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    whole = httpx.post(f"{address}/gradio_api/upload", content=in_parts(), headers=kind, timeout=60)
+    for refused in (upload(large), whole):
+        assert refused.status_code == 413
+        assert refused.text.startswith("Expected at most 10 MB from somebody who may not change runs, got more;")
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as broken:
+        head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9000000\r\n"
+        broken.sendall(
+            f"{head}Content-Type: {kind['content-type']}\r\n\r\n".encode() + next(in_parts()) + large[:4_000_000]
+        )
+    time.sleep(1)
+    assert [path for path in drop.rglob("*") if path.is_file() and path.stat().st_size > 1_000_000] == []
+    (kept,) = upload(b"text\nthe film is warm\n").json()
+    assert Path(kept).read_bytes() == b"text\nthe film is warm\n"
+    assert Path(kept).is_relative_to(drop)
+    opened = called_by_index(address, handlers["unlock"][0]._id, [PASSWORD["PEFT_LAB_PASSWORD"]], "teacher")
+    grant = opened["data"][-1]
+    (kept,) = upload(large, headers={"cookie": f"{ui_access.COOKIE}={grant}"}).json()
+    assert Path(kept).stat().st_size == len(large)
 
 
 def test_a_program_gives_the_password(classroom):
@@ -355,9 +579,53 @@ def test_public_endpoints_name_no_folder(classroom):
     answers.append(client.predict("the film is warm", None, api_name="/predict"))
     assert all(len(answer) >= 5 for answer in answers)
     text = json.dumps(answers)
+    with pytest.raises(Exception, match="Expected a run's id") as refused:
+        client.predict("the film is warm", ["x" * 300], api_name="/predict")
+    text += str(refused.value)
     assert "tiny.csv" in text
     assert not re.search(r'"[^"]*/(tmp|home|root|data)/', text)
     assert str(store.root) not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("/launch", (None, "movies", "minilm", {}), "a list of texts as methods, got None"),
+        ("/launch", ("lora", "movies", "minilm", {}), "a list of texts as methods, got 'lora'"),
+        ("/launch", ([["lora"]], "movies", "minilm", {}), r"text as methods, got \['lora'\]"),
+        ("/launch", (["lora"], 5, "minilm", {}), "text as task, got 5"),
+        ("/launch", (["lora"], "movies", None, {}), "text as backbone, got None"),
+        ("/launch", (["lora"], "movies", "x" * 300, {}), "Expected a backbone|File name too long"),
+        ("/launch", (["lora"], "movies", "minilm", "x"), "an object with settings as settings, got 'x'"),
+        ("/launch", (["lora"], "movies", "minilm", {"options": 5}), "options: expected a valid dictionary, got 5"),
+        ("/launch", (["lora"], "movies", "minilm", {"methods_": 1}), "methods_: expected as an argument of its own"),
+        ("/launch", (["lora"], "movies", "minilm", {"seeds": list(range(21))}), "at most 20 seeds at a time, got 21"),
+        ("/cancel", (7,), "text as run_id, got 7"),
+        ("/cancel", ("x" * 300,), "Expected a run's id"),
+        ("/predict", (None, None), "text as text, got None"),
+        ("/predict", (5, None), "text as text, got 5"),
+        ("/predict", ("a film", "lora"), "a list of texts as runs, got 'lora'"),
+        ("/predict", ("a film", [1]), "text as runs, got 1"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_one_sentence(classroom, name, given, said):
+    from gradio_client import Client
+
+    address, store = classroom
+    before = len(store.list())
+    given = given if name == "/predict" else (*given, PASSWORD["PEFT_LAB_PASSWORD"])
+    with pytest.raises(Exception, match=said) as refused:
+        Client(address, verbose=False).predict(*given, api_name=name)
+    assert "Traceback" not in str(refused.value)
+    assert len(store.list()) == before
+
+
+def test_half_a_character_is_refused_in_a_sentence():
+    for wrong in ("\ud800", "a\udfff"):
+        with pytest.raises(ArgumentError, match="whole characters in text") as refused:
+            given_module.text("text", wrong)
+        str(refused.value).encode()
+    assert given_module.text("text", "😀") == "😀"
 
 
 def test_a_classroom_asks_for_the_password_once(classroom, open_page):
@@ -391,8 +659,11 @@ def test_a_classroom_asks_for_the_password_once(classroom, open_page):
     page.get_by_role("button", name="Rename", exact=True).click()
     page.get_by_text("The run is called renamed in class").wait_for()
     shoot(page, "space-classroom-open")
+    given = {one["name"]: one["value"] for one in page.context.cookies()}
+    assert given.get(ui_access.COOKIE), "uploads are known by it"
     page.get_by_role("button", name="Lock again").click()
     page.get_by_text("Looking, comparing and asking are open to everybody.").wait_for()
+    page.wait_for_function(f"!document.cookie.includes('{ui_access.COOKIE}')")
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Yes, delete it").click()
     page.get_by_text("Expected the password of this app, got none").wait_for()
@@ -434,6 +705,16 @@ def test_the_owner_of_a_space_launches_and_nobody_else(space):
     owner = Client(address, verbose=False, headers={"cookie": session_cookie("Teacher")})
     (launched,) = owner.predict(*asked, api_name="/launch")
     assert owner.predict(launched, api_name="/cancel") in ("queued", "running", "cancelled")
+
+
+def test_the_owner_of_a_space_uploads_much_and_nobody_else(space):
+    """The sign-in's cookie comes with an upload, and is read before the body is."""
+    import httpx
+
+    for cookie, status in ((session_cookie("Teacher"), 200), (session_cookie("pupil"), 413), ("session=forged", 413)):
+        files = {"files": ("mine.csv", bytes(uploads.MOST + 1))}
+        got = httpx.post(f"{space[0]}/gradio_api/upload", files=files, headers={"cookie": cookie}, timeout=60)
+        assert got.status_code == status, got.text
 
 
 def test_the_owner_signed_in_trains_on_the_page(space, browser):

@@ -8,6 +8,8 @@ import re
 import shlex
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -21,7 +23,7 @@ from trainer.methods import METHODS
 from trainer.presets import PRESETS
 from trainer.store import Store
 from trainer.ui import train_file, train_form, train_load, train_plan, train_queue, train_tab
-from trainer.ui.lab import Lab
+from trainer.ui.lab import SECONDS_BETWEEN_WORKERS, Lab
 
 # The form
 
@@ -185,6 +187,56 @@ def test_an_uploaded_file_is_kept_shown_and_trained_on(own_store, tmp_path, tiny
     assert "one after another" in html
     said, _, _ = train_file.keep(lab, str(tmp_path / "gone.csv"))
     assert "which does not exist" in said
+
+
+def test_seeds_are_numbers_and_few():
+    assert train_form.parse_seeds("0, 1 2,1") == [0, 1, 2]
+    assert len(train_form.parse_seeds(" ".join(map(str, range(20))))) == 20
+    for typed, said in (("a", "whole numbers as seeds"), (" ".join(map(str, range(21))), "at most 20 seeds at a time")):
+        with pytest.raises(ArgumentError, match=said):
+            train_form.parse_seeds(typed)
+
+
+def test_what_a_page_sends_as_the_pressed_run_is_text():
+    assert train_tab.picked(SimpleNamespace(value={"a": 1}))[0] == "{'a': 1}"
+
+
+def test_open_pages_start_one_worker_in_a_while(own_store, monkeypatch):
+    """Each page looks every 1.5 seconds, and a worker takes longer to hold its lock."""
+    started, now = [], [1000.0]
+    monkeypatch.setattr(jobs, "ensure_worker", started.append)
+    monkeypatch.setattr("trainer.ui.lab.time", SimpleNamespace(monotonic=lambda: now[0]))
+    lab = Lab.open(own_store)
+    make(own_store)
+    with ThreadPoolExecutor(8) as pages:
+        list(pages.map(lambda _: train_tab.refresh(lab, {}, None), range(40)))
+    assert len(started) == 1
+    now[0] += SECONDS_BETWEEN_WORKERS
+    train_tab.refresh(lab, {}, None)
+    assert len(started) == 2
+
+
+def test_a_kept_file_is_deleted_unless_a_run_waits_for_it(own_store, tmp_path, tiny_file, tiny_backbone):
+    lab = Lab.open(own_store)
+    kept = train_file.keep(lab, str(tiny_file))[1]["value"]
+    recipe = recipes.make(method="lora", task=kept, backbone=str(tiny_backbone))
+    run = own_store.create(recipe)
+    said, task, _ = train_file.remove(lab, kept)
+    assert f"got one that {run.id} needs; cancel that first" in said
+    assert "value" not in task
+    own_store.update(run.id, state="cancelled")
+    again = shutil.copyfile(tiny_file, tmp_path / "again.csv")
+    same = train_file.keep(lab, str(again))[1]["value"]
+    said, task, _ = train_file.remove(lab, kept)
+    assert "tiny.csv is deleted" in said
+    assert [str(path) for path in own_store.files()] == [same]
+    train_file.remove(lab, same)
+    assert task["value"] == "movies"
+    assert kept not in [value for _, value in task["choices"]]
+    assert list((own_store.root / ".files").iterdir()) == []
+    for other in (kept, str(tiny_file), str(own_store.root / run.id / "run.json"), "movies", None):
+        assert "Expected a file that the store keeps" in train_file.remove(lab, other)[0]
+    assert tiny_file.is_file()
 
 
 # The queue

@@ -26,7 +26,11 @@ PASSWORD = "PEFT_LAB_PASSWORD"
 HOURS = 12
 """How long a browser that gave the password is not asked again."""
 GUESSES, GUESSES_OF_ALL, SECONDS = 5, 60, 60.0
-"""Wrong passwords from one address, and from all together, in so many seconds; then none is looked at."""
+"""Wrong passwords from one address, and from all together, in so many seconds; then none is looked at.
+
+On a Space everybody comes from the address of its proxy: there only all together count, or a stranger's five wrong ones
+would lock the owner out.
+"""
 WRITERS = ("admin", "write")
 """Roles of an organisation that may change its Spaces."""
 
@@ -88,7 +92,7 @@ class Rules:
         if str(visitor.profile.get("preferred_username", "")).casefold() == self.owner:
             return True
         return any(
-            str(one.get("preferred_username", "")).casefold() == self.owner and one.get("roleInOrg") in (*WRITERS, None)
+            str(one.get("preferred_username", "")).casefold() == self.owner and one.get("roleInOrg") in WRITERS
             for one in visitor.profile.get("orgs") or ()
         )
 
@@ -154,6 +158,11 @@ class Access:
         with self._lock:
             return self._lives(self._sessions.get(visitor.session or ""))
 
+    def holds(self, grant: str | None) -> bool:
+        """Whether a browser's grant still lives. Not enough to change runs: other sites' pages can send cookies."""
+        with self._lock:
+            return self._lives(grant)
+
     def require(self, visitor: Visitor, password: str | None = None, *, program: bool = False) -> None:
         """Raises `Refused` for a visitor who may not change runs."""
         if not self.allows(visitor, password):
@@ -187,23 +196,28 @@ class Access:
         return isinstance(grant, str) and self._grants.get(grant, 0.0) > self._clock()
 
     def _check(self, password: str, address: str) -> None:
-        """Raises `Refused` unless this is the password. Comparing takes as long for any guess."""
+        """Raises `Refused` unless this is the password. Comparing takes as long for any guess.
+
+        A program may send anything: what is no text is a wrong password.
+        """
         if not self.rules.password:
             raise self.rules.refusal()
-        now = self._clock()
+        given = (str(text).encode(errors="surrogatepass") for text in (password, self.rules.password))
+        right = hmac.compare_digest(*(hashlib.sha256(text).digest() for text in given))
+        now, most = self._clock(), GUESSES_OF_ALL if self.rules.space else GUESSES
         with self._lock:
-            for name in [name for name, times in self._wrong.items() if times[-1] <= now - SECONDS]:
-                del self._wrong[name]
+            for name, times in list(self._wrong.items()):
+                while times and times[0] <= now - SECONDS:
+                    times.popleft()
+                if not times:
+                    del self._wrong[name]
             mine = self._wrong.get(address, deque())
-            while mine and mine[0] <= now - SECONDS:
-                mine.popleft()
-            if len(mine) >= GUESSES or sum(map(len, self._wrong.values())) >= GUESSES_OF_ALL:
+            if len(mine) >= most or sum(map(len, self._wrong.values())) >= GUESSES_OF_ALL:
                 raise Refused(
-                    expected=tr("at most {count} wrong passwords a minute", count=GUESSES),
+                    expected=tr("at most {count} wrong passwords a minute", count=most),
                     got=tr("more"),
                     fix=tr("wait a minute and try again"),
                 )
-            digests = (hashlib.sha256(text.encode()).digest() for text in (password, self.rules.password))
-            if not hmac.compare_digest(*digests):
+            if not right:
                 self._wrong.setdefault(address, mine).append(now)
                 raise Refused(expected=tr("the password of this app"), got=tr("another one"), fix=tr("type it again"))

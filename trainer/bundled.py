@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer import archive, methods, recipes
 from trainer.config import RunConfig
+from trainer.errors import sentence
 from trainer.paired import mcnemar
 from trainer.presets import PRESETS
 from trainer.store import Run, Store
+from trainer.texts import tr
 
 BUNDLED = Path(__file__).resolve().parent.parent / "adapters_store"
 SUFFIX = "-bundled"
@@ -122,22 +125,19 @@ def keep(runs: Sequence[Run]) -> list[str]:
 def bring(root: Path) -> int:
     """Copy the runs that come with the program into a store elsewhere, each once; how many were new.
 
-    A bundled run that a person deleted stays away.
+    A bundled run that a person deleted stays away. Without room or rights there, that is said on standard error.
     """
     if root.resolve() == BUNDLED.resolve():
         return 0
-    record = root / ".bundled"
-    known = set(record.read_text(encoding="utf-8").split()) if record.is_file() else set()
-    new = sorted(path.parent for path in BUNDLED.glob("*/run.json") if path.parent.name not in known)
-    if not new:
-        return 0
-    root.mkdir(parents=True, exist_ok=True)
-    store, count = Store(root), 0
-    for folder in new:
-        try:
+    record, store, count = root / ".bundled", Store(root), 0
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        known = set(record.read_text(encoding="utf-8").split()) if record.exists() else set()
+        for folder in sorted(path.parent for path in BUNDLED.glob("*/run.json") if path.parent.name not in known):
             count += len(archive.load_folder(store, folder)[0])
-        except OSError:
-            continue  # tried again at the next start
-        known.add(folder.name)
-        record.write_text("\n".join(sorted(known)) + "\n", encoding="utf-8")
+            known.add(folder.name)
+            record.write_text("\n".join(sorted(known)) + "\n", encoding="utf-8")
+    except OSError as error:  # what is missing is tried again at the next start
+        said = tr("The runs that come with the program are not all in {folder}:", folder=root)
+        print(said, sentence(error), file=sys.stderr, flush=True)
     return count

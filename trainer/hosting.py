@@ -27,6 +27,11 @@ def zero_gpu(environment: Mapping[str, str] | None = None) -> bool:
     return (os.environ if environment is None else environment).get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
+def mounted(folder: Path) -> bool:
+    """Whether something is mounted there. A folder of the container's own is lost with it, however writable it is."""
+    return os.path.ismount(folder)
+
+
 @cache
 def why_unfit(folder: Path) -> str | None:
     """What keeps a folder from holding runs, marked for `tr`, or None.
@@ -60,7 +65,7 @@ def why_unfit(folder: Path) -> str | None:
 
 def store_root() -> Path | None:
     """Where a Space keeps its runs: on its volume. None elsewhere, and on a Space without a fit one."""
-    return VOLUME / "peft-lab" if on_space() and why_unfit(VOLUME) is None else None
+    return VOLUME / "peft-lab" if on_space() and mounted(VOLUME) and why_unfit(VOLUME) is None else None
 
 
 def wants_bundled() -> bool:
@@ -70,10 +75,11 @@ def wants_bundled() -> bool:
 
 def about_runs(root: Path) -> str:
     """What a visitor of a Space must know of the runs' life, in a sentence; empty where there is nothing to say."""
-    if not on_space() or root.resolve().is_relative_to(VOLUME):
+    there = mounted(VOLUME)
+    if not on_space() or (there and root.resolve().is_relative_to(VOLUME)):
         return ""
     why = why_unfit(VOLUME)
-    if VOLUME.is_dir() and why:
+    if there and why:
         return tr(
             "Runs are lost when this Space restarts or sleeps: its volume cannot hold runs ({why}). "
             "To keep one, open it in Train, make a zip and download it.",

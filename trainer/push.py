@@ -26,7 +26,7 @@ def push(
     """Upload a finished run's `model/` with a card; (its address, the files). Run again, it changes what differs.
 
     Raises `ArgumentError` for a run without weights or from elsewhere, a wrong name, or a repository with other files;
-    `UserError` without a token and for what the Hub refuses; `Unreachable`.
+    `UserError` without a token, for a public one where `private` is asked, for what the Hub refuses; `Unreachable`.
     """
     from huggingface_hub import HfApi, get_token
 
@@ -44,7 +44,15 @@ def push(
         api = HfApi()
         with hub.writing(tr("create {repository}", repository=repository)):
             api.create_repo(repository, private=private, exist_ok=True)
+            # One that was there keeps its visibility, whatever was asked.
+            public = bool(private) and not api.repo_info(repository).private
             others = set(api.list_repo_files(repository)) - {*files, ".gitattributes"}
+        if public:
+            raise UserError(
+                expected=tr("a private repository"),
+                got=tr("{repository}, which is public", repository=repository),
+                fix=tr("make it private in its settings, or leave out --private"),
+            )
         if others:
             raise ArgumentError(
                 expected=tr("a new repository, or one with an earlier push of this method"),

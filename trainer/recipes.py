@@ -16,7 +16,7 @@ from trainer.errors import ArgumentError, Problems, one_of
 from trainer.texts import mark, tr
 
 FIELDS = tuple(RunConfig.model_fields)
-OWN_ARGUMENTS = ("method", "task", "backbone", "seed")
+OWN_ARGUMENTS = ("method", "methods_", "task", "backbone", "seed", "seeds")
 """Fields that `make` and `suite` take by themselves, and that no setting may give a second time."""
 DEFAULT_METHODS = tuple(methods.METHODS)
 
@@ -37,7 +37,14 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
     except ArgumentError as error:
         problems.append(str(error))
 
-    own = dict(settings.pop("options", {}))
+    own = settings.pop("options", {})
+    if not isinstance(own, dict):
+        expected = tr("a valid dictionary")
+        problems.append(
+            tr("{name}: expected {expected}, got {got}; change it.", name="options", expected=expected, got=repr(own))
+        )
+        own = {}
+    own = dict(own)
     own |= {name: settings.pop(name) for name in list(settings) if name not in FIELDS}
     settings = {name: value for name, value in settings.items() if value is not None}
     known = methods.METHODS.get(method)

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from trainer.texts import mark, tr
 SCHEMA_VERSION = 1
 STATES = (mark("queued"), mark("running"), mark("finished"), mark("failed"), mark("cancelled"))
 ENDED = ("finished", "failed", "cancelled")
+LONGEST = 200
+"""Bytes of a run's id. A folder's name may have 255, but there is more to a run's hidden files' names."""
 INTERRUPTED = mark(
     "Expected the run to end by itself, got a process that was gone; the machine may have restarted or run out of "
     "memory: resume it or launch it again."
@@ -90,6 +92,11 @@ class Run:
         }
 
 
+def _may_be_id(name: str) -> bool:
+    """Whether a run's folder may have this name. The system raises for one that is too long."""
+    return name[:1] not in ("", ".") and len(name.encode(errors="replace")) <= LONGEST
+
+
 def default_root() -> Path:
     """Where runs are kept: $ADAPTERS_STORE, else a Space's volume, else adapters_store/ beside the program."""
     if chosen := os.environ.get("ADAPTERS_STORE"):
@@ -117,7 +124,7 @@ class Store:
         Raises `ArgumentError` when there is none or more than one.
         """
         folder = self.root / name
-        if name and folder.parent == self.root and (folder / "run.json").is_file():
+        if _may_be_id(name) and folder.parent == self.root and (folder / "run.json").is_file():
             if run := self._read(folder):
                 return run
             raise UserError(
@@ -131,9 +138,10 @@ class Store:
         ]
         if len(matches) == 1:
             return matches[0]
+        shown = repr(name[:LONGEST])
         raise ArgumentError(
             expected=tr("a run's id, or a beginning of it or a label that only one run has"),
-            got=tr("{name}, which {count} runs share", name=repr(name), count=len(matches)) if matches else repr(name),
+            got=tr("{name}, which {count} runs share", name=shown, count=len(matches)) if matches else shown,
             fix=tr("`python -m trainer list` shows the ids"),
         )
 
@@ -277,6 +285,28 @@ class Store:
             (path for path in self.root.glob(".files/*/*") if path.name[0] != "."), key=lambda path: path.name
         )
 
+    def forget_file(self, path: Path) -> None:
+        """Remove a file that `keep_file` keeps. Raises `UserError` for another, and while a run waits for it."""
+        if path not in self.files():
+            raise ArgumentError(
+                expected=tr("a file that the store keeps"), got=path.name, fix=tr("choose another file")
+            )
+        named = json.dumps(str(path.resolve()))
+        waiting = [
+            run.id
+            for run in self.list()
+            if run.state not in ENDED and named in json.dumps(run.recipe.model_dump(mode="json"))
+        ]
+        if waiting:
+            raise UserError(
+                expected=tr("a file that no waiting run needs"),
+                got=tr("one that {run} needs", run=waiting[0]),
+                fix=tr("cancel that first"),
+            )
+        path.unlink()
+        with suppress(OSError):  # the same content may be kept under another name
+            path.parent.rmdir()
+
     # Who is at work
 
     @contextmanager
@@ -308,9 +338,9 @@ class Store:
 
     def _folder(self, run_id: str) -> Path:
         folder = self.root / run_id
-        if not run_id or folder.parent != self.root or run_id.startswith("."):
+        if not _may_be_id(run_id) or folder.parent != self.root:
             raise ArgumentError(
-                expected=tr("a run's id"), got=repr(run_id), fix=tr("`python -m trainer list` shows the ids")
+                expected=tr("a run's id"), got=repr(run_id[:LONGEST]), fix=tr("`python -m trainer list` shows the ids")
             )
         return folder
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from typing import Any
 
 import gradio as gr
 
-from trainer.access import PASSWORD, Visitor
+from trainer.access import HOURS, PASSWORD, Visitor
 from trainer.errors import UserError, sentence
 from trainer.texts import tr
 from trainer.ui.lab import Lab, endpoint, note
@@ -20,24 +20,38 @@ CSS = """
 #lab-access .lab-narrow { width: auto; align-self: flex-start; min-width: min(100%, 240px); }
 """
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+COOKIE = "peft-lab-grant"
+"""Where a browser that gave the password says so with an upload, which comes without the page's session."""
+TELL = f"""(grant) => {{
+  const age = grant ? {HOURS * 3600} : 0;
+  const where = location.protocol === "https:" ? "SameSite=None; Secure; Partitioned" : "SameSite=Lax";
+  document.cookie = `{COOKIE}=${{grant || ""}}; path=/; max-age=${{age}}; ${{where}}`;
+  return [];
+}}"""
+"""On a Space the page stands in a frame of another site's, where a cookie must be asked for in these words."""
 
 
 def visitor_of(request: gr.Request | None) -> Visitor:
-    """Who sends a request. Without Gradio's session cookie, or with one that has expired, nobody is signed in."""
-    import time
-
+    """Who sends a request."""
     if request is None:
         return Visitor()
     inner = getattr(request, "request", None)
-    signed_in = (getattr(inner, "scope", None) or {}).get("session", {}).get("oauth_info") or {}
-    alive = (signed_in.get("expires_at") or float("inf")) > time.time()
     client = getattr(request, "client", None)
     return Visitor(
         session=getattr(request, "session_hash", None),
         address=getattr(client, "host", None) or "",
-        profile=signed_in.get("userinfo") if alive else None,
+        profile=profile_of(getattr(inner, "scope", None) or {}),
         origin=request.headers.get("origin"),
     )
+
+
+def profile_of(scope: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The profile in Gradio's session cookie; None without one, and with one that has expired."""
+    import time
+
+    signed_in = scope.get("session", {}).get("oauth_info") or {}
+    alive = (signed_in.get("expires_at") or float("inf")) > time.time()
+    return signed_in.get("userinfo") if alive else None
 
 
 def guarded(lab: Lab, function: Callable[..., Any], *, outputs: int = 1) -> Callable[..., Any]:
@@ -61,6 +75,11 @@ def guarded(lab: Lab, function: Callable[..., Any], *, outputs: int = 1) -> Call
     return call
 
 
+def may_change(lab: Lab, request: gr.Request) -> bool:
+    """Whether a request comes from somebody who may change runs."""
+    return lab.access.rules.open or lab.access.allows(visitor_of(request))
+
+
 def require(lab: Lab, request: gr.Request | None, password: str | None) -> None:
     """The guard of an endpoint that other programs call. Raises `gr.Error` with one sentence."""
     try:
@@ -74,7 +93,9 @@ def build(lab: Lab, page: gr.Blocks) -> None:
     rules = lab.access.rules
     if rules.open:
         return
-    grant = gr.BrowserState(None, storage_key="peft-lab-grant", secret="a random word that the app forgets")
+    # Gradio encrypts what the browser keeps, but sends every browser this key: it hides nothing. What protects the
+    # grant is that it lies in its own browser alone, and ends.
+    grant = gr.BrowserState(None, storage_key="peft-lab-grant", secret="known to every browser")
     with gr.Column(variant="panel", elem_id="lab-access"):
         said = gr.HTML()
         if rules.password:
@@ -96,10 +117,11 @@ def build(lab: Lab, page: gr.Blocks) -> None:
         page.load(endpoint(standing, lab), None, said, **QUIET)
         return
     shown = [said, ask, lock_button]
+    tell = {"fn": None, "inputs": grant, "outputs": None, "js": TELL}
     for listen in (unlock_button.click, password.submit):
-        listen(endpoint(unlock, lab), password, [*shown, password, grant], **QUIET)
-    lock_button.click(endpoint(lock, lab), grant, [*shown, grant], **QUIET)
-    page.load(endpoint(arrive, lab), grant, shown, **QUIET)
+        listen(endpoint(unlock, lab), password, [*shown, password, grant], **QUIET).then(**tell)
+    lock_button.click(endpoint(lock, lab), grant, [*shown, grant], **QUIET).then(**tell)
+    page.load(endpoint(arrive, lab), grant, shown, **QUIET).then(**tell)
 
 
 def login_works() -> bool:

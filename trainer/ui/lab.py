@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import inspect
+import math
 import re
 import sys
 import threading
+import time
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from trainer.inference import Predictor
 from trainer.store import Run, Store
 from trainer.texts import tr
 
+SECONDS_BETWEEN_WORKERS = 15.0
 _FOLDERS = re.compile(r"""(?<![\w:/.])/(?:[^\s/'"<>,;:()]+/)+(?=[^\s/])""")
 """The folders of an absolute path; not those of an address or of a name on the Hub."""
 
@@ -35,6 +38,7 @@ class Lab:
     device_line: str = field(default_factory=lambda: tr("Looking at what this machine computes on."))
     warm: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _started_worker: float = -math.inf
 
     @classmethod
     def open(cls, store: Store | None = None) -> Lab:
@@ -45,6 +49,18 @@ class Lab:
     def shown(self, text: str) -> str:
         """A text that may name files of this machine, as this page may show it: to the world without their folders."""
         return text if self.access.rules.open else _FOLDERS.sub("", text)
+
+    def may_start_worker(self) -> bool:
+        """Whether a page that finds no worker may start one: one page in `SECONDS_BETWEEN_WORKERS`.
+
+        A worker takes seconds to begin, and every open page looks all the while.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now - self._started_worker < SECONDS_BETWEEN_WORKERS:
+                return False
+            self._started_worker = now
+            return True
 
     def warm_up(self) -> None:
         """Import torch, find the device and fetch the embedded backbone and sentences, behind the served page."""

@@ -141,7 +141,7 @@ def ask(
     try:
         runs, said = resolve(lab, chosen)
     except (UserError, OSError) as error:
-        yield note(sentence(error), "warning"), "", gr.skip(), gr.skip(), nothing
+        yield note(lab.shown(sentence(error)), "warning"), "", gr.skip(), gr.skip(), nothing
         return
     said = tuple(part for part in (session.notice, *said) if part)
     problem = _problem(runs, text, guessing=guessing, guess=guess)
@@ -193,32 +193,32 @@ def fill(lab: Lab, board: Board) -> Iterator[str]:
     if ready:
         yield tr_count("Asking {count} run.", "Asking {count} runs.", len(ready))
         said = lab.predictor.ask_each(board.text, ready)
-        board.answers |= {run.id: _or_words(answer) for run, answer in zip(ready, said, strict=True)}
+        board.answers |= {run.id: _or_words(lab, answer) for run, answer in zip(ready, said, strict=True)}
     for run in runs:
         if run.id not in board.answers:
             place = {"place": len(board.answers) + 1, "of": len(runs)}
             yield tr("Loading {method}, {place} of {of}.", method=method_title(run.recipe.method), **place)
-            board.answers[run.id] = _said(lab.predictor.ask_one, board.text, run)
+            board.answers[run.id] = _said(lab, lab.predictor.ask_one, board.text, run)
     if not board.with_untrained:
         return
     for group in board.groups:
         for run in group.spares:
             named = {"backbone": backbone_name(run), "task": task_name(run)}
             yield tr("Loading the untrained {backbone} for {task}.", **named)
-            board.untrained[spare_key(run)] = _said(lab.predictor.untrained, board.text, run)
+            board.untrained[spare_key(run)] = _said(lab, lab.predictor.untrained, board.text, run)
 
 
-def _said(question, text: str, run: Run) -> Answer | str:
+def _said(lab: Lab, question, text: str, run: Run) -> Answer | str:
     try:
         return question(text, run)
     except Exception as error:
-        return _or_words(error)
+        return _or_words(lab, error)
 
 
-def _or_words(answer: Answer | Exception) -> Answer | str:
+def _or_words(lab: Lab, answer: Answer | Exception) -> Answer | str:
     """An answer, or the error in one sentence; one that is a mistake in the program is not hidden."""
     if isinstance(answer, (UserError, OSError, RuntimeError, MemoryError, ValueError, KeyError)):
-        return sentence(answer)
+        return lab.shown(sentence(answer))
     if isinstance(answer, Exception):
         raise answer
     return answer

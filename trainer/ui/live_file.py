@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ from trainer.errors import UserError, sentence
 from trainer.store import Run
 from trainer.tasks.own_file import TEXT_NAMES, missing
 from trainer.texts import mark, tr, tr_count
-from trainer.ui import tables
+from trainer.ui import access, tables, uploads
 from trainer.ui.lab import Lab, endpoint, method_title, note
 from trainer.ui.live_ask import vanished
 from trainer.ui.tables import Cell, Column
@@ -31,6 +32,8 @@ CUT = 120
 
 _stops: dict[str, threading.Event] = {}
 """Of each page that predicts a file now: set to stop it."""
+_written: dict[str, Path] = {}
+"""Of each page, the folder of its last predictions. Gradio serves a copy, which does not stay either."""
 
 
 def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
@@ -107,6 +110,8 @@ def predict_file(
             text = tr("Expected a file of sentences, got none; choose one.")
             return note(text, "warning"), gr.skip(), nothing
         table = questions.read(Path(file))
+        if len(table) > uploads.ROWS and not access.may_change(lab, request):
+            raise uploads.too_many_rows(len(table))
         if column not in table.columns:
             usual = ", ".join(TEXT_NAMES[:3])
             text = tr(
@@ -122,12 +127,14 @@ def predict_file(
                 return note(_stopped(step, len(runs)), "warning"), gr.skip(), nothing
             done, of = (step.place - 1) * step.of + step.done, len(runs) * step.of
             progress((done, of), desc=_standing(step, len(runs)), unit=tr("sentences"))
-        out = Path(tempfile.mkdtemp(prefix="peft-lab-")) / f"{Path(file).stem[:80]}-predictions.csv"
+        _remove(request)
+        folder = _written[request.session_hash] = Path(tempfile.mkdtemp(prefix="peft-lab-"))
+        out = folder / f"{Path(file).stem[:80]}-predictions.csv"
         questions.write(table, out)
         shown = note(_done(step.of, len(runs), without=len(table) - step.of)) + (note(said, "warning") if said else "")
         return shown, preview_html(table, tr("Predictions, first rows")), gr.update(value=str(out), interactive=True)
     except (UserError, OSError, RuntimeError, MemoryError, ValueError) as error:
-        return note(sentence(error), "warning"), gr.skip(), nothing
+        return note(lab.shown(sentence(error)), "warning"), gr.skip(), nothing
     finally:
         if _stops.get(request.session_hash) is stopped:
             del _stops[request.session_hash]
@@ -176,14 +183,24 @@ def stop(request: gr.Request) -> str:
     """Stop what this page predicts; it ends after the sentences that are on their way."""
     if request.session_hash not in _stops:
         return note(tr("Nothing is being predicted."))
-    left(request)
+    _halt(request)
     return note(tr("Stopping."))
 
 
 def left(request: gr.Request) -> None:
-    """The page was closed: nobody waits for its file."""
+    """The page was closed: nobody waits for its file, and its sentences go."""
+    _halt(request)
+    _remove(request)
+
+
+def _halt(request: gr.Request) -> None:
     if (event := _stops.get(request.session_hash)) is not None:
         event.set()
+
+
+def _remove(request: gr.Request) -> None:
+    if (folder := _written.pop(request.session_hash, None)) is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def preview_html(table: Any, title: str) -> str:

@@ -10,9 +10,12 @@ from typing import Any
 import gradio as gr
 
 from trainer import inference
-from trainer.errors import UserError
 from trainer.texts import mark, tr
+<<<<<<< HEAD
 from trainer.ui import confirm, live_examples, live_file, live_link, live_missing, tables
+=======
+from trainer.ui import given, live_examples, live_file, live_link, live_missing, tables
+>>>>>>> space_fixes
 from trainer.ui.lab import Lab, endpoint, escape, note, run_name
 from trainer.ui.live_ask import NOBODY, Session, ask, empty, labels_of, reset, resolve, tally_html, toggle, vanished
 from trainer.ui.live_link import MAX_CHARACTERS
@@ -248,7 +251,6 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
 
     Each object has run_id, label, method, predicted, probabilities (by label) and seconds.
     """
-    try:
-        return [answer.__dict__ for answer in lab.predictor.ask(text, inference.choose(lab.store, runs))]
-    except UserError as error:
-        raise gr.Error(str(error)) from None
+    with given.said(lab):
+        chosen = inference.choose(lab.store, None if runs is None else given.texts("runs", runs))
+        return [answer.__dict__ for answer in lab.predictor.ask(given.text("text", text), chosen)]

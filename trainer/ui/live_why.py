@@ -73,7 +73,7 @@ def explain(lab: Lab, session: Session) -> Iterator[Any]:
             if (lent := lab.predictor.parent_weights(session.text, run)) is not None:
                 weights[run.id] = lent
         except (UserError, OSError, RuntimeError, MemoryError, ValueError, KeyError) as error:
-            found[run.id] = sentence(error)
+            found[run.id] = lab.shown(sentence(error))
         if turns.question != session.question or turns.explanation != mine:
             yield gr.skip()
             return

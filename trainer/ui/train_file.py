@@ -38,10 +38,14 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
                 [], label=tr("Label column"), info=tr("What is learnt."), min_width=140
             )
         preview = gr.HTML(elem_classes="lab-inset")
+        delete = gr.Button(tr("Delete this file from the store"), size="sm")
+    gone = gr.HTML()
     task, text, label = fields["task"], fields["text_column"], fields["label_column"]
     quiet = {"api_visibility": "private", "show_progress": "minimal"}
     upload.upload(guarded(lab, partial(keep, lab), outputs=3), upload, [said, task, upload], **quiet)
     task.change(open_file, [task, text, label], [columns, text, label, preview], **quiet)
+    delete.click(guarded(lab, partial(remove, lab), outputs=3), task, [gone, task, said], **quiet)
+    task.input(lambda: "", None, gone, **quiet)
     for column in (text, label):
         column.input(preview_html, [task, text, label], preview, **quiet)
 
@@ -64,6 +68,17 @@ def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
         return note(sentence(error), "warning"), gr.skip(), None
     update = gr.update(choices=task_choices(lab), value=str(kept))
     return note(tr("{name} is chosen as the task. It is kept in the store.", name=kept.name)), update, None
+
+
+def remove(lab: Lab, task: str | None) -> tuple[str, Any, Any]:
+    """Delete the file that is chosen as the task from the store; (what happened, the task, what was said before)."""
+    path = Path(task or "")
+    try:
+        lab.store.forget_file(path)
+    except (UserError, OSError) as error:
+        return note(lab.shown(sentence(error)), "warning"), gr.skip(), gr.skip()
+    said = tr("{name} is deleted. Runs that were trained on it stay.", name=path.name)
+    return note(said), gr.update(choices=task_choices(lab), value=next(iter(tasks.TASKS))), ""
 
 
 def open_file(task: str | None, text: str | None, label: str | None) -> tuple[Any, Any, Any, str]:

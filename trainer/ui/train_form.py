@@ -40,6 +40,8 @@ RECIPE = {
 }
 """The recipe's fields that the form shows, each under its heading. Their titles and help stand in `RunConfig`."""
 COLUMNS = ("text_column", "label_column")
+MOST_SEEDS = 20
+"""Runs of each method that one press queues; a page also estimates them at every change."""
 CHOICES = {
     "fairness": [(mark("Own learning rates"), "own_learning_rate"), (mark("Everything the same"), "same")],
 }
@@ -114,13 +116,25 @@ def recipes_of(form: dict[str, Any]) -> tuple[list[RunConfig], str]:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds as typed: whole numbers with commas or spaces between. Raises `ArgumentError`."""
+    """Seeds as typed: whole numbers with commas or spaces between. Raises `ArgumentError`, for too many too."""
     try:
-        return list(dict.fromkeys(int(part) for part in str(text).replace(",", " ").split()))
+        seeds = list(dict.fromkeys(int(part) for part in str(text).replace(",", " ").split()))
     except ValueError:
         raise ArgumentError(
             expected=tr("whole numbers as seeds"), got=repr(text), fix=tr("write them like this: 0, 1, 2")
         ) from None
+    return few(seeds)
+
+
+def few(seeds: list[Any]) -> list[Any]:
+    """The seeds, if they are at most `MOST_SEEDS`. Raises `ArgumentError`."""
+    if len(seeds) > MOST_SEEDS:
+        raise ArgumentError(
+            expected=tr("at most {count} seeds at a time", count=MOST_SEEDS),
+            got=f"{len(seeds):,}",
+            fix=tr("launch the others afterwards"),
+        )
+    return seeds
 
 
 def parent_choices(lab: Lab, method: str) -> list[tuple[str, str]]:

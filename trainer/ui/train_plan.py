@@ -24,7 +24,7 @@ def plan(lab: Lab, form: dict[str, Any]) -> tuple[str, str]:
         command = recipes.command(**suite)
         found = _estimates(lab, [config for config in configs if config.seed == suite["seeds"][0]])
     except (UserError, OSError) as error:
-        return note(sentence(error), "warning"), ""
+        return note(lab.shown(sentence(error)), "warning"), ""
     return estimate_html(lab, found, seeds=len(suite["seeds"])), command_html(lab.shown(command))
 
 

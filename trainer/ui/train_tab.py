@@ -12,7 +12,7 @@ from trainer import jobs, recipes
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.store import ENDED, Run
 from trainer.texts import mark, tr, tr_count
-from trainer.ui import access, charts, train_form, train_load, train_plan, train_queue
+from trainer.ui import access, charts, given, train_form, train_load, train_plan, train_queue
 from trainer.ui.access import guarded
 from trainer.ui.lab import Lab, endpoint, note
 from trainer.ui.tables import PICK
@@ -218,7 +218,8 @@ def submit(lab: Lab, form: dict[str, Any]) -> str:
 def refresh(lab: Lab, seen: dict[str, Any], chosen: str | None) -> list[Any]:
     """What changed since `seen`: (what is shown now, the list, the runs to choose from, the live charts)."""
     runs = lab.store.list()
-    if any(run.state not in ENDED for run in runs) and not jobs.worker_is_alive(lab.store):
+    waits = any(run.state not in ENDED for run in runs)
+    if waits and not jobs.worker_is_alive(lab.store) and lab.may_start_worker():
         jobs.ensure_worker(lab.store)
     shown = train_queue.recent(runs)
     now = {
@@ -254,7 +255,7 @@ def tail(lab: Lab, chosen: str | None, log: str) -> list[Any]:
 
 def picked(event: gr.EventData) -> tuple[str, Any, str]:
     """Open the panel on the run whose name was pressed in the list."""
-    return event.value, gr.update(open=True), ""
+    return str(event.value), gr.update(open=True), ""
 
 
 def ask_to_delete(lab: Lab, chosen: str | None) -> tuple[Any, str]:
@@ -294,18 +295,22 @@ def launch_api(
         password: the app's password, where it has one; the owner of a Space may send a sign-in's cookie instead.
     """
     access.require(lab, request, password)
-    given = dict(settings or {})
-    seeds = given.pop("seeds", None)
-    if seeds is None:
-        seeds = [given.pop("seed", 0)]
-    try:
+    with given.said(lab):
+        chosen = given.settings("settings", settings)
+        seeds = chosen.pop("seeds", None)
+        if seeds is None:
+            seeds = [chosen.pop("seed", 0)]
         if not isinstance(seeds, list):
             raise ArgumentError(expected=tr("a list of seeds"), got=repr(seeds), fix=tr("write it as [0, 1, 2]"))
-        recipes.refuse_own_arguments(given)
-        configs = recipes.suite(methods_=methods, seeds=seeds, task=task, backbone=backbone, **given)
+        recipes.refuse_own_arguments(chosen)
+        configs = recipes.suite(
+            methods_=given.texts("methods", methods),
+            seeds=train_form.few(seeds),
+            task=given.text("task", task),
+            backbone=given.text("backbone", backbone),
+            **chosen,
+        )
         return [run.id for run in jobs.launch(lab.store, configs)]
-    except UserError as error:
-        raise gr.Error(str(error)) from None
 
 
 def cancel_api(lab: Lab, run_id: str, password: str | None = None, request: gr.Request = None) -> str:
@@ -316,7 +321,5 @@ def cancel_api(lab: Lab, run_id: str, password: str | None = None, request: gr.R
         password: the app's password, where it has one.
     """
     access.require(lab, request, password)
-    try:
-        return jobs.cancel(lab.store, run_id).state
-    except UserError as error:
-        raise gr.Error(str(error)) from None
+    with given.said(lab):
+        return jobs.cancel(lab.store, given.text("run_id", run_id)).state
