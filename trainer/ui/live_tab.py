@@ -11,11 +11,7 @@ import gradio as gr
 
 from trainer import inference
 from trainer.texts import mark, tr
-<<<<<<< HEAD
-from trainer.ui import confirm, live_examples, live_file, live_link, live_missing, tables
-=======
-from trainer.ui import given, live_examples, live_file, live_link, live_missing, tables
->>>>>>> space_fixes
+from trainer.ui import confirm, given, live_examples, live_file, live_link, live_missing, tables
 from trainer.ui.lab import Lab, endpoint, escape, note, run_name
 from trainer.ui.live_ask import NOBODY, Session, ask, empty, labels_of, reset, resolve, tally_html, toggle, vanished
 from trainer.ui.live_link import MAX_CHARACTERS
