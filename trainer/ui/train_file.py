@@ -13,6 +13,7 @@ from trainer import tasks
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.tasks import own_file
 from trainer.texts import tr
+from trainer.ui import confirm
 from trainer.ui.access import guarded
 from trainer.ui.lab import Lab, escape, note
 from trainer.ui.tables import Cell, Column, table
@@ -38,13 +39,17 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
                 [], label=tr("Label column"), info=tr("What is learnt."), min_width=140
             )
         preview = gr.HTML(elem_classes="lab-inset")
-        delete = gr.Button(tr("Delete this file from the store"), size="sm")
+        delete, away = confirm.ask_twice(
+            tr("Delete this file from the store"),
+            tr("Delete the file? Runs that were trained on it stay, but cannot be trained again."),
+            tr("Yes, delete it"),
+        )
     gone = gr.HTML()
     task, text, label = fields["task"], fields["text_column"], fields["label_column"]
     quiet = {"api_visibility": "private", "show_progress": "minimal"}
     upload.upload(guarded(lab, partial(keep, lab), outputs=3), upload, [said, task, upload], **quiet)
     task.change(open_file, [task, text, label], [columns, text, label, preview], **quiet)
-    delete.click(guarded(lab, partial(remove, lab), outputs=3), task, [gone, task, said], **quiet)
+    delete.click(guarded(lab, partial(remove, lab), outputs=3), task, [gone, task, said], **quiet).then(**away)
     task.input(lambda: "", None, gone, **quiet)
     for column in (text, label):
         column.input(preview_html, [task, text, label], preview, **quiet)
