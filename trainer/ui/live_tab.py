@@ -98,7 +98,6 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
         with gr.Column(scale=3, min_width=320):
             text = gr.Textbox(
                 label=tr("A sentence"),
-                info=tr("Every run answers it, side by side."),
                 placeholder=tr("Type a sentence and press Enter"),
                 lines=1,  # with more, Gradio would send the sentence with Shift and Enter only
                 max_lines=6,

@@ -22,6 +22,7 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 SECONDS_BETWEEN_CHARTS = 4.0
 """Live charts are drawn at most this often: each drawing is a new picture."""
 AFTER_THE_END = mark(
+    "The name is what lists and charts call the run; an empty one takes it away. "
     "Resume goes on from the last checkpoint of a run that failed or was cancelled. Train again queues a new run with "
     "the same recipe."
 )
@@ -82,7 +83,6 @@ def _build_panel() -> dict[str, Any]:
         made: dict[str, Any] = {"whole": whole, "run": run}
         made["label"] = gr.Textbox(
             label=tr("Name"),
-            info=tr("What lists and charts call it; empty takes the name away."),
             max_length=80,
             interactive=False,
         )
