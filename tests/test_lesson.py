@@ -339,7 +339,7 @@ def test_every_step_works_with_the_runs_that_come_with_the_program():
 
 
 def test_guesses_stay_in_the_browser():
-    kept = lesson_cost.keep("under1", None, "more", "under10")
+    kept = lesson_cost.keep_guesses("under1", None, "more", "under10")
     assert lesson_cost.draw(kept)[:4] == ["under1", None, "more", "under10"]
     for spoilt in (None, [], ["gone"], ["under1"] * 9):
         drawn = lesson_cost.draw(spoilt)

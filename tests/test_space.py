@@ -44,6 +44,14 @@ PASSWORD = {"PEFT_LAB_PASSWORD": "für die Klasse"}
 # Who may change runs
 
 
+def apart(coroutine):
+    """The coroutine's result, from a loop of its own: Playwright's runs in this thread."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 def person(name: str, **more) -> Visitor:
     return Visitor(session="s", profile={"preferred_username": name, **more})
 
@@ -153,14 +161,14 @@ OPEN = {
     # Looking
     "device_now", "planned", "fill", "summary", "restore", "refresh", "tail", "picked", "open_run", "ask_to_delete",
     "as_zip", "open_file", "preview_html", "draw", "redraw_unit", "redraw_scatter", "redraw_curves", "redraw_sentences",
-    "compare_api", "runs_api", "pressed",
+    "compare_api", "runs_api", "pressed", "test_differences",
     # Asking
     "ask", "ask_linked", "explain", "toggle", "reset", "make_link", "suit", "offer", "arrive", "pick", "predict_api",
     "missing_html", "opened", "predict_file", "stop", "left",
     # The way in
     "standing", "unlock", "lock",
     # The lesson, but for its training
-    "show", "redraw", "clear", "look_at", "chosen", "step_on", "show_step", "draw_step", "_to_live",
+    "show", "redraw", "clear", "keep_guesses", "look_at", "chosen", "step_on", "show_step", "draw_step", "_to_live",
     # Only in the page
     "<lambda>",
 }  # fmt: skip
@@ -298,7 +306,7 @@ def small(own_store, monkeypatch):
             async with httpx.AsyncClient(transport=transport, base_url="http://lab") as client:
                 return await client.post(path, content=content, headers=headers)
 
-        return asyncio.run(answered())
+        return apart(answered())
 
     return made, ask
 

@@ -51,12 +51,12 @@ def build(lab: Lab, kept: gr.BrowserState) -> Step:
     reveal = gr.Button(say("cost.reveal"), variant="primary")
     result = gr.HTML()
     asked = gr.HTML()
-    gr.on([guess.input for guess in guesses], keep, guesses, kept, **QUIET)
+    gr.on([guess.input for guess in guesses], keep_guesses, guesses, kept, **QUIET)
     reveal.click(partial(show, lab), guesses, result, **QUIET)
     return Step("cost", [kept], [*guesses, asked], draw)
 
 
-def keep(*guesses: str | None) -> list[str | None]:
+def keep_guesses(*guesses: str | None) -> list[str | None]:
     """The guesses as the browser keeps them."""
     return list(guesses)
 
