@@ -140,6 +140,7 @@ CITED = [method.paper for method in methods.METHODS.values()] + [
     "Reimers and Gurevych 2017, https://arxiv.org/abs/1707.09861",
     "Integrated gradients, Sundararajan, Taly and Yan 2017",
     "Pfeiffer et al. 2021",
+    "Sundararajan et al. 2017",
 ]
 """Papers, as they are cited in every language."""
 DATA = [example.text for example in (*live_examples.OPINIONS, *live_examples.QUESTIONS)]
