@@ -39,7 +39,9 @@ LAYERS = [
         "checkpoints",
         "attribution",
         "sharing",
-        "packed",
+        "prepacked",
+        "packing",
+        "attention",
         "dropout",
         "encoder",
         "rows",
@@ -448,21 +450,52 @@ def test_a_run_is_read_again_only_when_it_changed(own_store, monkeypatch):
     assert own_store.list() == []
 
 
-def test_batches_hold_like_lengths_or_are_drawn_at_random():
+def test_each_batch_has_every_length_or_like_lengths():
     from trainer.batching import ByLength
 
-    lengths = [5 + i % 40 for i in range(200)]
+    lengths = [5 + i % 40 for i in range(203)]
 
-    def spreads(**settings):
+    def batches(**settings):
         order = list(ByLength(lengths, batch_size=16, seed=3, **settings))
-        assert sorted(order) == list(range(200))
-        batches = [order[start : start + 16] for start in range(0, 192, 16)]
-        return [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
+        assert sorted(order) == list(range(203))
+        return [[lengths[i] for i in order[start : start + 16]] for start in range(0, 192, 16)]
 
-    assert max(spreads()) <= 5
-    assert min(spreads(alike=False)) > 15
-    again = ByLength(lengths, batch_size=16, seed=3, alike=False)
+    assert max(max(batch) - min(batch) for batch in batches(alike=True)) <= 5
+    assert min(max(batch) - min(batch) for batch in batches()) > 30
+    tokens = [sum(batch) for batch in batches()]
+    assert max(tokens) - min(tokens) < 0.1 * min(tokens)
+    assert sorted(ByLength([3, 4, 5], batch_size=16, seed=3)) == [0, 1, 2]
+    again = ByLength(lengths, batch_size=16, seed=3)
     first = list(again)
     assert list(again) == first, "an epoch's order follows from the seed"
     again.set_epoch(1)
     assert list(again) != first
+
+
+def test_sentences_of_one_length_share_batches_by_chance_alone():
+    from trainer.batching import ByLength
+
+    sampler, together = ByLength([7] * 32, batch_size=8, seed=0), 0
+    for epoch in range(200):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        together += order.index(0) // 8 == order.index(1) // 8
+    assert 0.11 < together / 200 < 0.35, "7 of 31 is 0.23, and four standard errors are 0.12"
+
+
+@pytest.mark.parametrize("lengths", [[5], [128] * 3, [3] * 40, [64, 2, 30, 34, 9, 9, 46], list(range(2, 70))])
+@pytest.mark.parametrize("longest", [128, 130])
+def test_rows_hold_every_token_once_and_no_row_is_longer_than_may_be(lengths, longest):
+    from trainer.packing import FILLER, arrange
+
+    rows = arrange(lengths, longest)
+    assert rows.sentence.shape[1] <= longest
+    assert rows.sentence[rows.sentence != FILLER].bincount().tolist() == lengths
+    for which, length in enumerate(lengths):
+        places = (rows.sentence.flatten() == which).nonzero().flatten().tolist()
+        assert places == list(range(int(rows.start[which]), int(rows.start[which]) + length))
+        assert rows.position.flatten()[places].tolist() == list(range(length))
+        assert places[0] // rows.sentence.shape[1] == places[-1] // rows.sentence.shape[1], "in one row"
+    assert rows.asking.flatten()[rows.asked].tolist() == list(range(len(lengths)))
+    for row, asking in zip(rows.sentence, rows.asking, strict=True):
+        assert set(asking.tolist()) == set(row.tolist()) - {FILLER}

@@ -178,9 +178,9 @@ def test_saved_model_opens_with_its_library_alone(method, trained, tiny_backbone
     assert torch.allclose(a, b, atol=tolerance)
 
 
-def test_shared_and_packed_models_give_the_logits_of_separate_ones(trained):
+def test_shared_and_prepacked_models_give_the_logits_of_separate_ones(trained):
     """Every method's model as it is asked, beside the others of its backbone, against one opened alone."""
-    from trainer.packed import PackedLinear, possible
+    from trainer.prepacked import PrepackedLinear, possible
     from trainer.sharing import Pool, unique_bytes
 
     ids = torch.randint(5, 31, (7, 19), generator=torch.manual_seed(0))
@@ -194,7 +194,7 @@ def test_shared_and_packed_models_give_the_logits_of_separate_ones(trained):
         apart += unique_bytes([models[-1]])
         pool.share(models[-1])
         if possible(setup.device.kind):
-            assert any(isinstance(module, PackedLinear) for module in models[-1].modules())
+            assert any(isinstance(module, PrepackedLinear) for module in models[-1].modules())
         for grad in (torch.no_grad(), torch.enable_grad()):
             with grad:
                 a, b = (model(input_ids=ids, attention_mask=mask).logits for model in (alone, models[-1]))
@@ -202,13 +202,13 @@ def test_shared_and_packed_models_give_the_logits_of_separate_ones(trained):
     assert unique_bytes(models) < 0.7 * apart
 
 
-def test_gradients_through_a_packed_map_are_the_linear_maps_own():
-    from trainer import packed
+def test_gradients_through_a_prepacked_map_are_the_linear_maps_own():
+    from trainer import prepacked
 
-    if not packed.possible("cpu"):
+    if not prepacked.possible("cpu"):
         pytest.skip("this machine's torch has no oneDNN")
     linear = torch.nn.Linear(96, 80)
-    ours = packed.PackedLinear(linear, packed.PackedWeight(linear.weight))
+    ours = prepacked.PrepackedLinear(linear, prepacked.PrepackedWeight(linear.weight))
     x = torch.randn(2, 5, 96, requires_grad=True)
     (theirs,) = torch.autograd.grad(linear(x).square().sum(), x)
     (found,) = torch.autograd.grad(ours(x).square().sum(), x)
@@ -345,13 +345,13 @@ def test_a_stock_of_masks_is_renewed_as_it_is_used():
 
     masks = Masks(1 << 12)
     like = torch.ones(1 << 11)
-    seen = [masks.cut(like, 0.5) for _ in range(2 * USES)]
+    seen = [masks.cut(like.shape, like.dtype, 0.5) for _ in range(2 * USES)]
     stocks = {mask.untyped_storage().data_ptr() for mask in seen}
     assert len(stocks) == 1
-    masks.cut(like, 0.5)
-    assert masks.cut(like, 0.5).untyped_storage().data_ptr() not in stocks
+    masks.cut(like.shape, like.dtype, 0.5)
+    assert masks.cut(like.shape, like.dtype, 0.5).untyped_storage().data_ptr() not in stocks
     # A tensor larger than the stock gets a larger stock, not a mask that repeats.
-    wide = masks.cut(torch.ones(1 << 14), 0.5)
+    wide = masks.cut((1 << 14,), like.dtype, 0.5)
     assert not torch.equal(wide[: 1 << 12], wide[1 << 12 : 1 << 13])
 
 
@@ -383,6 +383,43 @@ def test_the_last_layer_at_the_first_token_alone_changes_no_logit_and_no_gradien
         assert torch.equal(model(**batch).logits, whole)
     model(**batch)
     assert rows == [9, 1, 9, 1]
+
+
+@pytest.mark.parametrize("family", list(backbones.FAMILIES))
+@pytest.mark.parametrize("name", list(methods.METHODS))
+@pytest.mark.parametrize("quick", [False, True])
+def test_sentences_packed_in_rows_have_the_logits_and_gradients_of_padded_ones(family, name, quick, tmp_path):
+    from trainer.batching import Packer, Padder
+    from trainer.dropout import quicken
+    from trainer.encoder import FirstToken
+    from trainer.packing import Packing
+
+    model, setup = small_model(name, family, tmp_path)
+    torch.manual_seed(0)
+    pad_id = model.get_input_embeddings().padding_idx
+    lengths = [9, 3, 30, 4, 14, 3, 22]
+    items = [(torch.randint(5, 50, (length,)).tolist(), i % 2) for i, length in enumerate(lengths)]
+    padded, packed = Padder(pad_id)(items), Packer(pad_id, setup.backbone.shape.longest)(items)
+    shape = setup.backbone.family
+    packing = Packing(model, shape, FirstToken(model, shape))
+    if quick:
+        quicken(model)
+    model.eval()
+    assert packed.pop("labels").equal(padded.pop("labels"))
+    assert packed["input_ids"].numel() < padded["input_ids"].numel() / 1.5
+
+    def logits_and_gradients(batch):
+        model.zero_grad()
+        with packing.of(batch):
+            logits = model(**batch).logits
+            logits.square().sum().backward()
+        return logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    (one, ones), (other, others) = logits_and_gradients(padded), logits_and_gradients(packed)
+    torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-5)
+    assert ones.keys() == others.keys()
+    for place, gradient in others.items():
+        torch.testing.assert_close(gradient, ones[place], atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", list(methods.METHODS))

@@ -81,10 +81,11 @@ class RunConfig(Strict):
     )
     batch_size: int = Field(32, ge=1, le=1024, title=mark("Batch size"), description=mark("sentences in one step"))
     group_by_length: bool = Field(
-        True,
+        False,
         title=mark("Batches of like length"),
         description=mark(
-            "hardly any padding, so nearly twice as fast; off: batches at random, which full fine-tuning may gain from"
+            "off: each batch has short and long sentences alike; on: sentences of like length, which is no faster and "
+            "which full fine-tuning may lose from"
         ),
     )
     epochs: int = Field(3, ge=1, le=1000, title=mark("Epochs"), description=mark("passes over the training split"))

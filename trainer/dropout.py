@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -31,9 +34,9 @@ class Masks:
         self._scaled: dict[tuple[float, torch.dtype], torch.Tensor] = {}
         self._left = USES * self._size
 
-    def cut(self, like: torch.Tensor, p: float) -> torch.Tensor:
-        """A mask for a tensor: 0 with probability `p`, else 1 / (1 - p); of its shape and type."""
-        count = like.numel()
+    def cut(self, shape: Sequence[int], dtype: torch.dtype, p: float) -> torch.Tensor:
+        """A mask of this shape and type: 0 with probability `p`, else 1 / (1 - p)."""
+        count = math.prod(shape)
         if 2 * count > self._size:
             self._size = 4 * count
             self.renew()
@@ -41,7 +44,7 @@ class Masks:
             self.renew()
         self._left -= count
         place = 64 * int(torch.randint(0, (self._size - count) // 64 + 1, ()))  # a cache line's start
-        return self._stock(p, like.dtype)[place : place + count].view(like.shape)
+        return self._stock(p, dtype)[place : place + count].view(shape)
 
     def _stock(self, p: float, dtype: torch.dtype) -> torch.Tensor:
         if self._bits is None:
@@ -65,7 +68,7 @@ class QuickDropout(nn.Dropout):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not self.training or self.p == 0:
             return input
-        return input * self.masks.cut(input, self.p)
+        return input * self.masks.cut(input.shape, input.dtype, self.p)
 
 
 def quicken(model: nn.Module) -> Masks:

@@ -12,14 +12,18 @@ from trainer.device import compute_type
 if TYPE_CHECKING:
     from torch import nn
 
+    from trainer.packing import Packing
+
 
 class FirstToken:
     """The last layer of a classifier at the first token alone, in training and evaluation.
 
     A classifier reads no other token. In the last layer the others are still keys and values of the first one's
     attention; their own attention and feed-forward block lead nowhere. Left out, the logits stay what they were, up
-    to rounding. `whole` computes every token again.
+    to rounding. `whole` computes every token again. `packing` knows where the first tokens of a packed batch are.
     """
+
+    packing: Packing | None = None
 
     def __init__(self, model: nn.Module, family: Family) -> None:
         self._model, self._family = model, family
@@ -28,10 +32,10 @@ class FirstToken:
     def _attach(self) -> None:
         last = encoder_layers(self._model, self._family)[-1]
         if self._family.cross_attention:
-            self._hook = last.attention.register_forward_pre_hook(_ask_for_first, with_kwargs=True)
+            self._hook = last.attention.register_forward_pre_hook(self._ask_for_first, with_kwargs=True)
         else:
             # Its attention takes no fewer queries than keys: only what follows is computed for the first token.
-            self._hook = last.sa_layer_norm.register_forward_pre_hook(lambda _, inputs: (_first(inputs[0]),))
+            self._hook = last.sa_layer_norm.register_forward_pre_hook(lambda _, inputs: (self._first(inputs[0]),))
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -41,6 +45,18 @@ class FirstToken:
             yield
         finally:
             self._attach()
+
+    def _first(self, hidden: Any) -> Any:
+        if self.packing is not None and self.packing.active:
+            return self.packing.first(hidden)
+        # Contiguous, or a linear map without gradients multiplies each row by its own copy of the weight.
+        return hidden[:, :1].contiguous()
+
+    def _ask_for_first(self, _: Any, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        """The first token asks, all tokens are asked: the attention of an encoder that looks at another's output."""
+        hidden, mask = inputs[0], named.get("attention_mask")
+        asked = {"attention_mask": mask if mask is None else mask[..., :1, :], "encoder_hidden_states": hidden}
+        return (self._first(hidden),), named | asked
 
 
 def encoder_layers(model: nn.Module, family: Family) -> nn.ModuleList:
@@ -65,15 +81,3 @@ def hold_frozen(model: nn.Module, family: Family, precision: str) -> None:
             for parameter in (linear.weight, linear.bias):
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.to(compute_type(precision))
-
-
-def _first(hidden: Any) -> Any:
-    # Contiguous, or a linear map without gradients multiplies each row by its own copy of the weight.
-    return hidden[:, :1].contiguous()
-
-
-def _ask_for_first(_: Any, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-    """The first token asks, all tokens are asked: the attention of an encoder that looks at another's output."""
-    hidden, mask = inputs[0], named.get("attention_mask")
-    asked = {"attention_mask": mask if mask is None else mask[..., :1, :], "encoder_hidden_states": hidden}
-    return (_first(hidden),), named | asked

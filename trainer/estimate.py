@@ -16,8 +16,6 @@ from trainer.texts import tr, tr_count
 
 TOKENS_PER_SENTENCE = 28
 """Mean over the embedded sentences with the BERT vocabulary; longer ones are cut at max_length."""
-PADDING_AT_RANDOM = 1.9
-"""Padded over real tokens of batches of 32 film sentences drawn at random; of like lengths it is 1.01 to 1.07."""
 OPERATIONS_PER_SECOND = {"cpu": 1.5e11, "cuda": 1.5e13}
 """With no earlier run to go by: what two cores of a current server do in training (see benchmarks/), and a quarter of a
 T4's 65 Tflop/s in fp16 (NVIDIA T4 data sheet), which was not measured here."""
@@ -137,8 +135,7 @@ def _operations(config: RunConfig) -> float:
     shape = backbones.shape_of(config.backbone)
     layer = sum(i * o for i, o in map(shape.linear, backbones.FAMILIES[shape.family].linears))
     # Forward 2 operations a weight and token, backward twice that (Kaplan et al. 2020, section 2.1).
-    tokens = TOKENS_PER_SENTENCE * (1.0 if config.group_by_length else PADDING_AT_RANDOM)
-    return 6 * shape.layers * layer * min(tokens, config.max_length)
+    return 6 * shape.layers * layer * min(TOKENS_PER_SENTENCE, config.max_length)
 
 
 def _memory(config: RunConfig, earlier: Sequence[Run]) -> int | None:

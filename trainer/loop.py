@@ -21,6 +21,7 @@ from trainer.dropout import Masks
 from trainer.errors import Cancelled, TrainingStopped
 from trainer.events import Evaluated, Event, Saved, Step
 from trainer.methods import Method, Parent, Setup
+from trainer.packing import Packing
 from trainer.tasks import TaskData
 from trainer.texts import tr
 
@@ -76,9 +77,11 @@ class LabTrainer:
     Batches by length, our own evaluation, the best epoch kept, a crash-safe checkpoint after each epoch.
     """
 
-    def attach(self, request: Request, work: Work, clock: measure.Clock, meter: measure.Meter) -> None:
-        """Give the trainer what it reports to; called once, before training."""
-        self.request, self.work, self.clock, self.meter = request, work, clock, meter
+    def attach(
+        self, request: Request, work: Work, clock: measure.Clock, meter: measure.Meter, packing: Packing
+    ) -> None:
+        """Give the trainer what it reports to, and how the model takes batches; called once, before training."""
+        self.request, self.work, self.clock, self.meter, self.packing = request, work, clock, meter, packing
         self.best: dict[str, Any] | None = None
         self.best_state: dict[str, Any] | None = None
         self.epochs: list[dict[str, Any]] = []
@@ -91,7 +94,8 @@ class LabTrainer:
         return ByLength(lengths, batch_size=config.batch_size, seed=config.seed, alike=config.group_by_length)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        with self.packing.of(inputs):
+            loss = super().training_step(model, inputs, num_items_in_batch)
         self.last_loss = float(loss)
         if not math.isfinite(self.last_loss):
             fix = tr("lower learning_rate or choose another precision")

@@ -23,12 +23,12 @@ class Pool:
 
         Small tensors too: read from one file, each would keep the whole of it in memory.
         """
-        from trainer import packed
+        from trainer import prepacked
 
         device = next(model.parameters()).device.type
-        if packed.possible(device):
-            for parent, name, linear in packed.packable(model):
-                packed.replace(parent, name, self._packed(linear.weight.data))
+        if prepacked.possible(device):
+            for parent, name, linear in prepacked.packable(model):
+                prepacked.replace(parent, name, self._prepacked(linear.weight.data))
         for parameter in model.parameters():
             alike = self._alike(_fingerprint(parameter.data))
             for other in alike:
@@ -39,14 +39,14 @@ class Pool:
                     break
             self._remember(_fingerprint(parameter.data), parameter)
 
-    def _packed(self, weight: Any) -> Any:
-        from trainer.packed import PackedWeight
+    def _prepacked(self, weight: Any) -> Any:
+        from trainer.prepacked import PrepackedWeight
 
-        key = ("packed", *_fingerprint(weight))
+        key = ("prepacked", *_fingerprint(weight))
         for other in self._alike(key):
             if _equal(other.plain(), weight):
                 return other
-        found = PackedWeight(weight)
+        found = PrepackedWeight(weight)
         self._remember(key, found)
         return found
 
@@ -64,7 +64,7 @@ def unique_bytes(models: Iterable[Any]) -> int:
     places = {}
     for model in models:
         places.update({p.data_ptr(): p.numel() * p.element_size() for p in model.parameters()})
-        held = (module.packed for module in model.modules() if hasattr(module, "packed"))
+        held = (module.prepacked for module in model.modules() if hasattr(module, "prepacked"))
         places.update({id(weight): weight.nbytes for weight in held})
     return sum(places.values())
 

@@ -27,6 +27,8 @@ STATES = (mark("queued"), mark("running"), mark("finished"), mark("failed"), mar
 ENDED = ("finished", "failed", "cancelled")
 LONGEST = 200
 """Bytes of a run's id. A folder's name may have 255, but there is more to a run's hidden files' names."""
+BEFORE = {"group_by_length": True}
+"""What recipes did before they had the field."""
 INTERRUPTED = mark(
     "Expected the run to end by itself, got a process that was gone; the machine may have restarted or run out of "
     "memory: resume it or launch it again."
@@ -368,7 +370,8 @@ class Store:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("schema_version") > SCHEMA_VERSION:
             raise ValueError("written by a newer version")
-        run = Run(**{**content, "recipe": RunConfig(**content["recipe"]), "folder": folder, "id": folder.name})
+        recipe = RunConfig(**BEFORE | content["recipe"])
+        run = Run(**{**content, "recipe": recipe, "folder": folder, "id": folder.name})
         self._read_before[folder] = version, run
         return run
 

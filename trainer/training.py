@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from trainer import backbones, checkpoints, evaluation, measure, methods, results, tasks
-from trainer.batching import Collator, Encoded
+from trainer.batching import Encoded, Packer, Padder
 from trainer.device import detect, quiet_libraries
 from trainer.dropout import quicken
 from trainer.encoder import FirstToken, hold_frozen
@@ -20,6 +20,7 @@ from trainer.errors import TrainingStopped
 from trainer.events import Evaluated, Finished, Saved, Started, State
 from trainer.loop import LabTrainer, Progress, Renewal, Request, Work
 from trainer.methods import Setup
+from trainer.packing import Packing
 from trainer.rows import ReadRows
 
 __all__ = ["Request", "evaluate", "train"]
@@ -42,12 +43,13 @@ def train(request: Request) -> dict[str, Any]:
         work = _prepare(request)
         with measure.Meter(work.device) as meter:
             model = work.method.build(work.setup)
-            FirstToken(model, work.setup.backbone.family)
-            hold_frozen(model, work.setup.backbone.family, work.setup.precision)
+            family = work.setup.backbone.family
+            packing = Packing(model, family, FirstToken(model, family))
+            hold_frozen(model, family, work.setup.precision)
             masks = quicken(model) if work.device.kind == "cpu" else None
             trainable, total = measure.count_parameters(model)
             rows = ReadRows(model, work.ids["train"], work.pad_id)
-            trainer = _trainer(request, work, model, clock, meter)
+            trainer = _trainer(request, work, model, clock, meter, packing)
             if masks:
                 trainer.add_callback(Renewal(masks))
             checkpoint = checkpoints.latest(request.folder / "checkpoints", model)
@@ -140,8 +142,10 @@ def _prepare(request: Request) -> Work:
     return Work(method, setup, data, ids, tokeniser.pad_token_id, device)
 
 
-def _trainer(request: Request, work: Work, model, clock: measure.Clock, meter: measure.Meter):
+def _trainer(request: Request, work: Work, model, clock: measure.Clock, meter: measure.Meter, packing: Packing):
     config = request.config
+    longest = work.setup.backbone.shape.longest
+    collator = Padder(work.pad_id) if config.group_by_length else Packer(work.pad_id, longest)
     arguments = TrainingArguments(
         output_dir=str(request.folder / "checkpoints"),
         per_device_train_batch_size=config.batch_size,
@@ -174,9 +178,9 @@ def _trainer(request: Request, work: Work, model, clock: measure.Clock, meter: m
         args=arguments,
         train_dataset=dataset,
         eval_dataset=Encoded(work.ids["validation"], work.data.validation.labels),
-        data_collator=Collator(work.pad_id),
+        data_collator=collator,
     )
-    trainer.attach(request, work, clock, meter)
+    trainer.attach(request, work, clock, meter, packing)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(trainer))
     return trainer

@@ -153,8 +153,8 @@ TEXTS: dict[str, str] = {
     "train.answer": mark(
         "An untrained head gives both labels about the same probability, and the loss of a coin flip between two "
         "labels is ln 2 = 0.69. The line jumps because each of its points is one step or a few, each over {batch} "
-        "other sentences of like length, some of them harder. The validation loss is steadier: it is always over the "
-        "same {validation} sentences."
+        "other sentences, some of them harder. The validation loss is steadier: it is always over the same "
+        "{validation} sentences."
     ),
     "train.seed": mark("The class's number"),
     "train.seed_help": mark(

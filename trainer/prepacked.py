@@ -31,13 +31,13 @@ def _works() -> bool:
     """Tried once: the operations are torch's own, and may be there without a kernel for this processor."""
     linear = nn.Linear(SMALLEST, SMALLEST)
     try:
-        PackedLinear(linear, PackedWeight(linear.weight)).product(torch.zeros(1, SMALLEST))
+        PrepackedLinear(linear, PrepackedWeight(linear.weight)).product(torch.zeros(1, SMALLEST))
     except (AttributeError, RuntimeError):
         return False
     return True
 
 
-class PackedWeight:
+class PrepackedWeight:
     """One weight (outputs, inputs) in oneDNN's own order. The models of one backbone share it."""
 
     def __init__(self, weight: torch.Tensor) -> None:
@@ -60,18 +60,18 @@ class PackedWeight:
         return self._by_type[torch.float32].to_dense()
 
 
-class PackedLinear(nn.Module):
+class PrepackedLinear(nn.Module):
     """In the place of an nn.Linear; gradients flow to its input alone."""
 
-    def __init__(self, linear: nn.Linear, packed: PackedWeight) -> None:
+    def __init__(self, linear: nn.Linear, prepacked: PrepackedWeight) -> None:
         super().__init__()
-        self.out_features, self.in_features = packed.shape
-        self.bias, self.packed = linear.bias, packed
+        self.out_features, self.in_features = prepacked.shape
+        self.bias, self.prepacked = linear.bias, prepacked
 
     @property
     def weight(self) -> torch.Tensor:
         """A copy, for code that reads it, such as DoRA's."""
-        return self.packed.plain()
+        return self.prepacked.plain()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., inputs) to (..., outputs), in autocast's type where that is bfloat16, else in float32."""
@@ -84,18 +84,19 @@ class PackedLinear(nn.Module):
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """The map itself, without gradients."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), self.packed.arranged(x.dtype), bias, "none", [], "")
+        weight = self.prepacked.arranged(x.dtype)
+        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, x: torch.Tensor, linear: PackedLinear) -> torch.Tensor:
+    def forward(context: Any, x: torch.Tensor, linear: PrepackedLinear) -> torch.Tensor:
         context.linear = linear
         return linear.product(x)
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradient @ context.linear.packed.plain().to(gradient.dtype), None
+        return gradient @ context.linear.prepacked.plain().to(gradient.dtype), None
 
 
 def packable(model: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
@@ -110,10 +111,10 @@ def packable(model: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
     return found
 
 
-def replace(parent: nn.Module, name: str, packed: PackedWeight) -> None:
-    """Put a packed map in the place of a linear one."""
+def replace(parent: nn.Module, name: str, prepacked: PrepackedWeight) -> None:
+    """Put a prepacked map in the place of a linear one."""
     linear = getattr(parent, name)
-    new = PackedLinear(linear, packed)
+    new = PrepackedLinear(linear, prepacked)
     new.eval()
     # A parent that is a ModuleDict or a Sequential holds its children by name too.
     parent._modules[name] = new
