@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from trainer import bundled, methods
+from trainer import bundled, methods, recipes
 from trainer.errors import UserError
 from trainer.inference import Predictor
 from trainer.store import Store
@@ -47,6 +47,13 @@ def test_only_what_trains_the_backbone_came_without_weights(runs):
         weights = not methods.get(run.recipe.method).trains_backbone
         assert run.answers == weights == run.bundled["weights"]
         assert run.bundled["command"].startswith(f"python -m trainer suite --method {run.recipe.method} ")
+        assert run.bundled["command"] == recipes.command_of(run.recipe)
+
+
+def test_they_are_what_the_preset_trains_today(runs):
+    """Else a fusion of the preset would train its parents again beside those that came with the program."""
+    asked = [config.fingerprint() for config in bundled.configs()]
+    assert asked == [bundled.recipe(run).fingerprint() for run in runs if run.recipe.task == "movies"]
 
 
 def test_nothing_in_them_names_a_place_of_the_machine_that_made_them(runs):

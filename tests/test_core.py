@@ -450,6 +450,18 @@ def test_a_run_is_read_again_only_when_it_changed(own_store, monkeypatch):
     assert own_store.list() == []
 
 
+def test_a_recipe_from_before_a_field_says_what_was_done_then(own_store):
+    from trainer.store import Store
+
+    assert not recipe().group_by_length
+    run = own_store.create(recipe())
+    path = run.folder / "run.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    del told["recipe"]["group_by_length"]
+    path.write_text(json.dumps(told), encoding="utf-8")
+    assert Store(own_store.root).list()[0].recipe.group_by_length, "batches were of like lengths"
+
+
 def test_each_batch_has_every_length_or_like_lengths():
     from trainer.batching import ByLength
 
@@ -486,16 +498,16 @@ def test_sentences_of_one_length_share_batches_by_chance_alone():
 @pytest.mark.parametrize("lengths", [[5], [128] * 3, [3] * 40, [64, 2, 30, 34, 9, 9, 46], list(range(2, 70))])
 @pytest.mark.parametrize("longest", [128, 130])
 def test_rows_hold_every_token_once_and_no_row_is_longer_than_may_be(lengths, longest):
-    from trainer.packing import FILLER, arrange
+    from trainer.packing import PADDING, arrange
 
     rows = arrange(lengths, longest)
     assert rows.sentence.shape[1] <= longest
-    assert rows.sentence[rows.sentence != FILLER].bincount().tolist() == lengths
+    assert rows.sentence[rows.sentence != PADDING].bincount().tolist() == lengths
     for which, length in enumerate(lengths):
         places = (rows.sentence.flatten() == which).nonzero().flatten().tolist()
         assert places == list(range(int(rows.start[which]), int(rows.start[which]) + length))
         assert rows.position.flatten()[places].tolist() == list(range(length))
         assert places[0] // rows.sentence.shape[1] == places[-1] // rows.sentence.shape[1], "in one row"
-    assert rows.asking.flatten()[rows.asked].tolist() == list(range(len(lengths)))
-    for row, asking in zip(rows.sentence, rows.asking, strict=True):
-        assert set(asking.tolist()) == set(row.tolist()) - {FILLER}
+    assert rows.queries.flatten()[rows.query].tolist() == list(range(len(lengths)))
+    for row, queries in zip(rows.sentence, rows.queries, strict=True):
+        assert set(queries.tolist()) == set(row.tolist()) - {PADDING}

@@ -40,7 +40,7 @@ def trained(tiny_backbone, tiny_file, second_file, tmp_path_factory):
     def train(name, method, task, parents=(), results=()):
         config = recipes.make(
             method=method, task=str(task), backbone=str(tiny_backbone), epochs=5, batch_size=16, precision="fp32",
-            learning_rate=LEARNING_RATES.get(method, 1e-2),
+            learning_rate=LEARNING_RATES.get(method, 1e-2), seed=1,
         )  # fmt: skip
         folder, events = root / name, []
         folder.mkdir()
@@ -389,7 +389,7 @@ def test_the_last_layer_at_the_first_token_alone_changes_no_logit_and_no_gradien
 @pytest.mark.parametrize("name", list(methods.METHODS))
 @pytest.mark.parametrize("quick", [False, True])
 def test_sentences_packed_in_rows_have_the_logits_and_gradients_of_padded_ones(family, name, quick, tmp_path):
-    from trainer.batching import Packer, Padder
+    from trainer.batching import PackingCollator, PaddingCollator
     from trainer.dropout import quicken
     from trainer.encoder import FirstToken
     from trainer.packing import Packing
@@ -399,7 +399,7 @@ def test_sentences_packed_in_rows_have_the_logits_and_gradients_of_padded_ones(f
     pad_id = model.get_input_embeddings().padding_idx
     lengths = [9, 3, 30, 4, 14, 3, 22]
     items = [(torch.randint(5, 50, (length,)).tolist(), i % 2) for i, length in enumerate(lengths)]
-    padded, packed = Padder(pad_id)(items), Packer(pad_id, setup.backbone.shape.longest)(items)
+    padded, packed = PaddingCollator(pad_id)(items), PackingCollator(pad_id, setup.backbone.shape.longest)(items)
     shape = setup.backbone.family
     packing = Packing(model, shape, FirstToken(model, shape))
     if quick:
@@ -420,6 +420,73 @@ def test_sentences_packed_in_rows_have_the_logits_and_gradients_of_padded_ones(f
     assert ones.keys() == others.keys()
     for place, gradient in others.items():
         torch.testing.assert_close(gradient, ones[place], atol=2e-5, rtol=1e-4)
+
+
+def test_attention_with_dropout_has_the_gradients_of_its_formula():
+    from trainer.attention import _Attention
+
+    torch.manual_seed(0)
+    rows, heads, queries, keys = 2, 3, 4, 5
+    query, key, value = (
+        torch.randn(rows * heads, count, 6, dtype=torch.double, requires_grad=True) for count in (queries, keys, keys)
+    )
+    bias = torch.zeros(rows, queries, keys, dtype=torch.double)
+    bias[0, :, 3:] = bias[1, 1:, :2] = -torch.inf
+    keep = (torch.rand(rows * heads, queries, keys) < 0.7).double() / 0.7
+    for mask in (None, keep):
+        found = _Attention.apply(query, key, value, bias, mask)
+        weights = (query @ key.mT / 6**0.5 + bias.repeat_interleave(heads, 0)).softmax(-1)
+        torch.testing.assert_close(found, (weights if mask is None else weights * mask) @ value)
+        assert torch.autograd.gradcheck(lambda *x, m=mask: _Attention.apply(*x, bias, m), (query, key, value))
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_packed_sentences_train_in_bfloat16_as_padded_ones_do(name, tmp_path):
+    """Logits and gradients within bfloat16's rounding, and a padded batch after a packed one is what it was before."""
+    from trainer.batching import PackingCollator, PaddingCollator
+    from trainer.dropout import quicken
+    from trainer.encoder import FirstToken, hold_frozen
+    from trainer.packing import Packing
+
+    model, setup = small_model(name, "bert", tmp_path)
+    torch.manual_seed(0)
+    items = [(torch.randint(5, 50, (length,)).tolist(), 0) for length in (9, 3, 30, 4, 14)]
+    shape = setup.backbone.family
+    packing = Packing(model, shape, FirstToken(model, shape))
+    assert packing.possible
+    hold_frozen(model, shape, "bf16")
+    quicken(model)
+    model.eval()
+    pad_id = model.get_input_embeddings().padding_idx
+
+    def logits_and_gradients(collator):
+        batch = collator(items)
+        del batch["labels"]
+        model.zero_grad()
+        with packing.of(batch), device.autocast(setup.device, "bf16"):
+            logits = model(**batch).logits.float()
+        logits.square().sum().backward()
+        gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        return logits.detach(), gradients
+
+    one, ones = logits_and_gradients(PaddingCollator(pad_id))
+    other, others = logits_and_gradients(PackingCollator(pad_id, 64))
+    torch.testing.assert_close(other, one, atol=0.02, rtol=0.02)
+    assert (others - ones).norm() < 0.05 * ones.norm()
+    again, _ = logits_and_gradients(PaddingCollator(pad_id))
+    assert torch.equal(again, one)
+
+
+@pytest.mark.parametrize("change", [{"position_embedding_type": "relative_key"}, {"pruned_heads": {0: [1]}}])
+def test_an_encoder_that_packing_does_not_know_gets_padded_batches(change, tmp_path):
+    from trainer.encoder import FirstToken
+    from trainer.packing import Packing
+
+    model, setup = small_model("full", "bert", tmp_path)
+    for name, value in change.items():
+        setattr(model.config, name, value)
+    shape = setup.backbone.family
+    assert not Packing(model, shape, FirstToken(model, shape)).possible
 
 
 @pytest.mark.parametrize("name", list(methods.METHODS))

@@ -50,19 +50,19 @@ class _Attention(torch.autograd.Function):
             query = query * context.scale
             scores = query @ key.transpose(1, 2)
             scores.view(len(bias), -1, *scores.shape[1:]).add_(bias[:, None])
-            shares = torch.softmax(scores, -1)
-            kept = shares if keep is None else shares * keep
-            context.save_for_backward(query, key, value, shares, kept, keep)
+            weights = torch.softmax(scores, -1)
+            kept = weights if keep is None else weights * keep
+            context.save_for_backward(query, key, value, weights, kept, keep)
             return kept @ value
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, shares, kept, keep = context.saved_tensors
+        query, key, value, weights, kept, keep = context.saved_tensors
         gradient = gradient.contiguous()
         of_value = kept.transpose(1, 2) @ gradient
-        of_shares = gradient @ value.transpose(1, 2)
+        of_weights = gradient @ value.transpose(1, 2)
         if keep is not None:
-            of_shares.mul_(keep)
-        of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype)
+            of_weights.mul_(keep)
+        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
         of_query = (of_scores @ key).mul_(context.scale)
         return of_query, of_scores.transpose(1, 2) @ query, of_value, None, None

@@ -25,7 +25,7 @@ class Encoded(Dataset):
 
 
 class ByLength(Sampler[int]):
-    """Places ordered by the sentences' lengths: each batch has some of every length, or like lengths.
+    """Batches by the sentences' lengths: each has some of every length (stratified sampling), or like lengths.
 
     `alike` false: the sentences, sorted, are cut into as many strata as a batch has places, and each batch draws one
     from each. Every sentence is as likely in every batch, and batches have nearly equally many tokens. True: each batch
@@ -63,7 +63,7 @@ class ByLength(Sampler[int]):
         yield from last.tolist()
 
 
-class Padder:
+class PaddingCollator:
     """Pads a batch to its longest sentence, and counts real and padded tokens."""
 
     def __init__(self, pad_id: int) -> None:
@@ -77,7 +77,7 @@ class Padder:
         return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
 
 
-class Packer(Padder):
+class PackingCollator(PaddingCollator):
     """Lays the sentences of a batch side by side in rows of at most `longest` tokens; what fills them up is padding."""
 
     def __init__(self, pad_id: int, longest: int) -> None:

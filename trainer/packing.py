@@ -23,8 +23,8 @@ from trainer.encoder import FirstToken, encoder_layers
 STEP = 8
 """Row lengths are multiples of it: products are quick, and few shapes must be prepared for."""
 WIDTH = 32
-"""How much longer than the longest sentence a row may be."""
-FILLER = -1
+"""How much longer than the longest sentence, rounded up, a row may be."""
+PADDING = -1
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,19 @@ class Rows:
     """Where the sentences of one batch lie.
 
     Attributes:
-        sentence: (rows, length), which sentence a place holds, or FILLER.
+        sentence: (rows, length), which sentence a place holds, or PADDING.
         position: (rows, length), the token's place in its sentence.
         start: (sentences,), the place of each sentence's first token in all rows one after another.
-        asking: (rows, most sentences of a row), the sentences of each row, its first one again where it has fewer.
-        asked: (sentences,), the place of each sentence in `asking`, its rows one after another.
+        queries: (rows, most sentences of a row), the sentences of each row, its first one again where it has fewer: in
+            the last layer their first tokens alone are queries.
+        query: (sentences,), the place of each sentence in `queries`, its rows one after another.
     """
 
     sentence: torch.Tensor
     position: torch.Tensor
     start: torch.Tensor
-    asking: torch.Tensor
-    asked: torch.Tensor
+    queries: torch.Tensor
+    query: torch.Tensor
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """By name, as a batch carries them to the device."""
@@ -52,8 +53,8 @@ class Rows:
     @classmethod
     def take(cls, batch: dict[str, torch.Tensor]) -> Rows | None:
         """Out of a batch, which then holds what a model takes; None where the batch is padded."""
-        found = {name: batch.pop(_PREFIX + name, None) for name in cls.__dataclass_fields__}
-        return None if None in found.values() else cls(**found)
+        found = {name: batch.pop(_PREFIX + name) for name in cls.__dataclass_fields__ if _PREFIX + name in batch}
+        return cls(**found) if found else None
 
 
 _PREFIX = "rows_"
@@ -69,19 +70,19 @@ def arrange(lengths: Sequence[int], longest: int) -> Rows:
     tried = sorted({min(length, limit) for length in range(least, least + WIDTH + 1, STEP)})
     found = [(length, _first_fit(lengths, length)) for length in tried]
     length, rows = min(found, key=lambda one: (one[0] * len(one[1]), one[0]))
-    sentence = torch.full((len(rows), length), FILLER)
+    sentence = torch.full((len(rows), length), PADDING)
     position = torch.zeros((len(rows), length), dtype=torch.long)
     most = max(map(len, rows))
-    start, asked = torch.empty(len(lengths), dtype=torch.long), torch.empty(len(lengths), dtype=torch.long)
+    start, query = torch.empty(len(lengths), dtype=torch.long), torch.empty(len(lengths), dtype=torch.long)
     for number, row in enumerate(rows):
         at = 0
         for place, which in enumerate(row):
             sentence[number, at : at + lengths[which]] = which
             position[number, at : at + lengths[which]] = torch.arange(lengths[which])
-            start[which], asked[which] = number * length + at, number * most + place
+            start[which], query[which] = number * length + at, number * most + place
             at += lengths[which]
-    asking = torch.tensor([row + row[:1] * (most - len(row)) for row in rows])
-    return Rows(sentence, position, start, asking, asked)
+    queries = torch.tensor([row + row[:1] * (most - len(row)) for row in rows])
+    return Rows(sentence, position, start, queries, query)
 
 
 def _round_up(length: int) -> int:
@@ -106,13 +107,20 @@ def _first_fit(lengths: Sequence[int], length: int) -> list[list[int]]:
 class Packing:
     """Lets a classifier take packed batches; with padded ones it does as before.
 
+    `possible` is false for an encoder with relative positions or pruned heads, as a local folder may hold: it takes
+    padded batches alone.
     The model's classes stay the library's: what is added lies on its modules, and nothing of it is saved.
     """
 
     def __init__(self, model: nn.Module, family: Family, first: FirstToken) -> None:
         self._rows: Rows | None = None
         self._biases: dict[str, torch.Tensor] = {}
-        self._heads = model.config.num_attention_heads
+        config = model.config
+        self._heads = config.num_attention_heads
+        absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
+        self.possible = absolute and not getattr(config, "pruned_heads", None)
+        if not self.possible:
+            return
         first.packing = self
         for layer in encoder_layers(model, family):
             self._replace(layer, family)
@@ -140,7 +148,7 @@ class Packing:
         return hidden.flatten(0, 1).index_select(0, self._rows.start)[:, None]
 
     def _bias(self, which: str, dtype: torch.dtype) -> torch.Tensor:
-        """What is added to the scores of the tokens that ask ("sentence" or "asking"): each sees its own sentence.
+        """What is added to the scores of these queries ("sentence" or "queries"): each sees its own sentence.
 
         Made once a batch, not once a layer.
         """
@@ -164,14 +172,14 @@ class Packing:
                 return plain(*inputs, **named)
             hidden = inputs[0] if inputs else named["query"]
             tokens = named.get("encoder_hidden_states")
-            asked, rows = query(hidden), self._rows
+            queries, rows = query(hidden), self._rows
             if tokens is None:
-                bias = self._bias("sentence", asked.dtype)
-                found = attend(asked, key(hidden), value(hidden), bias, module.dropout, self._heads)
-            else:  # the last layer: the first tokens ask, one a sentence, and are laid into the rows of what they ask
-                asked, bias = asked.squeeze(1)[rows.asking], self._bias("asking", asked.dtype)
-                found = attend(asked, key(tokens), value(tokens), bias, module.dropout, self._heads)
-                found = found.flatten(0, 1).index_select(0, rows.asked)[:, None]
+                bias = self._bias("sentence", queries.dtype)
+                found = attend(queries, key(hidden), value(hidden), bias, module.dropout, self._heads)
+            else:  # the last layer: first tokens, one a sentence, are laid into the rows that hold their keys
+                queries, bias = queries.squeeze(1)[rows.queries], self._bias("queries", queries.dtype)
+                found = attend(queries, key(tokens), value(tokens), bias, module.dropout, self._heads)
+                found = found.flatten(0, 1).index_select(0, rows.query)[:, None]
             return (found if after is None else after(found), None)
 
         module.forward = forward

@@ -99,7 +99,7 @@ class _Product(torch.autograd.Function):
         return gradient @ context.linear.prepacked.plain().to(gradient.dtype), None
 
 
-def packable(model: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
+def prepackable(model: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
     """(parent, name, linear) of every map that can be held so."""
     found = []
     for parent_name, parent in model.named_modules():

@@ -27,7 +27,7 @@ class Pool:
 
         device = next(model.parameters()).device.type
         if prepacked.possible(device):
-            for parent, name, linear in prepacked.packable(model):
+            for parent, name, linear in prepacked.prepackable(model):
                 prepacked.replace(parent, name, self._prepacked(linear.weight.data))
         for parameter in model.parameters():
             alike = self._alike(_fingerprint(parameter.data))

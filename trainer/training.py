@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from trainer import backbones, checkpoints, evaluation, measure, methods, results, tasks
-from trainer.batching import Encoded, Packer, Padder
+from trainer.batching import Encoded, PackingCollator, PaddingCollator
 from trainer.device import detect, quiet_libraries
 from trainer.dropout import quicken
 from trainer.encoder import FirstToken, hold_frozen
@@ -145,7 +145,8 @@ def _prepare(request: Request) -> Work:
 def _trainer(request: Request, work: Work, model, clock: measure.Clock, meter: measure.Meter, packing: Packing):
     config = request.config
     longest = work.setup.backbone.shape.longest
-    collator = Padder(work.pad_id) if config.group_by_length else Packer(work.pad_id, longest)
+    padded = config.group_by_length or not packing.possible
+    collator = PaddingCollator(work.pad_id) if padded else PackingCollator(work.pad_id, longest)
     arguments = TrainingArguments(
         output_dir=str(request.folder / "checkpoints"),
         per_device_train_batch_size=config.batch_size,
