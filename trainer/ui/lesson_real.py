@@ -86,8 +86,9 @@ def compare(answers: Answers, first: Run, second: Run, *, size: int = ALL) -> li
     if first.id == second.id:
         return [note(say("real.same"), "warning"), ""]
     places = [answers.runs.index(run) for run in (first, second)]
-    right = answers.right[: size or len(answers.texts)][:, places]
-    found = paired.compare(right[:, 0], right[:, 1])
+    every = answers.right[: size or len(answers.texts)]
+    found = paired.compare(*every[:, places].T)
+    adjusted = next(pair.p for pair in paired.pairs(every) if {pair.first, pair.second} == set(places))
     named = _named(found, method_title(first.recipe.method), method_title(second.recipe.method))
     inside = (
         interval_svg(found, alternative=say("real.interval", **named))
@@ -96,18 +97,24 @@ def compare(answers: Answers, first: Run, second: Run, *, size: int = ALL) -> li
         + f'<p class="lab-small">{escape(say("real.source"))}</p>'
     )
     shown = words(say("real.accuracies", **named)) + shut(say("real.chart"), inside)
-    verdict = say(f"real.verdict.{judge(found)}", **named)
-    return [
-        shown,
-        question(say("real.question"), say("real.answer", verdict=verdict, pairs=math.comb(len(answers.runs), 2))),
-    ]
+    counted = {"pairs": math.comb(len(answers.runs), 2), "adjusted": f"{adjusted:.1%}"}
+    kind = judge(found, adjusted)
+    verdict = say(f"real.verdict.{kind}", **named, **counted)
+    answer = "real.answer_searched" if kind == "searched" else "real.answer"
+    return [shown, question(say("real.question"), say(answer, verdict=verdict, pairs=counted["pairs"]))]
 
 
-def judge(found: Paired) -> str:
-    """ "real" or "open" where the interval and the test agree, "border" where they do not."""
+def judge(found: Paired, adjusted: float) -> str:
+    """ "real" or "open" where the interval and the test agree, "border" where they do not.
+
+    "searched" where they agree that there is a difference, but not once all pairs are counted: `adjusted` is the
+    chance by Holm's method.
+    """
     if found.differs != (found.p < paired.BOUND):
         return "border"
-    return "real" if found.differs else "open"
+    if not found.differs:
+        return "open"
+    return "real" if adjusted < paired.BOUND else "searched"
 
 
 def _named(found: Paired, first: str, second: str) -> dict[str, str]:

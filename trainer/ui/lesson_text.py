@@ -279,6 +279,11 @@ TEXTS: dict[str, str] = {
         "other sentences only: whether training again with another seed keeps the order takes several seeds a method "
         "(Reimers and Gurevych 2017, https://arxiv.org/abs/1707.09861)."
     ),
+    "real.answer_searched": mark(
+        "{verdict} Four times as many test sentences would about halve the interval. It speaks of other sentences "
+        "only: whether training again with another seed keeps the order takes several seeds a method (Reimers and "
+        "Gurevych 2017, https://arxiv.org/abs/1707.09861)."
+    ),
     "real.first": mark("First run"),
     "real.second": mark("Second run"),
     "real.runs_help": mark("The first two are those whose accuracies lie furthest apart."),
@@ -304,6 +309,11 @@ TEXTS: dict[str, str] = {
     "real.verdict.real": mark(
         "Yes, on sentences of this kind: the interval leaves out 0, and chance gives such a split in only {p} of "
         "tests."
+    ),
+    "real.verdict.searched": mark(
+        "Not yet. For two runs chosen before looking, yes: the interval leaves out 0, and chance gives such a split in "
+        "only {p} of tests. But {pairs} pairs were there to choose from, and counted for all of them (Holm 1979) that "
+        "chance is {adjusted}: of {pairs} differences one may well look like this by luck."
     ),
     "real.verdict.open": mark(
         "Not on this evidence: the interval holds 0, and chance alone gives such a split in {p} of tests. That is no "
