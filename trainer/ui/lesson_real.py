@@ -171,7 +171,7 @@ def interval_svg(found: Paired, *, alternative: str) -> str:
     return (
         f'<div class="lab-interval"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(alternative)}">'
         f'<text x="{x(0):.1f}" y="16" text-anchor="middle">{escape(say("real.zero"))}</text>'
-        f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="22" y2="{HEIGHT - 8}" stroke-width="1.5" stroke-dasharray="4 3"/>'
+        f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="22" y2="{HEIGHT - 32}" stroke-width="1.5" stroke-dasharray="4 3"/>'
         f'<line class="lab-span" x1="{low:.1f}" x2="{high:.1f}" y1="52" y2="52"/>'
         f'<circle cx="{middle:.1f}" cy="52" r="7"/>{ends}'
         f'<text x="{middle:.1f}" y="40" text-anchor="middle">{100 * found.difference:+.1f}</text></svg></div>'
