@@ -198,9 +198,14 @@ def build(lab: Lab) -> tuple[gr.Radio, dict[str, gr.components.Component]]:
     with gr.Accordion(tr("Hyperparameters"), open=False):
         for heading in dict.fromkeys(RECIPE.values()):
             gr.Markdown("#### " + tr(heading))
+            described = {name: RunConfig.model_fields[name] for name, under in RECIPE.items() if under == heading}
+            # A tick and its help would be pressed together in a row.
+            ticks = [name for name, field in described.items() if _type(field) is bool]
             with gr.Row():
-                for name in (name for name, under in RECIPE.items() if under == heading):
-                    fields[name] = _component(RunConfig.model_fields[name], values[name], name)
+                for name in (name for name in described if name not in ticks):
+                    fields[name] = _component(described[name], values[name], name)
+            for name in ticks:
+                fields[name] = _component(described[name], values[name], name)
         fields["track"] = gr.Checkbox(
             False, label=tr("Track with Weights & Biases"), info=tr("Kept on this machine without an account.")
         )
