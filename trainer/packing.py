@@ -63,8 +63,8 @@ _PREFIX = "rows_"
 def arrange(lengths: Sequence[int], longest: int) -> Rows:
     """Rows for sentences of these lengths, as few places as a few tries find, no row longer than `longest` tokens.
 
-    Of the lengths tried, the one with the fewest places is taken, and of those the shortest: attention costs the
-    square of it.
+    Of the lengths tried, the one with the fewest places is taken, and of those the shortest: every token has as many
+    attention scores as its row has places.
     """
     least, limit = _round_up(max(lengths)), max(longest, *lengths)
     tried = sorted({min(length, limit) for length in range(least, least + WIDTH + 1, STEP)})
@@ -108,8 +108,8 @@ class Packing:
     """Lets a classifier take packed batches; with padded ones it does as before.
 
     `possible` is false for an encoder with relative positions or pruned heads, as a local folder may hold: it takes
-    padded batches alone.
-    The model's classes stay the library's: what is added lies on its modules, and nothing of it is saved.
+    padded batches alone. The model's classes stay the library's: what is added lies on its modules, and nothing of it
+    is saved.
     """
 
     def __init__(self, model: nn.Module, family: Family, first: FirstToken) -> None:
