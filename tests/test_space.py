@@ -681,7 +681,8 @@ def test_a_classroom_asks_for_the_password_once(classroom, open_page):
 
 def session_cookie(username: str, *, seconds: float = 3600) -> str:
     """The cookie that Gradio's sign-in leaves in a browser, signed as a Space signs it."""
-    signing = pytest.importorskip("itsdangerous")
+    import itsdangerous as signing
+
     key = hashlib.sha256((SIGN_IN["OAUTH_CLIENT_SECRET"] + "-v4").encode()).hexdigest()
     profile = {"sub": "1", "name": username, "preferred_username": username, "profile": "", "picture": ""}
     content = {"oauth_info": {"userinfo": profile, "expires_at": time.time() + seconds, "access_token": "t"}}
@@ -692,8 +693,6 @@ def session_cookie(username: str, *, seconds: float = 3600) -> str:
 @pytest.fixture(scope="module")
 def space(tmp_path_factory):
     """The app as a Space sees itself, with Gradio's own sign-in: (address, store)."""
-    pytest.importorskip("authlib")
-    pytest.importorskip("itsdangerous")
     # The app must answer at this machine's address, not at the Space's.
     environment = {name: value for name, value in (SPACE | SIGN_IN).items() if name != "SPACE_HOST"}
     with app_on(tmp_path_factory.mktemp("space") / "store", **environment, GRADIO_SERVER_NAME="127.0.0.1") as found:

@@ -101,7 +101,7 @@ def compare(answers: Answers, first: Run, second: Run, *, size: int = ALL) -> li
     kind = judge(found, adjusted)
     verdict = say(f"real.verdict.{kind}", **named, **counted)
     answer = "real.answer_searched" if kind == "searched" else "real.answer"
-    return [shown, question(say("real.question"), say(answer, verdict=verdict, pairs=counted["pairs"]))]
+    return [shown, question(say("real.question"), say(answer, verdict=verdict, **counted))]
 
 
 def judge(found: Paired, adjusted: float) -> str:
