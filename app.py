@@ -15,12 +15,18 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is i
 
 import gradio as gr
 
-from trainer import bundled, hosting, texts
-from trainer.device import share_cores
+from trainer import texts
 from trainer.errors import ArgumentError, one_of
+from trainer.machine import hosting
+from trainer.machine.device import share_cores
+from trainer.publish import bundled
 from trainer.texts import mark, tr
-from trainer.ui import access, compare_tab, language, lesson_tab, live_tab, tables, theme, train_tab, uploads
-from trainer.ui.lab import Lab, note
+from trainer.ui.common import access, language, tables, theme, uploads
+from trainer.ui.common.lab import Lab, note
+from trainer.ui.compare import tab as compare_tab
+from trainer.ui.lesson import tab as lesson_tab
+from trainer.ui.live import tab as live_tab
+from trainer.ui.train import tab as train_tab
 
 
 def build_app(lab: Lab | None = None) -> gr.Blocks:

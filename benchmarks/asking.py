@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks import common
-from trainer.device import share_cores
+from trainer.machine.device import share_cores
 
 TEXT = "It is not a bad film, and never a dull one, but the ending is poor."
 BATCH = 32
@@ -32,8 +32,8 @@ def main() -> None:
     arguments = parser.parse_args()
     share_cores()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from trainer import inference
-    from trainer.store import Store
+    from trainer.runs.store import Store
+    from trainer.serving import predictor as inference
 
     predictor = inference.Predictor(Store(arguments.store))
     runs = list({run.recipe.method: run for run in reversed(inference.choose(predictor.store))}.values())[::-1]
@@ -52,7 +52,7 @@ class Plain:
     def __init__(self, run) -> None:
         from transformers import AutoTokenizer
 
-        from trainer import backbones
+        from trainer.sources import backbones
 
         folder = backbones.locate(run.recipe.backbone).folder
         self.tokeniser = AutoTokenizer.from_pretrained(folder)
@@ -142,16 +142,18 @@ def logits(predictor, runs) -> dict:
     """The largest difference of a logit in float32: as it is asked here, against the method's model opened alone."""
     import torch
 
-    from trainer import evaluation, inference, methods
+    from trainer import methods
+    from trainer.engine import forward
+    from trainer.serving import predictor as inference
 
     found = {}
     for run in runs:
         setup = inference.open_setup(run, predictor._device)
         loaded = predictor._models[run.id]
         pair = [methods.get(run.recipe.method).open(run.model_folder, setup), loaded.model]
-        ids = evaluation.tokenise(loaded.tokeniser, texts(200), run.recipe.max_length)
+        ids = forward.tokenise(loaded.tokeniser, texts(200), run.recipe.max_length)
         a, b = (
-            evaluation.predict_logits(
+            forward.predict_logits(
                 model, ids, pad_id=loaded.pad_id, batch_size=BATCH, device=predictor._device, precision="fp32"
             )
             for model in pair
@@ -164,7 +166,7 @@ def file(predictor, runs, ways, sentences: list[str]) -> dict:
     """Seconds for every sentence through each run, the two ways in turn; how far labels and probabilities differ."""
     import pandas as pd
 
-    from trainer import questions
+    from trainer.serving import files as questions
 
     seconds, found = {"plain": [], "ours": []}, {}
     for run in runs:
@@ -194,7 +196,7 @@ def file(predictor, runs, ways, sentences: list[str]) -> dict:
 
 def texts(count: int) -> list[str]:
     """Film reviews, then products, tweets and news, in the order in which they were published."""
-    from trainer import assets
+    from trainer.sources import assets
     from trainer.tasks.embedded import read_ratings
 
     found = []

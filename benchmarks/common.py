@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trainer import measure
-from trainer.device import detect
+from trainer.machine import measure
+from trainer.machine.device import detect
 
 
 def machine() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def random_backbone(name: str, folder: Path) -> Path:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertModel
 
-    from trainer import backbones
+    from trainer.sources import backbones
 
     shape = backbones.BACKBONES[name].shape
     AutoTokenizer.from_pretrained(backbones.locate("minilm").folder, local_files_only=True).save_pretrained(folder)

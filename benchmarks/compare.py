@@ -54,7 +54,7 @@ def main() -> None:
 
 def fill(root: Path, source: Path, count: int) -> None:
     """`count` runs under `root`, copies of the finished ones in `source`."""
-    from trainer.store import Store
+    from trainer.runs.store import Store
 
     runs = [run for run in Store(source).list() if run.state == "finished"]
     for place in range(count):
@@ -111,9 +111,9 @@ def _press(browser, port: int) -> float:
 
 def handler(source: Path, count: int) -> float:
     """Median seconds of the server's part alone, without a browser beside it."""
-    from trainer.store import Store
-    from trainer.ui import compare_tab
-    from trainer.ui.lab import Lab
+    from trainer.runs.store import Store
+    from trainer.ui.common.lab import Lab
+    from trainer.ui.compare import tab as compare_tab
 
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder), source, count)

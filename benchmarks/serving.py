@@ -18,9 +18,9 @@ import psutil
 
 from benchmarks import common
 from benchmarks.asking import Plain
-from trainer.inference import Predictor
-from trainer.sharing import unique_bytes
-from trainer.store import Store
+from trainer.engine.sharing import unique_bytes
+from trainer.runs.store import Store
+from trainer.serving.predictor import Predictor
 
 TEXTS = ["A warm, funny and beautifully acted film.", "It is not a bad film, and never a dull one.", "Dull."]
 

@@ -12,8 +12,10 @@ import argparse
 import json
 from pathlib import Path
 
-from trainer import jobs, measure, recipes
-from trainer.store import Store
+from trainer.jobs import queue as jobs
+from trainer.machine import measure
+from trainer.runs import recipes
+from trainer.runs.store import Store
 
 
 def main() -> None:

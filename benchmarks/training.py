@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainer.device import environment_for_training, keep_memory, share_cores
+from trainer.machine.device import environment_for_training, keep_memory, share_cores
 
 METHODS = ("full", "lora", "qlora", "adapter", "adapter_fusion")
 PLAIN_LENGTH = 128
@@ -102,7 +102,7 @@ def _figures(found: dict[str, list[dict]]) -> dict[str, Any]:
 
 def accuracy(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[str, Any]:
     """Test accuracy of several seeds both ways, the paired test, and the seconds to a like validation accuracy."""
-    from trainer import paired
+    from trainer.analysis import paired
 
     figures = {}
     for method in arguments.methods or ("full", "lora"):
@@ -163,8 +163,8 @@ def train(order: dict[str, Any], task: str, backbone: str, root: Path) -> dict[s
 
 def child(order: dict[str, Any]) -> None:
     """Train as the order says and print what was measured, in one line of JSON."""
-    from trainer import recipes
-    from trainer.training import Request
+    from trainer.runs import recipes
+    from trainer.training.train import Request
 
     way, root = order.pop("way"), Path(order.pop("root"))
     config = recipes.make(**order, batch_size=32, precision="fp32" if way == "plain" else "auto")
@@ -176,9 +176,10 @@ def child(order: dict[str, Any]) -> None:
 
 def parents(config, root: Path) -> tuple:
     """For a fusion: adapters as they are before training; their speed is that of trained ones."""
-    from trainer import backbones, methods
-    from trainer.device import detect
+    from trainer import methods
+    from trainer.machine.device import detect
     from trainer.methods import Parent, Setup
+    from trainer.sources import backbones
 
     method = methods.get(config.method)
     if not method.parent_method:
@@ -197,8 +198,8 @@ def ourselves(request) -> dict[str, Any]:
     """What the command line does."""
     import pandas as pd
 
-    from trainer import analysis
-    from trainer.training import train as train_here
+    from trainer.runs.metrics import peak_memory
+    from trainer.training.train import train as train_here
 
     keep_memory()
     lent = [{"train_info": {"train_time": 0.0, "file_size": 0, "num_trainable_params": 0}} for _ in request.parents]
@@ -209,7 +210,7 @@ def ourselves(request) -> dict[str, Any]:
         "rate": info["sentences_per_second"],
         "real": info["real_tokens"],
         "padded": info["padded_tokens"],
-        "memory": analysis.peak_memory(result),
+        "memory": peak_memory(result),
         "utilisation": info["accelerator_utilisation_avg"],
         "validation": [(row["train_seconds"], row["accuracy"]) for row in info["metrics"]],
         "accuracy": result["test"]["accuracy"],
@@ -223,9 +224,14 @@ def plainly(request) -> dict[str, Any]:
     from transformers import AutoTokenizer, TrainerCallback, TrainingArguments, set_seed
     from transformers.trainer_callback import PrinterCallback
 
-    from trainer import analysis, backbones, evaluation, measure, methods, tasks
-    from trainer.device import detect
+    from trainer import methods, tasks
+    from trainer.engine import forward
+    from trainer.machine import measure
+    from trainer.machine.device import detect
     from trainer.methods import Setup
+    from trainer.runs.metrics import peak_memory
+    from trainer.sources import backbones
+    from trainer.training import evaluate as evaluation
 
     config, device = request.config, detect()
     data, backbone = tasks.from_config(config), backbones.locate(config.backbone)
@@ -251,11 +257,11 @@ def plainly(request) -> dict[str, Any]:
                 }
 
         def judged(split: str):
-            ids = evaluation.tokenise(tokeniser, getattr(data, split).texts, PLAIN_LENGTH)
-            logits = evaluation.predict_logits(
+            ids = forward.tokenise(tokeniser, getattr(data, split).texts, PLAIN_LENGTH)
+            logits = forward.predict_logits(
                 trainer.model, ids, pad_id=tokeniser.pad_token_id, batch_size=64, device=device, precision="fp32"
             )
-            return evaluation.judge(logits, getattr(data, split).labels)
+            return evaluation.score(logits, getattr(data, split).labels)
 
         class Epochs(TrainerCallback):
             """Training seconds and validation accuracy at each epoch's end; the best state is kept, as ours is."""
@@ -286,7 +292,7 @@ def plainly(request) -> dict[str, Any]:
         epochs = Epochs()
         trainer.add_callback(epochs)
         trainer.train()
-        memory = analysis.peak_memory({"train_info": meter.result()})
+        memory = peak_memory({"train_info": meter.result()})
     trainer.model.load_state_dict(epochs.state, strict=False)
     found = judged("test")
     return {

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Optional
 import typer
 
 from space_config import checks
-from trainer import hub
 from trainer.errors import ArgumentError, Cancelled, UserError, sentence
+from trainer.sources import hub
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}

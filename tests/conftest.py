@@ -8,7 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: nothing waits
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.pop("SPACE_ID", None)  # tests say themselves where they pretend to run
 os.environ.pop("PEFT_LAB_PASSWORD", None)
-os.environ["GOMP_SPINCOUNT"] = "1000"  # tests, app, worker and browser share the cores (trainer.device)
+os.environ["GOMP_SPINCOUNT"] = "1000"  # tests, app, worker and browser share the cores (trainer.machine.device)
 
 import random
 import re
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.store import Store
+from trainer.runs.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "screenshots"

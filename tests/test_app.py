@@ -8,8 +8,12 @@ import time
 import pytest
 from conftest import app_on, shoot
 
-from trainer.ui import compare_tab, live_tab, train_form, train_queue, train_tab
-from trainer.ui.lab import Lab
+from trainer.ui.common.lab import Lab
+from trainer.ui.compare import tab as compare_tab
+from trainer.ui.live import tab as live_tab
+from trainer.ui.train import form as train_form
+from trainer.ui.train import queue as train_queue
+from trainer.ui.train import tab as train_tab
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +118,7 @@ def test_handlers_work_without_a_browser(own_store):
 
 
 def test_labels_are_never_html(own_store):
-    from trainer import recipes
+    from trainer.runs import recipes
 
     own_store.create(
         recipes.make(method="lora", task="movies", backbone="minilm"), label="<img src=x onerror=alert(1)>"

@@ -11,7 +11,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from trainer import bundled
+from trainer.publish import bundled
 
 STORE = str(bundled.BUNDLED)
 LORA = str(bundled.BUNDLED / "lora-movies-minilm-s0-bundled")

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from trainer import bundled, methods, recipes
+from trainer import methods
 from trainer.errors import UserError
-from trainer.inference import Predictor
-from trainer.store import Store
+from trainer.publish import bundled
+from trainer.runs import recipes
+from trainer.runs.store import Store
+from trainer.serving.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_BYTES = 15_000_000
@@ -123,9 +125,9 @@ def test_what_is_kept_is_whole_and_has_lasting_ids(suite, tmp_path, monkeypatch)
 
 
 def test_a_run_without_weights_is_trained_by_one_press(suite, tmp_path, monkeypatch):
-    from trainer import jobs
-    from trainer.ui import live_missing
-    from trainer.ui.lab import Lab
+    from trainer.jobs import queue as jobs
+    from trainer.ui.common.lab import Lab
+    from trainer.ui.live import missing as live_missing
 
     trained, _ = suite
     monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "box")
@@ -149,7 +151,7 @@ def test_a_run_without_weights_is_trained_by_one_press(suite, tmp_path, monkeypa
 
 
 def test_again_is_for_what_has_ended_here(suite):
-    from trainer import jobs
+    from trainer.jobs import queue as jobs
 
     store, _ = suite
     with pytest.raises(UserError, match="Expected a run's id"):

@@ -16,12 +16,18 @@ import pandas as pd
 import pytest
 from conftest import serious, shoot, trainer
 
-from trainer import analysis, disputes, methods, paired, published, recipes, variants
-from trainer.analysis import METRICS
-from trainer.store import Store
-from trainer.ui import charts, compare_sentences, compare_tab, compare_tables
-from trainer.ui.compare_filters import ALL, Wanted, choices, select, settle
-from trainer.ui.lab import Lab
+from trainer import methods
+from trainer.analysis import disputes, paired, published, variants
+from trainer.analysis import tables as analysis
+from trainer.runs import recipes
+from trainer.runs.metrics import METRICS
+from trainer.runs.store import Store
+from trainer.ui.common import charts
+from trainer.ui.common.lab import Lab
+from trainer.ui.compare import sentences as compare_sentences
+from trainer.ui.compare import tab as compare_tab
+from trainer.ui.compare import tables as compare_tables
+from trainer.ui.compare.filters import ALL, Wanted, choices, select, settle
 
 # Statistics
 

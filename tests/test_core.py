@@ -12,81 +12,85 @@ import numpy as np
 import pytest
 from conftest import sentences
 
-from trainer import assets, backbones, device, evaluation, methods, recipes, tasks
+from trainer import methods, tasks
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError, Problems, Unreachable, UserError, sentence
 from trainer.events import State
+from trainer.machine import device
+from trainer.runs import recipes
+from trainer.sources import assets, backbones
 from trainer.tasks.base import Split, distinct, normalise
 from trainer.tasks.hub import separate_sentences
+from trainer.training import evaluate as evaluation
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # Layering
 
-LAYERS = [
-    {"texts"},
-    {"errors", "config", "events"},
-    {
-        "device",
-        "measure",
-        "assets",
-        "hub",
-        "backbones",
-        "tasks",
-        "methods",
-        "evaluation",
-        "batching",
-        "checkpoints",
-        "attribution",
-        "sharing",
-        "prepacked",
-        "packing",
-        "attention",
-        "dropout",
-        "encoder",
-        "rows",
-        "fusion",
-        "access",
-        "hosting",
-    },
-    {"recipes", "store", "loop", "results", "training", "presets"},
-    {
-        "jobs",
-        "inference",
-        "analysis",
-        "estimate",
-        "tracking",
-        "progress",
-        "archive",
-        "adoption",
-        "questions",
-        "push",
-    },
-    {"variants", "disputes", "published", "paired", "lesson", "bundled", "report"},
-    {"ui", "__main__"},
-]
+PACKAGES = (
+    "texts",
+    "errors",
+    "events",
+    "config",
+    "machine",
+    "sources",
+    "tasks",
+    "engine",
+    "methods",
+    "runs",
+    "training",
+    "serving",
+    "jobs",
+    "analysis",
+    "publish",
+    "ui",
+    "__main__",
+)
+"""Lowest first: each imports only from those before it (docs/contributing.md)."""
 
 
-def imported(path: Path) -> set[str]:
-    """Names of this project's modules that a file imports, wherever in the file."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "trainer":
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("trainer.")}
+def modules() -> dict[str, Path]:
+    """Every module of `trainer` by its dotted name."""
+    found = {}
+    for path in (ROOT / "trainer").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-def test_imports_point_down():
-    level = {name: i for i, names in enumerate(LAYERS) for name in names}
-    for path in (ROOT / "trainer").rglob("*.py"):
-        parts = path.relative_to(ROOT / "trainer").with_suffix("").parts
-        if parts == ("__init__",):
+def imports(name: str, known: dict[str, Path]) -> set[str]:
+    """Modules of this project that a module imports, wherever in the file: inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(known[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            if (node.module or "").split(".")[0] == "trainer":
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    found.add(inner if inner in known else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "trainer"}
+    return found - {"trainer", name}
+
+
+def test_each_package_imports_only_from_those_below_it():
+    known, wrong = modules(), []
+    for name in known:
+        if name == "trainer":
             continue
-        for name in imported(path):
-            assert level[name] <= level[parts[0]], f"{path} imports {name}, which lies above it"
+        for other in imports(name, known):
+            here, there = name.split(".")[1], other.split(".")[1]
+            if here != there and PACKAGES.index(there) > PACKAGES.index(here):
+                wrong.append(f"{name} imports {other}")
+    assert wrong == []
+
+
+def test_no_module_imports_itself_through_others():
+    """A package's own `__init__` counts as what it imports: `trainer.methods` stands above `trainer.methods.lora`."""
+    import graphlib
+
+    known = modules()
+    graphlib.TopologicalSorter({name: imports(name, known) for name in known}).prepare()
 
 
 @pytest.mark.parametrize(
@@ -94,22 +98,25 @@ def test_imports_point_down():
     [
         "config",
         "errors",
-        "store",
-        "analysis",
-        "jobs",
-        "recipes",
-        "estimate",
+        "machine.access",
+        "machine.hosting",
         "methods",
-        "inference",
-        "variants",
-        "disputes",
-        "published",
-        "access",
-        "hosting",
-        "push",
-        "paired",
-        "lesson",
-        "report",
+        "runs.archive",
+        "runs.estimate",
+        "runs.metrics",
+        "runs.recipes",
+        "runs.store",
+        "serving.predictor",
+        "jobs.queue",
+        "jobs.worker",
+        "analysis.disputes",
+        "analysis.lesson",
+        "analysis.paired",
+        "analysis.published",
+        "analysis.tables",
+        "analysis.variants",
+        "publish.push",
+        "publish.report",
     ],
 )
 def test_light_modules_import_neither_torch_nor_gradio(module):
@@ -190,7 +197,7 @@ def test_a_label_with_one_sentence_is_no_obstacle_to_fewer_sentences():
 def test_only_a_checkpoint_of_the_same_parameters_is_taken_up(tmp_path):
     import torch
 
-    from trainer import checkpoints
+    from trainer.engine import checkpoints
 
     model = torch.nn.Linear(2, 3)
     folder = tmp_path / "step-4"
@@ -352,7 +359,7 @@ def test_a_t4_takes_fp16_and_newer_cards_bf16():
 
 def test_metrics_on_a_case_worked_by_hand():
     probabilities = np.log(np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]))
-    got = evaluation.metrics(evaluation.judge(probabilities, [0, 1, 1, 1]), ["n", "p"])
+    got = evaluation.metrics(evaluation.score(probabilities, [0, 1, 1, 1]), ["n", "p"])
     assert got["accuracy"] == 0.75
     assert got["confusion_matrix"] == [[1, 0], [1, 2]]
     assert got["per_class"]["n"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1}
@@ -405,7 +412,7 @@ def test_a_run_whose_process_is_gone_has_failed(own_store):
 def test_many_writers_lose_nothing(own_store):
     run = own_store.create(recipe())
     code = (
-        "import sys; from trainer.store import Store; from trainer.events import State\n"
+        "import sys; from trainer.runs.store import Store; from trainer.events import State\n"
         "from concurrent.futures import ThreadPoolExecutor\n"
         "s = Store(sys.argv[1])\n"
         "with ThreadPoolExecutor(8) as pool:\n"
@@ -436,8 +443,8 @@ def test_deleting_a_parent_that_a_waiting_run_needs_is_refused(own_store):
 
 
 def test_a_run_is_read_again_only_when_it_changed(own_store, monkeypatch):
-    from trainer import store as stores
-    from trainer.store import Store
+    from trainer.runs import store as stores
+    from trainer.runs.store import Store
 
     run = own_store.create(recipes.make(method="lora", task="movies", backbone="minilm"))
     read, parse = [], stores.json.loads
@@ -451,7 +458,7 @@ def test_a_run_is_read_again_only_when_it_changed(own_store, monkeypatch):
 
 
 def test_a_recipe_from_before_a_field_says_what_was_done_then(own_store):
-    from trainer.store import Store
+    from trainer.runs.store import Store
 
     assert not recipe().group_by_length
     run = own_store.create(recipe())
@@ -463,7 +470,7 @@ def test_a_recipe_from_before_a_field_says_what_was_done_then(own_store):
 
 
 def test_each_batch_has_every_length_or_like_lengths():
-    from trainer.batching import ByLength
+    from trainer.engine.batching import ByLength
 
     lengths = [5 + i % 40 for i in range(203)]
 
@@ -485,7 +492,7 @@ def test_each_batch_has_every_length_or_like_lengths():
 
 
 def test_sentences_of_one_length_share_batches_by_chance_alone():
-    from trainer.batching import ByLength
+    from trainer.engine.batching import ByLength
 
     sampler, together = ByLength([7] * 32, batch_size=8, seed=0), 0
     for epoch in range(200):
@@ -498,7 +505,7 @@ def test_sentences_of_one_length_share_batches_by_chance_alone():
 @pytest.mark.parametrize("lengths", [[5], [128] * 3, [3] * 40, [64, 2, 30, 34, 9, 9, 46], list(range(2, 70))])
 @pytest.mark.parametrize("longest", [128, 130])
 def test_rows_hold_every_token_once_and_no_row_is_longer_than_may_be(lengths, longest):
-    from trainer.packing import PADDING, arrange
+    from trainer.engine.packing import PADDING, arrange
 
     rows = arrange(lengths, longest)
     assert rows.sentence.shape[1] <= longest

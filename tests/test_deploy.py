@@ -17,8 +17,10 @@ import pytest
 from conftest import free_port, trainer
 
 from space_config import checks, deploy
-from trainer import assets, inference, methods
-from trainer.store import Store
+from trainer import methods
+from trainer.runs.store import Store
+from trainer.serving import predictor as inference
+from trainer.sources import assets
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -410,7 +412,7 @@ def test_what_cannot_be_pushed_is_said(small_runs, hub, own_store):
 
 def test_a_card_names_no_folder_of_this_machine(suite):
     """Of runs on a backbone and files of a person's own."""
-    from trainer import push
+    from trainer.publish import push
 
     store, _ = suite
     for run in store.list():
@@ -424,7 +426,8 @@ def test_a_card_names_no_folder_of_this_machine(suite):
 
 
 def test_the_card_names_what_the_lab_offers():
-    from trainer import backbones, tasks
+    from trainer import tasks
+    from trainer.sources import backbones
 
     card = checks.card_of(ROOT / "space_config")
     assert set(card["models"]) == {one.hub_id for one in backbones.BACKBONES.values()}

@@ -19,9 +19,9 @@ import typer
 import yaml
 from conftest import ROOT
 
-from trainer import archive
 from trainer.__main__ import app
-from trainer.store import Store
+from trainer.runs import archive
+from trainer.runs.store import Store
 
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*DOCS, *(ROOT / name for name in ("CHANGELOG.md", "adapters_store/README.md", "benchmarks/README.md"))]

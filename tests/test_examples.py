@@ -16,9 +16,10 @@ import pytest
 from conftest import ROOT, app_on, leave_out
 from test_docs import blocks, prose, read, shell
 
-from trainer import jobs, methods, tasks
-from trainer.analysis import METRICS
-from trainer.store import Store
+from trainer import methods, tasks
+from trainer.jobs import queue as jobs
+from trainer.runs.metrics import METRICS
+from trainer.runs.store import Store
 
 ENDPOINTS, CONTRIBUTING = ROOT / "docs" / "endpoints.md", ROOT / "docs" / "contributing.md"
 ADDRESS = "http://127.0.0.1:7860"
@@ -114,7 +115,8 @@ def test_the_curl_examples(lab):
 def test_the_tables_say_what_goes_in_and_comes_out(lab):
     from gradio_client import Client
 
-    from trainer.ui import live_tab, train_tab
+    from trainer.ui.live import tab as live_tab
+    from trainer.ui.train import tab as train_tab
 
     client = Client(lab[0], verbose=False)
     named = client.view_api(return_format="dict")["named_endpoints"]
@@ -202,7 +204,7 @@ def test_the_contributors_method_and_task_work(program, tiny_backbone):
     ]  # fmt: skip
     assert set(store.list()[1].label_names) == {"mild", "strong"}
     assert len(json.loads(in_copy(program, "python -m trainer predict warm --json"))) == 2
-    code = "from trainer.ui import train_form; print(train_form.defaults()['methods'])"
+    code = "from trainer.ui.train import form as train_form; print(train_form.defaults()['methods'])"
     assert "ia3" in subprocess.run([sys.executable, "-c", code], cwd=program, capture_output=True, text=True).stdout
     in_copy(program, "python tests/test_run_format.py", PYTHONPATH=".")
     assert "options_ia3" in json.loads(read(program / "docs" / "run.schema.json"))["$defs"]

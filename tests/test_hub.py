@@ -103,7 +103,7 @@ def test_a_backbone_comes_at_its_pinned_revision(hub, tiny_backbone, tmp_path):
     address, files = hub
     for path in tiny_backbone.iterdir():
         files[f"google/bert_uncased_L-2_H-128_A-2/{path.name}"] = path.read_bytes()
-    code = "from trainer import backbones; b = backbones.locate('bert-tiny'); print(b.folder.name, b.sha256())"
+    code = "from trainer.sources import backbones; b = backbones.locate('bert-tiny'); print(b.folder.name, b.sha256())"
     revision, sha = python(code, address, tmp_path / "home").split()
     assert revision == "30b0a37ccaaa32f332884b96992754e246e48c5f"
     assert sha == hashlib.sha256((tiny_backbone / "model.safetensors").read_bytes()).hexdigest()
@@ -115,7 +115,8 @@ def test_an_adapter_comes_from_the_hub_and_a_huge_one_is_refused_before_it_does(
     files["someone/adapter/adapter_model.safetensors"] = bytes(2000)
     files["someone/adapter/optimizer.pt"] = bytes(10_000_000)
     code = (
-        "from trainer import adoption, errors\n"
+        "from trainer import errors\n"
+        "from trainer.jobs import adoption\n"
         "folder, name = adoption.find('someone/adapter'); print(sorted(p.name for p in folder.iterdir()), name)\n"
         "adoption.MAX_BYTES = 1000\n"
         "try: adoption.find('someone/adapter')\n"

@@ -15,7 +15,8 @@ import pytest
 from conftest import ROOT, app_on
 
 import app
-from trainer import methods, published, texts
+from trainer import methods, texts
+from trainer.analysis import published
 from trainer.errors import ArgumentError
 
 DEVANAGARI = re.compile(r"[\u0900-\u097f]")

@@ -15,8 +15,8 @@ from conftest import ROOT
 
 from trainer import methods, texts
 from trainer.tasks.own_file import TEXT_NAMES
-from trainer.ui import live_examples
-from trainer.ui.lesson_text import STEPS, TEXTS
+from trainer.ui.lesson.text import STEPS, TEXTS
+from trainer.ui.live import examples as live_examples
 
 DEVANAGARI = re.compile("[\u0900-\u097f]")
 PLACE = re.compile(r"\{\w+\}")
@@ -28,14 +28,17 @@ SAID = """
 import json, sys
 from pathlib import Path
 import gradio as gr
-from trainer.store import Store
-from trainer.ui import (
-    lesson_choose, lesson_cost, lesson_curves, lesson_frame, lesson_frozen, lesson_real, lesson_split, lesson_tab,
-    lesson_train, live_ask, live_examples, live_file, live_tab, live_why,
+from trainer.runs.store import Store
+from trainer.ui.lesson import (
+    choose as lesson_choose, cost as lesson_cost, curves as lesson_curves, frame as lesson_frame,
+    frozen as lesson_frozen, real as lesson_real, split as lesson_split, tab as lesson_tab, train as lesson_train,
 )
-from trainer.ui.lab import Lab
-from trainer.ui.lesson_text import STEPS, TEXTS, say
-from trainer.ui.live_ask import Session
+from trainer.ui.live import (
+    ask as live_ask, examples as live_examples, file as live_file, tab as live_tab, why as live_why
+)
+from trainer.ui.common.lab import Lab
+from trainer.ui.lesson.text import STEPS, TEXTS, say
+from trainer.ui.live.ask import Session
 
 root, empty, text, file = sys.argv[1:]
 request = gr.Request(session_hash="here")

@@ -16,24 +16,29 @@ import pandas as pd
 import pytest
 from conftest import ROOT, app_on, serious, shoot
 
-from trainer import analysis, backbones, bundled, device, inference, jobs, lesson, methods, paired
-from trainer.backbones import FAMILIES
+from trainer import methods
+from trainer.analysis import lesson, paired
+from trainer.jobs import queue as jobs
+from trainer.machine import device
 from trainer.methods import Parent, Setup
-from trainer.store import Store
-from trainer.ui import (
-    lesson_choose,
-    lesson_cost,
-    lesson_curves,
-    lesson_drawing,
-    lesson_frame,
-    lesson_frozen,
-    lesson_real,
-    lesson_split,
-    lesson_tab,
-    lesson_train,
-)
-from trainer.ui.lab import Lab
-from trainer.ui.lesson_text import MINUTES, STEPS, TEXTS, say
+from trainer.publish import bundled
+from trainer.runs.metrics import METRICS
+from trainer.runs.store import Store
+from trainer.serving import predictor as inference
+from trainer.sources import backbones
+from trainer.sources.backbones import FAMILIES
+from trainer.ui.common.lab import Lab
+from trainer.ui.lesson import choose as lesson_choose
+from trainer.ui.lesson import cost as lesson_cost
+from trainer.ui.lesson import curves as lesson_curves
+from trainer.ui.lesson import drawing as lesson_drawing
+from trainer.ui.lesson import frame as lesson_frame
+from trainer.ui.lesson import frozen as lesson_frozen
+from trainer.ui.lesson import real as lesson_real
+from trainer.ui.lesson import split as lesson_split
+from trainer.ui.lesson import tab as lesson_tab
+from trainer.ui.lesson import train as lesson_train
+from trainer.ui.lesson.text import MINUTES, STEPS, TEXTS, say
 
 OPTIONS = [
     ("full", {}),
@@ -250,7 +255,7 @@ def test_the_lesson_shows_one_run_a_method_on_the_same_sentences(silent):
     assert list(runs) == list(methods.METHODS)
     assert len({run.result["meta_info"]["dataset_info"]["fingerprint"] for run in runs.values()}) == 1
     first, second = lesson.pair(runs)
-    accuracy = analysis.METRICS["test_accuracy"]
+    accuracy = METRICS["test_accuracy"]
     assert accuracy.of(first) == max(map(accuracy.of, runs.values()))
     assert accuracy.of(second) == min(map(accuracy.of, runs.values()))
     assert lesson.members([]) == {}
@@ -400,7 +405,7 @@ def test_the_lesson_has_fifty_minutes_and_whole_sentences():
 def test_every_key_is_there_and_filled_and_none_is_left_over():
     """`say("key", place=...)`, also with an f-string for a family of keys, in the lesson's files."""
     used, families = set(), set()
-    for path in (ROOT / "trainer" / "ui").glob("lesson_*.py"):
+    for path in (ROOT / "trainer" / "ui" / "lesson").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in TEXTS:

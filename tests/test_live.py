@@ -16,17 +16,28 @@ import pandas as pd
 import pytest
 from conftest import ROOT, app_on, sentences, serious, shoot
 
-from trainer import attribution, backbones, inference, methods, questions
-from trainer.access import Access, Rules, Visitor
-from trainer.device import detect
+from trainer import methods
 from trainer.errors import ArgumentError, UserError
-from trainer.inference import Answer, Predictor
+from trainer.machine.access import Access, Rules, Visitor
+from trainer.machine.device import detect
 from trainer.methods import Setup
-from trainer.store import Store
+from trainer.runs.store import Store
+from trainer.serving import attribution
+from trainer.serving import files as questions
+from trainer.serving import predictor as inference
+from trainer.serving.predictor import Answer, Predictor
+from trainer.sources import backbones
 from trainer.tasks.own_file import FileTask, missing
-from trainer.ui import live_answers, live_ask, live_examples, live_file, live_link, live_tab, live_why, uploads
-from trainer.ui.lab import Lab
-from trainer.ui.live_ask import Session
+from trainer.ui.common import uploads
+from trainer.ui.common.lab import Lab
+from trainer.ui.live import answers as live_answers
+from trainer.ui.live import ask as live_ask
+from trainer.ui.live import examples as live_examples
+from trainer.ui.live import file as live_file
+from trainer.ui.live import link as live_link
+from trainer.ui.live import tab as live_tab
+from trainer.ui.live import why as live_why
+from trainer.ui.live.ask import Session
 
 TEXT = "the film is warm and the cast is dull"
 
@@ -313,9 +324,9 @@ def test_models_beyond_the_limit_are_dropped_and_come_back(suite):
 AT_ONCE = """
 import sys, threading, time
 from pathlib import Path
-from trainer.device import detect
-from trainer.inference import Predictor, choose
-from trainer.store import Store
+from trainer.machine.device import detect
+from trainer.serving.predictor import Predictor, choose
+from trainer.runs.store import Store
 
 store = Store(Path(sys.argv[1]))
 detect()
@@ -649,7 +660,7 @@ def test_the_class_guesses_and_a_file_is_predicted(trained_page, tmp_path):
 
 def test_runs_of_one_backbone_share_its_weights_and_keep_their_answers(suite):
     """Sharing changes memory alone: the frozen weights lie in one place, every answer stays what it was."""
-    from trainer.sharing import unique_bytes
+    from trainer.engine.sharing import unique_bytes
 
     store, _ = suite
     runs = inference.choose(store)

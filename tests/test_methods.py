@@ -10,10 +10,14 @@ import pytest
 import torch
 from conftest import leave_out
 
-from trainer import backbones, device, methods, recipes, training
+from trainer import methods
 from trainer.events import Evaluated, Step
-from trainer.loop import Request
+from trainer.machine import device
 from trainer.methods import Parent, Setup
+from trainer.runs import recipes
+from trainer.sources import backbones
+from trainer.training import train as training
+from trainer.training.loop import Request
 
 LABELS = ("bad", "good")
 FILES = {
@@ -112,8 +116,9 @@ def test_frozen_weights_stay_bit_equal_and_trained_ones_move(method, trained):
 def test_saved_model_opens_with_equal_logits_and_exactly_these_files(method, trained, tiny_file):
     folder, result, _, setup = trained[method.name]
     import pandas as pd
+    from scipy.special import softmax
 
-    from trainer.evaluation import predict_logits, softmax, tokenise
+    from trainer.engine.forward import predict_logits, tokenise
 
     model_folder = folder / "model"
     assert {str(p.relative_to(model_folder)) for p in model_folder.rglob("*") if p.is_file()} == FILES[method.name]
@@ -128,7 +133,7 @@ def test_saved_model_opens_with_equal_logits_and_exactly_these_files(method, tra
         device=setup.device, precision="fp32",
     )  # fmt: skip
     stored = torch.tensor(np.stack(test["probabilities"].to_list()))
-    assert torch.allclose(torch.from_numpy(softmax(logits)), stored, atol=2e-5)
+    assert torch.allclose(torch.from_numpy(softmax(logits, axis=-1)), stored, atol=2e-5)
 
 
 def library_model(method, folder, tiny_backbone):
@@ -181,8 +186,8 @@ def test_saved_model_opens_with_its_library_alone(method, trained, tiny_backbone
 
 def test_shared_and_prepacked_models_give_the_logits_of_separate_ones(trained):
     """Every method's model as it is asked, beside the others of its backbone, against one opened alone."""
-    from trainer.prepacked import PrepackedLinear, possible
-    from trainer.sharing import Pool, unique_bytes
+    from trainer.engine.prepacked import PrepackedLinear, possible
+    from trainer.engine.sharing import Pool, unique_bytes
 
     ids = torch.randint(5, 31, (7, 19), generator=torch.manual_seed(0))
     mask = (torch.arange(19) < torch.arange(19, 5, -2)[:, None]).long()
@@ -204,7 +209,7 @@ def test_shared_and_prepacked_models_give_the_logits_of_separate_ones(trained):
 
 
 def test_gradients_through_a_prepacked_map_are_the_linear_maps_own():
-    from trainer import prepacked
+    from trainer.engine import prepacked
 
     if not prepacked.possible("cpu"):
         leave_out("this machine's torch has no oneDNN")
@@ -316,7 +321,7 @@ def test_counts_hold_for_every_encoder_family(family, name, tmp_path):
 def test_quick_dropout_drops_scales_and_passes_gradients_as_dropout_does(p):
     import torch
 
-    from trainer.dropout import QuickDropout
+    from trainer.engine.dropout import QuickDropout
 
     torch.manual_seed(0)
     layer, ones = QuickDropout(p), torch.ones(1001, 999, requires_grad=True)
@@ -342,7 +347,7 @@ def test_quick_dropout_drops_scales_and_passes_gradients_as_dropout_does(p):
 
 
 def test_a_stock_of_masks_is_renewed_as_it_is_used():
-    from trainer.dropout import USES, Masks
+    from trainer.engine.dropout import USES, Masks
 
     masks = Masks(1 << 12)
     like = torch.ones(1 << 11)
@@ -359,7 +364,8 @@ def test_a_stock_of_masks_is_renewed_as_it_is_used():
 @pytest.mark.parametrize("family", list(backbones.FAMILIES))
 @pytest.mark.parametrize("name", list(methods.METHODS))
 def test_the_last_layer_at_the_first_token_alone_changes_no_logit_and_no_gradient(family, name, tmp_path):
-    from trainer.encoder import FirstToken, encoder_layers
+    from trainer.engine.first_token import FirstToken
+    from trainer.sources.backbones import encoder_layers
 
     model, setup = small_model(name, family, tmp_path)
     model.eval()
@@ -390,10 +396,10 @@ def test_the_last_layer_at_the_first_token_alone_changes_no_logit_and_no_gradien
 @pytest.mark.parametrize("name", list(methods.METHODS))
 @pytest.mark.parametrize("quick", [False, True])
 def test_sentences_packed_in_rows_have_the_logits_and_gradients_of_padded_ones(family, name, quick, tmp_path):
-    from trainer.batching import PackingCollator, PaddingCollator
-    from trainer.dropout import quicken
-    from trainer.encoder import FirstToken
-    from trainer.packing import Packing
+    from trainer.engine.batching import PackingCollator, PaddingCollator
+    from trainer.engine.dropout import quicken
+    from trainer.engine.first_token import FirstToken
+    from trainer.engine.packing import Packing
 
     model, setup = small_model(name, family, tmp_path)
     torch.manual_seed(0)
@@ -424,7 +430,7 @@ def test_sentences_packed_in_rows_have_the_logits_and_gradients_of_padded_ones(f
 
 
 def test_attention_with_dropout_has_the_gradients_of_its_formula():
-    from trainer.attention import _Attention
+    from trainer.engine.attention import _Attention
 
     torch.manual_seed(0)
     rows, heads, queries, keys = 2, 3, 4, 5
@@ -444,10 +450,10 @@ def test_attention_with_dropout_has_the_gradients_of_its_formula():
 @pytest.mark.parametrize("name", list(methods.METHODS))
 def test_packed_sentences_train_in_bfloat16_as_padded_ones_do(name, tmp_path):
     """Logits and gradients within bfloat16's rounding, and a padded batch after a packed one is what it was before."""
-    from trainer.batching import PackingCollator, PaddingCollator
-    from trainer.dropout import quicken
-    from trainer.encoder import FirstToken, hold_frozen
-    from trainer.packing import Packing
+    from trainer.engine.batching import PackingCollator, PaddingCollator
+    from trainer.engine.dropout import quicken
+    from trainer.engine.first_token import FirstToken, hold_frozen
+    from trainer.engine.packing import Packing
 
     model, setup = small_model(name, "bert", tmp_path)
     torch.manual_seed(0)
@@ -480,8 +486,8 @@ def test_packed_sentences_train_in_bfloat16_as_padded_ones_do(name, tmp_path):
 
 @pytest.mark.parametrize("change", [{"position_embedding_type": "relative_key"}, {"pruned_heads": {0: [1]}}])
 def test_an_encoder_that_packing_does_not_know_gets_padded_batches(change, tmp_path):
-    from trainer.encoder import FirstToken
-    from trainer.packing import Packing
+    from trainer.engine.first_token import FirstToken
+    from trainer.engine.packing import Packing
 
     model, setup = small_model("full", "bert", tmp_path)
     for name, value in change.items():
@@ -492,7 +498,7 @@ def test_an_encoder_that_packing_does_not_know_gets_padded_batches(change, tmp_p
 
 @pytest.mark.parametrize("name", list(methods.METHODS))
 def test_only_frozen_weights_of_the_encoder_are_held_in_the_type_of_autocast(name, tmp_path):
-    from trainer.encoder import hold_frozen
+    from trainer.engine.first_token import hold_frozen
 
     model, setup = small_model(name, "bert", tmp_path)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -515,7 +521,7 @@ def test_only_frozen_weights_of_the_encoder_are_held_in_the_type_of_autocast(nam
 
 @pytest.mark.parametrize("family", list(backbones.FAMILIES))
 def test_rows_of_word_embeddings_that_training_never_reads_stay_to_the_bit(family, tmp_path):
-    from trainer.rows import ReadRows
+    from trainer.engine.embedding_rows import ReadRows
 
     model, _ = small_model("full", family, tmp_path)
     table = model.get_input_embeddings()
@@ -552,7 +558,7 @@ def test_rows_of_word_embeddings_that_training_never_reads_stay_to_the_bit(famil
 def test_a_fusion_that_meets_each_token_once_computes_what_the_library_does(tmp_path):
     from adapters.methods.modeling import BertFusion
 
-    from trainer import fusion
+    from trainer.methods import fusion_arithmetic as fusion
 
     model, setup = small_model("adapter_fusion", "bert", tmp_path)
     found = [module for module in model.modules() if isinstance(module, BertFusion)]
@@ -623,7 +629,7 @@ def test_each_step_of_a_fusion_has_the_gradient_of_its_regulariser(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in methods.METHODS if name != "full"])
 def test_frozen_word_embeddings_stay_in_their_place(name, tmp_path):
-    from trainer.rows import ReadRows
+    from trainer.engine.embedding_rows import ReadRows
 
     model, _ = small_model(name, "bert", tmp_path)
     table = model.get_input_embeddings()

@@ -20,9 +20,12 @@ from conftest import ROOT, trainer
 from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter
 
-from trainer import archive, bundled, events, jobs, methods, recipes, store
+from trainer import events, methods
 from trainer.config import RunConfig, Strict
-from trainer.store import Store
+from trainer.jobs import queue as jobs
+from trainer.publish import bundled
+from trainer.runs import archive, recipes, store
+from trainer.runs.store import Store
 
 SCHEMA = ROOT / "docs" / "run.schema.json"
 GUIDE = ROOT / "docs" / "run-format.md"

@@ -15,10 +15,14 @@ from pathlib import Path
 import pytest
 from conftest import trainer
 
-from trainer import analysis, inference, jobs, recipes
-from trainer.analysis import METRICS
-from trainer.paired import holm
-from trainer.store import Store
+from trainer.analysis import tables as analysis
+from trainer.analysis.paired import holm
+from trainer.jobs import queue as jobs
+from trainer.jobs import worker
+from trainer.runs import recipes
+from trainer.runs.metrics import METRICS
+from trainer.runs.store import Store
+from trainer.serving import predictor as inference
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -295,9 +299,9 @@ def test_ctrl_c_cancels_and_the_run_stays_readable_and_resumes(own_store, tiny_b
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_resumed_run_ends_as_an_unbroken_one(method, own_store, tiny_backbone, tiny_file):
     """Stopped after the first epoch and taken up again: the same losses, to the last digits."""
-    from trainer import training
     from trainer.errors import Cancelled
     from trainer.events import Evaluated
+    from trainer.training import train as training
 
     config = recipes.make(method=method, **tiny(tiny_file, tiny_backbone, epochs=3))
 
@@ -325,9 +329,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
 ):
     import torch
 
-    from trainer import loop, training
     from trainer.errors import TrainingStopped
     from trainer.events import Evaluated
+    from trainer.training import loop
+    from trainer.training import train as training
 
     config = recipes.make(method="full", **tiny(tiny_file, tiny_backbone, learning_rate=1e-3))
     folder = own_store.root.parent / "nan"
@@ -387,18 +392,18 @@ def waiting(own_store, tiny_backbone, tiny_file, monkeypatch):
 
 def test_beside_a_gpu_a_run_trains_in_a_process_that_is_not_forked(waiting, own_store, monkeypatch):
     """bitsandbytes starts CUDA when it is imported, and a fork could not use it; the process itself is tried here."""
-    monkeypatch.setattr(jobs, "_has_gpu", lambda: True)
-    context = jobs._context()
+    monkeypatch.setattr(worker, "_has_gpu", lambda: True)
+    context = worker._context()
     assert context.get_start_method() == "spawn"
-    jobs._supervise(own_store, waiting[0], context)
+    worker._supervise(own_store, waiting[0], context)
     run = own_store.load(waiting[0].id)
     assert run.state == "finished", run.error
 
 
 def test_a_run_that_was_deleted_while_it_began_does_not_end_the_worker(waiting, own_store):
     own_store.delete(waiting[0].id)
-    jobs._supervise(own_store, waiting[0], jobs._context())
-    assert jobs._next(own_store).id == waiting[1].id
+    worker._supervise(own_store, waiting[0], worker._context())
+    assert worker._next(own_store).id == waiting[1].id
 
 
 def test_the_queue_waits_for_a_run_whose_worker_was_killed(waiting, own_store):
@@ -407,7 +412,7 @@ def test_the_queue_waits_for_a_run_whose_worker_was_killed(waiting, own_store):
     first, second = waiting
     own_store.update(first.id, state="running")
     found = []
-    looking = threading.Thread(target=lambda: found.append(jobs._next(own_store)), daemon=True)
+    looking = threading.Thread(target=lambda: found.append(worker._next(own_store)), daemon=True)
     with own_store.at_work(first.id):
         looking.start()
         looking.join(1.5)
@@ -419,7 +424,7 @@ def test_the_queue_waits_for_a_run_whose_worker_was_killed(waiting, own_store):
 @pytest.mark.parametrize(("own", "spins"), [(None, ("1000", "10000")), ("7", ("7", None))])
 def test_threads_spin_longer_where_a_run_trains_unless_a_person_says_how_long(own, spins):
     code = (
-        "import os; from trainer.device import environment_for_training, share_cores; share_cores();"
+        "import os; from trainer.machine.device import environment_for_training, share_cores; share_cores();"
         "print(os.environ['GOMP_SPINCOUNT'], environment_for_training().get('GOMP_SPINCOUNT'))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}

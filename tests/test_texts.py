@@ -139,7 +139,7 @@ def test_the_parts_of_errors_are_translated():
 
 
 REFUSED = """
-from trainer import recipes
+from trainer.runs import recipes
 from trainer.errors import Problems
 try:
     recipes.make(method="lorra", task="movies", backbone="minilm", epochs=0, precision="fp8")

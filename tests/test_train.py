@@ -15,15 +15,23 @@ import pandas as pd
 import pytest
 from conftest import app_on, serious, shoot, trainer
 
-from trainer import adoption, archive, inference, jobs, recipes
 from trainer.__main__ import _settings
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError, UserError
+from trainer.jobs import adoption
+from trainer.jobs import queue as jobs
 from trainer.methods import METHODS
-from trainer.presets import PRESETS
-from trainer.store import Store
-from trainer.ui import train_file, train_form, train_load, train_plan, train_queue, train_tab
-from trainer.ui.lab import SECONDS_BETWEEN_WORKERS, Lab
+from trainer.runs import archive, recipes
+from trainer.runs.presets import PRESETS
+from trainer.runs.store import Store
+from trainer.serving import predictor as inference
+from trainer.ui.common.lab import SECONDS_BETWEEN_WORKERS, Lab
+from trainer.ui.train import file as train_file
+from trainer.ui.train import form as train_form
+from trainer.ui.train import load as train_load
+from trainer.ui.train import plan as train_plan
+from trainer.ui.train import queue as train_queue
+from trainer.ui.train import tab as train_tab
 
 # The form
 
@@ -102,7 +110,7 @@ def test_a_setting_with_an_argument_of_its_own_is_refused_in_a_sentence(given, o
 
 
 def test_the_estimate_counts_a_shared_parent_once_and_heeds_the_length(suite, own_store):
-    from trainer import estimate
+    from trainer.runs import estimate
 
     quick = recipes.suite(methods_=["adapter", "adapter_fusion"], seeds=[0], task="movies", backbone="minilm")
     adapter, fusion = quick
@@ -133,7 +141,7 @@ def test_the_estimate_counts_exactly_warns_and_says_what_is_wrong(own_store):
     html, command = train_plan.plan(lab, form)
     assert "591,362" in html, "LoRA of rank 16 on query and value of bert-base, and the head"
     assert "--backbone bert-base" in command
-    from trainer.device import Device
+    from trainer.machine.device import Device
 
     lab.device = Device("cpu", "a small machine", 1, ("fp32",))
     lab_free = train_plan.free_memory
@@ -205,7 +213,7 @@ def test_open_pages_start_one_worker_in_a_while(own_store, monkeypatch):
     """Each page looks every 1.5 seconds, and a worker takes longer to hold its lock."""
     started, now = [], [1000.0]
     monkeypatch.setattr(jobs, "ensure_worker", started.append)
-    monkeypatch.setattr("trainer.ui.lab.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("trainer.ui.common.lab.time", SimpleNamespace(monotonic=lambda: now[0]))
     lab = Lab.open(own_store)
     make(own_store)
     with ThreadPoolExecutor(8) as pages:

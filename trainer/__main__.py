@@ -47,8 +47,8 @@ def suite(
     set_: Sets = None,
 ) -> None:
     """Train several methods on the same sentences, so that they can be compared."""
-    from trainer import recipes
-    from trainer.presets import PRESETS
+    from trainer.runs import recipes
+    from trainer.runs.presets import PRESETS
 
     chosen = PRESETS.get(preset or "")
     if preset is not None and chosen is None:
@@ -82,8 +82,8 @@ def run(
     set_: Sets = None,
 ) -> None:
     """Train one run."""
-    from trainer import recipes
-    from trainer.store import Store
+    from trainer.runs import recipes
+    from trainer.runs.store import Store
 
     default_task, default_backbone = _defaults()
     settings = _columns(text_column, label_column) | {"track": track} | _settings(set_)
@@ -98,8 +98,8 @@ def run(
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """The runs in the store."""
-    from trainer.analysis import METRICS
-    from trainer.store import Store
+    from trainer.runs.metrics import METRICS
+    from trainer.runs.store import Store
 
     runs = Store().list()
     if as_json:
@@ -119,8 +119,9 @@ def list_(as_json: AsJson = False) -> None:
 @app.command()
 def show(run: RunName, as_json: AsJson = False) -> None:
     """One run: its recipe, its figures, or why it failed."""
-    from trainer.analysis import METRICS, per_class
-    from trainer.store import Store
+    from trainer.analysis.tables import per_class
+    from trainer.runs.metrics import METRICS
+    from trainer.runs.store import Store
 
     found = Store().load(run)
     if as_json:
@@ -145,8 +146,9 @@ def compare(
     csv: Annotated[Optional[Path], typer.Option(help="write the table to this file")] = None,
 ) -> None:
     """The finished runs side by side."""
-    from trainer.analysis import METRICS, comparable, runs_table
-    from trainer.store import Store
+    from trainer.analysis.tables import comparable, runs_table
+    from trainer.runs.metrics import METRICS
+    from trainer.runs.store import Store
 
     runs = [run for run in Store().list() if run.state == "finished"]
     table = runs_table(runs)
@@ -178,8 +180,8 @@ def report(
     runs: Annotated[str, typer.Option(metavar="A,B", help="which runs (all finished ones if not given)")] = "",
 ) -> None:
     """Write a lab report: figures, which differences hold, and how each run was made."""
-    from trainer import report as reports
-    from trainer.store import Store
+    from trainer.publish import report as reports
+    from trainer.runs.store import Store
 
     store = Store()
     chosen = [store.load(name) for name in runs.split(",") if name] or store.list()
@@ -202,14 +204,15 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Ask trained runs about one sentence, or about a file of sentences."""
-    from trainer.store import Store
+    from trainer.runs.store import Store
 
     if (text is None) == (file is None):
         raise ArgumentError(expected="a sentence or --file", got="both" if text else "neither", fix="give one of them")
     if file is not None and out is None:
         raise ArgumentError(expected="--out with --file", got="none", fix="say where to write the predictions")
     store = Store()
-    from trainer import inference, jobs
+    from trainer.jobs import queue as jobs
+    from trainer.serving import predictor as inference
 
     chosen = inference.choose(store, [name for name in runs.split(",") if name])
     if not chosen:
@@ -241,10 +244,10 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """What a run would cost: parameters, memory, time."""
-    from trainer import estimate as estimates
-    from trainer import recipes
-    from trainer.analysis import METRICS
-    from trainer.store import Store
+    from trainer.runs import estimate as estimates
+    from trainer.runs import recipes
+    from trainer.runs.metrics import METRICS
+    from trainer.runs.store import Store
 
     default_task, default_backbone = _defaults()
     config = recipes.make(
@@ -269,8 +272,8 @@ def estimate(
 @app.command()
 def cancel(run: RunName) -> None:
     """Stop a run that waits or trains. What it has written stays."""
-    from trainer import jobs
-    from trainer.store import Store
+    from trainer.jobs import queue as jobs
+    from trainer.runs.store import Store
 
     typer.echo(f"{jobs.cancel(Store(), run).id} is being cancelled.")
 
@@ -278,8 +281,8 @@ def cancel(run: RunName) -> None:
 @app.command()
 def resume(run: RunName) -> None:
     """Go on with a failed or cancelled run from its last checkpoint."""
-    from trainer import jobs
-    from trainer.store import Store
+    from trainer.jobs import queue as jobs
+    from trainer.runs.store import Store
 
     store = Store()
     _watch(store, [jobs.resume(store, run)])
@@ -288,8 +291,8 @@ def resume(run: RunName) -> None:
 @app.command()
 def again(run: RunName) -> None:
     """Train a new run with the recipe of an ended one."""
-    from trainer import jobs
-    from trainer.store import Store
+    from trainer.jobs import queue as jobs
+    from trainer.runs.store import Store
 
     store = Store()
     _watch(store, [jobs.again(store, run)])
@@ -298,7 +301,7 @@ def again(run: RunName) -> None:
 @app.command()
 def delete(run: RunName, yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False) -> None:
     """Remove a run and its files."""
-    from trainer.store import Store
+    from trainer.runs.store import Store
 
     store = Store()
     found = store.load(run)
@@ -311,8 +314,8 @@ def delete(run: RunName, yes: Annotated[bool, typer.Option("--yes", "-y", help="
 @app.command()
 def export(run: RunName, out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="the file to write")]) -> None:
     """Write a run to a zip file."""
-    from trainer import archive
-    from trainer.store import Store
+    from trainer.runs import archive
+    from trainer.runs.store import Store
 
     typer.echo(f"Written to {archive.export(Store(), run, out)}")
 
@@ -327,8 +330,8 @@ def push(
     ] = None,
 ) -> None:
     """Upload a finished run to the Hugging Face Hub as a model, with a card."""
-    from trainer import push as pushing
-    from trainer.store import Store
+    from trainer.publish import push as pushing
+    from trainer.runs.store import Store
 
     address, files = pushing.push(Store(), run, repo, private=private, licence=licence)
     typer.echo(f"{len(files)} files are at {address}")
@@ -339,8 +342,8 @@ def load(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="a zip file that export wrote, or a folder of runs")],
 ) -> None:
     """Take a run from a zip file, or the runs in a folder, into the store."""
-    from trainer import archive
-    from trainer.store import Store
+    from trainer.runs import archive
+    from trainer.runs.store import Store
 
     if not path.is_dir():
         typer.echo(f"{archive.load(Store(), path).id} is in the store.")
@@ -367,8 +370,8 @@ def adopt(
     label_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
 ) -> None:
     """Evaluate a plain PEFT or AdapterHub adapter here, so that it can be compared and asked."""
-    from trainer import adoption
-    from trainer.store import Store
+    from trainer.jobs import adoption
+    from trainer.runs.store import Store
 
     store, (default_task, default_backbone) = Store(), _defaults()
     order = [name.strip() for name in labels.split(",") if name.strip()]
@@ -382,7 +385,7 @@ def adopt(
 @app.command()
 def fetch() -> None:
     """Fetch the embedded backbone and sentences now, so that later no network is needed."""
-    from trainer import assets
+    from trainer.sources import assets
 
     for asset in (assets.MINILM, assets.SENTENCES):
         here = assets.is_cached(asset)
@@ -399,8 +402,9 @@ def remake(
     """Train the runs that come with the program again and check that their figures agree."""
     import tempfile
 
-    from trainer import bundled, jobs
-    from trainer.store import Store
+    from trainer.jobs import queue as jobs
+    from trainer.publish import bundled
+    from trainer.runs.store import Store
 
     kept = bundled.shipped()
     if replace and names:
@@ -433,10 +437,10 @@ def remake(
 @app.command(hidden=True)
 def worker() -> None:
     """Train what is queued, then end. The app and the other commands start it."""
-    from trainer import jobs
-    from trainer.store import Store
+    from trainer.jobs.worker import work
+    from trainer.runs.store import Store
 
-    jobs.work(Store())
+    work(Store())
 
 
 # Helpers
@@ -444,7 +448,7 @@ def worker() -> None:
 
 def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     """NAME=VALUE pairs; a value that reads as JSON is taken as such, a list may be written a,b."""
-    from trainer import recipes
+    from trainer.runs import recipes
 
     settings: dict[str, Any] = {}
     problems = []
@@ -476,7 +480,7 @@ def _defaults() -> tuple[str, str]:
     """(task, backbone) on this machine: BERT base on SST-2 with CUDA, else what needs no Hub."""
     # Importing torch takes seconds: only where there may be a GPU to find.
     if _has_nvidia_driver():
-        from trainer.device import detect
+        from trainer.machine.device import detect
 
         if detect().kind == "cuda":
             return "sst2", "bert-base"
@@ -490,8 +494,8 @@ def _has_nvidia_driver() -> bool:
 
 
 def _train(configs: Sequence[Any], label: str) -> None:
-    from trainer import jobs
-    from trainer.store import Store
+    from trainer.jobs import queue as jobs
+    from trainer.runs.store import Store
 
     store = Store()
     _watch(store, jobs.launch(store, configs, label=label))
@@ -499,8 +503,8 @@ def _train(configs: Sequence[Any], label: str) -> None:
 
 def _watch(store: Any, launched: Sequence[Any]) -> None:
     """Print the progress of runs until they end; Ctrl-C cancels those that have not."""
-    from trainer import jobs
-    from trainer.progress import Progress
+    from trainer.jobs import queue as jobs
+    from trainer.jobs.progress import Progress
 
     runs = jobs.with_parents(store, launched)
     progress = Progress(runs, write=typer.echo, live=sys.stdout.isatty())
@@ -523,7 +527,7 @@ def _watch(store: Any, launched: Sequence[Any]) -> None:
 
 
 def _predict_file(predictor, runs, file: Path, out: Path, text_column: str | None, as_json: bool) -> None:
-    from trainer import questions
+    from trainer.serving import files as questions
 
     table = questions.read(file)
     column = questions.text_column(table, file, text_column)
@@ -556,7 +560,7 @@ def _print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def main() -> None:
     """Run the command line; an error is one sentence on standard error and an exit status."""
-    from trainer.device import share_cores
+    from trainer.machine.device import share_cores
 
     share_cores()
     try:

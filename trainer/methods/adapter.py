@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from trainer.backbones import Family, Part, Shape
 from trainer.errors import UserError
 from trainer.methods.base import Method, Options, Setup, label_rows
+from trainer.sources.backbones import Family, Part, Shape
 from trainer.texts import mark, tr
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from trainer import tasks
-from trainer.backbones import Part, Shape
 from trainer.errors import ArgumentError
-from trainer.measure import folder_bytes
+from trainer.machine.measure import folder_bytes
 from trainer.methods.adapter import AdapterOptions, add_head, bottlenecks, load_adapter_model, placed
 from trainer.methods.base import Method, ParentWeights, Setup
+from trainer.sources.backbones import Part, Shape
 from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class AdapterFusion(Method):
     def build(self, setup: Setup):
         from adapters import Fuse
 
-        from trainer import fusion
+        from trainer.methods import fusion_arithmetic as fusion
 
         if len(setup.parents) < self.min_parents:
             raise ArgumentError(
@@ -86,7 +86,7 @@ class AdapterFusion(Method):
             _halve(folder / "fusion" / "model_adapter_fusion.safetensors")
 
     def open(self, folder: Path, setup: Setup):
-        from trainer import fusion
+        from trainer.methods import fusion_arithmetic as fusion
 
         model = load_adapter_model(setup)
         for saved in sorted(path for path in (folder / "adapters").iterdir() if path.is_dir()):
@@ -97,7 +97,7 @@ class AdapterFusion(Method):
         return model.to(setup.device.kind).eval()
 
     def for_asking(self, model, setup: Setup):
-        from trainer import fusion
+        from trainer.methods import fusion_arithmetic as fusion
 
         fusion.fold(model)
         return model

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.backbones import Family, Located, Part, Shape
 from trainer.config import Strict
-from trainer.device import Device
 from trainer.errors import ArgumentError
-from trainer.measure import folder_bytes
+from trainer.machine.device import Device
+from trainer.machine.measure import folder_bytes
+from trainer.sources.backbones import Family, Located, Part, Shape
 from trainer.texts import tr
 
 if TYPE_CHECKING:

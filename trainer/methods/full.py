@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainer.backbones import Shape
 from trainer.methods.base import Method, Setup, load_classifier
+from trainer.sources.backbones import Shape
 from trainer.texts import mark
 
 

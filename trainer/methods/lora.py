@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from trainer.backbones import Family, Part, Shape
 from trainer.errors import UserError
 from trainer.methods.base import Method, Options, Setup, common_linears, label_rows, load_classifier
+from trainer.sources.backbones import Family, Part, Shape
 from trainer.texts import mark, tr
 
 Target = Literal["query", "key", "value", "attention_output", "intermediate", "output"]

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import Field
 
-from trainer.backbones import FAMILIES, Part, Shape
-from trainer.device import compute_type
 from trainer.errors import ArgumentError
+from trainer.machine.device import compute_type
 from trainer.methods.base import Setup, load_classifier
 from trainer.methods.lora import Lora, LoraOptions
+from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark, tr
 
 

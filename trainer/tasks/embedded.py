@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer import assets
+from trainer.sources import assets
 from trainer.tasks.base import Split, Task, TaskData, distinct, divide_in_three, note
 
 LABEL_NAMES = ("negative", "positive")

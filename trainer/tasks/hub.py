@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from trainer import hub
 from trainer.errors import UserError
+from trainer.sources import hub
 from trainer.tasks.base import Split, Task, TaskData, distinct, divide, normalise, note
 from trainer.texts import mark, tr
 

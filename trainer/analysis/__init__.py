@@ -1,0 +1,1 @@
+"""Metrics, comparisons and statistics of stored runs."""

@@ -1,0 +1,94 @@
+"""Which sentences share a batch, and how a batch is laid out: packed in rows, or padded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from trainer.engine import packing
+from trainer.engine.forward import pad
+
+
+class Encoded(Dataset):
+    """Tokenised sentences with their labels."""
+
+    def __init__(self, ids: Sequence[Sequence[int]], labels: Sequence[int]) -> None:
+        self.ids, self.labels = ids, labels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, place: int) -> tuple[Sequence[int], int]:
+        return self.ids[place], self.labels[place]
+
+
+class ByLength(Sampler[int]):
+    """Batches by the sentences' lengths: each has some of every length (stratified sampling), or like lengths.
+
+    `alike` false: the sentences, sorted, are cut into as many strata as a batch has places, and each batch draws one
+    from each. Every sentence is as likely in every batch, and batches have nearly equally many tokens. True: each batch
+    is one run of the sorted sentences; what a step sees then depends on length. Batches, ties and strata are shuffled
+    each epoch. The order follows from `seed` and the epoch alone: a resumed epoch sees what an unbroken one would have
+    seen.
+    """
+
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, alike: bool = False) -> None:
+        self.lengths, self.alike = torch.as_tensor(lengths), alike
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer's loader before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 10_007 + self.epoch)
+        shuffled = torch.randperm(len(self.lengths), generator=generator)
+        # A smaller last batch must be one that the sampler ends with: leave out the same number at random first.
+        rest = len(self.lengths) % self.batch_size
+        last, shuffled = shuffled[:rest], shuffled[rest:]
+        by_length = shuffled[torch.argsort(self.lengths[shuffled], stable=True)]
+        count = len(shuffled) // self.batch_size
+        if self.alike:
+            batches = by_length.view(count, self.batch_size)
+        else:
+            strata = by_length.view(self.batch_size, count)
+            batches = torch.stack([row[torch.randperm(count, generator=generator)] for row in strata], dim=1)
+        for batch in batches[torch.randperm(count, generator=generator)]:
+            yield from batch.tolist()
+        yield from last.tolist()
+
+
+class PaddingCollator:
+    """Pads a batch to its longest sentence, and counts real and padded tokens."""
+
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id, self.real_tokens, self.padded_tokens = pad_id, 0, 0
+
+    def __call__(self, items: list[tuple[Sequence[int], int]]) -> dict[str, torch.Tensor]:
+        input_ids, mask = pad([ids for ids, _ in items], self.pad_id)
+        self.real_tokens += int(mask.sum())
+        self.padded_tokens += mask.numel()
+        labels = torch.as_tensor([label for _, label in items])
+        return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+
+
+class PackingCollator(PaddingCollator):
+    """Lays the sentences of a batch side by side in rows of at most `longest` tokens; what fills them up is padding."""
+
+    def __init__(self, pad_id: int, longest: int) -> None:
+        super().__init__(pad_id)
+        self.longest = longest
+
+    def __call__(self, items: list[tuple[Sequence[int], int]]) -> dict[str, torch.Tensor]:
+        rows = packing.arrange([len(ids) for ids, _ in items], self.longest)
+        input_ids = torch.full(rows.sentence.shape, self.pad_id)
+        for (ids, _), start in zip(items, rows.start.tolist(), strict=True):
+            input_ids.view(-1)[start : start + len(ids)] = torch.as_tensor(ids)
+        self.real_tokens += sum(len(ids) for ids, _ in items)
+        self.padded_tokens += input_ids.numel()
+        return {"input_ids": input_ids, "labels": torch.as_tensor([label for _, label in items]), **rows.tensors()}

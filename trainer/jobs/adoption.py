@@ -1,0 +1,120 @@
+"""Adapters trained elsewhere: recognised, taken into the store, and evaluated here so that they can be compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer import methods
+from trainer.errors import ArgumentError
+from trainer.jobs import queue as jobs
+from trainer.runs import recipes
+from trainer.runs.store import Run, Store
+from trainer.sources import backbones, hub
+from trainer.texts import tr
+
+MAX_BYTES = 2 << 30
+
+
+def adopt(
+    store: Store,
+    source: str,
+    *,
+    task: str,
+    backbone: str,
+    label: str = "",
+    label_order: Sequence[str] = (),
+    owner: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Queue the evaluation of a plain PEFT or AdapterHub adapter: a local folder, or a repository of the Hub.
+
+    `label_order` names the task's labels in the adapter's own order (the adapter's names, or the task's order, if not
+    given). `settings` are fields of the recipe that shape the task, such as train_size or text_column.
+
+    Raises `ArgumentError` for what is no such adapter or was trained on another backbone, `Unreachable` for the Hub.
+    """
+    folder, name = find(source)
+    config = _read(folder)
+    method, options = recognise(config, backbone)
+    _check_backbone(config, backbone)
+    recipe = recipes.make(method=method, task=task, backbone=backbone, options=options, **settings)
+
+    def fill(run_folder: Path) -> None:
+        (run_folder / "source").mkdir()
+        for file in hub.ADAPTER_FILES:
+            if (folder / file).is_file():
+                shutil.copyfile(folder / file, run_folder / "source" / file)
+
+    lineage = {"adopted": {"source": name, "label_order": list(label_order)}}
+    run = store.create(recipe, label=label or name, owner=owner, lineage=lineage, fill=fill)
+    jobs.ensure_worker(store)
+    return run
+
+
+def find(source: str) -> tuple[Path, str]:
+    """(the folder with the adapter's files, what to call it): a local folder, or one fetched from the Hub."""
+    source = source.strip()
+    local = Path(source).expanduser()
+    if source and local.is_dir():
+        whole = local.resolve()
+        folder, name = local, f"{whole.parent.name}/{whole.name}"
+    elif source.count("/") == 1 and not source.startswith((".", "~", "/")):
+        folder, name = hub.adapter_folder(source, max_bytes=MAX_BYTES), source
+    else:
+        raise ArgumentError(
+            expected=tr("a local folder with an adapter, or its name on the Hub as owner/name"),
+            got=repr(source),
+            fix=tr("check the path"),
+        )
+    return folder, name
+
+
+def recognise(config: dict[str, Any], backbone: str) -> tuple[str, dict[str, Any]]:
+    """(method, its options) that an adapter_config.json tells. Raises `ArgumentError` for another kind of adapter."""
+    family = backbones.FAMILIES[backbones.shape_of(backbone).family]
+    for name, method in methods.METHODS.items():
+        if (options := method.recognise(config, family)) is not None:
+            return name, options
+    kind = config.get("peft_type") or config.get("architecture") or tr("an unknown kind")
+    raise ArgumentError(
+        expected=tr("a LoRA adapter of PEFT or a bottleneck adapter of AdapterHub"),
+        got=str(kind),
+        fix=tr("choose another"),
+    )
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArgumentError(
+            expected=tr("a folder with adapter_config.json"),
+            got=tr("{name} without one", name=folder.name),
+            fix=tr("choose the folder that PEFT or AdapterHub saved"),
+        ) from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ArgumentError(
+            expected=tr("a readable adapter_config.json"),
+            got=tr("a damaged one in {folder}", folder=folder.name),
+            fix=tr("save it again"),
+        )
+    return content
+
+
+def _check_backbone(config: dict[str, Any], backbone: str) -> None:
+    """Refuse an adapter that names another of the offered backbones; an unknown name is left to the weights' shapes."""
+    named = config.get("base_model_name_or_path") or config.get("model_name")
+    short = str(named).rsplit("/", 1)[-1]
+    for found in backbones.BACKBONES.values():
+        if found.name != backbone and found.hub_id.rsplit("/", 1)[-1] == short:
+            raise ArgumentError(
+                expected=tr("an adapter for {backbone}", backbone=backbone),
+                got=tr("one for {backbone}", backbone=named),
+                fix=tr("choose the backbone {backbone}", backbone=found.name),
+            )

@@ -1,0 +1,75 @@
+"""A run's events as lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trainer.runs.store import Run
+from trainer.texts import tr
+
+PLAIN_SECONDS = 5.0
+"""Without a terminal, steps are printed at most this often."""
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes and seconds, or hours and minutes, in words."""
+    whole = round(max(seconds, 0))
+    if whole >= 3600:
+        return tr("{hours} h {minutes} min", hours=whole // 3600, minutes=f"{whole % 3600 // 60:02d}")
+    if whole >= 60:
+        return tr("{minutes} min {seconds} s", minutes=whole // 60, seconds=f"{whole % 60:02d}")
+    return tr("{seconds} s", seconds=whole)
+
+
+class Progress:
+    """Writes one line for each thing that matters, and on a terminal one more that is kept up to date."""
+
+    def __init__(self, runs: Sequence[Run], *, write: Callable[..., Any], live: bool) -> None:
+        self.write, self.live = write, live
+        self.place = {run.id: f"[{i}/{len(runs)}] {run.id}" for i, run in enumerate(runs, start=1)}
+        self._last_step, self._open_line = 0.0, False
+
+    def tell(self, run: Run, event: dict[str, Any]) -> None:
+        """Show one event."""
+        text = describe(event)
+        if text is None:
+            return
+        line = f"{self.place[run.id]}: {text}"
+        if event["type"] == "step":
+            if self.live:
+                self.write(f"\r\033[K{line}", nl=False)
+                self._open_line = True
+            elif event["time"] - self._last_step >= PLAIN_SECONDS:
+                self._last_step = event["time"]
+                self.write(line)
+            return
+        if self._open_line:
+            self.write("\r\033[K", nl=False)
+            self._open_line = False
+        self.write(line)
+
+
+def describe(event: dict[str, Any]) -> str | None:
+    """One event in English words; None for one that only a program needs."""
+    kind = event["type"]
+    if kind == "state":
+        return " - ".join(part for part in (event["state"], event["note"]) if part)
+    if kind == "started":
+        return (
+            f"{event['trainable_parameters']:,} of {event['total_parameters']:,} parameters train on "
+            f"{event['train_sentences']:,} sentences, {event['device']}, {event['precision']}"
+        )
+    if kind == "step":
+        return (
+            f"epoch {event['epoch']:.2f}, step {event['step']}/{event['total_steps']}, loss {event['loss']:.4f}, "
+            f"{event['sentences_per_second']:.0f} sentences/s, {duration(event['seconds_left'])} left"
+        )
+    if kind == "evaluation" and event["split"] == "validation":
+        return (
+            f"epoch {event['epoch']:.0f}: training loss {event['train_loss']:.4f}, "
+            f"validation loss {event['loss']:.4f}, accuracy {event['accuracy']:.2%}"
+        )
+    if kind == "evaluation":
+        return f"{event['split']} accuracy {event['accuracy']:.2%}"
+    return None

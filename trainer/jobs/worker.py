@@ -1,0 +1,201 @@
+"""The worker process: trains what is queued, one run at a time, whoever is watching."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from trainer import methods
+from trainer.errors import ArgumentError, Cancelled, UserError, sentence
+from trainer.events import Event, State
+from trainer.jobs.queue import CANCEL_FILE, end
+from trainer.machine.device import keep_memory
+from trainer.runs.store import ENDED, INTERRUPTED, Run, Store
+from trainer.texts import tr
+
+SECONDS_TO_HEED = 30.0
+"""A cancelled run that has not stopped by itself after this long is ended."""
+
+
+def work(store: Store) -> bool:
+    """Train what is queued until nothing is left. False, at once, when another worker is at it."""
+    lock = FileLock(store.root / ".worker.lock")
+    context = _context()
+    while True:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        try:
+            while run := _next(store):
+                _supervise(store, run, context)
+        finally:
+            lock.release()
+        # Queued between the last look and the release, when another worker would have found this one at it.
+        if _next(store) is None:
+            return True
+
+
+def _next(store: Store) -> Run | None:
+    """The first run in the queue, once none is at work: one may be left from a worker that was killed."""
+    runs = store.list()
+    while any(run.state == "running" for run in runs):
+        time.sleep(0.5)
+        runs = store.list()
+    return next((run for run in runs if run.state == "queued"), None)
+
+
+def _context() -> Any:
+    """Each run gets a fresh process, so that its memory is its own and a crash is only its own.
+
+    On Linux without a GPU it is forked from a server that has imported the libraries once. bitsandbytes starts CUDA
+    while it is imported, and a fork cannot use what its parent started.
+    """
+    if sys.platform != "linux" or _has_gpu():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["trainer.training.train", "peft", "adapters"])
+    return context
+
+
+def _has_gpu() -> bool:
+    """Whether torch finds a GPU; a build for CPUs alone is known by its version, without the import."""
+    if version("torch").endswith("+cpu"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _supervise(store: Store, run: Run, context: Any) -> None:
+    """Train one run in a process and see that it ends in a state, however it ends."""
+    process = context.Process(target=execute, args=(str(store.root), run.id), name=run.id)
+    process.start()
+    cancel_file, asked = run.folder / CANCEL_FILE, None
+    while process.is_alive():
+        process.join(0.2)
+        if cancel_file.exists():
+            asked = asked or time.monotonic()
+            if time.monotonic() - asked > SECONDS_TO_HEED:
+                process.terminate()
+                process.join(5)
+                process.kill()
+    try:
+        left = store.load(run.id)
+    except ArgumentError:
+        return  # deleted before its process had begun
+    if left.state not in ENDED or left.error == tr(INTERRUPTED):
+        if asked is not None:
+            end(store, run.id, "cancelled", tr("Cancelled on request."))
+        else:
+            end(store, run.id, "failed", _death(process.exitcode))
+
+
+def execute(root: str, run_id: str) -> None:
+    """Train one run from the queue in this process; its output goes to the run's log.txt."""
+    store = Store(root)
+    run = store.load(run_id)
+    _log_to(run.folder / "log.txt")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    keep_memory()
+    with store.at_work(run_id):
+        cancelled = (run.folder / CANCEL_FILE).exists
+        if cancelled():
+            end(store, run_id, "cancelled", tr("Cancelled before it began."))
+            return
+        store.update(run_id, state="running", error=None)
+        try:
+            result = _train(store, run, cancelled)
+        except (Cancelled, KeyboardInterrupt) as error:
+            end(store, run_id, "cancelled", sentence(error))
+        except UserError as error:
+            print(error, file=sys.stderr)
+            end(store, run_id, "failed", str(error))
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()
+            end(store, run_id, "failed", sentence(error))
+        else:
+            store.update(run_id, state="finished", result=result)
+            store.append(run_id, State("finished"))
+
+
+def _train(store: Store, run: Run, cancelled) -> dict[str, Any]:
+    from trainer.jobs import tracking
+    from trainer.training import train as training
+
+    parents, results = _ready_parents(store, run)
+    with tracking.tracker(run) as track:
+
+        def emit(event: Event) -> None:
+            store.append(run.id, event)
+            track(event)
+
+        request = training.Request(
+            config=run.recipe,
+            folder=run.folder,
+            emit=emit,
+            should_stop=cancelled,
+            parents=parents,
+            parent_results=results,
+            label_order=tuple(run.adopted["label_order"]) if run.adopted else (),
+        )
+        return training.evaluate(request) if run.adopted else training.train(request)
+
+
+def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], tuple[dict[str, Any], ...]]:
+    """The finished parents of a run, each under a name of its own. Raises `UserError` when one is not there."""
+    parents: dict[str, methods.Parent] = {}
+    results = []
+    for parent_id in run.recipe.parents:
+        parent = store.load(parent_id)
+        if not parent.answers:
+            got = tr("one that is {state}", state=tr(parent.state))
+            if parent.error:
+                got = tr("one that is {state} ({error})", state=tr(parent.state), error=parent.error)
+            raise UserError(
+                expected=tr("a finished parent {run}", run=parent.id), got=got, fix=tr("resume it and then this run")
+            )
+        stem = Path(parent.recipe.task).stem
+        name = "".join(c if c.isascii() and c.isalnum() else "_" for c in stem)
+        if name in parents:
+            name = f"{name}_{len(parents)}"
+        parents[name] = methods.Parent(name, parent.id, parent.model_folder)
+        results.append(parent.result)
+    return tuple(parents.values()), tuple(results)
+
+
+def _death(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        if name == "SIGKILL":
+            return tr(
+                "Expected the run to end by itself, got signal {signal}; the system ends what takes too much memory: "
+                "choose a smaller batch_size, max_length or backbone, then resume it.",
+                signal=name,
+            )
+        return tr(
+            "Expected the run to end by itself, got signal {signal}: "
+            "choose a smaller batch_size, max_length or backbone, then resume it.",
+            signal=name,
+        )
+    return tr("Expected the run to end by itself, got exit status {code}; its log has the details.", code=code)
+
+
+def _log_to(path: Path) -> None:
+    """Send this process's output to a file, below Python too: libraries in C write there as well."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)

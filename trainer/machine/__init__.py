@@ -1,0 +1,1 @@
+"""The machine: devices, measurement, hosting and access."""

@@ -1,0 +1,161 @@
+"""What this machine computes on, and which precision it does well."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import reduce
+
+from trainer.errors import ArgumentError
+from trainer.machine import hosting
+from trainer.texts import tr
+
+
+@dataclass(frozen=True)
+class Device:
+    """`kind` is torch's device type. `memory` is in bytes. `precisions` lists what runs well, best first."""
+
+    kind: str
+    name: str
+    memory: int
+    precisions: tuple[str, ...]
+    capability: tuple[int, int] | None = None
+
+    def choose(self, requested: str) -> str:
+        """The precision to use: the device's best for "auto". Raises `ArgumentError` for one it lacks."""
+        if requested == "auto":
+            return self.precisions[0]
+        if requested not in self.precisions:
+            known = reduce(lambda one, other: tr("{one} or {other}", one=one, other=other), sorted(self.precisions))
+            raise ArgumentError(
+                expected=tr("precision auto, {precisions} on {device}", precisions=known, device=self.name),
+                got=requested,
+                fix=tr("choose one of these"),
+            )
+        return requested
+
+
+_SPINS, _SPINS_WHILE_TRAINING = "1000", "10000"
+_spins_are_ours = False
+
+
+def share_cores() -> None:
+    """Let torch's threads spin only briefly while they wait; call before torch is imported.
+
+    With libgomp's default, a model that answers beside one that trains slows both about tenfold on two cores; with
+    this, each gets its share (benchmarks/README.md). A person's own GOMP_SPINCOUNT stays.
+    """
+    global _spins_are_ours
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ["GOMP_SPINCOUNT"], _spins_are_ours = _SPINS, True
+
+
+def environment_for_training() -> dict[str, str]:
+    """Environment variables for a process that trains, in addition to this one's.
+
+    A step is a thousand short computations, and waking a thread for each costs up to a third of it where threads sleep
+    soon: here they spin ten times as long. Questions beside it answer as fast as before (benchmarks/README.md).
+    """
+    return {"GOMP_SPINCOUNT": _SPINS_WHILE_TRAINING} if _spins_are_ours else {}
+
+
+def keep_memory() -> None:
+    """Let a training process keep the memory that a step frees for the next one; call before the first step.
+
+    By default glibc gives large blocks back to the system, and each step pays for fresh pages: up to a third of a
+    step of full fine-tuning (benchmarks/README.md). Elsewhere than on glibc nothing happens.
+    """
+    import ctypes
+    import sys
+
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_threshold = -1, -3  # malloc.h
+        mallopt(mmap_threshold, 1 << 30)
+        mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' advice from the person's terminal: that a head is new, as it must be; that fused adapters are
+    not active while they are loaded; and, from bitsandbytes, to install `kernels`, with which a hostile config.json
+    could run code (CVE-2026-4372)."""
+    import logging
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    for name in ("adapters", "bitsandbytes"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def detect() -> Device:
+    """The CUDA device if there is one, else the CPU. Imports torch."""
+    import torch
+
+    # On ZeroGPU the page's process is told of a GPU that it has only inside functions that ask for one.
+    if torch.cuda.is_available() and not hosting.zero_gpu():
+        properties = torch.cuda.get_device_properties(0)
+        capability = (properties.major, properties.minor)
+        return Device(
+            "cuda",
+            properties.name,
+            properties.total_memory,
+            cuda_precisions(capability),
+            capability,
+        )
+    import psutil
+
+    return Device("cpu", _cpu_name(), psutil.virtual_memory().total, cpu_precisions())
+
+
+def free_memory(device: Device) -> int:
+    """Bytes that are free now on a device that `detect` found."""
+    if device.kind == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def cuda_precisions(capability: tuple[int, int]) -> tuple[str, ...]:
+    """bf16 where it is native. A T4 (7.5) reports bf16 as supported and emulates it slowly: fp16 there."""
+    return ("bf16", "fp16", "fp32") if capability >= (8, 0) else ("fp16", "fp32")
+
+
+def cpu_precisions() -> tuple[str, ...]:
+    """bf16 autocast where the CPU multiplies bf16 natively (AVX-512 BF16 or AMX), else fp32."""
+    import torch
+
+    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return ("bf16", "fp32") if capable else ("fp32",)
+
+
+def compute_type(precision: str):
+    """torch's type for a precision by name."""
+    import torch
+
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+
+
+def autocast(device: Device, precision: str):
+    """The context in which a forward pass runs at `precision`."""
+    import torch
+
+    return torch.autocast(device.kind, dtype=compute_type(precision), enabled=precision != "fp32")
+
+
+def _cpu_name() -> str:
+    import platform
+
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "CPU"

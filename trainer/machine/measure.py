@@ -1,0 +1,244 @@
+"""Clocks, memory, utilisation, energy and parameters of a run. Bytes and seconds throughout."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from trainer.machine.device import Device
+
+
+class Clock:
+    """Seconds by part: `with clock("evaluation"):`. Parts that nest are counted apart, not twice.
+
+    `seconds` has what is over, `so_far` also the part that is under way.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._open: list[tuple[str, float]] = []
+
+    def so_far(self, part: str) -> float:
+        """Seconds of a part until now."""
+        under_way = time.perf_counter() - self._open[-1][1] if self._open and self._open[-1][0] == part else 0.0
+        return self.seconds[part] + under_way
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        now = time.perf_counter()
+        if self._open:
+            outer, since = self._open[-1]
+            self.seconds[outer] += now - since
+        self._open.append((part, now))
+        try:
+            yield
+        finally:
+            now = time.perf_counter()
+            part, since = self._open.pop()
+            self.seconds[part] += now - since
+            if self._open:
+                self._open[-1] = (self._open[-1][0], now)
+
+
+FIGURES = (
+    "accelerator_memory_reserved_avg",
+    "accelerator_memory_max",
+    "accelerator_memory_reserved_99th",
+    "accelerator_memory_allocated_max",
+    "accelerator_utilisation_avg",
+    "accelerator_energy_joules",
+    "host_memory_start",
+    "host_memory_peak",
+)
+"""What a Meter tells: PEFT's field names, and what they lack. Bytes, percent and joules."""
+
+
+class Meter:
+    """Peak and mean memory, GPU utilisation and energy, from a clean start. Use as a context."""
+
+    def __init__(self, device: Device, *, interval: float = 0.5) -> None:
+        self.device, self.interval = device, interval
+        self.reserved: list[int] = []
+        self.utilisation: list[int] = []
+        self._stop = threading.Event()
+        self._gpu = _Nvml() if device.kind == "cuda" else None
+
+    def __enter__(self) -> Meter:
+        reset_host_peak()
+        self.host_start = host_memory()
+        if self.device.kind == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            self._energy_start = self._gpu.energy()
+            self._thread = threading.Thread(target=self._sample, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self.device.kind == "cuda":
+            self._thread.join()
+
+    def now(self) -> int:
+        """Memory in use now: allocated on the GPU, or resident above the start on a CPU."""
+        if self.device.kind == "cuda":
+            import torch
+
+            return torch.cuda.memory_allocated()
+        return max(host_memory() - self.host_start, 0)
+
+    def result(self) -> dict[str, float | int | None]:
+        """Every one of `FIGURES`; None where the device has no such figure."""
+        figures: dict[str, float | int | None] = dict.fromkeys(FIGURES)
+        figures |= {"host_memory_start": self.host_start, "host_memory_peak": host_peak()}
+        if self.device.kind == "cuda":
+            import torch
+
+            samples = sorted(self.reserved) or [torch.cuda.memory_reserved()]
+            figures["accelerator_memory_reserved_avg"] = round(sum(samples) / len(samples))
+            figures["accelerator_memory_max"] = torch.cuda.max_memory_reserved()
+            figures["accelerator_memory_reserved_99th"] = samples[min(int(0.99 * len(samples)), len(samples) - 1)]
+            figures["accelerator_memory_allocated_max"] = torch.cuda.max_memory_allocated()
+            if self.utilisation:
+                figures["accelerator_utilisation_avg"] = sum(self.utilisation) / len(self.utilisation)
+            if self._energy_start is not None and (end := self._gpu.energy()) is not None:
+                figures["accelerator_energy_joules"] = end - self._energy_start
+        return figures
+
+    def _sample(self) -> None:
+        import torch
+
+        while not self._stop.wait(self.interval):
+            self.reserved.append(torch.cuda.memory_reserved())
+            if (percent := self._gpu.utilisation()) is not None:
+                self.utilisation.append(percent)
+
+
+class _Nvml:
+    """NVIDIA's management library for the first visible GPU; a figure that it lacks is None."""
+
+    def __init__(self) -> None:
+        try:
+            import pynvml
+            import torch
+
+            pynvml.nvmlInit()
+            uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+            self._nvml, self._handle = pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        except Exception:  # no driver, no permission, a virtual GPU: the run goes on without these figures
+            self._nvml = self._handle = None
+
+    def utilisation(self) -> int | None:
+        """Per cent of the last sample period in which the GPU was busy."""
+        return self._ask(lambda nvml, handle: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+
+    def energy(self) -> float | None:
+        """Joules since the driver was loaded."""
+        return self._ask(lambda nvml, handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000)
+
+    def _ask(self, question):
+        if self._nvml is None:
+            return None
+        try:
+            return question(self._nvml, self._handle)
+        except self._nvml.NVMLError:
+            return None
+
+
+def host_memory() -> int:
+    """Resident bytes of this process now."""
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
+def reset_host_peak() -> None:
+    """Start the kernel's own high-water mark afresh where it can be (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def host_peak() -> int:
+    """The true peak of resident bytes, kept by the kernel, not sampled."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import psutil
+
+    memory = psutil.Process().memory_info()
+    if hasattr(memory, "peak_wset"):  # Windows
+        return memory.peak_wset
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def count_parameters(model) -> tuple[int, int]:
+    """(trainable, total). A weight packed in 4 bits counts as the weights that it stands for."""
+    trainable = total = 0
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        count = state.shape.numel() if state is not None else parameter.numel()
+        total += count
+        trainable += count if parameter.requires_grad else 0
+    return trainable, total
+
+
+def saved_parameters(folder: Path) -> int:
+    """How many parameters lie in the safetensors files below a folder."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in folder.rglob("*.safetensors"):
+        with safe_open(path, "numpy") as file:
+            for name in file.keys():  # noqa: SIM118 - a safetensors file is no dictionary
+                count += math.prod(file.get_slice(name).get_shape())
+    return count
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; 0 if there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def system_info(device: Device) -> dict[str, object]:
+    """The machine, for the record of a run."""
+    import platform
+
+    return {
+        "system": platform.system(),
+        "release": platform.release().split("-")[0],  # what follows is a build's own name
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "cpu_count": os.cpu_count(),
+        "device": device.name,
+        "device_kind": device.kind,
+        "device_memory": device.memory,
+        "capability": list(device.capability) if device.capability else None,
+    }
+
+
+def package_info() -> dict[str, str]:
+    """Versions of the packages that shape a run's result."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("torch", "transformers", "peft", "adapters", "bitsandbytes", "accelerate", "datasets"):
+        try:
+            found[f"{name}-version"] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

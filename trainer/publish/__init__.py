@@ -1,0 +1,1 @@
+"""What leaves the store: reports, models on the Hub, the bundled runs."""

@@ -1,0 +1,248 @@
+"""One run to the Hugging Face Hub as a model, with a card that says what it is and how its own library opens it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from trainer import methods, tasks
+from trainer.analysis.tables import per_class
+from trainer.errors import ArgumentError, UserError
+from trainer.runs.metrics import METRICS
+from trainer.runs.store import Run, Store
+from trainer.sources import backbones, hub
+from trainer.texts import tr
+
+MARK = "peft-lab"
+"""The tag by which a repository is known as an earlier push."""
+LIBRARIES = {"adapters": "adapter-transformers"}
+"""The Hub's names of libraries, where they differ from the package's."""
+FIGURES = {"accuracy": "Accuracy", "f1": "Macro F1", "precision": "Macro precision", "recall": "Macro recall"}
+
+
+def push(
+    store: Store, name: str, repository: str, *, private: bool | None = None, licence: str | None = None
+) -> tuple[str, list[str]]:
+    """Upload a finished run's `model/` with a card; (its address, the files). Run again, it changes what differs.
+
+    Raises `ArgumentError` for a run without weights or from elsewhere, a wrong name, or a repository with other files;
+    `UserError` without a token, for a public one where `private` is asked, for what the Hub refuses; `Unreachable`.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    run = store.load(name)
+    _check(run, repository)
+    if not get_token():
+        raise UserError(
+            expected=tr("a Hugging Face token that can write"),
+            got=tr("none"),
+            fix=tr("run `hf auth login`, or set HF_TOKEN"),
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        files = stage(run, repository, folder, licence=licence)
+        api = HfApi()
+        with hub.writing(tr("create {repository}", repository=repository)):
+            api.create_repo(repository, private=private, exist_ok=True)
+            # One that was there keeps its visibility, whatever was asked.
+            public = bool(private) and not api.repo_info(repository).private
+            others = set(api.list_repo_files(repository)) - {*files, ".gitattributes"}
+        if public:
+            raise UserError(
+                expected=tr("a private repository"),
+                got=tr("{repository}, which is public", repository=repository),
+                fix=tr("make it private in its settings, or leave out --private"),
+            )
+        if others:
+            raise ArgumentError(
+                expected=tr("a new repository, or one with an earlier push of this method"),
+                got=tr("{repository} with {file}", repository=repository, file=sorted(others)[0]),
+                fix=tr("choose another owner/name"),
+            )
+        with hub.writing(tr("upload the model")):
+            api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"Push {run.id}")
+        return f"{api.endpoint}/{repository}", files
+
+
+def stage(run: Run, repository: str, folder: Path, *, licence: str | None = None) -> list[str]:
+    """Put what will be uploaded into a folder, naming no folder of this machine; the files' names."""
+    shutil.copytree(run.model_folder, folder, dirs_exist_ok=True)
+    (folder / "README.md").write_text(card(run, repository, licence=licence), encoding="utf-8")
+    base = run.result["meta_info"]["model_info"]["hub_id"]
+    if Path(base).is_absolute():
+        for path in folder.rglob("*.json"):
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace(base, Path(base).name), encoding="utf-8")
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def card(run: Run, repository: str, *, licence: str | None = None) -> str:
+    """The model card in English: metadata with test figures, then what it is, its figures and data, how to open it."""
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+    method, info = methods.get(run.recipe.method), run.result["meta_info"]
+    task = tasks.TASKS.get(run.recipe.task)
+    source = getattr(task, "repository", None)
+    base = None if Path(info["model_info"]["hub_id"]).is_absolute() else info["model_info"]["hub_id"]
+    known = backbones.BACKBONES.get(run.recipe.backbone)
+    library, test = method.library.split()[0], run.result["test"]
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=source or _task_name(run),
+            dataset_name=_task_name(run),
+            dataset_split="test",
+            metric_type=kind,
+            metric_name=title,
+            metric_value=(test if kind in test else test["macro"])[kind],
+        )
+        for kind, title in FIGURES.items()
+    ]
+    data = ModelCardData(
+        base_model=base,
+        library_name=LIBRARIES.get(library, library),
+        license=licence or (known.licence.lower() if known else None),
+        pipeline_tag="text-classification",
+        tags=[MARK, run.recipe.method.replace("_", "-")],
+        datasets=[source] if source else None,
+        metrics=list(FIGURES),
+        model_name=repository.partition("/")[2],
+        eval_results=results,
+    )
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(run, repository)}"))
+
+
+def _text(run: Run, repository: str) -> str:
+    """The card below its metadata."""
+    method, result = methods.get(run.recipe.method), run.result
+    info = result["meta_info"]
+    sizes = info["dataset_info"]["sizes"]
+    figures = [(metric.title, metric.show(metric.of(run))) for metric in METRICS.values()]
+    recipe = run.recipe.model_dump(mode="json", exclude_none=True, exclude={"options", "parents", "track"})
+    recipe |= {"task": _task_name(run), "backbone": Path(run.recipe.backbone).name}
+    recipe |= {name: Path(recipe[name]).name for name in ("validation_file", "test_file") if name in recipe}
+    options = {f"{run.recipe.method}.{name}": value for name, value in run.recipe.options.items()}
+    options = {name: _named(value) for name, value in options.items()}
+    notes = "".join(f"- {note}.\n" for note in info["dataset_info"]["notes"])
+    sentences, task = per_class(run), tasks.TASKS.get(run.recipe.task)
+    return f"""# {repository.partition("/")[2]}
+
+{method.title} of {_base(run)} on {_task_name(run)}: it tells {", ".join(run.label_names)} apart. Trained with PEFT
+Lab, which compares fine-tuning methods on the same sentences, for teaching and study.
+
+Method: {method.paper}
+
+## Figures
+
+{_table(("Figure", "Value"), [row for row in figures if row[1] != "–"])}
+
+On the test split, by label:
+
+{_table(list(sentences.columns), [[_cell(value) for value in row] for row in sentences.itertuples(index=False)])}
+
+Measured on {info["system_info"]["device"]} in {result["train_info"]["precision"]}.
+
+## Data
+
+{_task_name(run)}: {sizes["train"]:,} training, {sizes["validation"]:,} validation and {sizes["test"]:,} test sentences
+(fingerprint of the splits `{info["dataset_info"]["fingerprint"]}`).
+
+{f"{task.title}. {task.summary}" if task else ""}
+
+{notes}
+## How to open it
+
+With {method.library}; nothing of PEFT Lab is needed.
+
+```python
+{usage(run, repository)}
+```
+
+## Recipe
+
+{_table(("Setting", "Value"), [(f"`{name}`", _cell(value)) for name, value in {**recipe, **options}.items()])}
+
+## Limits
+
+It has seen only sentences like those above; on others its probabilities mean little. The figures are of one seed:
+another gives others.
+"""
+
+
+def usage(run: Run, repository: str) -> str:
+    """Python that opens the pushed model with its library alone and asks it about a sentence."""
+    info = run.result["meta_info"]["model_info"]
+    base = Path(info["hub_id"]).name if Path(info["hub_id"]).is_absolute() else info["hub_id"]
+    method = methods.get(run.recipe.method)
+    pinned = f', revision="{info["revision"]}"' if info["revision"] else ""
+    loading = method.loading(
+        base=f'"{base}"{pinned}',
+        labels=len(run.label_names),
+        options=method.options(**run.recipe.options),
+        head=backbones.FAMILIES[backbones.shape_of(run.recipe.backbone).family].head,
+    )
+    imports, _, statements = loading.partition("\n\n")
+    return f"""import torch
+from huggingface_hub import snapshot_download
+from transformers import AutoTokenizer
+{imports}
+
+folder = snapshot_download("{repository}")
+tokenizer = AutoTokenizer.from_pretrained("{base}"{pinned})
+{statements}
+model.eval()
+labels = {list(run.label_names)!r}
+inputs = tokenizer("A warm, funny film.", truncation=True, max_length={run.recipe.max_length}, return_tensors="pt")
+with torch.no_grad():
+    shares = model(**inputs).logits.softmax(-1)[0].tolist()
+print(dict(zip(labels, shares)))"""
+
+
+def _check(run: Run, repository: str) -> None:
+    owner, slash, name = repository.partition("/")
+    if not (owner and slash and name) or "/" in name:
+        raise ArgumentError(
+            expected=tr("a repository as owner/name"), got=repr(repository), fix=tr("write --repo you/name")
+        )
+    if not run.answers:
+        raise ArgumentError(
+            expected=tr("a finished run with its weights"),
+            got=tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
+            fix=tr("choose another run"),
+        )
+    if run.adopted:
+        raise ArgumentError(
+            expected=tr("a run that was trained here"),
+            got=tr("one from {source}", source=run.adopted["source"]),
+            fix=tr("choose another run"),
+        )
+
+
+def _task_name(run: Run) -> str:
+    return run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _base(run: Run) -> str:
+    base = run.result["meta_info"]["model_info"]["hub_id"]
+    return f"a backbone of its author's own ({Path(base).name})" if Path(base).is_absolute() else f"`{base}`"
+
+
+def _named(value: Any) -> Any:
+    """A file's name in the place of its path: options name tasks, which may be files."""
+    if isinstance(value, (list, tuple)):
+        return [_named(one) for one in value]
+    return Path(value).name if isinstance(value, str) and tasks.is_file(value) else value
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}".rstrip("0").rstrip(".") if abs(value) >= 0.001 or value == 0 else f"{value:g}"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _table(heading: Any, rows: Any) -> str:
+    """A Markdown table; a bar in a cell would end it."""
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,140 @@
+"""Every figure of a finished run, declared once as data: heading, unit, better direction, format. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.runs.store import Run
+from trainer.texts import mark
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a finished run: its column, its heading with the unit, which way is better, and how it reads.
+
+    `title` and `help` are marked for `tr`.
+    """
+
+    key: str
+    title: str
+    better: str | None
+    format: str
+    value: Callable[[dict[str, Any]], float | int | None]
+    scale: float = 1.0
+
+    def of(self, run: Run) -> float | int | None:
+        """The figure in the heading's unit, or None when the run has none."""
+        if run.result is None:
+            return None
+        found = self.value(run.result)
+        return None if found is None else found * self.scale
+
+    @property
+    def help(self) -> str:
+        """What the figure is, in a sentence."""
+        return _HELP[self.key]
+
+    def show(self, value: float | None) -> str:
+        """The figure as a person reads it."""
+        return "–" if value is None or value != value else format(value, self.format)
+
+
+def peak_memory(result: dict[str, Any]) -> int | None:
+    """Bytes the run added at its peak: allocated on the GPU; on a CPU, resident above the process's start.
+
+    None for a run that was trained elsewhere.
+    """
+    info = result["train_info"]
+    if info["host_memory_peak"] is None:
+        return None
+    allocated = info["accelerator_memory_allocated_max"]
+    return allocated if allocated is not None else info["host_memory_peak"] - info["host_memory_start"]
+
+
+def _train(key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda result: result["train_info"][key]
+
+
+def _test(*keys: str) -> Callable[[dict[str, Any]], Any]:
+    def value(result: dict[str, Any]) -> Any:
+        found = result["test"]
+        for key in keys:
+            found = found[key]
+        return found
+
+    return value
+
+
+def _parents(key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda result: result["parents"][key] if result.get("parents") else None
+
+
+PERCENT, MEGABYTES, MINUTES = 100.0, 1e-6, 1 / 60
+METRICS: dict[str, Metric] = {
+    metric.key: metric
+    for metric in (
+        Metric("test_accuracy", mark("Test accuracy (%)"), "higher", ".2f", _test("accuracy"), PERCENT),
+        Metric(
+            "validation_accuracy",
+            mark("Validation accuracy (%)"),
+            "higher",
+            ".2f",
+            _train("best_validation_accuracy"),
+            PERCENT,
+        ),
+        Metric("precision", mark("Precision, macro (%)"), "higher", ".2f", _test("macro", "precision"), PERCENT),
+        Metric("recall", mark("Recall, macro (%)"), "higher", ".2f", _test("macro", "recall"), PERCENT),
+        Metric("f1", mark("F1, macro (%)"), "higher", ".2f", _test("macro", "f1"), PERCENT),
+        Metric("train_minutes", mark("Training time (min)"), "lower", ".2f", _train("train_time"), MINUTES),
+        Metric("trainable", mark("Trainable parameters"), "lower", ",.0f", _train("num_trainable_params")),
+        Metric(
+            "trainable_share",
+            mark("Trainable share (%)"),
+            "lower",
+            ".2f",
+            lambda r: r["train_info"]["num_trainable_params"] / r["train_info"]["num_total_params"],
+            PERCENT,
+        ),
+        Metric("peak_memory", mark("Peak memory (MB)"), "lower", ",.0f", peak_memory, MEGABYTES),
+        Metric(
+            "reserved_memory", mark("GPU memory reserved (MB)"), "lower", ",.0f", _train("accelerator_memory_max"), 1e-6
+        ),
+        Metric(
+            "host_memory", mark("Host memory, whole process (MB)"), "lower", ",.0f", _train("host_memory_peak"), 1e-6
+        ),
+        Metric("utilisation", mark("GPU utilisation (%)"), "higher", ".0f", _train("accelerator_utilisation_avg")),
+        Metric("file_size", mark("Saved size (MB)"), "lower", ",.2f", _train("file_size"), MEGABYTES),
+        Metric("speed", mark("Sentences a second"), "higher", ",.0f", _train("sentences_per_second")),
+        Metric("evaluation_minutes", mark("Evaluation time (min)"), "lower", ".2f", _train("evaluation_time"), MINUTES),
+        Metric("test_loss", mark("Test loss"), "lower", ".4f", _test("loss")),
+        Metric(
+            "parents_minutes", mark("Parents' training time (min)"), "lower", ".2f", _parents("train_time"), MINUTES
+        ),
+        Metric("parents_parameters", mark("Parents' parameters"), "lower", ",.0f", _parents("num_trainable_params")),
+        Metric("parents_size", mark("Parents' size (MB)"), "lower", ",.2f", _parents("file_size"), MEGABYTES),
+    )
+}
+
+_HELP = {
+    "test_accuracy": mark("Share of the test sentences that the run labels right."),
+    "validation_accuracy": mark("Of the epoch that was kept, which is the one with the best validation accuracy."),
+    "precision": mark("Of the test sentences given a label, the share that have it; the mean over labels."),
+    "recall": mark("Of the test sentences that have a label, the share that are given it; the mean over labels."),
+    "f1": mark("Harmonic mean of precision and recall on the test sentences; the mean over labels."),
+    "train_minutes": mark("Forward passes, backward passes and updates alone: no loading, no evaluation."),
+    "trainable": mark("Parameters that training changes, the classification head included."),
+    "trainable_share": mark("Trainable parameters as a share of all parameters of the model."),
+    "peak_memory": mark("What the run added: allocated on the GPU, or resident above the process's start on a CPU."),
+    "reserved_memory": mark("The most that PyTorch held of the GPU's memory, its cache included."),
+    "host_memory": mark("The most that the process had resident, Python and its libraries included."),
+    "utilisation": mark("Mean over the run of the share of time in which the GPU was busy."),
+    "file_size": mark("The saved model on the disk, without a backbone that stays frozen."),
+    "speed": mark("Training sentences a second."),
+    "evaluation_minutes": mark("Evaluations on the validation sentences, one an epoch."),
+    "test_loss": mark("Mean cross-entropy on the test sentences."),
+    "parents_minutes": mark("Training time of the runs that this one fuses; not in its own."),
+    "parents_parameters": mark("Parameters trained in the runs that this one fuses; not in its own."),
+    "parents_size": mark("Saved size of the runs that this one fuses; not in its own."),
+}

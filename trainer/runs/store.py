@@ -1,0 +1,387 @@
+"""Run folders: made, listed, read, changed and deleted. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from trainer.config import RunConfig
+from trainer.errors import ArgumentError, UserError
+from trainer.events import Event
+from trainer.machine import hosting
+from trainer.texts import mark, tr
+
+SCHEMA_VERSION = 1
+STATES = (mark("queued"), mark("running"), mark("finished"), mark("failed"), mark("cancelled"))
+ENDED = ("finished", "failed", "cancelled")
+LONGEST = 200
+"""Bytes of a run's id. A folder's name may have 255, but there is more to a run's hidden files' names."""
+BEFORE = {"group_by_length": True}
+"""What recipes did before they had the field."""
+INTERRUPTED = mark(
+    "Expected the run to end by itself, got a process that was gone; the machine may have restarted or run out of "
+    "memory: resume it or launch it again."
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What run.json holds. `folder` is where it lies; `place` orders the queue."""
+
+    id: str
+    folder: Path
+    label: str
+    state: str
+    created_at: str
+    place: int
+    suite: str
+    recipe: RunConfig
+    lineage: dict[str, Any] = field(default_factory=dict)
+    owner: str | None = None
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+    @property
+    def model_folder(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def answers(self) -> bool:
+        """Whether the run can be asked: it finished and its weights are here."""
+        return self.state == "finished" and self.model_folder.is_dir()
+
+    @property
+    def adopted(self) -> dict[str, Any] | None:
+        """For an adapter trained elsewhere: its source and its labels' order. None for a run of this lab."""
+        return self.lineage.get("adopted")
+
+    @property
+    def bundled(self) -> dict[str, Any] | None:
+        """For a run that comes with the program: the command that made it, and whether its weights came too."""
+        return self.lineage.get("bundled")
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The task's label names; empty before the run has finished."""
+        return tuple(self.result["meta_info"]["dataset_info"]["label_names"]) if self.result else ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of run.json."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "id": self.id,
+            "label": self.label,
+            "state": self.state,
+            "created_at": self.created_at,
+            "place": self.place,
+            "suite": self.suite,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "lineage": self.lineage,
+            "owner": self.owner,
+            "result": self.result,
+            "error": self.error,
+        }
+
+
+def _may_be_id(name: str) -> bool:
+    """Whether a run's folder may have this name. The system raises for one that is too long."""
+    return name[:1] not in ("", ".") and len(name.encode(errors="replace")) <= LONGEST
+
+
+def default_root() -> Path:
+    """Where runs are kept: $ADAPTERS_STORE, else a Space's volume, else adapters_store/ beside the program."""
+    if chosen := os.environ.get("ADAPTERS_STORE"):
+        return Path(chosen).expanduser()
+    return hosting.store_root() or Path(__file__).resolve().parents[2] / "adapters_store"
+
+
+class Store:
+    """A folder of run folders. Safe for several processes: run.json changes under a lock and is replaced whole."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root) if root is not None else default_root()
+        self._read_before: dict[Path, tuple[tuple[int, int, int], Run]] = {}
+
+    # Reading
+
+    def list(self) -> list[Run]:
+        """Every readable run, oldest first. A folder whose run.json is damaged is left out, not an error."""
+        found = (self._read(folder) for folder in self._folders())
+        return sorted((run for run in found if run is not None), key=lambda run: (run.place, run.created_at, run.id))
+
+    def load(self, name: str) -> Run:
+        """A run by its id, or by a beginning of it or a label that no other run has.
+
+        Raises `ArgumentError` when there is none or more than one.
+        """
+        folder = self.root / name
+        if _may_be_id(name) and folder.parent == self.root and (folder / "run.json").is_file():
+            if run := self._read(folder):
+                return run
+            raise UserError(
+                expected=tr("a readable {folder}/run.json", folder=folder),
+                got=tr("a damaged one, or one of a newer version of this program"),
+                fix=tr("delete the run's folder, or update the program"),
+            )
+        runs = self.list()
+        matches = [run for run in runs if run.label == name] or [
+            run for run in runs if name and run.id.startswith(name)
+        ]
+        if len(matches) == 1:
+            return matches[0]
+        shown = repr(name[:LONGEST])
+        raise ArgumentError(
+            expected=tr("a run's id, or a beginning of it or a label that only one run has"),
+            got=tr("{name}, which {count} runs share", name=shown, count=len(matches)) if matches else shown,
+            fix=tr("`python -m trainer list` shows the ids"),
+        )
+
+    def events(self, run_id: str, *, after: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """(events from byte `after` on, the byte to go on from). A truncated last line waits for its end."""
+        path = self._folder(run_id) / "events.jsonl"
+        if not path.is_file():
+            return [], after
+        with path.open("rb") as file:
+            file.seek(after)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        events = []
+        for line in whole.splitlines():
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                continue  # a line that a crash cut short, with others written after it
+        return events, after + len(whole)
+
+    def predictions(self, run_id: str):
+        """predictions.parquet as a DataFrame, or None when there is none."""
+        import pandas as pd
+
+        path = self._folder(run_id) / "predictions.parquet"
+        return pd.read_parquet(path) if path.is_file() else None
+
+    # Writing
+
+    def create(
+        self,
+        recipe: RunConfig,
+        *,
+        suite: str = "",
+        label: str = "",
+        owner: str | None = None,
+        lineage: dict[str, Any] | None = None,
+        fill: Callable[[Path], None] | None = None,
+    ) -> Run:
+        """A new run in the queue, behind those that are there. `fill` puts files into its folder before it is seen."""
+        task = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.task).stem.lower())[:24]
+        backbone = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.backbone).name.lower())[:24]
+        run_id = f"{recipe.method}-{task or 'task'}-{backbone or 'backbone'}-s{recipe.seed}-{secrets.token_hex(4)}"
+        run = Run(
+            id=run_id,
+            folder=self.root / run_id,
+            label=label,
+            state="queued",
+            created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            place=time.time_ns(),
+            suite=suite,
+            recipe=recipe,
+            lineage={"parents": list(recipe.parents), **(lineage or {})},
+            owner=owner,
+        )
+        hidden = self.root / f".new-{run_id}"
+        try:
+            hidden.mkdir(parents=True)
+            if fill is not None:
+                fill(hidden)
+            self._write(Run(**{**run.__dict__, "folder": hidden}))
+            os.replace(hidden, run.folder)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+        return run
+
+    def keep_file(self, path: Path) -> Path:
+        """A copy of a person's data file inside the store, so that a run can be resumed when the original is gone."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        stem = "".join(c if c.isalnum() else "-" for c in path.stem)[:60].strip("-") or "file"
+        kept = self.root / ".files" / digest / f"{stem}{path.suffix.lower()}"
+        if not kept.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            temporary = kept.with_name(f".{kept.name}.{os.getpid()}")
+            shutil.copyfile(path, temporary)
+            os.replace(temporary, kept)
+        return kept
+
+    def adopt(self, folder: Path, run_id: str, *, check: Callable[[Run], None] = lambda run: None) -> Run:
+        """Make a folder that lies in the store a run of it.
+
+        Raises `ArgumentError` for an unreadable or unended run, and what `check` raises for another.
+        """
+        found = self._read(folder)
+        if found is None or found.state not in ENDED:
+            raise ArgumentError(
+                expected=tr("a run that has ended, with a readable run.json"),
+                got=tr("one that is {state}", state=tr(found.state)) if found else tr("none"),
+                fix=tr("export it again where it was trained"),
+            )
+        check(found)
+        os.replace(folder, self._folder(run_id))
+        self.update(run_id, place=time.time_ns())
+        return self.load(run_id)
+
+    def update(self, run_id: str, **changes: Any) -> Run:
+        """Change fields of run.json; all other fields stay as they are on the disk."""
+        folder = self._folder(run_id)
+        with FileLock(self.root / f".{run_id}.lock"):
+            current = self._read(folder, judge=False)
+            if current is None:
+                raise UserError(
+                    expected=f"{folder}/run.json", got=tr("none that can be read"), fix=tr("delete the run's folder")
+                )
+            run = Run(**{**current.__dict__, **changes})
+            self._write(run)
+        return run
+
+    def append(self, run_id: str, event: Event) -> None:
+        """Add one line to events.jsonl, in one write."""
+        line = json.dumps({"time": round(time.time(), 3), **event.as_dict()}, allow_nan=True) + "\n"
+        handle = os.open(self._folder(run_id) / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run's folder. Raises `UserError` while it runs, or while another run fuses it in the queue."""
+        run = self.load(run_id)
+        if run.state == "running":
+            raise UserError(expected=tr("a run that is not running"), got=run.id, fix=tr("cancel it first"))
+        waiting = [other.id for other in self.list() if run.id in other.recipe.parents and other.state in STATES[:2]]
+        if waiting:
+            raise UserError(
+                expected=tr("a run that no waiting run fuses"),
+                got=tr("one that {run} needs", run=waiting[0]),
+                fix=tr("cancel that first"),
+            )
+        # Renamed first: a crash in the middle leaves no half-deleted run in the list.
+        hidden = self.root / f".deleted-{run.id}"
+        os.replace(run.folder, hidden)
+        self._read_before.pop(run.folder, None)
+        shutil.rmtree(hidden, ignore_errors=True)
+        (self.root / f".{run.id}.lock").unlink(missing_ok=True)
+
+    def files(self) -> list[Path]:
+        """The data files that `keep_file` keeps, by name."""
+        return sorted(
+            (path for path in self.root.glob(".files/*/*") if path.name[0] != "."), key=lambda path: path.name
+        )
+
+    def forget_file(self, path: Path) -> None:
+        """Remove a file that `keep_file` keeps. Raises `UserError` for another, and while a run waits for it."""
+        if path not in self.files():
+            raise ArgumentError(
+                expected=tr("a file that the store keeps"), got=path.name, fix=tr("choose another file")
+            )
+        named = json.dumps(str(path.resolve()))
+        waiting = [
+            run.id
+            for run in self.list()
+            if run.state not in ENDED and named in json.dumps(run.recipe.model_dump(mode="json"))
+        ]
+        if waiting:
+            raise UserError(
+                expected=tr("a file that no waiting run needs"),
+                got=tr("one that {run} needs", run=waiting[0]),
+                fix=tr("cancel that first"),
+            )
+        path.unlink()
+        with suppress(OSError):  # the same content may be kept under another name
+            path.parent.rmdir()
+
+    # Who is at work
+
+    @contextmanager
+    def at_work(self, run_id: str) -> Iterator[None]:
+        """Held by the process that trains a run; the system lets go of it when the process ends, however it ends."""
+        with FileLock(self._folder(run_id) / ".working"):
+            yield
+
+    def is_at_work(self, folder: Path) -> bool:
+        """Whether a living process trains the run in this folder."""
+        lock = FileLock(folder / ".working")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        lock.release()
+        return False
+
+    # Inside
+
+    def _folders(self) -> Iterator[Path]:
+        if not self.root.is_dir():
+            return
+        for entry in os.scandir(self.root):
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield Path(entry.path)
+
+    def _folder(self, run_id: str) -> Path:
+        folder = self.root / run_id
+        if not _may_be_id(run_id) or folder.parent != self.root:
+            raise ArgumentError(
+                expected=tr("a run's id"), got=repr(run_id[:LONGEST]), fix=tr("`python -m trainer list` shows the ids")
+            )
+        return folder
+
+    def _read(self, folder: Path, *, judge: bool = True) -> Run | None:
+        """The run in a folder, or None. A run that says it is running though nobody trains it has failed."""
+        try:
+            run = self._parse(folder)
+            if not (judge and run.state == "running") or self.is_at_work(folder):
+                return run
+            run = self._parse(folder)  # it may have finished between the two looks
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if run.state == "running":
+            return Run(**{**run.__dict__, "state": "failed", "error": tr(INTERRUPTED)})
+        return run
+
+    def _parse(self, folder: Path) -> Run:
+        """What run.json holds, read again only when it was replaced: a page lists the whole store every second."""
+        path = folder / "run.json"
+        stat = path.stat()
+        version = stat.st_ino, stat.st_mtime_ns, stat.st_size
+        known = self._read_before.get(folder)
+        if known is not None and known[0] == version:
+            return known[1]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("schema_version") > SCHEMA_VERSION:
+            raise ValueError("written by a newer version")
+        recipe = RunConfig(**BEFORE | content["recipe"])
+        run = Run(**{**content, "recipe": recipe, "folder": folder, "id": folder.name})
+        self._read_before[folder] = version, run
+        return run
+
+    def _write(self, run: Run) -> None:
+        temporary = run.folder / f".run.json.{os.getpid()}"
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                json.dump(run.as_json(), file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, run.folder / "run.json")
+        finally:
+            temporary.unlink(missing_ok=True)

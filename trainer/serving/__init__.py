@@ -1,0 +1,1 @@
+"""Predictions and explanations of trained runs."""

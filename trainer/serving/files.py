@@ -1,0 +1,89 @@
+"""Files of sentences in, every run's predictions out: shared by the command line and the Live tab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.errors import ArgumentError
+from trainer.runs.store import Run
+from trainer.tasks.own_file import READERS, choose_text, missing, not_utf8, read_table
+from trainer.texts import tr
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainer.serving.predictor import Predictor
+
+AT_ONCE = 512
+"""Sentences between two reports: others' questions are answered in between, and a stop takes effect."""
+SUFFIXES = (*READERS, ".txt")
+
+
+@dataclass(frozen=True)
+class Done:
+    """`done` of `of` sentences have gone through `run`, the `place`-th run from 1."""
+
+    run: Run
+    place: int
+    done: int
+    of: int
+
+
+def read(path: Path) -> pd.DataFrame:
+    """CSV, TSV, JSON Lines or Parquet as own_file.read_table reads it; a .txt file has one sentence a line.
+
+    Raises `ArgumentError` with what is wrong with the file.
+    """
+    import pandas as pd
+
+    if path.suffix.lower() != ".txt":
+        return read_table(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from None
+    except OSError as error:
+        raise ArgumentError(
+            expected=tr("a readable file {file}", file=path.name),
+            got=error.strerror or tr("none"),
+            fix=tr("check the path"),
+        ) from None
+    if not any(line.strip() for line in lines):
+        raise ArgumentError(
+            expected=tr("sentences in {file}", file=path.name), got=tr("none"), fix=tr("check the file's content")
+        )
+    return pd.DataFrame({"text": lines})
+
+
+def text_column(table: pd.DataFrame, path: Path, named: str | None = None) -> str:
+    """The column with the sentences: as named, by its usual names, or the only one. Raises `ArgumentError`."""
+    return choose_text(list(table.columns), named, path)
+
+
+def predict(table: pd.DataFrame, column: str, runs: Sequence[Run], predictor: Predictor) -> Iterator[Done]:
+    """Add two columns a run to `table`, `<run id>` and `<run id>:probability`, telling how far it is.
+
+    A row without a text keeps its place and its predictions stay empty (None). Whoever stops listening stops it.
+    """
+    texts = [None if missing(value) else str(value) for value in table[column]]
+    rows = [row for row, text in enumerate(texts) if text is not None]
+    # Alike lengths stand together, so that little padding is computed.
+    rows.sort(key=lambda row: -len(texts[row]))
+    for place, run in enumerate(runs, start=1):
+        labels, shares = [None] * len(texts), [None] * len(texts)
+        yield Done(run, place, 0, len(rows))
+        for start in range(0, len(rows), AT_ONCE):
+            chunk = rows[start : start + AT_ONCE]
+            probabilities = predictor.ask_many([texts[row] for row in chunk], run, quick=True)
+            for row, values in zip(chunk, probabilities, strict=True):
+                labels[row], shares[row] = run.label_names[int(values.argmax())], float(values.max())
+            yield Done(run, place, start + len(chunk), len(rows))
+        table[run.id], table[f"{run.id}:probability"] = labels, shares
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """The table as CSV, or tab-separated where the file's name says so."""
+    table.to_csv(path, index=False, sep="\t" if READERS.get(path.suffix.lower()) == "TSV" else ",")

@@ -1,0 +1,367 @@
+"""Questions to trained runs: one text or many through each, side by side, in a fixed order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer import methods
+from trainer.engine import forward
+from trainer.engine.first_token import FirstToken
+from trainer.engine.sharing import Pool, unique_bytes
+from trainer.errors import ArgumentError, UserError
+from trainer.machine.device import Device, detect, quiet_libraries
+from trainer.methods import ParentWeights, Setup
+from trainer.methods.base import load_classifier
+from trainer.runs.store import Run, Store
+from trainer.serving import attribution
+from trainer.serving.attribution import Attribution
+from trainer.sources import backbones
+from trainer.texts import tr
+
+UNTRAINED_SEED = 0
+
+
+NEAR = 0.05
+"""Two best labels whose probabilities lie this close are asked again in float32 when many texts are asked quickly."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One run's answer to one text. `seconds` is its own forward pass, the model being loaded.
+
+    Runs that are asked together are computed side by side, so their seconds do not add up to the time that passed.
+    """
+
+    run_id: str
+    label: str
+    method: str
+    predicted: str
+    probabilities: dict[str, float]
+    seconds: float
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the predicted label."""
+        return self.probabilities[self.predicted]
+
+
+@dataclass
+class _Loaded:
+    model: Any
+    tokeniser: Any
+    pad_id: int
+    max_length: int
+    first: FirstToken
+    seconds: float = 0.0
+    """Of its last answer."""
+
+
+class Predictor:
+    """Keeps the models that were asked last, and asks them. Safe to call from several threads, one question at a time.
+
+    Runs of one backbone share its frozen weights. On a CPU the runs that one question goes to share the cores.
+    At most `max_models`, and at most half of the device's memory, stay loaded; untrained backbones are kept apart.
+    """
+
+    def __init__(self, store: Store, *, max_models: int = 24, max_untrained: int = 4) -> None:
+        self.store, self.max_models, self.max_untrained = store, max_models, max_untrained
+        self._models: OrderedDict[str, _Loaded] = OrderedDict()
+        self._untrained: OrderedDict[tuple, _Loaded] = OrderedDict()
+        self._lock = threading.Lock()
+        self._device: Device | None = None
+        self._pool = Pool()
+        self._workers: ThreadPoolExecutor | None = None
+        self._worker_count = 1
+        self._tokenisers: dict[Path, Any] = {}
+
+    def ask(self, text: str, runs: Sequence[Run]) -> list[Answer]:
+        """Each run's answer to one text, in the order of `runs`.
+
+        Raises `ArgumentError` for an empty text, and what the first run that cannot be asked raises.
+        """
+        answers = self.ask_each(text, runs)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def ask_each(self, text: str, runs: Sequence[Run]) -> list[Answer | Exception]:
+        """Like `ask`, but a run that cannot be asked has its error in its place. Raises `ArgumentError` for an empty
+        text."""
+        _check(text)
+        found: dict[int, Answer | Exception] = {}
+        with self._lock:
+            together: dict[int, _Loaded] = {}
+            for place, run in enumerate(runs):
+                try:
+                    loaded = self._load(run)
+                except Exception as error:  # whatever it is: the other runs answer all the same
+                    found[place] = error
+                    continue
+                if any(runs[earlier].id not in self._models for earlier in together):
+                    # It took the room of one that waits to be asked: no more stays in memory than may.
+                    found |= self._answers(text, runs, together)
+                    together = {}
+                together[place] = loaded
+            found |= self._answers(text, runs, together)
+        return [found[place] for place in range(len(runs))]
+
+    def ask_one(self, text: str, run: Run) -> Answer:
+        """One run's answer. Raises `ArgumentError` for an empty text, `UserError` for a run that cannot be asked."""
+        return self.ask(text, [run])[0]
+
+    def untrained(self, text: str, run: Run) -> Answer:
+        """What the run's backbone says with a fresh head, before any training: the same answer every time."""
+        _check(text)
+        with self._lock:
+            loaded, backbone = self._load_untrained(run), run.recipe.backbone
+            name, label = f"untrained {backbone}", tr("untrained {backbone}", backbone=backbone)
+            ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
+            return replace(self._answer(loaded, ids, run), run_id=name, label=label, method="")
+
+    def explain(self, text: str, run: Run) -> Attribution:
+        """Which words moved the run's prediction (see `attribution`)."""
+        _check(text)
+        with self._lock:
+            loaded = self._load(run)
+            return attribution.explain(
+                loaded.model,
+                loaded.tokeniser,
+                text,
+                label_names=run.label_names,
+                max_length=loaded.max_length,
+                device=self._device,
+            )
+
+    def parent_weights(self, text: str, run: Run) -> ParentWeights | None:
+        """How much each parent of a fusion lends for this text; None for a method without parents."""
+        _check(text)
+        with self._lock:
+            loaded = self._load(run)
+            ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
+            batch = (tensor.to(self._device.kind) for tensor in forward.pad(ids, loaded.pad_id))
+            with loaded.first.whole():  # a mean over every token of the text
+                return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
+
+    def ask_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> np.ndarray:
+        """Probabilities (texts, labels) of one run, in the order given; equal texts are computed once.
+
+        `quick` computes in the device's best precision, and again in float32 where the two best labels are `NEAR`: the
+        labels are float32's, the probabilities close to them (benchmarks/README.md).
+        """
+        if not len(texts):
+            return np.empty((0, len(run.label_names)), dtype=np.float32)
+        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        distinct = list(place)
+        with self._lock:
+            loaded = self._load(run)
+            precision = self._device.precisions[0] if quick else "fp32"
+            found = self._probabilities(loaded, distinct, batch_size, precision)
+            if precision != "fp32":
+                best = np.sort(found, axis=1)
+                near = np.flatnonzero(best[:, -1] - best[:, -2] < NEAR)
+                if len(near):
+                    found[near] = self._probabilities(loaded, [distinct[row] for row in near], batch_size)
+        return found[[place[text] for text in texts]]
+
+    def is_loaded(self, run: Run) -> bool:
+        """Whether a question to the run is answered without loading its model first."""
+        return run.id in self._models
+
+    def forget(self, run_id: str) -> None:
+        """Drop a model from memory, such as a deleted run's."""
+        with self._lock:
+            self._models.pop(run_id, None)
+
+    def _answers(self, text: str, runs: Sequence[Run], asked: dict[int, _Loaded]) -> dict[int, Answer | Exception]:
+        """Ask loaded models about one text, by their places in `runs`."""
+        ids = {}
+        for loaded in asked.values():  # a tokeniser is not for two threads at once
+            key = id(loaded.tokeniser), loaded.max_length
+            ids[key] = ids.get(key) or forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
+
+        def answer(place: int) -> Answer | Exception:
+            loaded = asked[place]
+            try:
+                return self._answer(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[place])
+            except Exception as error:
+                return error
+
+        if len(asked) < 2 or self._device.kind != "cpu":
+            return {place: answer(place) for place in asked}
+        # The longest first, so that none is left for the end.
+        order = sorted(asked, key=lambda place: -asked[place].seconds)
+        return dict(zip(order, self._side_by_side().map(answer, order), strict=True))
+
+    def _side_by_side(self) -> ThreadPoolExecutor:
+        """Threads that divide the cores among them: for one short text torch's own threads mostly wait for another."""
+        if self._workers is None:
+            import torch
+
+            cores = torch.get_num_threads()
+            count = min(cores, 4)
+            started = threading.Barrier(count + 1)
+
+            def begin() -> None:
+                torch.get_num_threads()  # a thread that has not looked would soon forget what is set here
+                torch.set_num_threads(cores // count)
+                started.wait()
+
+            self._worker_count = count
+            self._workers = ThreadPoolExecutor(count, "ask", initializer=begin)
+            for _ in range(count):
+                self._workers.submit(int)
+            started.wait()
+            torch.set_num_threads(cores)  # what threads yet to come begin with
+        return self._workers
+
+    def _answer(self, loaded: _Loaded, ids: list[list[int]], run: Run) -> Answer:
+        since = time.perf_counter()
+        probabilities = self._of_tokens(loaded, ids, 1, "fp32")[0]
+        loaded.seconds = time.perf_counter() - since
+        names = run.label_names
+        return Answer(
+            run_id=run.id,
+            label=run.label or run.id,
+            method=run.recipe.method,
+            predicted=names[int(probabilities.argmax())],
+            probabilities={name: float(p) for name, p in zip(names, probabilities, strict=True)},
+            seconds=loaded.seconds,
+        )
+
+    def _probabilities(self, loaded: _Loaded, texts, batch_size, precision="fp32") -> np.ndarray:
+        ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
+        return self._of_tokens(loaded, ids, batch_size, precision)
+
+    def _of_tokens(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
+        from scipy.special import softmax
+
+        def logits(part: Sequence[int]) -> np.ndarray:
+            return forward.predict_logits(
+                loaded.model,
+                [ids[place] for place in part],
+                pad_id=loaded.pad_id,
+                batch_size=batch_size,
+                device=self._device,
+                precision=precision,
+            )
+
+        if self._device.kind != "cpu" or len(ids) <= batch_size:
+            return softmax(logits(range(len(ids))), axis=-1)
+        # Batches side by side, each with its share of the cores, wait less for one another than threads in one batch.
+        workers = self._side_by_side()
+        order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+        parts = [order[start :: self._worker_count] for start in range(min(self._worker_count, len(order)))]
+        found = list(workers.map(logits, parts))
+        whole = np.empty((len(ids), found[0].shape[1]), dtype=np.float32)
+        for part, rows in zip(parts, found, strict=True):
+            whole[part] = rows
+        return softmax(whole, axis=-1)
+
+    def _load(self, run: Run) -> _Loaded:
+        if not run.model_folder.is_dir():
+            self._models.pop(run.id, None)
+        if not run.folder.is_dir():
+            raise UserError(
+                expected=tr("the run {run}", run=run.id), got=tr("one that was deleted"), fix=tr("choose another run")
+            )
+        if run.id not in self._models:
+            self._device = self._device or detect()
+            setup = open_setup(run, self._device)
+            method = methods.get(run.recipe.method)
+            model = method.for_asking(method.open(run.model_folder, setup), setup)
+            self._models[run.id] = self._prepare(model, setup, run)
+            while len(self._models) > 1 and (
+                len(self._models) > self.max_models or self._bytes() > self._device.memory / 2
+            ):
+                self._models.popitem(last=False)
+        self._models.move_to_end(run.id)
+        return self._models[run.id]
+
+    def _load_untrained(self, run: Run) -> _Loaded:
+        import torch
+
+        self._device = self._device or detect()
+        setup = open_setup(run, self._device)
+        key = (setup.backbone.sha256(), run.label_names, run.recipe.max_length)
+        if key not in self._untrained:
+            with torch.random.fork_rng():
+                torch.manual_seed(UNTRAINED_SEED)
+                model = load_classifier(setup).to(self._device.kind).eval()
+            self._untrained[key] = self._prepare(model, setup, run)
+            while len(self._untrained) > self.max_untrained:
+                self._untrained.popitem(last=False)
+        self._untrained.move_to_end(key)
+        return self._untrained[key]
+
+    def _prepare(self, model: Any, setup: Setup, run: Run) -> _Loaded:
+        from transformers import AutoTokenizer
+
+        self._pool.share(model)
+        folder = setup.backbone.folder
+        if folder not in self._tokenisers:
+            self._tokenisers[folder] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokeniser = self._tokenisers[folder]
+        first = FirstToken(model, setup.backbone.family)
+        longest = min(run.recipe.max_length, setup.backbone.shape.longest)
+        loaded = _Loaded(model, tokeniser, tokeniser.pad_token_id, longest, first)
+        # The first pass of a fresh model allocates: keep it out of what is timed.
+        self._probabilities(loaded, ["warm up"], 1)
+        return loaded
+
+    def _bytes(self) -> int:
+        return unique_bytes(kept.model for kept in self._models.values())
+
+
+def _check(text: str) -> None:
+    if not text.strip():
+        raise ArgumentError(expected=tr("a sentence"), got=tr("nothing"), fix=tr("type one"))
+
+
+def open_setup(run: Run, device: Device) -> Setup:
+    """What is needed to open a run's model. Raises `UserError` when its weights or its own backbone are not here."""
+    quiet_libraries()
+    # The module replaces itself at the end of its import. Whoever comes while another thread imports it waits, and then
+    # still holds the unfinished one; only the next import statement, such as those in the methods, gets the whole one.
+    import transformers  # noqa: F401
+
+    if run.state == "finished" and not run.answers:
+        raise UserError(
+            expected=tr("a run with its weights"),
+            got=tr("{run}, which came without them", run=run.id),
+            fix=tr("train it: python -m trainer again {run}", run=run.id),
+        )
+    if not run.answers:
+        raise UserError(
+            expected=tr("a finished run with its weights"),
+            got=tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
+            fix=tr("choose another run"),
+        )
+    backbone = backbones.locate(run.recipe.backbone)
+    trained_on = run.result["meta_info"]["model_info"]["sha256"]
+    if backbone.sha256() != trained_on:
+        raise UserError(
+            expected=tr("the backbone that {run} was trained on (weights {hash})", run=run.id, hash=trained_on[:12]),
+            got=tr("other weights in {folder} ({hash})", folder=backbone.folder, hash=backbone.sha256()[:12]),
+            fix=tr("put the original weights back"),
+        )
+    options = methods.get(run.recipe.method).options(**run.recipe.options)
+    return Setup(backbone, run.label_names, options, device, "fp32")
+
+
+def choose(store: Store, names: Sequence[str] | None = None) -> list[Run]:
+    """The named runs, or every run that can be asked, in the order of the methods and then of the queue."""
+    if names:
+        return [store.load(name) for name in names]
+    order = {name: place for place, name in enumerate(methods.METHODS)}
+    runs = [run for run in store.list() if run.answers]
+    return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.place))

@@ -1,0 +1,1 @@
+"""Where backbones and embedded sentences come from."""

@@ -1,0 +1,70 @@
+"""Evaluation: from logits to predictions, and from predictions to metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`probabilities`: (sentences, labels), rows sum to 1, in the order asked. `loss`: mean cross-entropy."""
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+    loss: float
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most probable label of each sentence."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.predicted == self.labels).mean())
+
+
+def score(logits: np.ndarray, labels: Sequence[int]) -> Predictions:
+    """Predictions with their loss against the true labels. `logits`: (sentences, labels)."""
+    from scipy.special import log_softmax, softmax
+
+    labels = np.asarray(labels)
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
+    loss = float(-log_probabilities[np.arange(len(labels)), labels].mean())
+    return Predictions(softmax(logits, axis=1), labels, loss)
+
+
+def metrics(predictions: Predictions, label_names: Sequence[str]) -> dict[str, Any]:
+    """Accuracy, precision, recall and F1 (per class, macro, weighted) and the confusion matrix.
+
+    Rows of the matrix are true labels, columns predicted ones. A class that is never predicted has precision 0.
+    """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    every = range(len(label_names))
+    truth, predicted = predictions.labels, predictions.predicted
+
+    def scores(average: str) -> dict[str, float]:
+        got = precision_recall_fscore_support(truth, predicted, labels=every, average=average, zero_division=0)
+        return dict(zip(("precision", "recall", "f1"), map(float, got[:3]), strict=True))
+
+    per_class = precision_recall_fscore_support(truth, predicted, labels=every, zero_division=0)
+    return {
+        "accuracy": predictions.accuracy,
+        "loss": predictions.loss,
+        "macro": scores("macro"),
+        "weighted": scores("weighted"),
+        "per_class": {
+            name: {
+                "precision": float(per_class[0][i]),
+                "recall": float(per_class[1][i]),
+                "f1": float(per_class[2][i]),
+                "support": int(per_class[3][i]),
+            }
+            for i, name in enumerate(label_names)
+        },
+        "confusion_matrix": confusion_matrix(truth, predicted, labels=every).tolist(),
+    }

@@ -1,0 +1,111 @@
+"""What run.json holds when a run is done: PEFT's field names, and what they lack. Bytes and seconds."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from trainer import tasks
+from trainer.machine import measure
+from trainer.training.loop import LabTrainer, Request, Work
+
+
+def assemble(
+    request: Request,
+    work: Work,
+    *,
+    seconds: dict[str, float],
+    memory: dict[str, Any],
+    counts: tuple[int, int, int],
+    started_at: float,
+    training: dict[str, Any],
+) -> dict[str, Any]:
+    """The result in PEFT's field names, and what they lack.
+
+    `counts` are (trainable parameters, parameters in all, bytes of the saved model); `training` is `trained`'s or
+    `trained_elsewhere`'s.
+    """
+    config, data, setup = request.config, work.data, work.setup
+    trainable, total, size = counts
+    return {
+        "run_info": {
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_at)),
+            "total_time": sum(seconds.values()),
+            "train_config": config.model_dump(mode="json"),
+            "peft_config": {"method": config.method, **setup.options.model_dump(mode="json")},
+            "error_msg": "",
+        },
+        "train_info": {
+            **memory,
+            "evaluation_time": seconds["evaluation"],
+            "test_time": seconds["test"],
+            "loading_time": seconds["loading"],
+            "file_size": size,
+            "num_trainable_params": trainable,
+            "num_total_params": total,
+            "batch_size": config.batch_size,
+            "precision": setup.precision,
+            "status": "success",
+            **training,
+        },
+        "parents": _parents(request),
+        "meta_info": {
+            "model_info": {
+                "name": setup.backbone.name,
+                "hub_id": setup.backbone.hub_id,
+                "revision": setup.backbone.revision,
+                "sha256": setup.backbone.sha256(),
+            },
+            "dataset_info": {
+                "name": data.name,
+                "label_names": list(data.label_names),
+                "sizes": {split: len(getattr(data, split)) for split in tasks.SPLITS},
+                "fingerprint": data.fingerprint,
+                "notes": list(data.notes),
+            },
+            "package_info": measure.package_info(),
+            "system_info": measure.system_info(work.device),
+            "pytorch_info": torch.__config__.show(),
+        },
+    }
+
+
+def trained(trainer: LabTrainer, *, seconds: float) -> dict[str, Any]:
+    """What only a run that was trained here has."""
+    collator = trainer.data_collator
+    last = {"train loss": trainer.epochs[-1]["train_loss"], "train total tokens": collator.real_tokens}
+    return {
+        "train_time": seconds,
+        "sentences_per_second": len(trainer.train_dataset) * trainer.state.epoch / max(seconds, 1e-9),
+        "steps": trainer.state.global_step,
+        "real_tokens": collator.real_tokens,
+        "padded_tokens": collator.padded_tokens,
+        "best_epoch": trainer.best["epoch"],
+        "best_validation_accuracy": trainer.best["accuracy"],
+        "metrics": [*trainer.epochs[:-1], trainer.epochs[-1] | last],
+    }
+
+
+def trained_elsewhere(validation_accuracy: float) -> dict[str, Any]:
+    """The same fields for an adapter that was only evaluated here: nothing is known of its training."""
+    unknown = ("train_time", "sentences_per_second", "steps", "real_tokens", "padded_tokens", "best_epoch")
+    return {**dict.fromkeys(unknown), "best_validation_accuracy": validation_accuracy, "metrics": []}
+
+
+def _parents(request: Request) -> dict[str, Any] | None:
+    """What the parents cost, counted apart; None for a method without parents."""
+    if not request.parents:
+        return None
+    return {
+        "runs": [parent.run_id for parent in request.parents],
+        "names": [parent.name for parent in request.parents],
+        **{key: _sum(request, key) for key in ("train_time", "file_size", "num_trainable_params")},
+    }
+
+
+def _sum(request: Request, key: str) -> float | None:
+    """Over the parents; None where one was trained elsewhere and the figure is not known."""
+    values = [result["train_info"][key] for result in request.parent_results]
+    return None if None in values else sum(values)

@@ -1,0 +1,58 @@
+"""What other programs give to the endpoints: looked at before it is used, and every error one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+
+from trainer.errors import ArgumentError, UserError, sentence
+from trainer.texts import mark, tr
+from trainer.ui.common.lab import Lab
+
+CUT = 80
+"""Characters of a wrong value that are told back."""
+
+
+@contextmanager
+def said(lab: Lab) -> Iterator[None]:
+    """Turns errors into `gr.Error` with one sentence, as this page may show it."""
+    try:
+        yield
+    except (UserError, OSError, RuntimeError, MemoryError) as error:
+        raise gr.Error(lab.shown(sentence(error))) from None
+
+
+def text(name: str, value: Any) -> str:
+    """The value of a text argument. Raises `ArgumentError` for anything else, and for half a character."""
+    if not isinstance(value, str):
+        raise _wrong(mark("text as {name}"), name, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a pair: nothing that computes with text takes it
+        raise _wrong(mark("whole characters in {name}"), name, value) from None
+    return value
+
+
+def texts(name: str, value: Any) -> list[str]:
+    """The value of an argument that is a list of texts. Raises `ArgumentError`."""
+    if not isinstance(value, list):
+        raise _wrong(mark("a list of texts as {name}"), name, value)
+    return [text(name, one) for one in value]
+
+
+def settings(name: str, value: Any) -> dict[str, Any]:
+    """The value of an argument that is an object, empty where none is given. Raises `ArgumentError`."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _wrong(mark("an object with settings as {name}"), name, value)
+    return dict(value)
+
+
+def _wrong(expected: str, name: str, value: Any) -> ArgumentError:
+    shown = repr(value)
+    shown = shown if len(shown) <= CUT else shown[: CUT - 1] + "…"
+    return ArgumentError(expected=tr(expected, name=name), got=shown, fix=tr("look at the endpoint's description"))

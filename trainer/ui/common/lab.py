@@ -1,0 +1,128 @@
+"""What the tabs share: the store, the loaded models, what this machine is. Imports no Gradio."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import math
+import re
+import sys
+import threading
+import time
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer import methods
+from trainer.errors import sentence
+from trainer.machine import hosting
+from trainer.machine.access import Access
+from trainer.machine.device import Device
+from trainer.runs.store import Run, Store
+from trainer.serving.predictor import Predictor
+from trainer.texts import tr
+
+SECONDS_BETWEEN_WORKERS = 15.0
+_FOLDERS = re.compile(r"""(?<![\w:/.])/(?:[^\s/'"<>,;:()]+/)+(?=[^\s/])""")
+"""The folders of an absolute path; not those of an address or of a name on the Hub."""
+
+
+@dataclass
+class Lab:
+    """One running app."""
+
+    store: Store
+    predictor: Predictor
+    access: Access = field(default_factory=Access)
+    device: Device | None = None
+    device_line: str = field(default_factory=lambda: tr("Looking at what this machine computes on."))
+    warm: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _started_worker: float = -math.inf
+
+    @classmethod
+    def open(cls, store: Store | None = None) -> Lab:
+        """An app on a store, without loading a model."""
+        store = store or Store()
+        return cls(store, Predictor(store))
+
+    def shown(self, text: str) -> str:
+        """A text that may name files of this machine, as this page may show it: to the world without their folders."""
+        return text if self.access.rules.open else _FOLDERS.sub("", text)
+
+    def may_start_worker(self) -> bool:
+        """Whether a page that finds no worker may start one: one page in `SECONDS_BETWEEN_WORKERS`.
+
+        A worker takes seconds to begin, and every open page looks all the while.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now - self._started_worker < SECONDS_BETWEEN_WORKERS:
+                return False
+            self._started_worker = now
+            return True
+
+    def warm_up(self) -> None:
+        """Import torch, find the device and fetch the embedded backbone and sentences, behind the served page."""
+        try:
+            from trainer.machine import device
+
+            self.device = device.detect()
+            self.device_line, self.warm = describe_device(self.device), True
+            print(self.device_line, flush=True)
+            from trainer.sources import assets
+
+            assets.minilm()
+            assets.sentences()
+            import transformers  # noqa: F401
+        except Exception as error:  # said again, with what to do, where the person needs it
+            print(sentence(error), file=sys.stderr, flush=True)
+
+
+def describe_device(found: Device) -> str:
+    """What this machine computes on, in a sentence, and what its hardware means where that must be said."""
+    line = tr("This machine computes on {device}, in {precision}.", device=found.name, precision=found.precisions[0])
+    return " ".join(filter(None, (line, hosting.about_hardware(found.kind))))
+
+
+def endpoint(function: Callable[..., Any], lab: Lab) -> Callable[..., Any]:
+    """`function` without its first parameter, with the type hints and the documentation that Gradio publishes."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        return function(lab, *arguments, **named)
+
+    signature = inspect.signature(function)
+    hints = typing.get_type_hints(function)
+    hints.pop(next(iter(signature.parameters)))
+    call.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+    call.__annotations__, call.__doc__, call.__name__ = hints, function.__doc__, function.__name__
+    return call
+
+
+def run_name(run: Run) -> str:
+    """A run as a person tells it from others: its label and method, or its method, task and seed."""
+    method, seed = method_title(run.recipe.method), run.recipe.seed
+    if run.label:
+        return tr("{label} ({method}, seed {seed})", label=run.label, method=method, seed=seed)
+    return tr("{method}, {task}, seed {seed}", method=method, task=task_name(run), seed=seed)
+
+
+def task_name(run: Run) -> str:
+    """The task's name; for a file, the file's."""
+    return run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def method_title(name: str) -> str:
+    """A method's title in the page's language, or its name where it is no longer known."""
+    return tr(methods.METHODS[name].title) if name in methods.METHODS else name
+
+
+def escape(text: object) -> str:
+    """Anybody's text as text: never as HTML."""
+    return html.escape(str(text), quote=True)
+
+
+def note(text: str, kind: str = "note") -> str:
+    """A line for the page, escaped."""
+    return f'<div class="lab-{kind}" role="status">{escape(text)}</div>' if text else ""

@@ -1,0 +1,128 @@
+"""Compare's filters: which runs a person wants to see, and what there is to choose from. Imports no Gradio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trainer.analysis.disputes import KINDS
+from trainer.analysis.variants import ordered
+from trainer.runs.metrics import METRICS
+from trainer.runs.store import STATES, Run
+from trainer.texts import mark, tr
+from trainer.ui.common.lab import method_title, task_name
+
+ALL = "all"
+FILTERS = ("task", "backbone", "method", "state", "label", "seed")
+UNLABELLED = mark("(no label)")
+SPLIT_FIELDS = (
+    "task", "text_column", "label_column", "validation_file", "test_file",
+    "split_seed", "train_size", "validation_size", "test_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything that is chosen on the tab. A filter without a choice lets all runs through."""
+
+    task: str | None = None
+    backbone: tuple[str, ...] = ()
+    method: tuple[str, ...] = ()
+    state: tuple[str, ...] = ("finished",)
+    label: tuple[str, ...] = ()
+    seed: tuple[int, ...] = ()
+    reference: bool = False
+    unit: str = "run"
+    x: str = "train_minutes"
+    y: str = "test_accuracy"
+    axis: str = "epoch"
+    kind: str = "split"
+
+    @classmethod
+    def of(cls, *given: Any) -> Wanted:
+        """From the controls' values, in the order of the fields."""
+        return cls(*(tuple(value) if isinstance(value, list) else value for value in given))
+
+
+def groups(runs: Sequence[Run]) -> dict[str, str]:
+    """Fingerprint -> title of the sentences that finished runs learnt, the newest first."""
+    found: dict[str, str] = {}
+    for run in sorted(runs, key=lambda run: -run.place):
+        if run.state == "finished":
+            splits = run.result["meta_info"]["dataset_info"]
+            title = tr(
+                "{task}, {count} sentences ({fingerprint})",
+                task=task_name(run),
+                count=f"{splits['sizes']['train']:,}",
+                fingerprint=splits["fingerprint"][:6],
+            )
+            found.setdefault(splits["fingerprint"], title)
+    return found
+
+
+def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """What each filter offers."""
+    return {
+        "task": [*((title, key) for key, title in groups(runs).items()), (tr("All tasks"), ALL)],
+        "backbone": list(dict.fromkeys(run.recipe.backbone for run in runs)),
+        "method": [(method_title(name), name) for name in dict.fromkeys(run.recipe.method for run in ordered(runs))],
+        "state": [(tr(state), state) for state in STATES],
+        "label": [(name or tr(UNLABELLED), name or UNLABELLED) for name in dict.fromkeys(run.label for run in runs)],
+        "seed": sorted({run.recipe.seed for run in runs}),
+    }
+
+
+def settle(wanted: Wanted, runs: Sequence[Run]) -> Wanted:
+    """What is wanted and can still be had: vanished values drop out, a vanished task gives way to the newest.
+
+    An axis that no run shown has gives way to its default, or to the first figure that there is.
+    """
+    offered = choices(runs)
+    changes: dict[str, Any] = {}
+    for name in FILTERS[1:]:
+        known = {choice[1] if isinstance(choice, tuple) else choice for choice in offered[name]}
+        changes[name] = tuple(value for value in getattr(wanted, name) or () if value in known)
+    tasks = [key for _, key in offered["task"]]
+    changes["task"] = wanted.task if wanted.task in tasks else tasks[0]
+    changes["kind"] = wanted.kind if wanted.kind in KINDS else "split"
+    wanted = replace(wanted, **changes)
+    known = known_metrics(select(wanted, runs))
+    for name, default in (("y", "test_accuracy"), ("x", "train_minutes")):
+        if known and getattr(wanted, name) not in known:
+            others = [key for key in known if name == "y" or key != wanted.y]
+            wanted = replace(wanted, **{name: default if default in known else (others or known)[0]})
+    return wanted
+
+
+def known_metrics(runs: Sequence[Run]) -> list[str]:
+    """Keys of the figures that at least one of these runs has: what an axis offers."""
+    return [key for key, metric in METRICS.items() if any(metric.of(run) is not None for run in runs)]
+
+
+def select(wanted: Wanted, runs: Sequence[Run]) -> list[Run]:
+    """The runs that pass every filter, in the order of the methods and then of the queue.
+
+    A run that has not finished belongs to the sentences that finished runs with its split settings learnt.
+    """
+    split_of = {_split(run): _fingerprint(run) for run in runs if run.state == "finished"}
+    return ordered(
+        [
+            run
+            for run in runs
+            if (wanted.task == ALL or (_fingerprint(run) or split_of.get(_split(run))) == wanted.task)
+            and (not wanted.backbone or run.recipe.backbone in wanted.backbone)
+            and (not wanted.method or run.recipe.method in wanted.method)
+            and (not wanted.state or run.state in wanted.state)
+            and (not wanted.label or (run.label or UNLABELLED) in wanted.label)
+            and (not wanted.seed or run.recipe.seed in wanted.seed)
+        ]
+    )
+
+
+def _fingerprint(run: Run) -> str | None:
+    return run.result["meta_info"]["dataset_info"]["fingerprint"] if run.state == "finished" else None
+
+
+def _split(run: Run) -> tuple[Any, ...]:
+    return tuple(getattr(run.recipe, name) for name in SPLIT_FIELDS)

@@ -1,0 +1,71 @@
+"""Compare: which differences in test accuracy are more than the luck of the test sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainer.analysis import disputes, paired
+from trainer.analysis.paired import Pair
+from trainer.analysis.variants import one_each, ordered
+from trainer.runs.store import Run
+from trainer.texts import mark, tr
+from trainer.ui.common import tables
+from trainer.ui.common.lab import Lab, escape, note
+from trainer.ui.common.tables import Cell, Column
+
+SAID = mark(
+    "Every two recipes on the same test sentences, by their first seeds. Interval: paired bootstrap, percentiles "
+    "(Efron 1979; Koehn 2004). p: McNemar's exact test (McNemar 1947; Dietterich 1998), then by Holm 1979 for the "
+    "number of pairs. It speaks of other test sentences, not of other seeds."
+)
+
+
+def section(lab: Lab, runs: Sequence[Run], names: dict[str, str]) -> str:
+    """The pairs as a table under a sentence that sums them up.
+
+    `runs` share their test sentences; `names`: run id -> variant.
+    """
+    members = one_each(ordered(runs), names)
+    answers = disputes.collect(lab.store, members) if len(members) > 1 else None
+    if answers is None or len(answers.runs) < 2 or not answers.texts:
+        return note(tr("This needs two recipes whose runs kept predictions of the same test sentences."))
+    found = paired.pairs(answers.right)
+    holding = sum(pair.holds for pair in found)
+    text = tr(
+        "Of {pairs} differences on {sentences} test sentences {holding} hold at 5%. Not shown to differ is not equal.",
+        pairs=len(found),
+        sentences=f"{len(answers.texts):,}",
+        holding=holding,
+    )
+    return (
+        f'<p class="lab-summary" role="status">{escape(text)}</p>{_table(found, [names[r.id] for r in answers.runs])}'
+    )
+
+
+def _table(found: Sequence[Pair], names: Sequence[str]) -> str:
+    columns = [
+        Column.named(mark("First"), numeric=False),
+        Column.named(mark("Second"), numeric=False),
+        Column.named(mark("First less second"), mark("Difference in test accuracy, in points."), csv="difference"),
+        Column.named(mark("Interval, 95%"), numeric=False, csv="interval"),
+        Column("low", hidden=True),
+        Column("high", hidden=True),
+        Column("p"),
+        Column.named(mark("p, Holm"), mark("Corrected for the number of pairs.")),
+        Column.named(mark("At 5%"), numeric=False),
+    ]
+    rows = [
+        [
+            Cell(names[pair.first]),
+            Cell(names[pair.second]),
+            Cell(f"{100 * pair.found.difference:+.1f}", 100 * pair.found.difference),
+            Cell(tr("{low} to {high}", low=f"{100 * pair.found.low:+.1f}", high=f"{100 * pair.found.high:+.1f}")),
+            Cell("", 100 * pair.found.low),
+            Cell("", 100 * pair.found.high),
+            Cell(f"{pair.found.p:.3f}", pair.found.p),
+            Cell(f"{pair.p:.3f}", pair.p),
+            Cell(tr("holds") if pair.holds else tr("not shown")),
+        ]
+        for pair in found
+    ]
+    return tables.table(columns, rows, name="differences", title=tr("Differences in test accuracy, in points"))

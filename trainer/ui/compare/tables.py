@@ -1,0 +1,265 @@
+"""Compare's tables: results of each run or over seeds, confusion matrices, classification reports."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from trainer.analysis import published
+from trainer.analysis import tables as analysis
+from trainer.analysis.variants import means
+from trainer.runs.metrics import METRICS, Metric
+from trainer.runs.store import Run
+from trainer.texts import mark, tr, tr_count
+from trainer.ui.common import charts, tables
+from trainer.ui.common.lab import escape, method_title
+from trainer.ui.common.tables import Cell, Column
+
+COLUMNS = (
+    "test_accuracy",
+    "validation_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "train_minutes",
+    "trainable",
+    "trainable_share",
+    "peak_memory",
+    "reserved_memory",
+    "host_memory",
+    "file_size",
+    "speed",
+    "utilisation",
+    "evaluation_minutes",
+    "test_loss",
+    "parents_minutes",
+    "parents_parameters",
+    "parents_size",
+)
+MAX_ROWS = 200
+MAX_LABELS = 20
+"""A confusion matrix with more is not drawn."""
+
+CSS = """
+.lab-results .lab-table th:first-child { min-width: 12em; }
+@media (max-width: 600px) { .lab-results .lab-table th:first-child { min-width: 8em; } }
+.lab-note ul { list-style: disc outside; padding-left: 1.4em; }
+.lab-published { color: var(--body-text-color-subdued); font-style: italic; }
+.lab-meanings summary { cursor: pointer; font-size: 16px; padding: 4px 0; width: fit-content; }
+.lab-meanings dl { font-size: 16px; display: grid; grid-template-columns: minmax(10em, max-content) 1fr;
+  gap: 4px 16px; }
+.lab-meanings dt { font-weight: 600; }
+.lab-meanings dd { margin: 0; }
+.lab-cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 16px; }
+.lab-cards.lab-wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 640px), 1fr)); }
+.lab-card { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 12px; min-width: 0; }
+.lab-card h3 { margin: 0 0 8px; font-size: 17px; }
+.lab-card h4 { margin: 8px 0 0; font-size: 16px; font-weight: 600; }
+.lab-card .lab-table td, .lab-card .lab-table th { min-width: 0; padding: 6px 5px; }
+.lab-card .lab-table th:first-child { min-width: 0; }
+.lab-count { background: rgba(0, 114, 178, var(--share)); display: block; border-radius: 4px; padding: 2px 6px;
+  margin: -2px -6px; }
+.lab-wide .lab-count span { display: block; }
+.lab-wide .lab-card .lab-table th { font-weight: 400; padding: 6px 3px; vertical-align: middle; }
+@media (max-width: 600px) { .lab-meanings dl { grid-template-columns: 1fr; } }
+"""
+
+
+def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False) -> str:
+    """A row a run, the newest `MAX_ROWS` in their order; below them the published rows if asked for.
+
+    `names`: run id -> variant. No published figure is marked best, nor keeps one of a run from being so.
+    """
+    newest = {run.id for run in sorted(runs, key=lambda run: -run.place)[:MAX_ROWS]}
+    runs = [run for run in runs if run.id in newest]
+    shown = [METRICS[key] for key in COLUMNS if any(METRICS[key].of(run) is not None for run in runs)]
+    best = _best({metric.key: [metric.of(run) for run in runs] for metric in shown}) if alike(runs) else {}
+    told = run_names(runs, names)
+    unfinished = any(run.state != "finished" for run in runs)
+    columns = [Column.named(mark("Run"), numeric=False)]
+    columns += [Column.named(mark("State"), numeric=False)] * unfinished
+    columns += [_heading(metric) for metric in shown]
+    columns += [Column(name, numeric=False, hidden=True) for name in ("id", "label", "task", "backbone", "seed")]
+    rows = []
+    for run in runs:
+        cells = [Cell(told[run.id])] + [Cell(tr(run.state), run.state)] * unfinished
+        for metric in shown:
+            value = metric.of(run)
+            cells.append(Cell(metric.show(value), value, best=value is not None and value == best.get(metric.key)))
+        recipe = run.recipe
+        rows.append([*cells, *map(_text, (run.id, run.label, recipe.task, recipe.backbone, recipe.seed))])
+    for name, row in _published(reference):
+        cells = [name] + [Cell("–")] * unfinished
+        cells += [Cell(metric.show(row[metric.key]), row[metric.key]) for metric in shown]
+        rows.append(cells + [Cell("")] * 5)
+    return tables.table(columns, rows, name="results", title=tr("Results, a row a run")) + _help(shown)
+
+
+def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False) -> str:
+    """A row a variant: mean ± sample standard deviation; the CSV file has mean, sd and n in columns of their own."""
+    finished = [run for run in runs if run.state == "finished"]
+    table = means(with_variant(finished, names))
+    shown = [METRICS[key] for key in COLUMNS if table[f"{key}:n"].sum() > 0]
+    best = _best({metric.key: list(table[metric.key]) for metric in shown}) if alike(finished) else {}
+    columns = [Column.named(mark("Method"), numeric=False), Column("runs", hidden=True), Column("seeds", hidden=True)]
+    for metric in shown:
+        heading = _heading(metric)
+        columns.append(Column(heading.title, heading.help, heading.first, csv=f"{metric.title} mean"))
+        columns += [Column(f"{metric.title} sd", hidden=True), Column(f"{metric.title} n", hidden=True)]
+    rows = []
+    for row in table.to_dict("records"):
+        cells = [
+            Cell(f"{row['variant']} ({count(row['seeds'], row['runs'])})"),
+            _text(row["runs"]),
+            _text(row["seeds"]),
+        ]
+        for metric in shown:
+            mean, sd = row[metric.key], row[f"{metric.key}:sd"]
+            marked = mean == best.get(metric.key)
+            cells.append(Cell(charts.show_mean(metric, mean, sd), mean, best=marked))
+            cells += [Cell("", sd), _text(row[f"{metric.key}:n"])]
+        rows.append(cells)
+    for name, row in _published(reference):
+        cells = [name, Cell(""), Cell("")]
+        for metric in shown:
+            cells += [Cell(metric.show(row[metric.key]), row[metric.key]), Cell(""), Cell("")]
+        rows.append(cells)
+    after = tr("After ± stands the sample standard deviation over the runs of a row; without it there is one run.")
+    title = tr("Results, mean over seeds")
+    return tables.table(columns, rows, name="results-over-seeds", title=title) + _help(shown, after)
+
+
+def published_notes() -> str:
+    """Where the published figures come from, and where they contradict each other."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in published.disagreements())
+    where = escape(tr("Where its table, its logs and its description disagree:"))
+    return f'<div class="lab-note"><p>{escape(published.origin())}</p><p>{where}</p><ul>{items}</ul></div>'
+
+
+def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
+    """Confusion matrix and classification report on the test sentences, a card a finished run."""
+    told = run_names(runs, names)
+    found = "".join(
+        f'<article class="lab-card"><h3>{escape(told[run.id])}</h3>{_confusion(run, told[run.id])}'
+        f"{_report(run, told[run.id])}</article>"
+        for run in runs
+    )
+    wide = " lab-wide" if any(len(run.label_names) > 3 for run in runs) else ""
+    return f'<div class="lab-cards{wide}">{found}</div>'
+
+
+def _confusion(run: Run, name: str) -> str:
+    """Counts, and the share of the true label's sentences; readable without the shade."""
+    labels, matrix = run.label_names, run.result["test"]["confusion_matrix"]
+    heading = "<h4>" + escape(tr("Confusion matrix")) + "</h4>"
+    if len(labels) > MAX_LABELS:
+        many = escape(tr("{count} labels: too many to draw.", count=len(labels)))
+        return f'{heading}<div class="lab-note">{many}</div>'
+    columns = [Column.named(mark("True ↓ predicted →"), numeric=False, csv="true label")]
+    columns += [Column(label, csv=f"predicted {label}") for label in labels]
+    rows = []
+    for label, counts in zip(labels, matrix, strict=True):
+        total = sum(counts) or 1
+        cells = [Cell(str(n), n, markup=_count(n, n / total)) for n in counts]
+        rows.append([Cell(label), *cells])
+    title = tr("Confusion matrix of {run}", run=name)
+    return heading + tables.table(columns, rows, name=f"confusion-{run.id}", title=title, sortable=False)
+
+
+def _count(number: int, share: float) -> str:
+    return f'<span class="lab-count" style="--share:{0.35 * share:.2f}">{number} <span>({share:.0%})</span></span>'
+
+
+def _report(run: Run, name: str) -> str:
+    """Precision, recall, F1 and support of each label, and their macro and weighted means."""
+    scores = (mark("Precision (%)"), mark("Recall (%)"), mark("F1 (%)"))
+    columns = [Column.named(mark("Label"), numeric=False), *map(Column.named, scores)]
+    columns.append(Column.named(mark("Support"), mark("Test sentences with this label.")))
+    labels = len(run.result["test"]["per_class"])
+    rows = [
+        [
+            # Below the labels, which may be called anything, stand the means.
+            _mean(row["label"]) if place >= labels else Cell(row["label"]),
+            *(Cell(f"{100 * row[score]:.1f}", 100 * row[score]) for score in ("precision", "recall", "f1")),
+            Cell(f"{row['support']:,}", row["support"]),
+        ]
+        for place, row in enumerate(analysis.per_class(run).to_dict("records"))
+    ]
+    title = tr("Classification report of {run}", run=name)
+    table = tables.table(columns, rows, name=f"report-{run.id}", title=title, sortable=False)
+    return "<h4>" + escape(tr("Classification report")) + f"</h4>{table}"
+
+
+def _mean(title: str) -> Cell:
+    return Cell(tr(title), title)
+
+
+def run_names(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
+    """Run id -> a name that no other run among these has: variant, and where they differ seed, label and id's end."""
+    told = {run.id: names[run.id] for run in runs}
+    if len({run.recipe.seed for run in runs}) > 1:
+        told = {run.id: tr("{name}, seed {seed}", name=told[run.id], seed=run.recipe.seed) for run in runs}
+    labels = {run.label for run in runs}
+    if len(labels) > 1:
+        told = {run.id: told[run.id] + (f" ({run.label})" if run.label else "") for run in runs}
+    often = Counter(told.values())
+    return {run.id: told[run.id] + (f" {run.id[-8:]}" if often[told[run.id]] > 1 else "") for run in runs}
+
+
+def with_variant(runs: Sequence[Run], names: dict[str, str]) -> pd.DataFrame:
+    """analysis.runs_table with the columns that charts want: variant and name."""
+    told = run_names(runs, names)
+    table = analysis.runs_table(runs)
+    return table.assign(variant=[names[run.id] for run in runs], name=[told[run.id] for run in runs])
+
+
+def alike(runs: Sequence[Run]) -> bool:
+    """Whether the finished ones learnt and were tested on the same sentences: else no value is the best."""
+    return len({run.result["meta_info"]["dataset_info"]["fingerprint"] for run in runs if run.result}) <= 1
+
+
+def count(seeds: int, runs: int) -> str:
+    """How many runs a mean is over, in words: seeds where each run has its own."""
+    if seeds == runs:
+        return tr_count("{count} seed", "{count} seeds", seeds)
+    return tr_count("{count} run", "{count} runs", runs)
+
+
+def _published(reference: bool) -> list[tuple[Cell, dict[str, Any]]]:
+    """(what names the row, its figures) of each method of the published report, if they are wanted."""
+    found = []
+    for row in published.table().to_dict("records") if reference else []:
+        name = tr("{method}, published elsewhere", method=method_title(row["method"]))
+        found.append((Cell(name, markup=f'<span class="lab-published">{escape(name)}</span>'), row))
+    return found
+
+
+def _heading(metric: Metric) -> Column:
+    return Column.named(metric.title, metric.help, "descending" if metric.better == "higher" else "ascending")
+
+
+def _best(values: dict[str, list[float | None]]) -> dict[str, float]:
+    """Key -> the best value of a column; a parents' cost is no contest."""
+    best = {}
+    for key, column in values.items():
+        known = [value for value in column if value is not None and value == value]
+        if len(known) > 1 and not key.startswith("parents"):
+            best[key] = max(known) if METRICS[key].better == "higher" else min(known)
+    return best
+
+
+def _text(value: Any) -> Cell:
+    return Cell(str(value))
+
+
+def _help(shown: Sequence[Metric], more: str = "") -> str:
+    items = "".join(f"<dt>{escape(tr(metric.title))}</dt><dd>{escape(tr(metric.help))}</dd>" for metric in shown)
+    more = f"<p>{escape(more)}</p>" if more else ""
+    best, meanings = escape(tr("★ marks the best value.")), escape(tr("What the columns mean"))
+    return (
+        f'<div class="lab-note">{best} {more}</div>'
+        f'<details class="lab-meanings"><summary>{meanings}</summary><dl>{items}</dl></details>'
+    )

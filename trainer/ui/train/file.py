@@ -1,0 +1,143 @@
+"""A person's own file in the Train tab: kept in the store, its columns looked at and chosen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from trainer import tasks
+from trainer.errors import ArgumentError, UserError, sentence
+from trainer.tasks import own_file
+from trainer.texts import tr
+from trainer.ui.common import confirm
+from trainer.ui.common.access import guarded
+from trainer.ui.common.lab import Lab, escape, note
+from trainer.ui.common.tables import Cell, Column, table
+
+ROWS = 5
+
+
+def build(lab: Lab, fields: dict[str, Any]) -> None:
+    """The upload, the two columns and the preview; adds the columns to `fields`."""
+    with gr.Accordion(tr("Your own sentences"), open=False):
+        gr.Markdown(tr("A table with a column of text and a column of labels, any number of classes."))
+        upload = gr.File(
+            label=tr("CSV, TSV, JSON Lines or Parquet file"),
+            file_types=list(own_file.READERS),
+            type="filepath",
+            height=170,
+        )
+        said = gr.HTML()
+    with gr.Group(visible=False) as columns:
+        with gr.Row():
+            fields["text_column"] = gr.Dropdown([], label=tr("Text column"), info=tr("What is read."), min_width=140)
+            fields["label_column"] = gr.Dropdown(
+                [], label=tr("Label column"), info=tr("What is learnt."), min_width=140
+            )
+        preview = gr.HTML(elem_classes="lab-inset")
+        delete, away = confirm.ask_twice(
+            tr("Delete this file from the store"),
+            tr("Delete the file? Runs that were trained on it stay, but cannot be trained again."),
+            tr("Yes, delete it"),
+        )
+    gone = gr.HTML()
+    task, text, label = fields["task"], fields["text_column"], fields["label_column"]
+    quiet = {"api_visibility": "private", "show_progress": "minimal"}
+    upload.upload(guarded(lab, partial(keep, lab), outputs=3), upload, [said, task, upload], **quiet)
+    task.change(open_file, [task, text, label], [columns, text, label, preview], **quiet)
+    delete.click(guarded(lab, partial(remove, lab), outputs=3), task, [gone, task, said], **quiet).then(**away)
+    task.input(lambda: "", None, gone, **quiet)
+    for column in (text, label):
+        column.input(preview_html, [task, text, label], preview, **quiet)
+
+
+def task_choices(lab: Lab) -> list[tuple[str, str]]:
+    """The tasks, and the files that this store keeps."""
+    return [(tr(task.title), name) for name, task in tasks.TASKS.items()] + [
+        (tr("Your file: {name}", name=path.name), str(path)) for path in lab.store.files()
+    ]
+
+
+def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
+    """Keep an uploaded file in the store and choose it as the task; (what happened, the task, an empty upload)."""
+    if not path:
+        return "", gr.skip(), gr.skip()
+    try:
+        own_file.read_table(Path(path))
+        kept = lab.store.keep_file(Path(path))
+    except (UserError, OSError) as error:
+        return note(sentence(error), "warning"), gr.skip(), None
+    update = gr.update(choices=task_choices(lab), value=str(kept))
+    return note(tr("{name} is chosen as the task. It is kept in the store.", name=kept.name)), update, None
+
+
+def remove(lab: Lab, task: str | None) -> tuple[str, Any, Any]:
+    """Delete the file that is chosen as the task from the store; (what happened, the task, what was said before)."""
+    path = Path(task or "")
+    try:
+        lab.store.forget_file(path)
+    except (UserError, OSError) as error:
+        return note(lab.shown(sentence(error)), "warning"), gr.skip(), gr.skip()
+    said = tr("{name} is deleted. Runs that were trained on it stay.", name=path.name)
+    return note(said), gr.update(choices=task_choices(lab), value=next(iter(tasks.TASKS))), ""
+
+
+def open_file(task: str | None, text: str | None, label: str | None) -> tuple[Any, Any, Any, str]:
+    """Show the columns of a file chosen as the task: those chosen before where it has them, else recognised."""
+    if not task or not tasks.is_file(task):
+        return gr.update(visible=False), gr.update(value=None), gr.update(value=None), ""
+    try:
+        columns = list(own_file.read_table(Path(task)).columns)
+    except UserError as error:
+        return gr.update(visible=True), gr.skip(), gr.skip(), note(str(error), "warning")
+    found = [own_file.recognise(columns, usual) for usual in (own_file.TEXT_NAMES, own_file.LABEL_NAMES)]
+    text = text if text in columns else found[0]
+    label = label if label in columns else found[1]
+    return (
+        gr.update(visible=True),
+        gr.update(choices=columns, value=text),
+        gr.update(choices=columns, value=label),
+        preview_html(task, text, label),
+    )
+
+
+def preview_html(task: str | None, text: str | None, label: str | None) -> str:
+    """The first rows, how many there are, and how the labels are spread; or what is wrong."""
+    if not task or not tasks.is_file(task):
+        return ""
+    try:
+        frame = own_file.read_table(Path(task))
+        if text is None or label is None:
+            raise ArgumentError(
+                expected=tr("a text and a label column"),
+                got=tr("one that is not chosen"),
+                fix=tr("choose both columns"),
+            )
+        counts = Counter(str(name) for name in frame[label])
+        own_file.choose_columns(list(frame.columns), text, label, Path(task))
+        own_file.label_names(counts)
+    except UserError as error:
+        return note(str(error), "warning")
+    spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
+    if len(counts) > 8:
+        spread = tr("{labels}, and {count} more", labels=spread, count=len(counts) - 8)
+    rows = [[Cell(_short(row[text])), Cell(_short(row[label]))] for _, row in frame.head(ROWS).iterrows()]
+    shown = table(
+        [Column(text, numeric=False), Column(label, numeric=False)],
+        rows,
+        name="preview",
+        title=tr("The first rows of {name}", name=Path(task).name),
+        sortable=False,
+        csv=False,
+    )
+    said = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
+    return f'<div class="lab-note">{escape(said)}</div>{shown}'
+
+
+def _short(text: object) -> str:
+    text = " ".join(str(text).split())
+    return text if len(text) <= 160 else text[:159] + "…"

@@ -1,0 +1,89 @@
+"""Before launching: what each run would cost, whether it fits, and the command line that does the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer import methods
+from trainer.config import RunConfig
+from trainer.errors import UserError, sentence
+from trainer.jobs.progress import duration
+from trainer.machine.device import free_memory
+from trainer.runs import estimate, recipes
+from trainer.runs.metrics import METRICS
+from trainer.texts import mark, tr, tr_count
+from trainer.ui.common.lab import Lab, escape, note
+from trainer.ui.common.tables import Cell, Column, table
+from trainer.ui.train import form as train_form
+
+
+def plan(lab: Lab, form: dict[str, Any]) -> tuple[str, str]:
+    """(the estimate as HTML, or what is wrong with the form; the command line, empty while something is wrong)."""
+    try:
+        suite = train_form.suite_of(form)
+        configs, _ = train_form.recipes_of(form)
+        command = recipes.command(**suite)
+        found = _estimates(lab, [config for config in configs if config.seed == suite["seeds"][0]])
+    except (UserError, OSError) as error:
+        return note(lab.shown(sentence(error)), "warning"), ""
+    return estimate_html(lab, found, seeds=len(suite["seeds"])), command_html(lab.shown(command))
+
+
+def command_html(command: str) -> str:
+    """The command line with a button that copies it."""
+    said, copy = escape(tr("The same on the command line:")), escape(tr("Copy"))
+    return (
+        f'<div class="lab-note">{said}</div>'
+        f'<pre class="lab-command" id="lab-command" tabindex="0">{escape(command)}</pre>'
+        f'<button type="button" class="lab-button" data-copy="lab-command">{copy}</button>'
+    )
+
+
+def _estimates(lab: Lab, configs: list[RunConfig]) -> list[tuple[RunConfig, estimate.Estimate]]:
+    earlier = lab.store.list()
+    return [
+        (config, estimate.estimate(config, earlier=earlier, beside=configs, device=lab.device)) for config in configs
+    ]
+
+
+def estimate_html(lab: Lab, found: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
+    """A row a method, the sum, what it rests on, and a warning for each run that will not fit."""
+    free = free_memory(lab.device) if lab.device else None
+    with_parents = any(cost.parents_seconds for _, cost in found)
+    columns = [
+        Column.named(mark("Method"), numeric=False),
+        Column.named(METRICS["trainable"].title),
+        Column.named(METRICS["peak_memory"].title),
+        Column.named(mark("Time")),
+        *([Column.named(mark("Time of parents"))] if with_parents else []),
+    ]
+    rows = []
+    for config, cost in found:
+        row = [
+            Cell(tr(methods.get(config.method).title)),
+            Cell(f"{cost.trainable_parameters:,}", cost.trainable_parameters),
+            Cell(f"{cost.memory / 1e6:,.0f}", cost.memory / 1e6),
+            Cell(duration(cost.seconds), cost.seconds),
+        ]
+        rows.append(row + [Cell(duration(cost.parents_seconds) if cost.parents_seconds else "–")] * with_parents)
+    whole = seeds * sum(cost.seconds + cost.parents_seconds for _, cost in found)
+    count = seeds * len(found)
+    if seeds > 1:
+        length = tr(
+            "About {time} of training for {count} runs ({seeds} seeds), one after another.",
+            time=duration(whole),
+            count=f"{count:,}",
+            seeds=seeds,
+        )
+    else:
+        length = tr_count(
+            "About {time} of training for {count} run, one after another.",
+            "About {time} of training for {count} runs, one after another.",
+            count,
+            time=duration(whole),
+        )
+    bases = ", ".join(dict.fromkeys(cost.based_on for _, cost in found))
+    said = length + " " + tr("Parameters are exact; time and memory are estimated from {bases}.", bases=bases)
+    warnings = [text for _, cost in found if (text := estimate.too_large(cost, free=free))]
+    grid = table(columns, rows, name="estimate", title=tr("Estimated cost of each run"), sortable=False, csv=False)
+    return "".join(note(text, "warning") for text in warnings) + grid + note(said)
