@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PACKAGES = (
     "texts",
+    "markup",
     "errors",
     "events",
     "config",

@@ -18,6 +18,7 @@ from trainer.tasks.base import NOTES, note
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "app.py", *sorted((ROOT / "trainer").rglob("*.py"))]
+TEMPLATES = sorted((ROOT / "trainer").rglob("templates/**/*.html"))
 KEYWORDS = {"tr": None, "tr_count": (1, 2), "mark": None}
 LANGUAGES = [language for language in texts.languages() if language != texts.ENGLISH]
 
@@ -30,7 +31,8 @@ def po(language):
 
 def in_code():
     """Every text in the code: a string, or (one, many)."""
-    return {found[1] for path in FILES for found in extract_from_file("python", str(path), KEYWORDS)}
+    sources = [("python", path) for path in FILES] + [("jinja2", path) for path in TEMPLATES]
+    return {found[1] for kind, path in sources for found in extract_from_file(kind, str(path), KEYWORDS)}
 
 
 def messages(catalogue):
@@ -197,3 +199,19 @@ def test_records_stay_english_and_are_shown_in_the_language(monkeypatch):
     assert tasks.note_shown("somebody's own note") == "somebody's own note"
     monkeypatch.setenv(texts.VARIABLE, "en")
     assert tasks.note_shown(note("asked", 3)) == "3 training questions that the test asks too were left out"
+
+
+def test_templates_escape_every_value_and_miss_none(tmp_path, monkeypatch):
+    """Of the mechanism: a value is text unless it is markup already, and a misspelt one is an error, not a gap."""
+    import jinja2
+
+    from trainer import markup
+
+    (tmp_path / "one.html").write_text('<p title="{{ text }}">{{ text }}{{ inner }}</p>{{ tr("Cancelled.") }}')
+    monkeypatch.setattr(markup._environment(), "loader", jinja2.FileSystemLoader(tmp_path))
+    inner = markup.render("one.html", text="a", inner="")
+    html = markup.render("one.html", text='<b onclick="x">', inner=inner)
+    assert html.startswith('<p title="&lt;b onclick=&#34;x&#34;&gt;">&lt;b onclick=')
+    assert '<p title="a">a</p>Cancelled.</p>Cancelled.' in html
+    with pytest.raises(jinja2.UndefinedError):
+        markup.render("one.html", text="a")
