@@ -83,6 +83,8 @@ class Method(ABC):
         library: what opens its saved model without this project.
         parent_method: for a method that fuses runs, the method of those runs.
         quantised_from: for a method that is another over a quantised backbone, the other's name.
+        peft_type: what PEFT's method comparison calls it: PEFT's own name where PEFT has the method, else the name in
+            capitals; None for full fine-tuning alone.
         trains_backbone: whether the encoder's own parameters train.
     """
 
@@ -95,6 +97,7 @@ class Method(ABC):
     options: type[Options] = Options
     parent_method: str | None = None
     quantised_from: str | None = None
+    peft_type: str | None = None
     min_parents = 0
     trains_backbone = False
 
