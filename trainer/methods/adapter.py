@@ -36,7 +36,6 @@ class Adapter(Method):
     """AdapterHub's sequential bottleneck: Houlsby et al. 2019 (two a layer) or Pfeiffer et al. 2021 (one)."""
 
     name = "adapter"
-    peft_type = "ADAPTER"
     title = mark("Adapter")
     summary = mark("Freezes the backbone and trains a small bottleneck in each layer.")
     paper = (

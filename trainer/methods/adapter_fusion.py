@@ -40,7 +40,6 @@ class AdapterFusion(Method):
     """Pfeiffer et al. 2021, section 3: per layer, a query on the layer attends over the adapters' outputs."""
 
     name = "adapter_fusion"
-    peft_type = "ADAPTER_FUSION"
     title = "AdapterFusion"
     summary = mark("Trains attention over frozen adapters of several tasks, so that each can lend what it knows.")
     paper = "Pfeiffer et al. 2021, AdapterFusion, https://arxiv.org/abs/2005.00247"

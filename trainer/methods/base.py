@@ -83,8 +83,6 @@ class Method(ABC):
         library: what opens its saved model without this project.
         parent_method: for a method that fuses runs, the method of those runs.
         quantised_from: for a method that is another over a quantised backbone, the other's name.
-        peft_type: what PEFT's method comparison calls it: PEFT's own name where PEFT has the method, else the name in
-            capitals; None for full fine-tuning alone.
         trains_backbone: whether the encoder's own parameters train.
     """
 
@@ -97,9 +95,13 @@ class Method(ABC):
     options: type[Options] = Options
     parent_method: str | None = None
     quantised_from: str | None = None
-    peft_type: str | None = None
     min_parents = 0
     trains_backbone = False
+
+    @property
+    def peft_type(self) -> str | None:
+        """The method in results that PEFT's method comparison reads: PEFT's name where it has one. None: no method."""
+        return self.name.upper()
 
     @abstractmethod
     def build(self, setup: Setup) -> nn.Module:

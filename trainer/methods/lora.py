@@ -43,7 +43,6 @@ class Lora(Method):
     """PEFT's LoRA on query and value by default; the classification head is trained and saved with it."""
 
     name = "lora"
-    peft_type = "LORA"
     title = "LoRA"
     summary = mark("Freezes the backbone and trains a low-rank update beside the query and value maps of each layer.")
     paper = "Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685"
