@@ -44,9 +44,9 @@ def main() -> None:
     figures = [figure(store.load(run.id)) for run in runs]
     for row in figures:
         print(row)
-    system = store.load(runs[0].id).result["meta_info"]
+    system = store.load(runs[0].id).result.meta_info.system_info
     arguments.out.write_text(
-        json.dumps({"runs": figures, "system": system["system_info"], "packages": measure.package_info()}, indent=1)
+        json.dumps({"runs": figures, "system": system.model_dump(), "packages": measure.package_info()}, indent=1)
     )
 
 
@@ -54,16 +54,16 @@ def figure(run) -> dict[str, object]:
     """What is compared; the reason where a run failed."""
     if run.result is None:
         return {"method": run.recipe.method, "error": run.error}
-    info = run.result["train_info"]
+    info = run.result.train_info
     return {
         "method": run.recipe.method,
-        "validation_accuracy": info["best_validation_accuracy"],
-        "best_epoch": info["best_epoch"],
-        "test_accuracy": run.result["test"]["accuracy"],
-        "sentences_per_second": info["sentences_per_second"],
-        "train_seconds": info["train_time"],
-        "padded_over_real_tokens": info["padded_tokens"] / info["real_tokens"],
-        "trainable_parameters": info["num_trainable_params"],
+        "validation_accuracy": info.best_validation_accuracy,
+        "best_epoch": info.best_epoch,
+        "test_accuracy": run.result.test.accuracy,
+        "sentences_per_second": info.sentences_per_second,
+        "train_seconds": info.train_time,
+        "padded_over_real_tokens": info.padded_tokens / info.real_tokens,
+        "trainable_parameters": info.num_trainable_params,
     }
 
 

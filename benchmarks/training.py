@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from trainer.machine.device import environment_for_training, keep_memory, share_cores
@@ -198,22 +199,21 @@ def ourselves(request) -> dict[str, Any]:
     """What the command line does."""
     import pandas as pd
 
-    from trainer.runs.metrics import peak_memory
     from trainer.training.train import train as train_here
 
     keep_memory()
-    lent = [{"train_info": {"train_time": 0.0, "file_size": 0, "num_trainable_params": 0}} for _ in request.parents]
-    result = train_here(dataclasses.replace(request, parent_results=tuple(lent)))
-    info = result["train_info"]
+    untrained = SimpleNamespace(train_info=SimpleNamespace(train_time=0.0, file_size=0, num_trainable_params=0))
+    result = train_here(dataclasses.replace(request, parent_results=(untrained,) * len(request.parents)))
+    info = result.train_info
     rows = pd.read_parquet(request.folder / "predictions.parquet").query("split == 'test'")
     return {
-        "rate": info["sentences_per_second"],
-        "real": info["real_tokens"],
-        "padded": info["padded_tokens"],
-        "memory": peak_memory(result),
-        "utilisation": info["accelerator_utilisation_avg"],
-        "validation": [(row["train_seconds"], row["accuracy"]) for row in info["metrics"]],
-        "accuracy": result["test"]["accuracy"],
+        "rate": info.sentences_per_second,
+        "real": info.real_tokens,
+        "padded": info.padded_tokens,
+        "memory": info.peak,
+        "utilisation": info.accelerator_utilisation_avg,
+        "validation": [(row.train_seconds, row.accuracy) for row in info.metrics],
+        "accuracy": result.test.accuracy,
         "right": (rows["label"] == rows["predicted"]).tolist(),
     }
 
@@ -229,7 +229,7 @@ def plainly(request) -> dict[str, Any]:
     from trainer.machine import measure
     from trainer.machine.device import detect
     from trainer.methods import Setup
-    from trainer.runs.metrics import peak_memory
+    from trainer.runs.result import Memory
     from trainer.sources import backbones
     from trainer.training import evaluate as evaluation
 
@@ -292,7 +292,7 @@ def plainly(request) -> dict[str, Any]:
         epochs = Epochs()
         trainer.add_callback(epochs)
         trainer.train()
-        memory = peak_memory({"train_info": meter.result()})
+        memory = Memory(**meter.result()).peak
     trainer.model.load_state_dict(epochs.state, strict=False)
     found = judged("test")
     return {

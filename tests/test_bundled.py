@@ -47,9 +47,9 @@ def test_they_are_small_and_git_has_all_of_them(runs):
 def test_only_what_trains_the_backbone_came_without_weights(runs):
     for run in runs:
         weights = not methods.get(run.recipe.method).trains_backbone
-        assert run.answers == weights == run.bundled["weights"]
-        assert run.bundled["command"].startswith(f"python -m trainer suite --method {run.recipe.method} ")
-        assert run.bundled["command"] == recipes.command_of(run.recipe)
+        assert run.answers == weights == run.bundled.weights
+        assert run.bundled.command.startswith(f"python -m trainer suite --method {run.recipe.method} ")
+        assert run.bundled.command == recipes.command_of(run.recipe)
 
 
 def test_they_are_what_the_preset_trains_today(runs):
@@ -78,7 +78,7 @@ def test_their_weights_give_the_predictions_that_came_with_them(runs, tmp_path):
 def test_their_figures_are_those_of_their_predictions(runs):
     for run in runs:
         rows = Store(bundled.BUNDLED).predictions(run.id).query("split == 'test'")
-        assert run.result["test"]["accuracy"] == pytest.approx((rows["label"] == rows["predicted"]).mean())
+        assert run.result.test.accuracy == pytest.approx((rows["label"] == rows["predicted"]).mean())
 
 
 def test_one_command_makes_a_run_again_with_the_same_figures(runs):
@@ -118,8 +118,8 @@ def test_what_is_kept_is_whole_and_has_lasting_ids(suite, tmp_path, monkeypatch)
     assert set(ids) == set(kept)
     for run in kept.values():
         assert run.id.endswith(bundled.SUFFIX)
-        assert set(run.recipe.parents) | set(run.lineage["parents"]) <= set(kept)
-        assert run.answers == run.bundled["weights"] == (run.recipe.method != "full")
+        assert set(run.recipe.parents) | set(run.lineage.parents) <= set(kept)
+        assert run.answers == run.bundled.weights == (run.recipe.method != "full")
     assert bundled.keep(list(kept.values())[:1]) == [next(iter(kept))], "again under its own id, the others gone"
     assert len(Store(tmp_path).list()) == 1
 

@@ -9,7 +9,7 @@ import shutil
 import statistics
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,8 @@ from trainer.analysis import disputes, paired, published, variants
 from trainer.analysis import tables as analysis
 from trainer.runs import recipes
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import Store
+from trainer.runs.result import SCHEMA_VERSION
+from trainer.runs.store import Run, Store
 from trainer.ui.common import charts
 from trainer.ui.common.lab import Lab
 from trainer.ui.compare import sentences as compare_sentences
@@ -63,12 +64,14 @@ def test_means_have_the_sample_standard_deviation():
 
 
 def fake(number: int, *, adopted: str | None = None, **settings):
-    """A finished run as far as its recipe and place go; `adopted` is where it comes from."""
+    """A run as far as its recipe and place go; `adopted` is where it comes from."""
     config = recipes.make(**{"method": "lora", "task": "movies", "backbone": "minilm", **settings})
-    source = adopted and {"source": adopted, "label_order": []}
-    return SimpleNamespace(
-        id=f"r{number}", place=number, label="", state="failed", recipe=config, result=None, adopted=source
-    )
+    source = {"adopted": {"source": adopted, "label_order": []}} if adopted else {}
+    return Run(
+        schema_version=SCHEMA_VERSION, id=f"r{number}", folder=Path("nowhere"), label="", state="failed",
+        created_at="2026-11-26T12:00:00Z", place=number, suite="", recipe=config, lineage={"parents": [], **source},
+        owner=None, result=None, error="It went wrong.",
+    )  # fmt: skip
 
 
 def test_a_variant_is_named_by_what_sets_it_apart():
@@ -196,7 +199,8 @@ def seeds(suite, tmp_path_factory):
         if run.recipe.method in ("lora", "qlora"):
             twin = store.root / run.id.replace("-s0-", "-s1-")
             shutil.copytree(run.folder, twin, ignore=shutil.ignore_patterns(".*", "model"))
-            result = {**run.result, "test": {**run.result["test"], "accuracy": run.result["test"]["accuracy"] - 0.1}}
+            test = run.result.test.model_copy(update={"accuracy": run.result.test.accuracy - 0.1})
+            result = run.result.model_copy(update={"test": test})
             recipe = run.recipe.model_copy(update={"seed": 1})
             store.update(twin.name, recipe=recipe, result=result, place=run.place + 10**12)
     newest = max(store.list(), key=lambda run: run.place)

@@ -18,6 +18,8 @@ from trainer.errors import ArgumentError, Problems, Unreachable, UserError, sent
 from trainer.events import State
 from trainer.machine import device
 from trainer.runs import recipes
+from trainer.runs.result import SCHEMA_VERSION
+from trainer.runs.store import Store
 from trainer.sources import assets, backbones
 from trainer.tasks.base import Split, distinct, normalise
 from trainer.tasks.hub import separate_sentences
@@ -387,7 +389,7 @@ def test_runs_are_made_listed_found_and_deleted(own_store):
         own_store.load("../outside")
     own_store.delete(first.id)
     assert [run.id for run in own_store.list()] == [second.id]
-    assert json.loads((second.folder / "run.json").read_text())["schema_version"] == 1
+    assert json.loads((second.folder / "run.json").read_text())["schema_version"] == SCHEMA_VERSION
 
 
 def test_a_damaged_run_and_a_cut_line_spoil_nothing(own_store):
@@ -437,7 +439,7 @@ def test_a_full_disk_is_one_sentence():
 
 def test_deleting_a_parent_that_a_waiting_run_needs_is_refused(own_store):
     parent = own_store.create(recipe())
-    own_store.update(parent.id, state="finished")
+    own_store.update(parent.id, state="failed", error="It went wrong.")
     own_store.create(recipe().model_copy(update={"parents": (parent.id,)}))
     with pytest.raises(UserError, match="cancel that first"):
         own_store.delete(parent.id)
@@ -445,11 +447,10 @@ def test_deleting_a_parent_that_a_waiting_run_needs_is_refused(own_store):
 
 def test_a_run_is_read_again_only_when_it_changed(own_store, monkeypatch):
     from trainer.runs import store as stores
-    from trainer.runs.store import Store
 
     run = own_store.create(recipes.make(method="lora", task="movies", backbone="minilm"))
-    read, parse = [], stores.json.loads
-    monkeypatch.setattr(stores.json, "loads", lambda text: read.append(1) or parse(text))
+    read, parse = [], stores.upgrade
+    monkeypatch.setattr(stores, "upgrade", lambda content: read.append(1) or parse(content))
     assert own_store.list()[0].label == own_store.list()[0].label == ""
     assert len(read) == 1
     Store(own_store.root).update(run.id, label="changed elsewhere")
@@ -459,12 +460,11 @@ def test_a_run_is_read_again_only_when_it_changed(own_store, monkeypatch):
 
 
 def test_a_recipe_from_before_a_field_says_what_was_done_then(own_store):
-    from trainer.runs.store import Store
-
     assert not recipe().group_by_length
     run = own_store.create(recipe())
     path = run.folder / "run.json"
     told = json.loads(path.read_text(encoding="utf-8"))
+    told["schema_version"] = 1
     del told["recipe"]["group_by_length"]
     path.write_text(json.dumps(told), encoding="utf-8")
     assert Store(own_store.root).list()[0].recipe.group_by_length, "batches were of like lengths"

@@ -340,8 +340,8 @@ def test_a_pushed_run_opens_with_its_library_alone(small_runs, hub, tmp_path):
         assert card.data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
         assert card.data.license == "apache-2.0"
         measured = {one.metric_type: one.metric_value for one in card.data.eval_results}
-        assert measured["accuracy"] == run.result["test"]["accuracy"]
-        assert measured["f1"] == run.result["test"]["macro"]["f1"]
+        assert measured["accuracy"] == run.result.test.accuracy
+        assert measured["f1"] == run.result.test.macro.f1
         codes[method] = card.text.split("```python\n")[1].split("```")[0]
 
     for path in assets.minilm().iterdir():

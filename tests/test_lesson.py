@@ -235,8 +235,10 @@ def test_a_pair_chosen_of_many_is_no_finding_that_counting_them_takes_away():
 
 def finished(method, *, place):
     """A finished run of the lesson's own recipe, as far as choosing goes."""
-    result = {"meta_info": {"dataset_info": {"fingerprint": "the lesson's own"}}}
-    return SimpleNamespace(state="finished", result=result, adopted=None, place=place, recipe=lesson.recipe(method))
+    return SimpleNamespace(
+        state="finished", result=True, split_fingerprint="the lesson's own", adopted=None, place=place,
+        recipe=lesson.recipe(method),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +255,7 @@ def silent(suite, tmp_path_factory):
 def test_the_lesson_shows_one_run_a_method_on_the_same_sentences(silent):
     runs = lesson.members(silent.store.list())
     assert list(runs) == list(methods.METHODS)
-    assert len({run.result["meta_info"]["dataset_info"]["fingerprint"] for run in runs.values()}) == 1
+    assert len({run.split_fingerprint for run in runs.values()}) == 1
     first, second = lesson.pair(runs)
     accuracy = METRICS["test_accuracy"]
     assert accuracy.of(first) == max(map(accuracy.of, runs.values()))
@@ -265,7 +267,7 @@ def test_the_lesson_shows_one_run_a_method_on_the_same_sentences(silent):
     assert [(name, run.place) for name, run in found.items()] == [("full", 9), ("lora", 7)]
     assert list(lesson.members([*silent.store.list(), own[0]])) == list(methods.METHODS), "one alone compares nothing"
     # What is trained in the lesson stands beside, and changes nothing.
-    again = [*silent.store.list(), replace(runs["lora"], id="other", place=2**63)]
+    again = [*silent.store.list(), runs["lora"].model_copy(update={"id": "other", "place": 2**63})]
     assert lesson.members(again)["lora"].id == runs["lora"].id
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -204,9 +203,10 @@ def test_tasks_are_judged_apart_and_the_split_is_said_in_words(lab):
 
 
 def with_labels(run, names):
-    result = json.loads(json.dumps(run.result))
-    result["meta_info"]["dataset_info"]["label_names"] = list(names)
-    return replace(run, result=result)
+    meta = run.result.meta_info
+    data = meta.dataset_info.model_copy(update={"label_names": tuple(names)})
+    meta = meta.model_copy(update={"dataset_info": data})
+    return run.model_copy(update={"result": run.result.model_copy(update={"meta_info": meta})})
 
 
 def test_any_label_set_has_bars_and_examples(lab):
@@ -558,9 +558,9 @@ def test_what_a_page_had_predicted_goes_with_the_next_and_with_the_page(lab, tmp
 def test_an_error_names_no_folder_to_strangers(copied):
     """Whose backbone has other weights than the run was trained on: the sentence names where it lies."""
     lab, run = copied, of(copied, "lora")
-    info = run.result["meta_info"]
-    model = info["model_info"] | {"sha256": "0" * 64}
-    lab.store.update(run.id, result=run.result | {"meta_info": info | {"model_info": model}})
+    meta = run.result.meta_info
+    meta = meta.model_copy(update={"model_info": meta.model_info.model_copy(update={"sha256": "0" * 64})})
+    lab.store.update(run.id, result=run.result.model_copy(update={"meta_info": meta}))
     assert "other weights in /" in asked(lab, chosen=[run.id])[0]
     closed(lab)
     told = asked(lab, chosen=[run.id])[0]

@@ -78,15 +78,15 @@ def parents_for(method, trained):
 def test_trainable_count_is_what_theory_says(method, trained):
     _, result, _, setup = trained[method.name]
     expected = method.trainable_parameters(setup.backbone.shape, setup.options, len(LABELS))
-    assert result["train_info"]["num_trainable_params"] == expected
+    assert result.train_info.num_trainable_params == expected
 
 
 def test_loss_falls_and_progress_is_told(method, trained):
     _, result, events, _ = trained[method.name]
-    epochs = result["train_info"]["metrics"]
+    epochs = result.train_info.metrics
     assert len(epochs) == 5
-    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"]
-    assert min(row["loss"] for row in epochs) < epochs[0]["loss"]
+    assert epochs[-1].train_loss < epochs[0].train_loss
+    assert min(row.loss for row in epochs) < epochs[0].loss
     steps = [event for event in events if isinstance(event, Step)]
     assert steps[-1].step == steps[-1].total_steps
     assert steps[-1].seconds_left < 1
@@ -124,7 +124,7 @@ def test_saved_model_opens_with_equal_logits_and_exactly_these_files(method, tra
     assert {str(p.relative_to(model_folder)) for p in model_folder.rglob("*") if p.is_file()} == FILES[method.name]
     rows = pd.read_parquet(folder / "predictions.parquet")
     test = rows[rows["split"] == "test"]
-    assert len(test) == result["meta_info"]["dataset_info"]["sizes"]["test"]
+    assert len(test) == result.meta_info.dataset_info.sizes.test
     from transformers import AutoTokenizer
 
     tokeniser = AutoTokenizer.from_pretrained(setup.backbone.folder)
@@ -239,13 +239,13 @@ def test_fusion_trains_over_parents_that_stay_bit_equal(trained):
         if name.endswith("value.weight")
     )
     assert not torch.allclose(value, torch.eye(len(value)) + 1e-6 * (1 - torch.eye(len(value))), atol=1e-5)
-    losses = [row["loss"] for row in result["train_info"]["metrics"]]
+    losses = [row.loss for row in result.train_info.metrics]
     assert max(losses) - min(losses) > 0.01
-    parents = result["parents"]
-    assert parents["runs"] == ["one", "two"]
-    counts = [trained[name][1]["train_info"]["num_trainable_params"] for name in ("one", "two")]
-    assert parents["num_trainable_params"] == sum(counts)
-    assert result["train_info"]["file_size"] < parents["file_size"] + sum(
+    parents = result.parents
+    assert parents.runs == ("one", "two")
+    counts = [trained[name][1].train_info.num_trainable_params for name in ("one", "two")]
+    assert parents.num_trainable_params == sum(counts)
+    assert result.train_info.file_size < parents.file_size + sum(
         path.stat().st_size for path in (folder / "model").rglob("*") if path.is_file()
     )
 

@@ -49,24 +49,24 @@ def test_a_suite_trains_every_method_and_shares_the_splits(suite):
     assert len(runs) == 6, "five methods, and one parent that was not in the suite already"
     asked = [run for run in runs if run.recipe.task == runs[0].recipe.task]
     assert {run.recipe.method for run in asked} == {"full", "lora", "qlora", "adapter", "adapter_fusion"}
-    assert len({run.result["meta_info"]["dataset_info"]["fingerprint"] for run in asked}) == 1
+    assert len({run.split_fingerprint for run in asked}) == 1
     assert "left" in done.stdout
     assert "test accuracy" in done.stdout
     fusion = next(run for run in runs if run.recipe.method == "adapter_fusion")
-    assert len(fusion.lineage["parents"]) == 2
+    assert len(fusion.lineage.parents) == 2
     for run in runs:
         assert not (run.folder / "checkpoints").exists()
-        info = run.result["train_info"]
-        assert info["host_memory_peak"] >= info["host_memory_start"] > 0
-        assert 1 <= info["padded_tokens"] / info["real_tokens"] < 1.3
-        assert info["train_time"] > 0
-        assert info["file_size"] > 0
-        assert info["sentences_per_second"] * info["train_time"] == pytest.approx(
-            run.recipe.epochs * run.result["meta_info"]["dataset_info"]["sizes"]["train"]
+        info = run.result.train_info
+        assert info.host_memory_peak >= info.host_memory_start > 0
+        assert 1 <= info.padded_tokens / info.real_tokens < 1.3
+        assert info.train_time > 0
+        assert info.file_size > 0
+        assert info.sentences_per_second * info.train_time == pytest.approx(
+            run.recipe.epochs * run.result.meta_info.dataset_info.sizes.train
         )
         told = [event["seconds"] for event in store.events(run.id)[0] if event["type"] == "step"]
         assert told == sorted(told)
-        assert told[-1] <= info["train_time"], "evaluations and checkpoints are no training time"
+        assert told[-1] <= info.train_time, "evaluations and checkpoints are no training time"
 
 
 def test_list_show_and_compare_print_json_and_nothing_else(suite, tmp_path):
@@ -78,7 +78,7 @@ def test_list_show_and_compare_print_json_and_nothing_else(suite, tmp_path):
     assert shown == json.loads((run.folder / "run.json").read_text())
     compared = json.loads(trainer("compare", "--json", store=store).stdout)
     row = next(row for row in compared if row["run"] == run.id)
-    assert row["test_accuracy"] == pytest.approx(100 * run.result["test"]["accuracy"])
+    assert row["test_accuracy"] == pytest.approx(100 * run.result.test.accuracy)
     table = tmp_path / "table.csv"
     trainer("compare", "--csv", str(table), store=store)
     assert len(table.read_text().splitlines()) == 7
@@ -144,13 +144,13 @@ def test_offline_tracking_writes_what_the_run_measured(suite):
         for update in (record.config, record.run.config):
             config |= {item.key: json.loads(item.value_json) for item in update.update}
     epochs = [row for row in history if "validation/accuracy" in row]
-    measured = run.result["train_info"]["metrics"]
-    assert [row["validation/accuracy"] for row in epochs] == pytest.approx([row["accuracy"] for row in measured])
-    assert [row["validation/loss"] for row in epochs] == pytest.approx([row["loss"] for row in measured])
-    assert [row["train/loss"] for row in epochs] == pytest.approx([row["train_loss"] for row in measured])
+    measured = run.result.train_info.metrics
+    assert [row["validation/accuracy"] for row in epochs] == pytest.approx([row.accuracy for row in measured])
+    assert [row["validation/loss"] for row in epochs] == pytest.approx([row.loss for row in measured])
+    assert [row["train/loss"] for row in epochs] == pytest.approx([row.train_loss for row in measured])
     assert all(row["memory_bytes"] >= 0 for row in epochs)
     assert config["learning_rate"] == run.recipe.learning_rate
-    assert summary["test/accuracy"] == pytest.approx(run.result["test"]["accuracy"])
+    assert summary["test/accuracy"] == pytest.approx(run.result.test.accuracy)
 
 
 def test_a_run_goes_through_a_zip_into_another_store_and_still_answers(suite, own_store, tmp_path):
@@ -204,7 +204,7 @@ def test_estimates_are_calibrated_by_earlier_runs(suite, tiny_backbone, tiny_fil
     arguments = ["estimate", "--method", "lora", "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--json"]
     got = json.loads(trainer(*arguments, store=store).stdout)
     run = next(run for run in store.list() if run.recipe.method == "lora")
-    assert got["trainable_parameters"] == run.result["train_info"]["num_trainable_params"]
+    assert got["trainable_parameters"] == run.result.train_info.num_trainable_params
     assert got["based_on"] == "1 earlier run"
     assert got["seconds"] > 0
 
@@ -223,10 +223,8 @@ def test_a_changed_backbone_is_refused(suite, tiny_backbone, tmp_path, monkeypat
     weights = load_file(other / "model.safetensors")
     save_file({name: tensor + 1 for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
     moved = run.recipe.model_copy(update={"backbone": str(other)})
-    from dataclasses import replace
-
     with pytest.raises(UserError, match="put the original weights back"):
-        inference.Predictor(store).ask("a film", [replace(run, recipe=moved)])
+        inference.Predictor(store).ask("a film", [run.model_copy(update={"recipe": moved})])
 
 
 @pytest.mark.parametrize(
@@ -316,7 +314,7 @@ def test_a_resumed_run_ends_as_an_unbroken_one(method, own_store, tiny_backbone,
             result = training.train(training.Request(config, folder, seen.append, should_stop=stop))
         except Cancelled:
             return None
-        return [row["loss"] for row in result["train_info"]["metrics"]]
+        return [row.loss for row in result.train_info.metrics]
 
     unbroken = losses(own_store.root.parent / "unbroken")
     broken = own_store.root.parent / "broken"
@@ -445,7 +443,7 @@ def test_a_failing_tracker_never_stops_a_run(own_store, tiny_backbone, tiny_file
 
 def test_delete_asks_and_removes(own_store):
     run = own_store.create(recipes.make(method="lora", task="movies", backbone="minilm"))
-    own_store.update(run.id, state="cancelled")
+    own_store.update(run.id, state="cancelled", error="Cancelled on request.")
     declined = subprocess.run(
         [sys.executable, "-m", "trainer", "delete", run.id], input="n\n", capture_output=True, text=True, cwd=ROOT,
         env=os.environ | {"ADAPTERS_STORE": str(own_store.root)},

@@ -512,7 +512,7 @@ def test_a_stranger_who_calls_by_number_is_refused(classroom, handlers, own_stor
             answer = called_by_index(address, one._id, nothing, "stranger")
             assert "Expected the password of this app, got none" in str(answer["data"][0]), (name, answer)
     run = own_store.create(recipes.make(method="lora", task="movies", backbone="minilm"))
-    own_store.update(run.id, state="cancelled")
+    own_store.update(run.id, state="cancelled", error="Cancelled on request.")
     load = handlers["load_folder"][0]._id
     assert "Expected the password" in called_by_index(address, load, [str(own_store.root)], "stranger")["data"][0]
     assert {run.id: run.as_json() for run in store.list()} == before

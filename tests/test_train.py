@@ -232,7 +232,7 @@ def test_a_kept_file_is_deleted_unless_a_run_waits_for_it(own_store, tmp_path, t
     said, task, _ = train_file.remove(lab, kept)
     assert f"got one that {run.id} needs; cancel that first" in said
     assert "value" not in task
-    own_store.update(run.id, state="cancelled")
+    own_store.update(run.id, state="cancelled", error="Cancelled on request.")
     again = shutil.copyfile(tiny_file, tmp_path / "again.csv")
     same = train_file.keep(lab, str(again))[1]["value"]
     said, task, _ = train_file.remove(lab, kept)
@@ -356,8 +356,8 @@ def test_an_adapter_from_elsewhere_is_fused_only_when_it_is_named(
     settled(own_store)
     fused = own_store.load(fused.id)
     assert fused.state == "finished", fused.error
-    assert fused.result["parents"]["train_time"] is None
-    assert fused.result["parents"]["num_trainable_params"] > 0
+    assert fused.result.parents.train_time is None
+    assert fused.result.parents.num_trainable_params > 0
     again = own_store.load(theirs.id).recipe
     assert jobs._parent(own_store, again, "suite", None).id != theirs.id
 
@@ -388,10 +388,10 @@ def test_a_plain_adapter_is_evaluated_as_it_was_where_it_was_trained(
     assert "test accuracy" in done.stdout
     (adopted,) = own_store.list()
     assert adopted.recipe.options == run.recipe.options
-    assert adopted.result["test"]["confusion_matrix"] == run.result["test"]["confusion_matrix"]
-    info = adopted.result["train_info"]
-    assert info["train_time"] is None
-    assert info["num_trainable_params"] == run.result["train_info"]["num_trainable_params"]
+    assert adopted.result.test.confusion_matrix == run.result.test.confusion_matrix
+    info = adopted.result.train_info
+    assert info.train_time is None
+    assert info.num_trainable_params == run.result.train_info.num_trainable_params
     assert not (adopted.folder / "source").exists()
     assert {file.suffix for file in adopted.model_folder.iterdir()} <= {".json", ".safetensors", ".md"}
     text = "the film is warm and the cast is funny"
@@ -419,9 +419,9 @@ def test_an_adapters_own_label_order_is_heeded(suite, own_store, tiny_backbone, 
     second = adoption.adopt(own_store, str(lora.model_folder), label_order=["good", "bad"], **shared)
     third = adoption.adopt(own_store, str(lora.model_folder), label_order=["good", "worse"], **shared)
     settled(own_store)
-    assert own_store.load(first.id).result["test"]["accuracy"] == adapter.result["test"]["accuracy"]
-    accuracy = own_store.load(second.id).result["test"]["accuracy"]
-    assert accuracy == pytest.approx(1 - lora.result["test"]["accuracy"])
+    assert own_store.load(first.id).result.test.accuracy == adapter.result.test.accuracy
+    accuracy = own_store.load(second.id).result.test.accuracy
+    assert accuracy == pytest.approx(1 - lora.result.test.accuracy)
     assert "the labels bad, good in the adapter's order, got good, worse" in own_store.load(third.id).error
 
 

@@ -87,11 +87,11 @@ class Saved(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The result is complete; `result` is what run.json holds."""
+    """The result is complete; `result` is a `runs.result.Result`."""
 
     kind = "finished"
-    result: dict[str, Any]
+    result: Any
 
     def as_dict(self) -> dict[str, Any]:
         """run.json holds the result: the log says only that it is there."""
-        return {"type": self.kind, "test_accuracy": self.result["test"]["accuracy"]}
+        return {"type": self.kind, "test_accuracy": self.result.test.accuracy}

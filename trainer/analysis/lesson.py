@@ -71,7 +71,7 @@ def members(runs: Sequence[Run]) -> dict[str, Run]:
     groups: dict[tuple, dict[str, Run]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.place):
         if run.state == "finished" and run.result and not run.adopted:
-            key = run.result["meta_info"]["dataset_info"]["fingerprint"], run.recipe.backbone
+            key = run.split_fingerprint, run.recipe.backbone
             groups[key].setdefault(run.recipe.method, run)
     if not groups:
         return {}

@@ -26,8 +26,8 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
             "backbone": run.recipe.backbone,
             "seed": run.recipe.seed,
             "state": run.state,
-            "device": run.result["meta_info"]["system_info"]["device"] if run.result else None,
-            "splits": run.result["meta_info"]["dataset_info"]["fingerprint"] if run.result else None,
+            "device": run.device_name,
+            "splits": run.split_fingerprint,
             **{metric.key: metric.of(run) for metric in METRICS.values()},
         }
         for run in runs
@@ -41,16 +41,16 @@ def comparable(runs: Sequence[Run]) -> list[str]:
     """What stands in the way of comparing these finished runs, in sentences; empty when a comparison holds."""
     finished = [run for run in runs if run.result]
     warnings = []
-    splits = {run.result["meta_info"]["dataset_info"]["fingerprint"] for run in finished}
+    splits = {run.split_fingerprint for run in finished}
     if len(splits) > 1:
         warnings.append(tr("These runs were not all trained and tested on the same sentences."))
     backbones = {run.recipe.backbone for run in finished}
     if len(backbones) > 1:
         warnings.append(tr("These runs adapt different backbones: {names}.", names=", ".join(sorted(backbones))))
-    devices = {run.result["meta_info"]["system_info"]["device"] for run in finished}
+    devices = {run.device_name for run in finished}
     if len(devices) > 1:
         warnings.append(tr("Times and memory come from different devices: {names}.", names=", ".join(sorted(devices))))
-    precisions = {run.result["train_info"]["precision"] for run in finished}
+    precisions = {run.result.train_info.precision for run in finished}
     if len(precisions) > 1:
         names = ", ".join(sorted(precisions))
         warnings.append(tr("Times and memory come from different precisions: {names}.", names=names))
@@ -72,7 +72,7 @@ def curves(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
             "run": run.id,
             "name": run.label or run.id,
             "method": run.recipe.method,
-            "task": run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1],
+            "task": run.task_name,
             "seed": run.recipe.seed,
         }
         rows += [of_run | point for point in _points(events)]
@@ -116,10 +116,10 @@ def per_class(run: Run) -> pd.DataFrame:
     """The classification report of a finished run: label, precision, recall, F1 (0 to 1) and support."""
     import pandas as pd
 
-    test = run.result["test"]
-    rows = [{"label": name, **scores} for name, scores in test["per_class"].items()]
+    test = run.result.test
+    rows = [{"label": name, **dict(scores)} for name, scores in test.per_class.items()]
     total = sum(row["support"] for row in rows)
-    rows += [{"label": title, **test[average], "support": total} for average, title in MEANS.items()]
+    rows += [{"label": title, **dict(getattr(test, average)), "support": total} for average, title in MEANS.items()]
     return pd.DataFrame(rows)
 
 

@@ -93,26 +93,25 @@ def _traits(run: Run) -> dict[str, str]:
     """Everything that is known to shape a run but its seed, as text."""
     recipe = run.recipe.model_dump(mode="json")
     found = {
-        "task": run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1],
+        "task": run.task_name,
         "backbone": run.recipe.backbone.replace("\\", "/").rsplit("/", 1)[-1],
     }
     if run.result:
-        meta = run.result["meta_info"]
-        splits = meta["dataset_info"]
+        splits = run.result.meta_info.dataset_info
         # The number tells sizes apart, the fingerprint other sentences of the same number.
         found["sentences"] = tr(
             "{count} sentences ({fingerprint})",
-            count=f"{splits['sizes']['train']:,}",
-            fingerprint=splits["fingerprint"][:6],
+            count=f"{splits.sizes.train:,}",
+            fingerprint=splits.fingerprint[:6],
         )
-        found["device"] = meta["system_info"]["device"]
-        found["precision"] = run.result["train_info"]["precision"]
-    if run.result and run.result.get("parents"):
+        found["device"] = run.device_name
+        found["precision"] = run.result.train_info.precision
+    if run.result and run.result.parents:
         # Seeds have parents of their own: the tasks that they learnt are what shapes the run.
-        found["parents"] = " + ".join(sorted(run.result["parents"]["names"]))
+        found["parents"] = " + ".join(sorted(run.result.parents.names))
     heeded = {name for name in recipe if name not in UNHEEDED}
     if run.adopted:
-        found["source"] = run.adopted["source"]
+        found["source"] = run.adopted.source
         heeded = {"max_length"}  # the rest of its recipe is about a training that was not this one
     settings = {name: recipe[name] for name in recipe if name in heeded} | recipe["options"]
     return found | {name: _text(value) for name, value in settings.items() if value is not None}

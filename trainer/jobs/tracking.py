@@ -99,15 +99,15 @@ def _log(tracked: Any, event: Event) -> None:
         }
         tracked.log({name: value for name, value in figures.items() if value is not None}, step=event.step)
     elif isinstance(event, Finished):
-        info, test = event.result["train_info"], event.result["test"]
+        info, test = event.result.train_info, event.result.test
         tracked.summary.update(
             {
-                "test/accuracy": test["accuracy"],
-                "test/macro_f1": test["macro"]["f1"],
-                "train_seconds": info["train_time"],
-                "trainable_parameters": info["num_trainable_params"],
-                "file_bytes": info["file_size"],
-                "peak_memory_bytes": info["accelerator_memory_allocated_max"] or info["host_memory_peak"],
+                "test/accuracy": test.accuracy,
+                "test/macro_f1": test.macro.f1,
+                "train_seconds": info.train_time,
+                "trainable_parameters": info.num_trainable_params,
+                "file_bytes": info.file_size,
+                "peak_memory_bytes": info.accelerator_memory_allocated_max or info.host_memory_peak,
             }
         )
 

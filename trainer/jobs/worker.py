@@ -18,6 +18,7 @@ from trainer.errors import ArgumentError, Cancelled, UserError, sentence
 from trainer.events import Event, State
 from trainer.jobs.queue import CANCEL_FILE, end
 from trainer.machine.device import keep_memory
+from trainer.runs.result import Result
 from trainer.runs.store import ENDED, INTERRUPTED, Run, Store
 from trainer.texts import tr
 
@@ -129,7 +130,7 @@ def execute(root: str, run_id: str) -> None:
             store.append(run_id, State("finished"))
 
 
-def _train(store: Store, run: Run, cancelled) -> dict[str, Any]:
+def _train(store: Store, run: Run, cancelled) -> Result:
     from trainer.jobs import tracking
     from trainer.training import train as training
 
@@ -147,12 +148,12 @@ def _train(store: Store, run: Run, cancelled) -> dict[str, Any]:
             should_stop=cancelled,
             parents=parents,
             parent_results=results,
-            label_order=tuple(run.adopted["label_order"]) if run.adopted else (),
+            label_order=run.adopted.label_order if run.adopted else (),
         )
         return training.evaluate(request) if run.adopted else training.train(request)
 
 
-def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], tuple[dict[str, Any], ...]]:
+def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], tuple[Result, ...]]:
     """The finished parents of a run, each under a name of its own. Raises `UserError` when one is not there."""
     parents: dict[str, methods.Parent] = {}
     results = []

@@ -98,6 +98,11 @@ class Method(ABC):
     min_parents = 0
     trains_backbone = False
 
+    @property
+    def peft_type(self) -> str | None:
+        """The method in results that PEFT's method comparison reads: PEFT's name where it has one. None: no method."""
+        return self.name.upper()
+
     @abstractmethod
     def build(self, setup: Setup) -> nn.Module:
         """A model on `setup.device` whose trainable parameters are exactly those that the method trains."""

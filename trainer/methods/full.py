@@ -14,6 +14,7 @@ class Full(Method):
     """The reference that the parameter-efficient methods are held against."""
 
     name = "full"
+    peft_type = None
     title = mark("Full fine-tuning")
     summary = mark("Trains every parameter. The reference: most memory, and a full copy of the model for each task.")
     paper = "Devlin et al. 2019, BERT, section 4, https://arxiv.org/abs/1810.04805"

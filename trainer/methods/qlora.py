@@ -27,6 +27,7 @@ class Qlora(Lora):
     """bitsandbytes' NF4 under PEFT's LoRA, on a CPU and on CUDA. The head stays out of the quantisation."""
 
     name = "qlora"
+    peft_type = "LORA"
     title = mark("QLoRA (4-bit)")
     summary = mark("LoRA over a backbone held in 4 bits: the least memory for weights, at some cost in time.")
     paper = "Dettmers et al. 2023, QLoRA, https://arxiv.org/abs/2305.14314"

@@ -70,7 +70,7 @@ def compare(kept: Run, again: Run) -> Iterator[Check]:
     """The figures that must agree: counts to the digit, sizes nearly, accuracy up to chance."""
     for figure, of in EXACT.items():
         yield Check(kept.id, figure, str(of(kept)), str(of(again)), of(kept) == of(again))
-    before, now = (run.result["train_info"]["file_size"] for run in (kept, again))
+    before, now = (run.result.train_info.file_size for run in (kept, again))
     yield Check(kept.id, "bytes saved", f"{before:,}", f"{now:,}", abs(before - now) <= SIZE * before)
     one, other = _right(kept), _right(again)
     same_sentences = len(one) == len(other)
@@ -86,12 +86,12 @@ def _right(run: Run):
 
 
 EXACT = {
-    "trainable parameters": lambda run: run.result["train_info"]["num_trainable_params"],
-    "parameters": lambda run: run.result["train_info"]["num_total_params"],
-    "steps": lambda run: run.result["train_info"]["steps"],
-    "tokens": lambda run: run.result["train_info"]["real_tokens"],
-    "backbone's sha256": lambda run: run.result["meta_info"]["model_info"]["sha256"][:12],
-    "sentences": lambda run: run.result["meta_info"]["dataset_info"]["fingerprint"],
+    "trainable parameters": lambda run: run.result.train_info.num_trainable_params,
+    "parameters": lambda run: run.result.train_info.num_total_params,
+    "steps": lambda run: run.result.train_info.steps,
+    "tokens": lambda run: run.result.train_info.real_tokens,
+    "backbone's sha256": lambda run: run.result.meta_info.model_info.sha256[:12],
+    "sentences": lambda run: run.split_fingerprint,
 }
 
 

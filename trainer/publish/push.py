@@ -70,7 +70,7 @@ def stage(run: Run, repository: str, folder: Path, *, licence: str | None = None
     """Put what will be uploaded into a folder, naming no folder of this machine; the files' names."""
     shutil.copytree(run.model_folder, folder, dirs_exist_ok=True)
     (folder / "README.md").write_text(card(run, repository, licence=licence), encoding="utf-8")
-    base = run.result["meta_info"]["model_info"]["hub_id"]
+    base = run.result.meta_info.model_info.hub_id
     if Path(base).is_absolute():
         for path in folder.rglob("*.json"):
             text = path.read_text(encoding="utf-8")
@@ -82,21 +82,21 @@ def card(run: Run, repository: str, *, licence: str | None = None) -> str:
     """The model card in English: metadata with test figures, then what it is, its figures and data, how to open it."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-    method, info = methods.get(run.recipe.method), run.result["meta_info"]
+    method, model = methods.get(run.recipe.method), run.result.meta_info.model_info
     task = tasks.TASKS.get(run.recipe.task)
     source = getattr(task, "repository", None)
-    base = None if Path(info["model_info"]["hub_id"]).is_absolute() else info["model_info"]["hub_id"]
+    base = None if Path(model.hub_id).is_absolute() else model.hub_id
     known = backbones.BACKBONES.get(run.recipe.backbone)
-    library, test = method.library.split()[0], run.result["test"]
+    library, test = method.library.split()[0], run.result.test
     results = [
         EvalResult(
             task_type="text-classification",
-            dataset_type=source or _task_name(run),
-            dataset_name=_task_name(run),
+            dataset_type=source or run.task_name,
+            dataset_name=run.task_name,
             dataset_split="test",
             metric_type=kind,
             metric_name=title,
-            metric_value=(test if kind in test else test["macro"])[kind],
+            metric_value=getattr(test if kind == "accuracy" else test.macro, kind),
         )
         for kind, title in FIGURES.items()
     ]
@@ -116,20 +116,19 @@ def card(run: Run, repository: str, *, licence: str | None = None) -> str:
 
 def _text(run: Run, repository: str) -> str:
     """The card below its metadata."""
-    method, result = methods.get(run.recipe.method), run.result
-    info = result["meta_info"]
-    sizes = info["dataset_info"]["sizes"]
+    method, data = methods.get(run.recipe.method), run.result.meta_info.dataset_info
+    sizes = data.sizes
     figures = [(metric.title, metric.show(metric.of(run))) for metric in METRICS.values()]
     recipe = run.recipe.model_dump(mode="json", exclude_none=True, exclude={"options", "parents", "track"})
-    recipe |= {"task": _task_name(run), "backbone": Path(run.recipe.backbone).name}
+    recipe |= {"task": run.task_name, "backbone": Path(run.recipe.backbone).name}
     recipe |= {name: Path(recipe[name]).name for name in ("validation_file", "test_file") if name in recipe}
     options = {f"{run.recipe.method}.{name}": value for name, value in run.recipe.options.items()}
     options = {name: _named(value) for name, value in options.items()}
-    notes = "".join(f"- {note}.\n" for note in info["dataset_info"]["notes"])
+    notes = "".join(f"- {note}.\n" for note in data.notes)
     sentences, task = per_class(run), tasks.TASKS.get(run.recipe.task)
     return f"""# {repository.partition("/")[2]}
 
-{method.title} of {_base(run)} on {_task_name(run)}: it tells {", ".join(run.label_names)} apart. Trained with PEFT
+{method.title} of {_base(run)} on {run.task_name}: it tells {", ".join(run.label_names)} apart. Trained with PEFT
 Lab, which compares fine-tuning methods on the same sentences, for teaching and study.
 
 Method: {method.paper}
@@ -142,12 +141,12 @@ On the test split, by label:
 
 {_table(list(sentences.columns), [[_cell(value) for value in row] for row in sentences.itertuples(index=False)])}
 
-Measured on {info["system_info"]["device"]} in {result["train_info"]["precision"]}.
+Measured on {run.device_name} in {run.result.train_info.precision}.
 
 ## Data
 
-{_task_name(run)}: {sizes["train"]:,} training, {sizes["validation"]:,} validation and {sizes["test"]:,} test sentences
-(fingerprint of the splits `{info["dataset_info"]["fingerprint"]}`).
+{run.task_name}: {sizes.train:,} training, {sizes.validation:,} validation and {sizes.test:,} test sentences
+(fingerprint of the splits `{data.fingerprint}`).
 
 {f"{task.title}. {task.summary}" if task else ""}
 
@@ -173,10 +172,10 @@ another gives others.
 
 def usage(run: Run, repository: str) -> str:
     """Python that opens the pushed model with its library alone and asks it about a sentence."""
-    info = run.result["meta_info"]["model_info"]
-    base = Path(info["hub_id"]).name if Path(info["hub_id"]).is_absolute() else info["hub_id"]
+    info = run.result.meta_info.model_info
+    base = Path(info.hub_id).name if Path(info.hub_id).is_absolute() else info.hub_id
     method = methods.get(run.recipe.method)
-    pinned = f', revision="{info["revision"]}"' if info["revision"] else ""
+    pinned = f', revision="{info.revision}"' if info.revision else ""
     loading = method.loading(
         base=f'"{base}"{pinned}',
         labels=len(run.label_names),
@@ -215,17 +214,13 @@ def _check(run: Run, repository: str) -> None:
     if run.adopted:
         raise ArgumentError(
             expected=tr("a run that was trained here"),
-            got=tr("one from {source}", source=run.adopted["source"]),
+            got=tr("one from {source}", source=run.adopted.source),
             fix=tr("choose another run"),
         )
 
 
-def _task_name(run: Run) -> str:
-    return run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1]
-
-
 def _base(run: Run) -> str:
-    base = run.result["meta_info"]["model_info"]["hub_id"]
+    base = run.result.meta_info.model_info.hub_id
     return f"a backbone of its author's own ({Path(base).name})" if Path(base).is_absolute() else f"`{base}`"
 
 

@@ -41,7 +41,7 @@ def html(store: Store, runs: Sequence[Run]) -> str:
     """
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in ordered(runs):
-        groups[run.result["meta_info"]["dataset_info"]["fingerprint"]].append(run)
+        groups[run.split_fingerprint].append(run)
     parts = [_group(store, members) for members in groups.values()]
     date = time.strftime("%Y-%m-%d")
     return (
@@ -55,16 +55,16 @@ def html(store: Store, runs: Sequence[Run]) -> str:
 
 
 def _group(store: Store, runs: list[Run]) -> str:
-    names, about = variants(runs), runs[0].result["meta_info"]["dataset_info"]
+    names, about = variants(runs), runs[0].result.meta_info.dataset_info
     table = analysis.runs_table(runs)
     table["variant"] = table["run"].map(names)
-    sizes = about["sizes"]
+    sizes = about.sizes
     warnings = "".join(f'<p class="warning">{escape(text)}</p>' for text in analysis.comparable(runs))
-    notes = "".join(f"<li>{escape(note)}</li>" for note in about["notes"])
+    notes = "".join(f"<li>{escape(note)}</li>" for note in about.notes)
     return (
-        f"<h2>{escape(_task(runs[0]))}</h2>"
-        f"<p>{sizes['train']:,} sentences to train on, {sizes['validation']:,} to choose the epoch by, "
-        f"{sizes['test']:,} to test on; labels {escape(', '.join(about['label_names']))}.</p><ul>{notes}</ul>{warnings}"
+        f"<h2>{escape(runs[0].task_name)}</h2>"
+        f"<p>{sizes.train:,} sentences to train on, {sizes.validation:,} to choose the epoch by, "
+        f"{sizes.test:,} to test on; labels {escape(', '.join(about.label_names))}.</p><ul>{notes}</ul>{warnings}"
         f"{_figures(means(table))}{_differences(store, runs, names)}"
     )
 
@@ -116,10 +116,10 @@ def _differences(store: Store, runs: list[Run], names: dict[str, str]) -> str:
 def _made(runs: Sequence[Run]) -> str:
     rows = []
     for run in ordered(runs):
-        meta = run.result["meta_info"]
-        packages = ", ".join(f"{name.removesuffix('-version')} {v}" for name, v in meta["package_info"].items() if v)
-        how = f"from {run.adopted['source']}" if run.adopted else recipes.command_of(run.recipe)
-        where = f"{run.created_at}, {meta['system_info']['device']}, {packages}"
+        versions = run.result.meta_info.package_info
+        packages = ", ".join(f"{name.removesuffix('-version')} {v}" for name, v in versions.items() if v)
+        how = f"from {run.adopted.source}" if run.adopted else recipes.command_of(run.recipe)
+        where = f"{run.created_at}, {run.device_name}, {packages}"
         rows.append(f"<li><b>{escape(run.id)}</b><br><code>{escape(how)}</code><br>{escape(where)}</li>")
     return f"<h2>How each run was made</h2><ol>{''.join(rows)}</ol>"
 
@@ -127,7 +127,3 @@ def _made(runs: Sequence[Run]) -> str:
 def _meanings() -> str:
     told = "".join(f"<dt><b>{escape(METRICS[key].title)}</b></dt><dd>{escape(METRICS[key].help)}</dd>" for key in SHOWN)
     return f"<h2>What the figures are</h2><dl>{told}</dl>"
-
-
-def _task(run: Run) -> str:
-    return run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1]

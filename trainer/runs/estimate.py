@@ -91,22 +91,20 @@ def too_large(found: Estimate, *, free: int | None) -> str | None:
 
 def _trained_here(run: Run, device: Device | None) -> bool:
     """Whether a run was trained (not only evaluated) on a machine like this one."""
-    if not run.result or not run.result["train_info"]["sentences_per_second"]:
+    if not run.result or not run.result.train_info.sentences_per_second:
         return False
-    system = run.result["meta_info"]["system_info"]
-    return system["machine"] == platform.machine() and (device is None or system["device"] == device.name)
+    machine = run.result.meta_info.system_info.machine
+    return machine == platform.machine() and (device is None or run.device_name == device.name)
 
 
 def _speed(config: RunConfig, earlier: Sequence[Run], device: Device | None) -> tuple[float, str]:
     """(sentences a second, what that is based on): runs like this one, else any runs scaled by their operations."""
     alike = [run for run in earlier if _alike(config, run)]
     if alike:
-        rate = statistics.median(
-            run.result["train_info"]["sentences_per_second"] * _operations(run.recipe) for run in alike
-        )
+        rate = statistics.median(run.result.train_info.sentences_per_second * _operations(run.recipe) for run in alike)
         return rate / _operations(config), tr_count("{count} earlier run", "{count} earlier runs", len(alike))
     rates = [
-        run.result["train_info"]["sentences_per_second"] * _operations(run.recipe)
+        run.result.train_info.sentences_per_second * _operations(run.recipe)
         for run in _known(earlier)
         if 1 / SCALE <= _operations(run.recipe) / _operations(config) <= SCALE
     ]
@@ -141,15 +139,13 @@ def _operations(config: RunConfig) -> float:
 
 
 def _memory(config: RunConfig, earlier: Sequence[Run]) -> int | None:
-    from trainer.runs.metrics import peak_memory
-
     shape = (config.batch_size, config.max_length, config.precision)
     same = [
         run
         for run in earlier
         if _alike(config, run) and (run.recipe.batch_size, run.recipe.max_length, run.recipe.precision) == shape
     ]
-    found = [peak for run in same if (peak := peak_memory(run.result)) is not None]
+    found = [peak for run in same if (peak := run.result.train_info.peak) is not None]
     return round(statistics.median(found)) if found else None
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from trainer.runs.store import Run
 from trainer.texts import mark
@@ -14,22 +12,24 @@ from trainer.texts import mark
 class Metric:
     """A figure of a finished run: its column, its heading with the unit, which way is better, and how it reads.
 
-    `title` and `help` are marked for `tr`.
+    `path` leads to it from the run's `Result`, attribute by attribute. `title` and `help` are marked for `tr`.
     """
 
     key: str
     title: str
     better: str | None
     format: str
-    value: Callable[[dict[str, Any]], float | int | None]
+    path: str
     scale: float = 1.0
 
     def of(self, run: Run) -> float | int | None:
         """The figure in the heading's unit, or None when the run has none."""
-        if run.result is None:
-            return None
-        found = self.value(run.result)
-        return None if found is None else found * self.scale
+        value = run.result
+        for name in self.path.split("."):
+            if value is None:
+                return None
+            value = getattr(value, name)
+        return None if value is None else value * self.scale
 
     @property
     def help(self) -> str:
@@ -41,79 +41,54 @@ class Metric:
         return "–" if value is None or value != value else format(value, self.format)
 
 
-def peak_memory(result: dict[str, Any]) -> int | None:
-    """Bytes the run added at its peak: allocated on the GPU; on a CPU, resident above the process's start.
-
-    None for a run that was trained elsewhere.
-    """
-    info = result["train_info"]
-    if info["host_memory_peak"] is None:
-        return None
-    allocated = info["accelerator_memory_allocated_max"]
-    return allocated if allocated is not None else info["host_memory_peak"] - info["host_memory_start"]
-
-
-def _train(key: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda result: result["train_info"][key]
-
-
-def _test(*keys: str) -> Callable[[dict[str, Any]], Any]:
-    def value(result: dict[str, Any]) -> Any:
-        found = result["test"]
-        for key in keys:
-            found = found[key]
-        return found
-
-    return value
-
-
-def _parents(key: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda result: result["parents"][key] if result.get("parents") else None
-
-
 PERCENT, MEGABYTES, MINUTES = 100.0, 1e-6, 1 / 60
 METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
-        Metric("test_accuracy", mark("Test accuracy (%)"), "higher", ".2f", _test("accuracy"), PERCENT),
+        Metric("test_accuracy", mark("Test accuracy (%)"), "higher", ".2f", "test.accuracy", PERCENT),
         Metric(
             "validation_accuracy",
             mark("Validation accuracy (%)"),
             "higher",
             ".2f",
-            _train("best_validation_accuracy"),
+            "train_info.best_validation_accuracy",
             PERCENT,
         ),
-        Metric("precision", mark("Precision, macro (%)"), "higher", ".2f", _test("macro", "precision"), PERCENT),
-        Metric("recall", mark("Recall, macro (%)"), "higher", ".2f", _test("macro", "recall"), PERCENT),
-        Metric("f1", mark("F1, macro (%)"), "higher", ".2f", _test("macro", "f1"), PERCENT),
-        Metric("train_minutes", mark("Training time (min)"), "lower", ".2f", _train("train_time"), MINUTES),
-        Metric("trainable", mark("Trainable parameters"), "lower", ",.0f", _train("num_trainable_params")),
+        Metric("precision", mark("Precision, macro (%)"), "higher", ".2f", "test.macro.precision", PERCENT),
+        Metric("recall", mark("Recall, macro (%)"), "higher", ".2f", "test.macro.recall", PERCENT),
+        Metric("f1", mark("F1, macro (%)"), "higher", ".2f", "test.macro.f1", PERCENT),
+        Metric("train_minutes", mark("Training time (min)"), "lower", ".2f", "train_info.train_time", MINUTES),
+        Metric("trainable", mark("Trainable parameters"), "lower", ",.0f", "train_info.num_trainable_params"),
         Metric(
             "trainable_share",
             mark("Trainable share (%)"),
             "lower",
             ".2f",
-            lambda r: r["train_info"]["num_trainable_params"] / r["train_info"]["num_total_params"],
+            "train_info.trainable_share",
             PERCENT,
         ),
-        Metric("peak_memory", mark("Peak memory (MB)"), "lower", ",.0f", peak_memory, MEGABYTES),
+        Metric("peak_memory", mark("Peak memory (MB)"), "lower", ",.0f", "train_info.peak", MEGABYTES),
         Metric(
-            "reserved_memory", mark("GPU memory reserved (MB)"), "lower", ",.0f", _train("accelerator_memory_max"), 1e-6
+            "reserved_memory",
+            mark("GPU memory reserved (MB)"),
+            "lower",
+            ",.0f",
+            "train_info.accelerator_memory_max",
+            1e-6,
         ),
         Metric(
-            "host_memory", mark("Host memory, whole process (MB)"), "lower", ",.0f", _train("host_memory_peak"), 1e-6
+            "host_memory", mark("Host memory, whole process (MB)"), "lower", ",.0f", "train_info.host_memory_peak", 1e-6
         ),
-        Metric("utilisation", mark("GPU utilisation (%)"), "higher", ".0f", _train("accelerator_utilisation_avg")),
-        Metric("file_size", mark("Saved size (MB)"), "lower", ",.2f", _train("file_size"), MEGABYTES),
-        Metric("speed", mark("Sentences a second"), "higher", ",.0f", _train("sentences_per_second")),
-        Metric("evaluation_minutes", mark("Evaluation time (min)"), "lower", ".2f", _train("evaluation_time"), MINUTES),
-        Metric("test_loss", mark("Test loss"), "lower", ".4f", _test("loss")),
+        Metric("utilisation", mark("GPU utilisation (%)"), "higher", ".0f", "train_info.accelerator_utilisation_avg"),
+        Metric("file_size", mark("Saved size (MB)"), "lower", ",.2f", "train_info.file_size", MEGABYTES),
+        Metric("speed", mark("Sentences a second"), "higher", ",.0f", "train_info.sentences_per_second"),
         Metric(
-            "parents_minutes", mark("Parents' training time (min)"), "lower", ".2f", _parents("train_time"), MINUTES
+            "evaluation_minutes", mark("Evaluation time (min)"), "lower", ".2f", "train_info.evaluation_time", MINUTES
         ),
-        Metric("parents_parameters", mark("Parents' parameters"), "lower", ",.0f", _parents("num_trainable_params")),
-        Metric("parents_size", mark("Parents' size (MB)"), "lower", ",.2f", _parents("file_size"), MEGABYTES),
+        Metric("test_loss", mark("Test loss"), "lower", ".4f", "test.loss"),
+        Metric("parents_minutes", mark("Parents' training time (min)"), "lower", ".2f", "parents.train_time", MINUTES),
+        Metric("parents_parameters", mark("Parents' parameters"), "lower", ",.0f", "parents.num_trainable_params"),
+        Metric("parents_size", mark("Parents' size (MB)"), "lower", ",.2f", "parents.file_size", MEGABYTES),
     )
 }
 

@@ -10,47 +10,36 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pydantic_core
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError, UserError
 from trainer.events import Event
 from trainer.machine import hosting
+from trainer.runs.result import SCHEMA_VERSION, Adopted, Bundled, Content
+from trainer.runs.upgrade import upgrade
 from trainer.texts import mark, tr
 
-SCHEMA_VERSION = 1
 STATES = (mark("queued"), mark("running"), mark("finished"), mark("failed"), mark("cancelled"))
 ENDED = ("finished", "failed", "cancelled")
 LONGEST = 200
 """Bytes of a run's id. A folder's name may have 255, but there is more to a run's hidden files' names."""
-BEFORE = {"group_by_length": True}
-"""What recipes did before they had the field."""
 INTERRUPTED = mark(
     "Expected the run to end by itself, got a process that was gone; the machine may have restarted or run out of "
     "memory: resume it or launch it again."
 )
 
 
-@dataclass(frozen=True)
-class Run:
-    """What run.json holds. `folder` is where it lies; `place` orders the queue."""
+class Run(Content):
+    """A run: what run.json holds, and the folder it lies in. `place` orders the queue; `folder` is not written."""
 
     id: str
-    folder: Path
-    label: str
-    state: str
-    created_at: str
-    place: int
-    suite: str
-    recipe: RunConfig
-    lineage: dict[str, Any] = field(default_factory=dict)
-    owner: str | None = None
-    result: dict[str, Any] | None = None
-    error: str | None = None
+    folder: Path = Field(exclude=True)
 
     @property
     def model_folder(self) -> Path:
@@ -62,36 +51,38 @@ class Run:
         return self.state == "finished" and self.model_folder.is_dir()
 
     @property
-    def adopted(self) -> dict[str, Any] | None:
+    def adopted(self) -> Adopted | None:
         """For an adapter trained elsewhere: its source and its labels' order. None for a run of this lab."""
-        return self.lineage.get("adopted")
+        return self.lineage.adopted
 
     @property
-    def bundled(self) -> dict[str, Any] | None:
+    def bundled(self) -> Bundled | None:
         """For a run that comes with the program: the command that made it, and whether its weights came too."""
-        return self.lineage.get("bundled")
+        return self.lineage.bundled
+
+    @property
+    def task_name(self) -> str:
+        """The task's name; for a file, the file's."""
+        return self.recipe.task.replace("\\", "/").rsplit("/", 1)[-1]
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """The task's label names; empty before the run has finished."""
-        return tuple(self.result["meta_info"]["dataset_info"]["label_names"]) if self.result else ()
+        return self.result.meta_info.dataset_info.label_names if self.result else ()
+
+    @property
+    def split_fingerprint(self) -> str | None:
+        """A hash over the sentences and labels of the splits: runs with equal ones compare. None until it finished."""
+        return self.result.meta_info.dataset_info.fingerprint if self.result else None
+
+    @property
+    def device_name(self) -> str | None:
+        """The CPU or GPU it was trained on, or evaluated for an adapter from elsewhere. None until it finished."""
+        return self.result.meta_info.system_info.device if self.result else None
 
     def as_json(self) -> dict[str, Any]:
         """The content of run.json."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "id": self.id,
-            "label": self.label,
-            "state": self.state,
-            "created_at": self.created_at,
-            "place": self.place,
-            "suite": self.suite,
-            "recipe": self.recipe.model_dump(mode="json"),
-            "lineage": self.lineage,
-            "owner": self.owner,
-            "result": self.result,
-            "error": self.error,
-        }
+        return self.model_dump(mode="json", by_alias=True)
 
 
 def _may_be_id(name: str) -> bool:
@@ -188,6 +179,7 @@ class Store:
         backbone = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.backbone).name.lower())[:24]
         run_id = f"{recipe.method}-{task or 'task'}-{backbone or 'backbone'}-s{recipe.seed}-{secrets.token_hex(4)}"
         run = Run(
+            schema_version=SCHEMA_VERSION,
             id=run_id,
             folder=self.root / run_id,
             label=label,
@@ -196,15 +188,17 @@ class Store:
             place=time.time_ns(),
             suite=suite,
             recipe=recipe,
-            lineage={"parents": list(recipe.parents), **(lineage or {})},
+            lineage={"parents": recipe.parents, **(lineage or {})},
             owner=owner,
+            result=None,
+            error=None,
         )
         hidden = self.root / f".new-{run_id}"
         try:
             hidden.mkdir(parents=True)
             if fill is not None:
                 fill(hidden)
-            self._write(Run(**{**run.__dict__, "folder": hidden}))
+            self._write(run.model_copy(update={"folder": hidden}))
             os.replace(hidden, run.folder)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
@@ -223,19 +217,25 @@ class Store:
             os.replace(temporary, kept)
         return kept
 
-    def adopt(self, folder: Path, run_id: str, *, check: Callable[[Run], None] = lambda run: None) -> Run:
+    def adopt(self, folder: Path, run_id: str) -> Run:
         """Make a folder that lies in the store a run of it.
 
-        Raises `ArgumentError` for an unreadable or unended run, and what `check` raises for another.
+        Raises `ArgumentError` for a run.json that is missing, damaged or of a newer version, and for an unended run.
         """
-        found = self._read(folder)
-        if found is None or found.state not in ENDED:
+        try:
+            state = self._parse(folder).state
+        except FileNotFoundError:
+            state = None
+        except (OSError, ValueError):
+            raise ArgumentError(
+                expected=tr("a run whose run.json is whole"), got=tr("one that lacks a part"), fix=tr("export it again")
+            ) from None
+        if state not in ENDED:
             raise ArgumentError(
                 expected=tr("a run that has ended, with a readable run.json"),
-                got=tr("one that is {state}", state=tr(found.state)) if found else tr("none"),
+                got=tr("one that is {state}", state=tr(state)) if state else tr("none"),
                 fix=tr("export it again where it was trained"),
             )
-        check(found)
         os.replace(folder, self._folder(run_id))
         self.update(run_id, place=time.time_ns())
         return self.load(run_id)
@@ -249,7 +249,7 @@ class Store:
                 raise UserError(
                     expected=f"{folder}/run.json", got=tr("none that can be read"), fix=tr("delete the run's folder")
                 )
-            run = Run(**{**current.__dict__, **changes})
+            run = Run.model_validate(dict(current) | changes)
             self._write(run)
         return run
 
@@ -353,25 +353,25 @@ class Store:
             if not (judge and run.state == "running") or self.is_at_work(folder):
                 return run
             run = self._parse(folder)  # it may have finished between the two looks
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError):
             return None
         if run.state == "running":
-            return Run(**{**run.__dict__, "state": "failed", "error": tr(INTERRUPTED)})
+            return run.model_copy(update={"state": "failed", "error": tr(INTERRUPTED)})
         return run
 
     def _parse(self, folder: Path) -> Run:
-        """What run.json holds, read again only when it was replaced: a page lists the whole store every second."""
+        """What run.json holds, read again only when it was replaced: a page lists the whole store every second.
+
+        Raises `ValueError` (pydantic's is one) for a damaged file, and for one of a newer version.
+        """
         path = folder / "run.json"
         stat = path.stat()
         version = stat.st_ino, stat.st_mtime_ns, stat.st_size
         known = self._read_before.get(folder)
         if known is not None and known[0] == version:
             return known[1]
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("schema_version") > SCHEMA_VERSION:
-            raise ValueError("written by a newer version")
-        recipe = RunConfig(**BEFORE | content["recipe"])
-        run = Run(**{**content, "recipe": recipe, "folder": folder, "id": folder.name})
+        content = upgrade(pydantic_core.from_json(path.read_bytes()))
+        run = Run.model_validate(content | {"id": folder.name, "folder": folder})
         self._read_before[folder] = version, run
         return run
 

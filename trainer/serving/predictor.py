@@ -347,7 +347,7 @@ def open_setup(run: Run, device: Device) -> Setup:
             fix=tr("choose another run"),
         )
     backbone = backbones.locate(run.recipe.backbone)
-    trained_on = run.result["meta_info"]["model_info"]["sha256"]
+    trained_on = run.result.meta_info.model_info.sha256
     if backbone.sha256() != trained_on:
         raise UserError(
             expected=tr("the backbone that {run} was trained on (weights {hash})", run=run.id, hash=trained_on[:12]),

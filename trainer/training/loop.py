@@ -23,6 +23,7 @@ from trainer.events import Evaluated, Event, Saved, Step
 from trainer.machine import measure
 from trainer.machine.device import Device
 from trainer.methods import Method, Parent, Setup
+from trainer.runs.result import Result
 from trainer.tasks import TaskData
 from trainer.texts import tr
 from trainer.training import evaluate as evaluation
@@ -40,7 +41,7 @@ class Request:
     emit: Callable[[Event], None]
     should_stop: Callable[[], bool] = lambda: False
     parents: tuple[Parent, ...] = ()
-    parent_results: tuple[dict[str, Any], ...] = ()
+    parent_results: tuple[Result, ...] = ()
     label_order: tuple[str, ...] = ()
     """For an adapter trained elsewhere: its labels in its own order, where that is not the task's."""
 

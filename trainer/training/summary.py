@@ -1,15 +1,17 @@
-"""What run.json holds when a run is done: PEFT's field names, and what they lack. Bytes and seconds."""
+"""The result of a run that is done, from what was measured. Bytes and seconds."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from trainer import tasks
 from trainer.machine import measure
-from trainer.training.loop import LabTrainer, Request, Work
+from trainer.runs.result import Result
+from trainer.training.loop import Request, Work
 
 
 def assemble(
@@ -21,77 +23,113 @@ def assemble(
     counts: tuple[int, int, int],
     started_at: float,
     training: dict[str, Any],
-) -> dict[str, Any]:
-    """The result in PEFT's field names, and what they lack.
+    validation: dict[str, Any],
+    test: dict[str, Any],
+) -> Result:
+    """The result that run.json holds.
 
     `counts` are (trainable parameters, parameters in all, bytes of the saved model); `training` is `trained`'s or
-    `trained_elsewhere`'s.
+    `trained_elsewhere`'s; `validation` and `test` are `evaluate.metrics`'s of the epoch that was kept.
     """
-    config, data, setup = request.config, work.data, work.setup
+    config, data, setup, packages = request.config, work.data, work.setup, measure.package_info()
     trainable, total, size = counts
-    return {
-        "run_info": {
-            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_at)),
-            "total_time": sum(seconds.values()),
-            "train_config": config.model_dump(mode="json"),
-            "peft_config": {"method": config.method, **setup.options.model_dump(mode="json")},
-            "error_msg": "",
-        },
-        "train_info": {
-            **memory,
-            "evaluation_time": seconds["evaluation"],
-            "test_time": seconds["test"],
-            "loading_time": seconds["loading"],
-            "file_size": size,
-            "num_trainable_params": trainable,
-            "num_total_params": total,
-            "batch_size": config.batch_size,
-            "precision": setup.precision,
-            "status": "success",
-            **training,
-        },
-        "parents": _parents(request),
-        "meta_info": {
-            "model_info": {
-                "name": setup.backbone.name,
-                "hub_id": setup.backbone.hub_id,
-                "revision": setup.backbone.revision,
-                "sha256": setup.backbone.sha256(),
+    if training["metrics"]:
+        *others, last = training["metrics"]
+        training = training | {"metrics": [*others, last | {"test accuracy": test["accuracy"]}]}
+    return Result.model_validate(
+        {
+            "run_info": {
+                "experiment_name": request.folder.name,
+                "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_at)),
+                "total_time": sum(seconds.values()),
+                "train_config": config.model_dump(mode="json") | {"model_id": setup.backbone.hub_id},
+                "peft_branch": f"v{packages['peft-version']}",
+                "peft_config": _peft_config(work),
+                "error_msg": "",
             },
-            "dataset_info": {
-                "name": data.name,
-                "label_names": list(data.label_names),
-                "sizes": {split: len(getattr(data, split)) for split in tasks.SPLITS},
-                "fingerprint": data.fingerprint,
-                "notes": list(data.notes),
+            "train_info": {
+                **memory,
+                "evaluation_time": seconds["evaluation"],
+                "test_time": seconds["test"],
+                "loading_time": seconds["loading"],
+                "file_size": size,
+                "num_trainable_params": trainable,
+                "num_total_params": total,
+                "batch_size": config.batch_size,
+                "precision": setup.precision,
+                **training,
             },
-            "package_info": measure.package_info(),
-            "system_info": measure.system_info(work.device),
-            "pytorch_info": torch.__config__.show(),
-        },
+            "parents": _parents(request),
+            "meta_info": {
+                "model_info": {
+                    "name": setup.backbone.name,
+                    "hub_id": setup.backbone.hub_id,
+                    "revision": setup.backbone.revision,
+                    "sha256": setup.backbone.sha256(),
+                },
+                "dataset_info": {
+                    "name": data.name,
+                    "label_names": data.label_names,
+                    "sizes": {split: len(getattr(data, split)) for split in tasks.SPLITS},
+                    "fingerprint": data.fingerprint,
+                    "notes": data.notes,
+                },
+                "package_info": packages,
+                "system_info": measure.system_info(work.device),
+                "pytorch_info": torch.__config__.show(),
+            },
+            "validation": validation,
+            "test": test,
+        }
+    )
+
+
+def trained(
+    *,
+    epochs: Sequence[dict[str, Any]],
+    best: dict[str, Any],
+    steps: int,
+    samples: int,
+    real_tokens: int,
+    padded_tokens: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What only a run that was trained here has.
+
+    `epochs` are the fields of `result.Epoch`, one an epoch; `best` has the `epoch` and `accuracy` of the one that was
+    kept; `samples` are sentences trained on, all epochs together, as the tokens are; `seconds` of training alone.
+    """
+    last = {
+        "train loss": epochs[-1]["train_loss"],
+        "train samples": samples,
+        "train total tokens": real_tokens,
     }
-
-
-def trained(trainer: LabTrainer, *, seconds: float) -> dict[str, Any]:
-    """What only a run that was trained here has."""
-    collator = trainer.data_collator
-    last = {"train loss": trainer.epochs[-1]["train_loss"], "train total tokens": collator.real_tokens}
     return {
+        "status": "success",
         "train_time": seconds,
-        "sentences_per_second": len(trainer.train_dataset) * trainer.state.epoch / max(seconds, 1e-9),
-        "steps": trainer.state.global_step,
-        "real_tokens": collator.real_tokens,
-        "padded_tokens": collator.padded_tokens,
-        "best_epoch": trainer.best["epoch"],
-        "best_validation_accuracy": trainer.best["accuracy"],
-        "metrics": [*trainer.epochs[:-1], trainer.epochs[-1] | last],
+        "sentences_per_second": samples / max(seconds, 1e-9),
+        "steps": steps,
+        "real_tokens": real_tokens,
+        "padded_tokens": padded_tokens,
+        "best_epoch": best["epoch"],
+        "best_validation_accuracy": best["accuracy"],
+        "metrics": [*epochs[:-1], epochs[-1] | last],
     }
 
 
 def trained_elsewhere(validation_accuracy: float) -> dict[str, Any]:
     """The same fields for an adapter that was only evaluated here: nothing is known of its training."""
     unknown = ("train_time", "sentences_per_second", "steps", "real_tokens", "padded_tokens", "best_epoch")
-    return {**dict.fromkeys(unknown), "best_validation_accuracy": validation_accuracy, "metrics": []}
+    known = {"status": "evaluated", "best_validation_accuracy": validation_accuracy, "metrics": []}
+    return {**dict.fromkeys(unknown), **known}
+
+
+def _peft_config(work: Work) -> dict[str, Any] | None:
+    """The method's options under PEFT's name of its type; None for full fine-tuning, as PEFT's results have it."""
+    if work.method.peft_type is None:
+        return None
+    options = work.setup.options.model_dump(mode="json")
+    return {"peft_type": work.method.peft_type, "method": work.method.name, **options}
 
 
 def _parents(request: Request) -> dict[str, Any] | None:
@@ -107,5 +145,5 @@ def _parents(request: Request) -> dict[str, Any] | None:
 
 def _sum(request: Request, key: str) -> float | None:
     """Over the parents; None where one was trained elsewhere and the figure is not known."""
-    values = [result["train_info"][key] for result in request.parent_results]
+    values = [getattr(result.train_info, key) for result in request.parent_results]
     return None if None in values else sum(values)

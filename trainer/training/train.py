@@ -23,6 +23,7 @@ from trainer.events import Evaluated, Finished, Saved, Started, State
 from trainer.machine import measure
 from trainer.machine.device import detect, quiet_libraries
 from trainer.methods import Setup
+from trainer.runs.result import Result
 from trainer.sources import backbones
 from trainer.training import evaluate as evaluation
 from trainer.training import summary as results
@@ -31,7 +32,7 @@ from trainer.training.loop import LabTrainer, Progress, Renewal, Request, Work
 __all__ = ["Request", "evaluate", "train"]
 
 
-def train(request: Request) -> dict[str, Any]:
+def train(request: Request) -> Result:
     """Train one run, keep its best epoch, test it, and write model/ and predictions.parquet into its folder.
 
     Continues from the newest checkpoint in the folder if there is one. Returns the result that run.json holds.
@@ -82,12 +83,21 @@ def train(request: Request) -> dict[str, Any]:
             size = _save_best(request, work, trainer, rows)
             found = _test(request, work, trainer.model, clock, at=trainer.best)
             memory = meter.result()
-    figures = results.trained(trainer, seconds=clock.seconds["training"])
+    collator = trainer.data_collator
+    figures = results.trained(
+        epochs=trainer.epochs,
+        best=trainer.best,
+        steps=trainer.state.global_step,
+        samples=round(len(trainer.train_dataset) * trainer.state.epoch),
+        real_tokens=collator.real_tokens,
+        padded_tokens=collator.padded_tokens,
+        seconds=clock.seconds["training"],
+    )
     counts = (trainable, total, size)
     return _finish(request, work, found, clock, memory=memory, counts=counts, started_at=started_at, training=figures)
 
 
-def evaluate(request: Request) -> dict[str, Any]:
+def evaluate(request: Request) -> Result:
     """Take the adapter in the run's source/ folder, trained elsewhere, and test it as `train` tests its own.
 
     Writes model/ and predictions.parquet. Returns the result that run.json holds; what only training tells is None.
@@ -115,11 +125,10 @@ def evaluate(request: Request) -> dict[str, Any]:
     return result
 
 
-def _finish(request: Request, work: Work, found, clock: measure.Clock, **known: Any) -> dict[str, Any]:
+def _finish(request: Request, work: Work, found, clock: measure.Clock, **known: Any) -> Result:
     """The result with what the predictions say; the run is over."""
-    result = results.assemble(request, work, seconds=clock.seconds, **known)
-    result["validation"] = evaluation.metrics(found["validation"], work.data.label_names)
-    result["test"] = evaluation.metrics(found["test"], work.data.label_names)
+    scores = {split: evaluation.metrics(found[split], work.data.label_names) for split in ("validation", "test")}
+    result = results.assemble(request, work, seconds=clock.seconds, **known, **scores)
     shutil.rmtree(request.folder / "checkpoints", ignore_errors=True)
     request.emit(Finished(result))
     return result

@@ -110,7 +110,7 @@ def run_name(run: Run) -> str:
 
 def task_name(run: Run) -> str:
     """The task's name; for a file, the file's."""
-    return run.recipe.task.replace("\\", "/").rsplit("/", 1)[-1]
+    return run.task_name
 
 
 def method_title(name: str) -> str:

@@ -50,14 +50,14 @@ def groups(runs: Sequence[Run]) -> dict[str, str]:
     found: dict[str, str] = {}
     for run in sorted(runs, key=lambda run: -run.place):
         if run.state == "finished":
-            splits = run.result["meta_info"]["dataset_info"]
+            splits = run.result.meta_info.dataset_info
             title = tr(
                 "{task}, {count} sentences ({fingerprint})",
                 task=task_name(run),
-                count=f"{splits['sizes']['train']:,}",
-                fingerprint=splits["fingerprint"][:6],
+                count=f"{splits.sizes.train:,}",
+                fingerprint=splits.fingerprint[:6],
             )
-            found.setdefault(splits["fingerprint"], title)
+            found.setdefault(splits.fingerprint, title)
     return found
 
 
@@ -121,7 +121,7 @@ def select(wanted: Wanted, runs: Sequence[Run]) -> list[Run]:
 
 
 def _fingerprint(run: Run) -> str | None:
-    return run.result["meta_info"]["dataset_info"]["fingerprint"] if run.state == "finished" else None
+    return run.split_fingerprint
 
 
 def _split(run: Run) -> tuple[Any, ...]:

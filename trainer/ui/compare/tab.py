@@ -377,7 +377,7 @@ def _reference(wanted: Wanted) -> pd.DataFrame | None:
 
 
 def _fingerprint(run: Run) -> str:
-    return run.result["meta_info"]["dataset_info"]["fingerprint"]
+    return run.split_fingerprint
 
 
 def compare_api(lab: Lab) -> list[dict]:

@@ -153,7 +153,7 @@ def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
 
 def _confusion(run: Run, name: str) -> str:
     """Counts, and the share of the true label's sentences; readable without the shade."""
-    labels, matrix = run.label_names, run.result["test"]["confusion_matrix"]
+    labels, matrix = run.label_names, run.result.test.confusion_matrix
     heading = "<h4>" + escape(tr("Confusion matrix")) + "</h4>"
     if len(labels) > MAX_LABELS:
         many = escape(tr("{count} labels: too many to draw.", count=len(labels)))
@@ -178,7 +178,7 @@ def _report(run: Run, name: str) -> str:
     scores = (mark("Precision (%)"), mark("Recall (%)"), mark("F1 (%)"))
     columns = [Column.named(mark("Label"), numeric=False), *map(Column.named, scores)]
     columns.append(Column.named(mark("Support"), mark("Test sentences with this label.")))
-    labels = len(run.result["test"]["per_class"])
+    labels = len(run.result.test.per_class)
     rows = [
         [
             # Below the labels, which may be called anything, stand the means.
@@ -218,7 +218,7 @@ def with_variant(runs: Sequence[Run], names: dict[str, str]) -> pd.DataFrame:
 
 def alike(runs: Sequence[Run]) -> bool:
     """Whether the finished ones learnt and were tested on the same sentences: else no value is the best."""
-    return len({run.result["meta_info"]["dataset_info"]["fingerprint"] for run in runs if run.result}) <= 1
+    return len({run.split_fingerprint for run in runs if run.result}) <= 1
 
 
 def count(seeds: int, runs: int) -> str:

@@ -68,13 +68,12 @@ def _sources(runs: dict[str, Run]) -> list[str]:
     said = []
     if runs:
         run = next(iter(runs.values()))
-        meta = run.result["meta_info"]
         said.append(
             say(
                 "choose.figures",
                 backbone=backbone_name(run),
-                sentences=f"{meta['dataset_info']['sizes']['train']:,}",
-                device=meta["system_info"]["device"],
+                sentences=f"{run.result.meta_info.dataset_info.sizes.train:,}",
+                device=run.device_name,
             )
         )
     if len(runs) < len(methods.METHODS):

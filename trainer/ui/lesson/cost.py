@@ -133,11 +133,10 @@ def _sources(*costs: Cost) -> str:
 def _source(method: str, run: Run | None, basis: str) -> str:
     if run is None:
         return say("cost.estimated", method=method_title(method), basis=basis)
-    meta: Any = run.result["meta_info"]
     return say(
         "cost.measured",
         run=run.id,
-        sentences=f"{meta['dataset_info']['sizes']['train']:,}",
+        sentences=f"{run.result.meta_info.dataset_info.sizes.train:,}",
         epochs=run.recipe.epochs,
-        device=meta["system_info"]["device"],
+        device=run.device_name,
     )

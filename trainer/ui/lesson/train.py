@@ -129,7 +129,7 @@ def status_html(lab: Lab, run: Run | None) -> str:
 
 
 def _sentences(run: Run) -> str:
-    return run.result["meta_info"]["dataset_info"]["fingerprint"]
+    return run.split_fingerprint
 
 
 def _size(run: Run) -> int:

@@ -53,7 +53,7 @@ def missing_html(lab: Lab) -> str:
 
 def _seconds(run: Any) -> str:
     """Of the training that came with the program, rounded up: this machine may be another."""
-    return f"{-(-run.result['train_info']['train_time'] // 10) * 10:,.0f}"
+    return f"{-(-run.result.train_info.train_time // 10) * 10:,.0f}"
 
 
 def pressed(event: gr.EventData) -> str:

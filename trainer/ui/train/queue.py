@@ -173,9 +173,9 @@ def details_html(lab: Lab, run: Run) -> str:
     state = tr(run.state)
     lines = [(tr("Run"), run.id), (tr("State"), f"{state}: {text}" if text else state), (tr("Created"), run.created_at)]
     if run.adopted:
-        lines.append((tr("From"), run.adopted["source"]))
+        lines.append((tr("From"), run.adopted.source))
     if run.bundled:
-        lines.append((tr("Comes with the program, made by"), run.bundled["command"]))
+        lines.append((tr("Comes with the program, made by"), run.bundled.command))
         if not run.answers:
             lines.append((tr("Weights"), tr("did not come with it; press Train again to have them")))
     if run.recipe.parents:
@@ -185,10 +185,7 @@ def details_html(lab: Lab, run: Run) -> str:
     if run.answers and not run.adopted:
         lines.append((tr("Publish"), f"python -m trainer push {run.id} --repo OWNER/NAME"))
     if run.result:
-        lines += [
-            (tr("Notes on the data"), tasks.note_shown(text))
-            for text in run.result["meta_info"]["dataset_info"]["notes"]
-        ]
+        lines += [(tr("Notes on the data"), tasks.note_shown(text)) for text in run.result.meta_info.dataset_info.notes]
     recipe = run.recipe.model_dump(mode="json", exclude_none=True, exclude={"options", "parents", "track"})
     options = {f"{run.recipe.method}.{name}": value for name, value in run.recipe.options.items()}
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(lab.shown(_value(value)))}</dd>" for name, value in lines)

@@ -1,0 +1,414 @@
+"""What run.json holds, as models: a run, and the result of a finished one. docs/run.schema.json comes out of them.
+
+Bytes, seconds, and shares from 0 to 1, unless a field says otherwise. `run_info`, `train_info` and `meta_info` have the
+field names of PEFT's method comparison (huggingface/peft, method_comparison/processing.py), and fields that it lacks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, JsonValue, model_serializer, model_validator
+
+from trainer.config import RunConfig, Strict
+
+SCHEMA_VERSION = 2
+RUN_ID = re.compile("[a-z0-9_][a-z0-9_-]{3,120}")
+"""How the program names runs."""
+
+T = TypeVar("T")
+Many = Annotated[tuple[T, ...], Field(strict=False)]
+"""An array: JSON has no tuples. Its items are as strict as other fields."""
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Seconds = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Loss = Annotated[float, Field(allow_inf_nan=True)]
+"""Cross-entropy; NaN where the weights broke in an epoch that was not kept."""
+Time = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
+"""UTC, to the second."""
+
+
+class Record(Strict):
+    """A part of run.json: frozen, without unknown fields, each value of its field's own type ("3" is no number)."""
+
+    model_config = ConfigDict(strict=True, ser_json_inf_nan="constants")
+
+
+# What a run builds on
+
+
+class Adopted(Record):
+    """For an adapter that was trained elsewhere."""
+
+    source: str = Field(description="the repository on the Hub, or the last two parts of the folder's path")
+    label_order: Many[str] = Field(description="the labels in the adapter's own order; empty if not given")
+
+
+class Bundled(Record):
+    """For a run that comes with the program."""
+
+    command: str = Field(description="the command line that trains it again")
+    weights: bool = Field(description="whether model/ is there")
+
+
+class Lineage(Record):
+    """What the run builds on."""
+
+    parents: Many[str] = Field(description="runs that a fusion fuses, as recipe.parents names them")
+    adopted: Adopted | None = Field(None, description="absent for a run that was trained here")
+    bundled: Bundled | None = Field(None, description="absent for a run that does not come with the program")
+
+    @model_serializer(mode="wrap")
+    def _leave_out_absent(self, write: Callable[[Lineage], dict[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value is not None}
+
+
+# run_info: when, and with what
+
+
+class TrainConfig(RunConfig):
+    """The recipe, and PEFT's name of the backbone."""
+
+    model_id: str = Field(description="PEFT's name of model_info.hub_id")
+
+
+class PeftConfig(Record):
+    """The method and its options, with PEFT's name of its type."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    peft_type: str = Field(description="PEFT's own name where PEFT has the method (LORA), else the method in capitals")
+    method: str
+
+
+class RunInfo(Record):
+    """When, how long, and with what."""
+
+    experiment_name: str = Field(description="the run's id when it was trained")
+    created_at: Time = Field(description="when training began")
+    total_time: Seconds = Field(description="seconds in all")
+    train_config: TrainConfig
+    peft_branch: str = Field(description="PEFT's version as a tag of its repository, such as v0.21.2")
+    peft_config: PeftConfig | None = Field(description="null for full fine-tuning")
+    error_msg: str = Field(description="PEFT's field; empty")
+
+
+# train_info: what it cost
+
+
+class Memory(Record):
+    """Bytes, percent and joules, as `machine.measure.Meter` reports them."""
+
+    accelerator_memory_reserved_avg: Count | None = Field(
+        description="bytes that torch reserved on the GPU, mean over samples; null without a GPU"
+    )
+    accelerator_memory_max: Count | None = Field(
+        description="bytes reserved on the GPU at the peak; null without a GPU"
+    )
+    accelerator_memory_reserved_99th: Count | None = Field(
+        description="bytes reserved on the GPU, 99th percentile of the samples; null without a GPU"
+    )
+    accelerator_memory_allocated_max: Count | None = Field(
+        description="bytes allocated on the GPU at the peak; null without a GPU"
+    )
+    accelerator_utilisation_avg: Percent | None = Field(
+        description="per cent of the time in which the GPU was busy; null where the driver does not tell"
+    )
+    accelerator_energy_joules: Annotated[float, Field(ge=0)] | None = Field(
+        description="joules that the GPU took; null where the driver does not tell"
+    )
+    host_memory_start: Count | None = Field(description="resident bytes of the process before training")
+    host_memory_peak: Count | None = Field(description="resident bytes of the process at its peak")
+
+    @property
+    def peak(self) -> int | None:
+        """Bytes the run added at its peak: allocated on the GPU; on a CPU, resident above the process's start.
+
+        None for a run that was trained elsewhere.
+        """
+        if self.host_memory_peak is None or self.host_memory_start is None:
+            return None
+        allocated = self.accelerator_memory_allocated_max
+        return allocated if allocated is not None else self.host_memory_peak - self.host_memory_start
+
+
+class Epoch(Record):
+    """The validation split after an epoch. Names with a space are PEFT's, and in the last epoch's entry alone."""
+
+    epoch: float = Field(ge=0, description="epochs done")
+    step: Count = Field(description="updates done")
+    loss: Loss = Field(description="mean cross-entropy on the validation split")
+    accuracy: Share = Field(description="on the validation split")
+    seconds: Seconds = Field(description="of this evaluation")
+    train_loss: Loss = Field(description="mean over the epoch")
+    memory: Count | None = Field(description="bytes in use after the epoch")
+    utilisation: Percent | None = Field(description="per cent of the time in which the GPU was busy")
+    best: bool = Field(description="whether it was the best so far")
+    train_seconds: Seconds = Field(description="of training so far")
+    peft_test_accuracy: Share | None = Field(None, alias="test accuracy", description="PEFT's name of test.accuracy")
+    peft_train_loss: Loss | None = Field(None, alias="train loss", description="PEFT's name of train_loss")
+    peft_train_samples: Count | None = Field(
+        None, alias="train samples", description="sentences trained on, all epochs together"
+    )
+    peft_train_total_tokens: Count | None = Field(
+        None, alias="train total tokens", description="PEFT's name of real_tokens"
+    )
+
+    @property
+    def has_peft_names(self) -> bool:
+        """Whether everything is there that PEFT's reader takes from the last entry."""
+        peft = (self.peft_test_accuracy, self.peft_train_loss, self.peft_train_samples, self.peft_train_total_tokens)
+        return None not in peft
+
+    @model_serializer(mode="wrap")
+    def _leave_out_absent(self, write: Callable[[Epoch], dict[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value is not None or " " not in name}
+
+
+TRAINED = (
+    "host_memory_start",
+    "host_memory_peak",
+    "train_time",
+    "sentences_per_second",
+    "steps",
+    "real_tokens",
+    "padded_tokens",
+    "best_epoch",
+)
+"""Figures that only an adapter from elsewhere lacks."""
+
+
+def _trained_schema(schema: dict[str, Any]) -> None:
+    """In JSON Schema what `TrainInfo` checks about runs that were trained here."""
+    figures = {name: {"not": {"type": "null"}} for name in TRAINED}
+    schema["if"] = {"properties": {"status": {"const": "success"}}}
+    schema["then"] = {"properties": figures | {"metrics": {"minItems": 1}}}
+
+
+class TrainInfo(Memory):
+    """What it cost; of an adapter from elsewhere what only training tells is null."""
+
+    model_config = ConfigDict(json_schema_extra=_trained_schema)
+
+    evaluation_time: Seconds = Field(description="seconds of evaluating the validation split, all epochs together")
+    test_time: Seconds = Field(description="seconds of evaluating the test split")
+    loading_time: Seconds = Field(description="seconds of loading the data and the backbone and of building the model")
+    file_size: Count = Field(description="bytes of model/; for a fusion without the copies of its parents")
+    num_trainable_params: Count = Field(
+        description="parameters that train, the head included; of an adapter from elsewhere those that its files hold"
+    )
+    num_total_params: Annotated[int, Field(ge=1, le=2**63 - 1)] = Field(description="parameters of the whole model")
+    batch_size: Annotated[int, Field(ge=1, le=2**63 - 1)] = Field(description="sentences in one step")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(description="what was computed in, auto resolved")
+    status: Literal["success", "evaluated"] = Field(
+        description="evaluated for an adapter from elsewhere, which PEFT's reader leaves out; else success"
+    )
+    train_time: Seconds | None = Field(description="seconds of forward passes, backward passes and updates")
+    sentences_per_second: Annotated[float, Field(ge=0)] | None = Field(
+        description="sentences trained on, all epochs together, over train_time"
+    )
+    steps: Count | None = Field(description="updates")
+    real_tokens: Count | None = Field(description="tokens of the sentences that were trained on, all epochs")
+    padded_tokens: Count | None = Field(description="the same with the padding")
+    best_epoch: Annotated[float, Field(ge=0)] | None = Field(description="the epoch that was kept")
+    best_validation_accuracy: Share = Field(description="validation accuracy of the epoch that was kept")
+    metrics: Many[Epoch] = Field(description="one entry an epoch")
+
+    @property
+    def trainable_share(self) -> float:
+        """Trainable parameters as a share of all parameters of the model."""
+        return self.num_trainable_params / self.num_total_params
+
+    @model_validator(mode="after")
+    def _whole(self) -> TrainInfo:
+        if self.status == "success":
+            if missing := [name for name in TRAINED if getattr(self, name) is None]:
+                raise ValueError(f"a run that was trained here has {missing[0]}")
+            if not self.metrics or not self.metrics[-1].has_peft_names:
+                raise ValueError("the last entry of metrics has the figures that PEFT's reader takes")
+        return self
+
+
+class Parents(Record):
+    """What a fusion's parents cost, counted apart: sums over them; null where one was trained elsewhere."""
+
+    runs: Many[str] = Field(description="their ids")
+    names: Many[str] = Field(description="their names in the fused model")
+    train_time: Seconds | None = Field(description="seconds")
+    file_size: Count | None = Field(description="bytes")
+    num_trainable_params: Count | None = Field(description="parameters")
+
+
+# meta_info: what it ran on
+
+
+class ModelInfo(Record):
+    """The backbone."""
+
+    name: str
+    hub_id: str
+    revision: str | None = Field(description="the commit on the Hub; null for an embedded backbone or a folder")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of its weights")
+
+
+class Sizes(Record):
+    """Sentences of each split."""
+
+    train: Count
+    validation: Count
+    test: Count
+
+
+class DatasetInfo(Record):
+    """The task."""
+
+    name: str
+    label_names: Annotated[Many[str], Field(min_length=2)] = Field(description="label i is the i-th")
+    sizes: Sizes
+    fingerprint: str = Field(
+        pattern="^[0-9a-f]{16}$",
+        description="a hash over every sentence and label of the splits: equal fingerprints, equal data",
+    )
+    notes: Many[str] = Field(description="what was left out, in words")
+
+
+class SystemInfo(Record):
+    """The machine."""
+
+    system: str
+    release: str
+    machine: str
+    python: str
+    cpu_count: Count | None = Field(description="logical cores")
+    device: str = Field(description="the CPU's or GPU's name")
+    device_kind: Literal["cpu", "cuda"]
+    device_memory: Count = Field(description="bytes")
+    capability: Annotated[tuple[Count, Count], Field(strict=False)] | None = Field(
+        description="CUDA compute capability"
+    )
+
+
+class MetaInfo(Record):
+    """What it ran on."""
+
+    model_info: ModelInfo
+    dataset_info: DatasetInfo
+    package_info: dict[str, str] = Field(
+        description="<package>-version for each library that shapes the result, such as peft-version"
+    )
+    system_info: SystemInfo
+    pytorch_info: str = Field(description="torch.__config__.show()")
+
+
+# What the predictions are worth
+
+
+class Means(Record):
+    """A mean over the labels. A label that is never predicted has precision 0."""
+
+    precision: Share
+    recall: Share
+    f1: Share
+
+
+class LabelScores(Means):
+    """One label."""
+
+    support: Count = Field(description="sentences that have the label")
+
+
+class Scores(Record):
+    """What the predictions of a split are worth."""
+
+    accuracy: Share = Field(description="share of the sentences labelled right")
+    loss: Loss = Field(description="mean cross-entropy")
+    macro: Means = Field(description="mean over the labels")
+    weighted: Means = Field(description="mean over the labels, by how many sentences have each")
+    per_class: dict[str, LabelScores] = Field(description="by label name")
+    confusion_matrix: Many[Many[Count]] = Field(description="sentences; rows are true labels, columns predicted ones")
+
+    def fit(self, label_names: tuple[str, ...]) -> bool:
+        """Whether the scores are of exactly these labels."""
+        count = len(label_names)
+        return self.per_class.keys() == set(label_names) and [len(row) for row in self.confusion_matrix] == (
+            [count] * count
+        )
+
+
+class Result(Record):
+    """What came out: PEFT's three parts, the cost of a fusion's parents, and the scores of the epoch that was kept."""
+
+    run_info: RunInfo
+    train_info: TrainInfo
+    parents: Parents | None = Field(description="null for methods without parents")
+    meta_info: MetaInfo
+    validation: Scores = Field(description="of the epoch that was kept")
+    test: Scores = Field(description="of the epoch that was kept, computed once")
+
+    @model_validator(mode="after")
+    def _of_one_task(self) -> Result:
+        names = self.meta_info.dataset_info.label_names
+        for scores in (self.validation, self.test):
+            if not scores.fit(names):
+                raise ValueError(f"scores of the labels {', '.join(names)} are expected")
+        return self
+
+
+# The whole of run.json
+
+State = Literal["queued", "running", "finished", "failed", "cancelled"]
+
+
+def _run_schema(schema: dict[str, Any]) -> None:
+    """In JSON Schema what `Content` checks across fields, and when there is an error."""
+    null = {"type": "null"}
+    finished = {"properties": {"state": {"const": "finished"}}}
+    ended_badly = {"properties": {"state": {"enum": ["failed", "cancelled"]}}}
+    adopted = {"properties": {"lineage": {"required": ["adopted"], "properties": {"adopted": {"type": "object"}}}}}
+    trained = {"properties": {"train_info": {"properties": {"status": {"const": "success"}}}}}
+    schema["allOf"] = [
+        {
+            "if": finished,
+            "then": {"properties": {"result": {"type": "object"}}},
+            "else": {"properties": {"result": null}},
+        },
+        {
+            "if": ended_badly,
+            "then": {"properties": {"error": {"type": "string", "minLength": 1}}},
+            "else": {"properties": {"error": null}},
+        },
+        {"if": adopted, "else": {"properties": {"result": {"anyOf": [null, trained]}}}},
+    ]
+
+
+class Content(Record):
+    """run.json: a run in any state. Reading overlooks a missing error; the program always writes one."""
+
+    model_config = ConfigDict(json_schema_extra=_run_schema)
+
+    schema_version: Literal[2] = Field(description="changes with the content; the program reads older versions")
+    id: str = Field(
+        pattern=f"^{RUN_ID.pattern}$", description="made by the program; also the folder's name, which counts"
+    )
+    label: str = Field(description="a person's own name for the run; may be empty, need not be unique")
+    state: State
+    created_at: Time = Field(description="when it was queued")
+    place: Count = Field(description="its place in the queue: nanoseconds since 1970 when it was queued last")
+    suite: str = Field(description="the same for runs that were launched together; empty for one that was not")
+    recipe: RunConfig
+    lineage: Lineage
+    owner: str | None = Field(description="who launched it, where that is known")
+    result: Result | None = Field(description="what came out; null until the run has finished")
+    error: str | None = Field(description="why it failed or was cancelled, in a sentence")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Content:
+        if (self.state == "finished") != (self.result is not None):
+            raise ValueError("a finished run, and no other, has a result")
+        if self.result and not self.lineage.adopted and self.result.train_info.status != "success":
+            raise ValueError("only an adapter from elsewhere has no figures of training")
+        return self
