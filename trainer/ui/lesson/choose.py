@@ -15,7 +15,7 @@ from trainer.ui.common.lab import Lab, escape
 from trainer.ui.common.tables import Cell, table
 from trainer.ui.lesson.frame import Step, heading_of, members, metric_heading, question, words
 from trainer.ui.lesson.text import TEXTS, say
-from trainer.ui.live.answers import backbone_name
+from trainer.ui.live.groups import backbone_name
 
 FIGURES = ("test_accuracy", "file_size", "train_minutes", "peak_memory")
 TASKS = 40

@@ -17,9 +17,10 @@ from trainer.ui.common.lab import Lab, escape, method_title, note
 from trainer.ui.common.tables import Cell
 from trainer.ui.lesson.frame import QUIET, Step, heading_of, members, question, shut
 from trainer.ui.lesson.text import say
-from trainer.ui.live.answers import Board, groups
-from trainer.ui.live.ask import fill
+from trainer.ui.live.board import Board
+from trainer.ui.live.groups import groups
 from trainer.ui.live.link import MAX_CHARACTERS
+from trainer.ui.live.predict import fill
 
 HINTS, UNSURE = 6, 0.6
 KEPT = 200
@@ -92,7 +93,7 @@ def ask(lab: Lab, text: str | None, who: str | None, room: list[dict[str, Any]] 
         yield board.html(status), gr.skip(), gr.skip()
     said: dict[str, list[str]] = {}
     for run in runs:
-        answer = board.answers.get(run.id)
+        answer = board.predictions.get(run.id)
         if isinstance(answer, Answer):
             said.setdefault(answer.predicted, []).append(run.recipe.method)
     if said and normalise(text) not in {normalise(entry["text"]) for entry in room}:
