@@ -171,7 +171,7 @@ OPEN = {
     # The way in
     "standing", "unlock", "lock",
     # The lesson, but for its training
-    "show", "redraw", "clear", "keep_guesses", "look_at", "chosen", "step_on", "show_step", "draw_step", "_to_live",
+    "show", "redraw", "clear", "keep_guesses", "look_at", "chosen", "step_on", "show_step", "draw_step", "open_live",
     # Only in the page
     "<lambda>",
 }  # fmt: skip

@@ -139,7 +139,8 @@ def compare(view: View, answers: Answers, first: Run, second: Run, *, size: int 
     counted = {"pairs": math.comb(len(answers.runs), 2), "adjusted": f"{adjusted:.1%}"}
     kind = judge(result, adjusted)
     verdict = tr(VERDICTS[kind], **values, **counted)
-    answer = tr(ANSWER_SEARCHED if kind == "searched" else ANSWER, verdict=verdict, **counted)
+    template = ANSWER_SEARCHED if kind == "searched" else ANSWER
+    answer = tr(template, verdict=verdict, **counted)
     text = tr("Would you bet that the first run is better on new sentences? What would make you surer?")
     return {view.comparison: comparison, view.question: question(text, answer)}
 

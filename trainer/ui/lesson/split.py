@@ -29,8 +29,8 @@ HINTS, UNSURE = 6, 0.6
 ANSWER = mark(
     "Most lie near the border, where some run is little surer than a coin flip, so that a small difference tips it. "
     "Negation, contrast, irony, mixed feelings and rare words bring a sentence there. On the {sentences} test "
-    "sentences all {runs} runs are right on {agreed} and split on {disputed}; on {near} of these some run is less than {bound} "
-    "sure, on {near_share} of all sentences."
+    "sentences all {runs} runs are right on {agreed} and split on {disputed}; on {near} of these some run is less than "
+    "{bound} sure, on {near_share} of all sentences."
 )
 ANSWER_ALONE = mark(
     "Most lie near the border, where some run is little surer than a coin flip, so that a small difference tips it. "
