@@ -35,7 +35,7 @@ RULES = {
     "adapter": mark("Modules are to be added, exchanged and combined later; bottlenecks can be fused."),
     "adapter_fusion": mark("There are few sentences for this task, and adapters of related tasks exist already."),
 }
-"""When to choose a method; another one's summary stands in its row."""
+"""When to choose a method; for another one its summary is shown."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def exit_question(lab: Lab, runs: dict[str, Run]) -> str:
         encoder_size=size(reference),
         reference_size=size(TASKS * reference),
     )
-    asked = question(
+    html = question(
         tr(
             "An app must serve {tasks} tasks over one shared encoder, each with a few hundred labelled sentences. "
             "What do you train, and what does it weigh?",
@@ -123,7 +123,7 @@ def exit_question(lab: Lab, runs: dict[str, Run]) -> str:
         ),
         answer,
     )
-    return render("lesson/exit.html", question=Markup(asked))
+    return render("lesson/exit.html", question=Markup(html))
 
 
 def size(megabytes: float) -> str:

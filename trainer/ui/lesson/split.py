@@ -105,8 +105,13 @@ def draw(lab: Lab, view: View, room: list[dict[str, Any]] | None) -> dict[Any, A
                 runs=", ".join(method_title(run.recipe.method) for run in without),
             )
         )
-    hints, asked = _disputed(lab, with_weights)
-    return {view.score: score_html(room), view.predictions: notice, view.hints: hints, view.question: asked}
+    hints, test_set_question = _hints_and_question(lab, with_weights)
+    return {
+        view.score: score_html(room),
+        view.predictions: notice,
+        view.hints: hints,
+        view.question: test_set_question,
+    }
 
 
 def by_weights(runs: dict[str, Run]) -> tuple[list[Run], list[Run]]:
@@ -178,7 +183,7 @@ def pick(event: gr.EventData) -> str:
     return str(event.value)[:MAX_CHARACTERS]
 
 
-def _disputed(lab: Lab, runs: list[Run]) -> tuple[str, str]:
+def _hints_and_question(lab: Lab, runs: list[Run]) -> tuple[str, str]:
     """(hints, the question with the figures of the test set, where the runs have predictions of it)."""
     text = tr("What do the sentences that split the runs have in common?")
     answers = disputes.collect(lab.store, runs) if len(runs) > 1 else None

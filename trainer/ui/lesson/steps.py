@@ -1,4 +1,4 @@
-"""The steps of the lesson in order, with what stands above each: fifty minutes in all."""
+"""The steps of the lesson in order, with the text above each: fifty minutes in all."""
 
 from __future__ import annotations
 

@@ -69,9 +69,9 @@ def build(lab: Lab, stored: gr.BrowserState) -> Step:
             status = gr.HTML()
         with gr.Column(scale=3, min_width=300):
             chart = gr.Plot(label=tr("Training loss by step"), show_label=False, elem_classes="lab-chart")
-    asked = gr.HTML()
+    question_html = gr.HTML()
     timer = gr.Timer(1.5, active=False)
-    view = View(stored, plan, launched, status, chart, go, stop, timer, gr.State({}), asked)
+    view = View(stored, plan, launched, status, chart, go, stop, timer, gr.State({}), question_html)
     drawn = [view.status, view.chart, view.go, view.stop, view.timer, view.seen]
     look = {"fn": partial(look_at, lab, view), "inputs": [stored, view.seen], "outputs": drawn, **QUIET}
     started = [view.launched, view.stored, view.seen]

@@ -214,9 +214,9 @@ def _done(sentences: int, runs: int, *, table: pd.DataFrame) -> str:
     done = tr_count("{count} sentence through {runs}.", "{count} sentences through {runs}.", sentences, runs=through)
     if not (without := len(table) - sentences):
         return done
-    kept = tr_count(
+    empty_rows = tr_count(
         "{count} row without a text kept, their predictions empty.",
         "{count} rows without a text kept, their predictions empty.",
         without,
     )
-    return f"{done} {kept}"
+    return f"{done} {empty_rows}"
