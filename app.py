@@ -21,7 +21,7 @@ from trainer.machine import hosting
 from trainer.machine.device import share_cores
 from trainer.publish import bundled
 from trainer.texts import mark, tr
-from trainer.ui.common import access, language, tables, theme, uploads
+from trainer.ui.common import language, static, theme, uploads
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.compare import tab as compare_tab
 from trainer.ui.lesson import tab as lesson_tab
@@ -75,12 +75,12 @@ def choose_language(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Serve the page. Its port is in the variable GRADIO_SERVER_PORT.")
     known = ", ".join(texts.languages())
     parser.add_argument("--language", metavar="CODE", help=f"what the page is written in: one of {known}")
-    asked = parser.parse_args(arguments).language
-    if asked is None:
+    code = parser.parse_args(arguments).language
+    if code is None:
         return
-    if asked not in texts.languages():
-        raise one_of(mark("a language"), asked, texts.languages())
-    os.environ[texts.VARIABLE] = asked
+    if code not in texts.languages():
+        raise one_of(mark("a language"), code, texts.languages())
+    os.environ[texts.VARIABLE] = code
 
 
 def main() -> None:
@@ -100,11 +100,12 @@ def main() -> None:
     if hosting.wants_bundled():
         bundled.bring(lab.store.root)
     page = build_app(lab)
-    css = theme.CSS + access.CSS + compare_tab.CSS + live_tab.CSS + lesson_tab.CSS
+    css = "".join(getattr(tab, "CSS", "") for tab in (live_tab, lesson_tab))  # until all are in static.styles()
     page.launch(
         theme=theme.theme(),
         css=css,
-        head=tables.script(),
+        css_paths=static.styles(),
+        head=static.head(),
         show_error=True,
         # Where everybody can send files, they are not too large and do not stay; strangers' are smaller (`uploads`).
         max_file_size=None if lab.access.rules.open else "1gb",

@@ -46,7 +46,7 @@ def build(lab: Lab, kept: gr.BrowserState) -> Step:
     seen = gr.State({})
     view = [status, chart, go, stop, timer, seen]
     look = {"fn": partial(look_at, lab), "inputs": [kept, seen], "outputs": view, **QUIET}
-    go.click(guarded(lab, partial(launch, lab), outputs=3), seed, [said, kept, seen], **QUIET).then(**look)
+    go.click(guarded(lab, partial(launch, lab), message=said), seed, [said, kept, seen], **QUIET).then(**look)
     stop.click(guarded(lab, partial(train_queue.cancel, lab)), kept, said, **QUIET).then(**look)
     timer.tick(**look)
     return Step("train", [kept], [plan, asked, *view], partial(draw, lab))
