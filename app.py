@@ -21,7 +21,8 @@ from trainer.machine import hosting
 from trainer.machine.device import share_cores
 from trainer.publish import bundled
 from trainer.texts import mark, tr
-from trainer.ui.common import language, static, theme, uploads
+from trainer.ui import static
+from trainer.ui.common import language, script, theme, uploads
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.compare import tab as compare_tab
 from trainer.ui.lesson import tab as lesson_tab
@@ -105,7 +106,7 @@ def main() -> None:
         theme=theme.theme(),
         css=css,
         css_paths=static.styles(),
-        head=static.head(),
+        head=script.head(),
         show_error=True,
         # Where everybody can send files, they are not too large and do not stay; strangers' are smaller (`uploads`).
         max_file_size=None if lab.access.rules.open else "1gb",

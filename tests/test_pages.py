@@ -15,7 +15,8 @@ from trainer.markup import FOLDERS, render
 from trainer.publish import bundled, report
 from trainer.runs import recipes
 from trainer.runs.store import Store
-from trainer.ui.common import static, tables
+from trainer.ui import static
+from trainer.ui.common import script, tables
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.tables import Cell, Column
 from trainer.ui.compare import draw as compare_draw
@@ -132,7 +133,7 @@ def test_every_style_sheet_is_listed():
 
 def test_the_script_has_the_pages_texts(monkeypatch):
     monkeypatch.setenv("PEFT_LAB_LANGUAGE", "hi")
-    head = static.head()
+    head = script.head()
     assert head.startswith("<script>const labTexts = {")
     assert head.endswith("</script>")
     assert '"language": "hi"' in head

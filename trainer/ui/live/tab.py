@@ -11,7 +11,7 @@ import gradio as gr
 
 from trainer.serving import predictor as inference
 from trainer.texts import mark, tr
-from trainer.ui.common import confirm, given, tables
+from trainer.ui.common import arguments, confirm, tables
 from trainer.ui.common.lab import Lab, endpoint, escape, note, run_name
 from trainer.ui.live import examples as live_examples
 from trainer.ui.live import file as live_file
@@ -250,6 +250,6 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
 
     Each object has run_id, label, method, predicted, probabilities (by label) and seconds.
     """
-    with given.said(lab):
-        chosen = inference.choose(lab.store, None if runs is None else given.texts("runs", runs))
-        return [answer.__dict__ for answer in lab.predictor.ask(given.text("text", text), chosen)]
+    with arguments.sentence_errors(lab):
+        chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs))
+        return [answer.__dict__ for answer in lab.predictor.ask(arguments.text("text", text), chosen)]

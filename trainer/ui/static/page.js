@@ -1,5 +1,5 @@
 // What the page does by itself: tables that sort and download. One listener for the whole page, so that tables drawn
-// later have it too. trainer/ui/common/static.py puts the page's language and texts before it as `labTexts`.
+// later have it too. trainer/ui/common/script.py puts the page's language and texts before it as `labTexts`.
 
 // Gradio has said the browser's language of the page.
 document.documentElement.lang = labTexts.language;

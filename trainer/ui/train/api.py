@@ -8,7 +8,7 @@ from trainer.errors import ArgumentError
 from trainer.jobs import queue as jobs
 from trainer.runs import recipes
 from trainer.texts import tr
-from trainer.ui.common import access, given
+from trainer.ui.common import access, arguments
 from trainer.ui.common.lab import Lab, endpoint
 from trainer.ui.train import form as train_form
 
@@ -39,8 +39,8 @@ def launch_api(
         password: the app's password, where it has one; the owner of a Space may send a sign-in's cookie instead.
     """
     access.require(lab, request, password)
-    with given.said(lab):
-        chosen = given.settings("settings", settings)
+    with arguments.sentence_errors(lab):
+        chosen = arguments.settings("settings", settings)
         seeds = chosen.pop("seeds", None)
         if seeds is None:
             seeds = [chosen.pop("seed", 0)]
@@ -48,10 +48,10 @@ def launch_api(
             raise ArgumentError(expected=tr("a list of seeds"), got=repr(seeds), fix=tr("write it as [0, 1, 2]"))
         recipes.refuse_own_arguments(chosen)
         configs = recipes.suite(
-            methods_=given.texts("methods", methods),
+            methods_=arguments.texts("methods", methods),
             seeds=train_form.few(seeds),
-            task=given.text("task", task),
-            backbone=given.text("backbone", backbone),
+            task=arguments.text("task", task),
+            backbone=arguments.text("backbone", backbone),
             **chosen,
         )
         return [run.id for run in jobs.launch(lab.store, configs)]
@@ -65,5 +65,5 @@ def cancel_api(lab: Lab, run_id: str, password: str | None = None, request: gr.R
         password: the app's password, where it has one.
     """
     access.require(lab, request, password)
-    with given.said(lab):
-        return jobs.cancel(lab.store, given.text("run_id", run_id)).state
+    with arguments.sentence_errors(lab):
+        return jobs.cancel(lab.store, arguments.text("run_id", run_id)).state
