@@ -33,25 +33,27 @@ from trainer.ui.train import tab as train_tab
 def build_app(lab: Lab | None = None) -> gr.Blocks:
     """The page: four tabs over one store."""
     lab = lab or Lab.open()
-    stays = None if lab.access.rules.open else (3600, 24 * 3600)
-    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=stays) as page:
+    # Where everybody can send files, they are looked through every hour and gone after a day.
+    cleaning = None if lab.access.rules.open else (3600, 24 * 3600)
+    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=cleaning) as page:
         about = tr("Train fine-tuning methods on the same sentences, compare them, and question them.")
         gr.Markdown(f"# PEFT Lab\n{about}")
         device = gr.HTML()
         if warning := hosting.about_runs(lab.store.root):
             gr.HTML(note(warning, "warning"))
-        kept = lesson_tab.states()
+        lesson_states = lesson_tab.states()
         with gr.Tabs() as tabs:
             with gr.Tab(tr("Train"), id="train"):
                 train_tab.build(lab, page)
             with gr.Tab(tr("Compare"), id="compare") as compare:
                 sentences = compare_tab.build(lab, compare)
             with gr.Tab(tr("Live"), id="live") as live:
-                asked = live_tab.build(lab, live, page, tabs)
+                live_inputs = live_tab.build(lab, live, page, tabs)
             with gr.Tab(tr("Lesson"), id=lesson_tab.TAB) as lesson:
-                lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, kept=kept, live=asked)
-        # A sentence pressed in Compare is asked in Live.
-        sentences.select(pressed, None, [asked.text, tabs], **live_tab.NEWEST).then(**asked.ask)
+                lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, kept=lesson_states, live=live_inputs)
+        # A sentence pressed in Compare is predicted in Live.
+        opened = sentences.select(pressed, None, [live_inputs.text, tabs], **live_tab.NEWEST)
+        opened.then(**live_inputs.ask)
         timer = gr.Timer(2)
         for listen in (page.load, timer.tick):
             listen(partial(device_now, lab), None, [device, timer], api_visibility="private", show_progress="hidden")
@@ -59,19 +61,19 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
 
 
 def pressed(event: gr.EventData) -> tuple[str, gr.Tabs]:
-    """(the sentence that was pressed, the tab that asks it)."""
+    """(the sentence that was pressed, the tab that predicts it)."""
     return str(event.value), gr.Tabs(selected="live")
 
 
 def device_now(lab: Lab) -> tuple[str, gr.Timer]:
-    """What this machine computes on; once that is known, nobody asks again."""
+    """What this machine computes on; the timer stops once that is known."""
     return note(lab.device_line), gr.Timer(active=not lab.warm)
 
 
 def choose_language(arguments: Sequence[str] | None = None) -> None:
-    """`--language`, if it is given, for this process and those that it starts to train.
+    """Set the language of `--language`, if any, for this process and those that it starts to train.
 
-    Raises `ArgumentError` for a language that nobody wrote.
+    Raises `ArgumentError` for a language without a catalogue.
     """
     parser = argparse.ArgumentParser(description="Serve the page. Its port is in the variable GRADIO_SERVER_PORT.")
     known = ", ".join(texts.languages())
@@ -108,7 +110,7 @@ def main() -> None:
         css_paths=static.styles(),
         head=script.head(),
         show_error=True,
-        # Where everybody can send files, they are not too large and do not stay; strangers' are smaller (`uploads`).
+        # Where everybody can send files; strangers' are smaller (`uploads`).
         max_file_size=None if lab.access.rules.open else "1gb",
         app_kwargs={"middleware": [*language.middleware(), *uploads.middleware(lab)]},
         prevent_thread_lock=True,

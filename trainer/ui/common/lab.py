@@ -79,14 +79,14 @@ class Lab:
             assets.minilm()
             assets.sentences()
             import transformers  # noqa: F401
-        except Exception as error:  # said again, with what to do, where the person needs it
+        except Exception as error:  # shown again, with what to do, where the person needs it
             print(sentence(error), file=sys.stderr, flush=True)
 
 
-def describe_device(found: Device) -> str:
-    """What this machine computes on, in a sentence, and what its hardware means where that must be said."""
-    line = tr("This machine computes on {device}, in {precision}.", device=found.name, precision=found.precisions[0])
-    return " ".join(filter(None, (line, hosting.about_hardware(found.kind))))
+def describe_device(device: Device) -> str:
+    """What this machine computes on, in a sentence, and what a Space's hardware means."""
+    line = tr("This machine computes on {device}, in {precision}.", device=device.name, precision=device.precisions[0])
+    return " ".join(filter(None, (line, hosting.about_hardware(device.kind))))
 
 
 def endpoint(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
@@ -110,7 +110,7 @@ def endpoint(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
 
 
 def run_name(run: Run) -> str:
-    """A run as a person tells it from others: its label and method, or its method, task and seed."""
+    """A run's name for people: its label and method, or its method, task and seed."""
     method, seed = method_title(run.recipe.method), run.recipe.seed
     if run.label:
         return tr("{label} ({method}, seed {seed})", label=run.label, method=method, seed=seed)
