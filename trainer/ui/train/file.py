@@ -90,7 +90,7 @@ def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
 
 
 def remove(lab: Lab, task: str | None) -> tuple[str, Any, Any]:
-    """Delete the file that is chosen as the task from the store; (what happened, the task, an empty earlier message)."""
+    """Delete the file that is chosen as the task from the store; (what happened, the task, no earlier message)."""
     path = Path(task or "")
     try:
         lab.store.forget_file(path)
