@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -14,30 +12,14 @@ from trainer import methods, tasks
 from trainer.config import RunConfig
 from trainer.runs.presets import PRESETS
 from trainer.sources import backbones
-from trainer.texts import mark, tr
+from trainer.texts import tr
 from trainer.ui.common.lab import Lab, run_name
 from trainer.ui.train import file as train_file
+from trainer.ui.train.control import control, type_of
 from trainer.ui.train.file import task_choices
-from trainer.ui.train.form import COLUMNS, RECIPE, default, defaults, options_of
+from trainer.ui.train.form import COLUMNS, RECIPE, defaults, options_of
 
 CUSTOM = "custom"
-CHOICES = {
-    "fairness": [(mark("Own learning rates"), "own_learning_rate"), (mark("Everything the same"), "same")],
-}
-WORDS = (mark("auto"), mark("linear"), mark("cosine"), mark("constant"))
-"""Values that are words: other languages show their own; what is no word, such as fp32, stays as it is."""
-HELP = {
-    "fairness": mark("Each method with its own learning rate, or one learning rate for all."),
-    "precision": mark("Auto takes what the device does well."),
-}
-"""Where the recipe's own help names values that the form shows in other words."""
-_ALL = mark("all")
-PLACEHOLDERS = {
-    "learning_rate": mark("each method's own"),
-    "train_size": _ALL,
-    "validation_size": _ALL,
-    "test_size": _ALL,
-}
 
 
 @dataclass(frozen=True)
@@ -123,12 +105,12 @@ def _hyperparameters(values: dict[str, Any], fields: dict[str, Any]) -> None:
         gr.Markdown("#### " + tr(heading))
         described = {name: RunConfig.model_fields[name] for name, under in RECIPE.items() if under == heading}
         # A tick and its help would be pressed together in a row.
-        ticks = [name for name, field in described.items() if _type(field) is bool]
+        ticks = [name for name, field in described.items() if type_of(field) is bool]
         with gr.Row():
             for name in (name for name in described if name not in ticks):
-                fields[name] = _component(described[name], values[name], name)
+                fields[name] = control(described[name], values[name], name)
         for name in ticks:
-            fields[name] = _component(described[name], values[name], name)
+            fields[name] = control(described[name], values[name], name)
     fields["track"] = gr.Checkbox(
         False, label=tr("Track with Weights & Biases"), info=tr("Kept on this machine without an account.")
     )
@@ -149,53 +131,10 @@ def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[st
                     choices = parent_choices(lab, name)
                 elif own == "parent_tasks":
                     choices = [(tr(task.title).split(":")[0], task.name) for task in tasks.TASKS.values()]
-                fields[key] = _component(
+                fields[key] = control(
                     field, values[key], own, choices=choices, help=rates if own == "learning_rate" else None
                 )
     return group
-
-
-def _component(field: Any, value: Any, name: str, *, choices: list | None = None, help: str | None = None) -> Any:
-    """The control that fits a field's type, with its title and its line of help."""
-    kind, own = _type(field), HELP.get(name)
-    shared: dict[str, Any] = {
-        "label": tr(field.title) if field.title else name,
-        "info": help or (tr(own) if own else _sentence(field.description)),
-        "min_width": 210,
-    }
-    if choices is not None:
-        return gr.Dropdown(choices, value=value, multiselect=True, **shared)
-    if kind is bool:
-        return gr.Checkbox(value, **shared)
-    if typing.get_origin(kind) is Literal:
-        return gr.Dropdown(_choices(name, kind), value=value, **shared)
-    if typing.get_origin(kind) is tuple:
-        return gr.CheckboxGroup(list(typing.get_args(typing.get_args(kind)[0])), value=value, **shared)
-    if default(field) is None:
-        # A number field would show an empty value as 0.
-        left_out = mark("own") if help else PLACEHOLDERS.get(name)
-        return gr.Textbox(str(value), placeholder=left_out and tr(left_out), max_length=20, **shared)
-    return gr.Number(value, precision=0 if kind is int else None, **shared)
-
-
-def _choices(name: str, kind: Any) -> list[tuple[str, Any]]:
-    """(shown, value) of a field that takes one of some values."""
-    return [(tr(title), value) for title, value in CHOICES.get(name) or [(str(v), v) for v in typing.get_args(kind)]]
-
-
-def _type(field: Any) -> Any:
-    """A field's type without None: `int | None` is a whole number that may be left out."""
-    kind = field.annotation
-    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
-        return next(part for part in typing.get_args(kind) if part is not type(None))
-    return kind
-
-
-def _sentence(text: str | None) -> str | None:
-    if not text:
-        return None
-    text = tr(text)
-    return tr("{sentence}.", sentence=f"{text[:1].upper()}{text[1:]}")
 
 
 # Handlers
