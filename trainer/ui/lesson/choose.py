@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup
 
 from trainer import methods
 from trainer.analysis import lesson
@@ -79,7 +78,7 @@ def rules(runs: dict[str, Run]) -> str:
             ]
         )
     grid = table(columns, rows, name="what-to-choose", title=tr("What to choose when"), sortable=False)
-    return render("lesson/rules.html", table=Markup(grid), sources=_sources(runs))
+    return render("lesson/rules.html", table=grid, sources=_sources(runs))
 
 
 def _sources(runs: dict[str, Run]) -> list[str]:
@@ -123,7 +122,7 @@ def exit_question(lab: Lab, runs: dict[str, Run]) -> str:
         ),
         answer,
     )
-    return render("lesson/exit.html", question=Markup(html))
+    return render("lesson/exit.html", question=html)
 
 
 def size(megabytes: float) -> str:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup
 
 from trainer import methods
 from trainer.analysis import lesson
@@ -102,7 +101,7 @@ def show(lab: Lab, *guesses: str | None) -> str:
     costs = _costs(lab)
     cards = [_card(key, costs, guess=guess) for key, guess in zip(COSTS, guesses, strict=True)]
     sources = [_source(cost.method, cost.measured, cost.basis) for cost in reversed(costs)]
-    return render("lesson/costs.html", cards=cards, sources=sources, table=Markup(_table(costs, guesses)))
+    return render("lesson/costs.html", cards=cards, sources=sources, table=_table(costs, guesses))
 
 
 def _costs(lab: Lab) -> tuple[Cost, Cost]:

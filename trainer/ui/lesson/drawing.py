@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from markupsafe import Markup
-
 from trainer import methods
 from trainer.analysis.lesson import Anatomy
 from trainer.markup import render
@@ -91,7 +89,7 @@ def drawing(anatomy: Anatomy) -> str:
         sheet=layout(anatomy),
         width=WIDTH,
         edge=EDGE,
-        table=Markup(parts_table(anatomy)),
+        table=parts_table(anatomy),
         paper=methods.get(anatomy.method).paper,
     )
 

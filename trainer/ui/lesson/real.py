@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup
 
 from trainer.analysis import disputes, lesson, paired
 from trainer.analysis.disputes import Answers
@@ -134,7 +133,7 @@ def compare(view: View, answers: Answers, first: Run, second: Run, *, size: int 
         "lesson/comparison.html",
         values=values,
         interval=interval(result),
-        table=Markup(_counts(result, values)),
+        table=_counts(result, values),
     )
     counted = {"pairs": math.comb(len(answers.runs), 2), "adjusted": f"{adjusted:.1%}"}
     kind = judge(result, adjusted)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup
 
 from trainer.analysis import disputes
 from trainer.markup import render
@@ -164,7 +163,7 @@ def score_html(room: list[dict[str, Any]] | None) -> str:
     ]
     splits = sum(len(entry["said"]) > 1 for entry in room)
     grid = tables.table(columns, rows, name="sentences-of-the-room", title=tr("Sentences of the room"), sortable=False)
-    return render("lesson/score.html", splits=splits, count=len(room), table=Markup(grid))
+    return render("lesson/score.html", splits=splits, count=len(room), table=grid)
 
 
 def clear(view: View) -> dict[Any, Any]:

@@ -28,13 +28,6 @@ from trainer.ui.live import tab as live_tab
 TAB = "lesson"
 
 
-def __getattr__(name: str) -> str:
-    """`CSS`, read when the page is served."""
-    if name == "CSS":
-        return static.read("lesson.css")
-    raise AttributeError(name)
-
-
 @dataclass(frozen=True)
 class Stored:
     """What a browser stores of the lesson: the step, the room's guesses and sentences, the run that it trains."""

@@ -75,7 +75,7 @@ def build(lab: Lab, stored: gr.BrowserState) -> Step:
     drawn = [view.status, view.chart, view.go, view.stop, view.timer, view.seen]
     look = {"fn": partial(look_at, lab, view), "inputs": [stored, view.seen], "outputs": drawn, **QUIET}
     started = [view.launched, view.stored, view.seen]
-    go.click(guarded(lab, partial(launch, lab, view), outputs=len(started)), seed, started, **QUIET).then(**look)
+    go.click(guarded(lab, partial(launch, lab, view), message=launched), seed, started, **QUIET).then(**look)
     stop.click(guarded(lab, partial(train_queue.cancel, lab)), stored, view.launched, **QUIET).then(**look)
     timer.tick(**look)
     return Step("train", [stored], [view.plan, view.question, *drawn], partial(draw, lab, view))

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup
 
 from trainer.errors import sentence
 from trainer.markup import render
@@ -196,7 +195,7 @@ def _table(text: str, group: Group, attributions: Mapping[str, Attribution | str
             )
         )
     title = tr("Word scores, {group}", group=group.title)
-    return Markup(tables.table(columns, rows, name="word-scores", title=title))
+    return tables.table(columns, rows, name="word-scores", title=title)
 
 
 def parents_table(weights: ParentWeights, name: str) -> str:
@@ -210,7 +209,7 @@ def parents_table(weights: ParentWeights, name: str) -> str:
         (Cell(title), *(_shaded(value) for value in values))
         for title, values in (*zip(weights.places, weights.weights, strict=True), (tr("mean"), means))
     ]
-    return Markup(tables.table(columns, rows, name="parent-weights", title=tr("Parents of {run}", run=name)))
+    return tables.table(columns, rows, name="parent-weights", title=tr("Parents of {run}", run=name))
 
 
 def _shaded(value: float) -> Cell:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from trainer.errors import UserError
 from trainer.markup import render
 from trainer.serving import files
@@ -46,7 +44,7 @@ def preview_html(table: pd.DataFrame, title: str) -> str:
     columns = [Column(str(name), numeric=False) for name in table.columns]
     rows = [tuple(_cell(value) for value in row) for row in table.head(PREVIEW_ROWS).itertuples(index=False, name=None)]
     drawn = tables.table(columns, rows, name="preview", title=title, sortable=False)
-    return render("live/preview.html", rows=len(table), shown=min(PREVIEW_ROWS, len(table)), table=Markup(drawn))
+    return render("live/preview.html", rows=len(table), shown=min(PREVIEW_ROWS, len(table)), table=drawn)
 
 
 def _cell(value: Any) -> Cell:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup
 
 from trainer.markup import render
 from trainer.serving import predictor as inference
@@ -61,7 +60,7 @@ def tally_html(lab: Lab, session: Session) -> str:
         Column.named(mark("Run"), numeric=False),
     )
     table = tables.table(columns, rows, name="class-and-methods", title=title)
-    return render("live/tally.html", title=title, counted=len(session.counted), table=Markup(table))
+    return render("live/tally.html", title=title, counted=len(session.counted), table=table)
 
 
 def reset(lab: Lab, view: View, session: Session) -> dict[Any, Any]:

@@ -13,7 +13,7 @@ from trainer.markup import render
 from trainer.serving import predictor as inference
 from trainer.texts import tr
 from trainer.ui import static
-from trainer.ui.common import given
+from trainer.ui.common import arguments
 from trainer.ui.common.lab import Lab, endpoint, note
 from trainer.ui.live import examples as live_examples
 from trainer.ui.live import file as live_file
@@ -31,13 +31,6 @@ from trainer.ui.live.view import View
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 NEWEST = {**QUIET, "trigger_mode": "multiple"}
 """Heard while an earlier press is still answered, which Gradio would ignore; `Turns` lets the newest one win."""
-
-
-def __getattr__(name: str) -> str:
-    """`CSS`, read when the page is served."""
-    if name == "CSS":
-        return static.read("live.css")
-    raise AttributeError(name)
 
 
 @dataclass(frozen=True)
@@ -174,6 +167,6 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
 
     Each object has run_id, label, method, predicted, probabilities (by label) and seconds.
     """
-    with given.said(lab):
-        chosen = inference.choose(lab.store, None if runs is None else given.texts("runs", runs))
-        return [answer.__dict__ for answer in lab.predictor.ask(given.text("text", text), chosen)]
+    with arguments.sentence_errors(lab):
+        chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs))
+        return [answer.__dict__ for answer in lab.predictor.ask(arguments.text("text", text), chosen)]

@@ -9,7 +9,7 @@ import gradio as gr
 
 from trainer.texts import mark, tr
 from trainer.ui.common import confirm, tables
-from trainer.ui.common.lab import note
+from trainer.ui.common.lab import note, remark
 from trainer.ui.live.link import MAX_CHARACTERS
 from trainer.ui.live.session import Session
 
@@ -100,7 +100,7 @@ def inputs() -> dict[str, Any]:
 def outputs(tally: str) -> dict[str, Any]:
     """The lower part, by the names of `View`: predictions, the tally of guesses (its first HTML), explanations."""
     predictions = gr.HTML()
-    gr.HTML(note(tr(CONFIDENCE)))
+    gr.HTML(remark(tr(CONFIDENCE)))
     with gr.Column(visible=False) as panel:
         counted = gr.HTML(tally)
         reset, away = confirm.ask_twice(
