@@ -10,17 +10,42 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+from conftest import named_view
 
+from trainer import methods
+from trainer.analysis import lesson
 from trainer.markup import FOLDERS, render
+from trainer.methods import ParentWeights
 from trainer.publish import bundled, report
 from trainer.runs import recipes
 from trainer.runs.store import Store
+from trainer.serving import predictor as inference
+from trainer.serving.attribution import Attribution, Word
+from trainer.serving.predictor import Answer
 from trainer.ui import static
 from trainer.ui.common import script, tables
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.tables import Cell, Column
 from trainer.ui.compare import draw as compare_draw
 from trainer.ui.compare import view as compare_view
+from trainer.ui.lesson import choose as lesson_choose
+from trainer.ui.lesson import cost as lesson_cost
+from trainer.ui.lesson import curves as lesson_curves
+from trainer.ui.lesson import drawing as lesson_drawing
+from trainer.ui.lesson import frame as lesson_frame
+from trainer.ui.lesson import real as lesson_real
+from trainer.ui.lesson import split as lesson_split
+from trainer.ui.lesson import train as lesson_train
+from trainer.ui.lesson.steps import STEPS
+from trainer.ui.live import board as live_board
+from trainer.ui.live import examples as live_examples
+from trainer.ui.live import explain as live_explain
+from trainer.ui.live import groups as live_groups
+from trainer.ui.live import guess as live_guess
+from trainer.ui.live import missing as live_missing
+from trainer.ui.live import selection as live_selection
+from trainer.ui.live import tab as live_tab
+from trainer.ui.live.session import Session
 from trainer.ui.train import panel as train_panel
 from trainer.ui.train import plan as train_plan
 from trainer.ui.train import queue as train_queue
@@ -43,6 +68,7 @@ TAG = re.compile(
 )
 STYLE = re.compile(r"[.#\w\]]\s*\{\s*[a-z-]+:[^{}]*;")
 SCRIPT = re.compile(r"=>\s*\{|\bfunction\s*\(|addEventListener")
+SCORES = (0.5, -0.3, 0.001, None)
 VOID = {"br", "hr", "img", "input", "link", "meta"}
 STATE = {"count", "deque", "defaultdict", "Counter", "OrderedDict", "Lock", "RLock", "Queue", "local"}
 
@@ -212,6 +238,72 @@ def test_compares_html_is_whole(shipped):
         assert "<i>" not in html
     ids = re.findall(r'<table id="([^"]+)"', "".join(texts))
     assert len(ids) == len(set(ids))
+
+
+def test_lives_html_is_whole():
+    lab = Lab.open(Store(bundled.BUNDLED))
+    runs = inference.choose(lab.store)
+    text = 'a <i>film</i> & "more"'
+    board = live_board.Board(text, live_groups.groups(runs), True, "<i>", ("<i>note</i>",))
+    pages = [board.html("")]
+    for place, run in enumerate(runs):
+        label = run.label_names[place % 2]
+        board.predictions[run.id] = Answer(run.id, run.id, run.recipe.method, label, {label: 1.0}, 0.01)
+    board.predictions[runs[0].id] = "It <i>failed</i>."
+    pages += [board.html("<i>"), live_selection.empty(lab), live_missing.missing_html(lab), live_examples.html(runs)]
+    words = [Word(match.start(), match.end(), score) for match, score in zip(re.finditer(r"\w+", text), SCORES)]
+    explained = {run.id: Attribution("<i>", tuple(words), 0.4, 0.1, 0.5, 50) for run in runs} | {runs[0].id: "<i>"}
+    weights = {runs[-1].id: ParentWeights(("1", "2"), ("<i>", "b"), ((0.2, 0.8), (0.5, 0.5)))}
+    shown = {"notices": ["<i>"], "text": text, "runs": runs, "attributions": explained, "weights": weights}
+    pages.append(live_explain.html("<i>", **shown, complete=True))
+    tally = {run.id: (1, 2) for run in runs}
+    pages += [live_guess.tally_html(lab, Session()), live_guess.tally_html(lab, Session(tally=tally))]
+    pages += [live_tab.make_link(text, ["<i>"], "http://127.0.0.1/"), live_tab.make_link("", None, "")]
+    for html in pages:
+        assert html
+        assert faults(html) == []
+        assert "<i>" not in html
+
+
+def test_the_sentence_keeps_its_spaces_in_an_explanation():
+    """It is drawn as typed (pre-wrap): a template's own line ends would be seen."""
+    run, text = inference.choose(Store(bundled.BUNDLED))[0], "two  spaces\nand a line"
+    words = tuple(Word(match.start(), match.end(), 0.5) for match in re.finditer(r"\w+", text))
+    attributions = {run.id: Attribution("good", words, 0.4, 0.1, 0.5, 50)}
+    shown = {"notices": (), "text": text, "runs": [run], "attributions": attributions, "weights": {}}
+    html = live_explain.html("", **shown)
+    drawn = re.search(r'<p class="lab-sentence">(.*?)</p>', html, re.DOTALL)[1]
+    assert re.sub(r"<[^>]*>", "", drawn) == text
+    asked = live_board.Board(text, live_groups.groups([run])).html("")
+    assert f'<p class="lab-asked">Asked: “{text}”</p>' in asked
+
+
+def test_the_lessons_html_is_whole(shipped):
+    lab = Lab.open(shipped)
+    room = [{"text": "<i>", "who": "<i>", "said": {"<i>": ["lora"], "good": ["full"]}}]
+    pages = [part(place) for place in range(len(STEPS)) for part in (lesson_frame.heading, lesson_frame.steps_list)]
+    pages += [
+        lesson_cost.show(lab, "under1", None, "more", "under1"),
+        lesson_split.score_html(room),
+        *lesson_choose.draw(lab, named_view(lesson_choose.View)).values(),
+        *(lesson_train.status_html(lab, run) for run in shipped.list()),
+    ]
+    for method in methods.METHODS:
+        pages.append(lesson_drawing.drawing(lesson.anatomy(method, "minilm", {})))
+    for module, arguments in (
+        (lesson_cost, []),
+        (lesson_train, [lab]),
+        (lesson_curves, [lab]),
+        (lesson_split, [lab]),
+        (lesson_real, [lab]),
+    ):
+        rest = [None] * (3 if module is lesson_real else 1)
+        drawn = module.draw(*arguments, named_view(module.View), *rest)
+        pages += [html for html in drawn.values() if isinstance(html, str)]
+    assert len(pages) > 30
+    for html in pages:
+        assert faults(html) == []
+        assert "<i>" not in html
 
 
 def test_the_report_is_whole_and_says_what_it_said(shipped):
