@@ -9,6 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pandas as pd
 import pytest
@@ -506,6 +507,18 @@ def test_an_address_opens_a_step_and_a_sentence_goes_to_live(open_page, served):
     expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
     page.get_by_text(f"{len(inference.choose(served[1]))} runs answered.").wait_for()
     next(opened, None)
+
+
+@pytest.mark.parametrize(
+    ("query", "index"), [({"step": "3"}, 2), ({"step": "99"}, 0), ({"step": "x"}, 5), ({}, 5), ({"step": "0"}, 0)]
+)
+def test_an_address_chooses_its_step_or_the_one_that_the_browser_stored(query, index):
+    stored = named_view(lesson_tab.Stored)
+    drawn = lesson_tab.arrive(stored, "tabs", 5, SimpleNamespace(query_params=query | {"tab": "lesson"}))
+    assert drawn["index"] == index
+    assert drawn["tabs"].selected == "lesson"
+    other = lesson_tab.arrive(stored, "tabs", 5, SimpleNamespace(query_params=query | {"tab": "live"}))
+    assert other == gr.skip(), "another tab's address changes nothing"
 
 
 @pytest.mark.parametrize(

@@ -409,7 +409,7 @@ def test_a_link_brings_back_what_it_was_made_of(text):
 
 def visit(lab: Lab, query: str):
     """What the page gets that opens at an address."""
-    return live_tab.arrive(lab, VIEW, Session(), query)
+    return live_tab.arrive(lab, VIEW, Session(), SimpleNamespace(query_params=query))
 
 
 def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):

@@ -166,7 +166,7 @@ OPEN = {
     "compare_api", "runs_api", "pressed", "test_differences",
     # Asking
     "predict", "predict_linked", "explain", "toggle", "reset", "make_link", "suit", "offer", "arrive", "pick",
-    "on_load", "predict_api", "missing_html", "opened", "predict_file", "stop", "left",
+    "predict_api", "missing_html", "opened", "predict_file", "stop", "left",
     # The way in
     "standing", "unlock", "lock",
     # The lesson, but for its training

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import gradio as gr
 from trainer.texts import tr
 from trainer.ui import static
 from trainer.ui.common import tables
-from trainer.ui.common.lab import Lab
+from trainer.ui.common.lab import Lab, endpoint
 from trainer.ui.lesson import choose as lesson_choose
 from trainer.ui.lesson import cost as lesson_cost
 from trainer.ui.lesson import curves as lesson_curves
@@ -80,12 +80,7 @@ def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, kept: Stored
         onward = gr.Button(tr("Next step"), variant="primary", min_width=120)
     view = View(contents, head, list(steps), back, onward)
     _connect(view, list(steps.values()), tab, kept.index)
-
-    def on_load(index: Any, request: gr.Request) -> dict[Any, Any]:
-        query = request.query_params
-        return arrive(kept, tabs, index, query) if query.get("tab") == TAB else gr.skip()
-
-    page.load(on_load, kept.index, [kept.index, tabs], **QUIET)
+    page.load(endpoint(arrive, kept, tabs), kept.index, [kept.index, tabs], **QUIET)
 
 
 def _connect(view: View, steps: list[lesson_frame.Step], tab: gr.Tab, index: gr.BrowserState) -> None:
@@ -155,9 +150,11 @@ def draw_step(steps: list[lesson_frame.Step], index: gr.BrowserState, values: di
     return step.draw(*(values[component] for component in step.inputs))
 
 
-def arrive(stored: Stored, tabs: gr.Tabs, index: Any, query: Mapping[str, str]) -> dict[Any, Any]:
-    """The step and the tab of a page whose address is `?tab=lesson`, with `&step=3` at the third step."""
-    number = query.get("step", "")
+def arrive(stored: Stored, tabs: gr.Tabs, index: Any, request: gr.Request) -> dict[Any, Any]:
+    """The step and the tab of a page whose address is `?tab=lesson`, with `&step=3` at the third step; others stay."""
+    if request.query_params.get("tab") != TAB:
+        return gr.skip()
+    number = request.query_params.get("step", "")
     index = at(int(number) - 1) if number.isdecimal() else at(index)
     return {stored.index: index, tabs: gr.Tabs(selected=TAB)}
 

@@ -78,14 +78,11 @@ def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> No
 
 def _connect_page(lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, predicting: dict[str, Any]) -> None:
     """What follows the page, its tabs and its address."""
-
-    def on_load(session: Session, request: gr.Request) -> dict[Any, Any]:
-        return arrive(lab, view, session, str(request.query_params))
-
     offered = [view.runs, view.examples, view.guess, view.predictions]
     view.runs.input(partial(suit, lab, view), view.runs, [view.examples, view.guess], **QUIET)
     tab.select(partial(offer, lab, view), [view.runs, view.guess, view.predictions], offered, **QUIET)
-    page.load(on_load, view.session, [view.tabs, view.text, *offered, view.session], **QUIET).then(
+    arrived = [view.tabs, view.text, *offered, view.session]
+    page.load(endpoint(arrive, lab, view), view.session, arrived, **QUIET).then(
         **{**predicting, "fn": partial(predict_linked, lab, view)}
     )
     view.link.click(
@@ -122,9 +119,9 @@ def pick(event: gr.EventData) -> str:
     return str(event.value)[:MAX_CHARACTERS]
 
 
-def arrive(lab: Lab, view: View, session: Session, query: str) -> dict[Any, Any]:
-    """What a page shows when it opens, by the query of its address."""
-    link = live_link.parse(query)
+def arrive(lab: Lab, view: View, session: Session, request: gr.Request) -> dict[Any, Any]:
+    """What a page shows when it opens, by its address."""
+    link = live_link.parse(str(request.query_params))
     every = choices(lab)
     if link is None:
         return suit(lab, view, None) | {view.runs: gr.update(choices=every), view.predictions: empty(lab)}
