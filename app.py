@@ -21,7 +21,8 @@ from trainer.machine import hosting
 from trainer.machine.device import share_cores
 from trainer.publish import bundled
 from trainer.texts import mark, tr
-from trainer.ui.common import access, language, tables, theme, uploads
+from trainer.ui import static
+from trainer.ui.common import language, script, theme, uploads
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.compare import tab as compare_tab
 from trainer.ui.lesson import tab as lesson_tab
@@ -32,25 +33,27 @@ from trainer.ui.train import tab as train_tab
 def build_app(lab: Lab | None = None) -> gr.Blocks:
     """The page: four tabs over one store."""
     lab = lab or Lab.open()
-    stays = None if lab.access.rules.open else (3600, 24 * 3600)
-    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=stays) as page:
+    # Where everybody can send files, they are looked through every hour and gone after a day.
+    cleaning = None if lab.access.rules.open else (3600, 24 * 3600)
+    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=cleaning) as page:
         about = tr("Train fine-tuning methods on the same sentences, compare them, and question them.")
         gr.Markdown(f"# PEFT Lab\n{about}")
         device = gr.HTML()
         if warning := hosting.about_runs(lab.store.root):
             gr.HTML(note(warning, "warning"))
-        kept = lesson_tab.states()
+        lesson_states = lesson_tab.states()
         with gr.Tabs() as tabs:
             with gr.Tab(tr("Train"), id="train"):
                 train_tab.build(lab, page)
             with gr.Tab(tr("Compare"), id="compare") as compare:
                 sentences = compare_tab.build(lab, compare)
             with gr.Tab(tr("Live"), id="live") as live:
-                asked = live_tab.build(lab, live, page, tabs)
+                live_inputs = live_tab.build(lab, live, page, tabs)
             with gr.Tab(tr("Lesson"), id=lesson_tab.TAB) as lesson:
-                lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, kept=kept, live=asked)
-        # A sentence pressed in Compare is asked in Live.
-        sentences.select(pressed, None, [asked.text, tabs], **live_tab.NEWEST).then(**asked.ask)
+                lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, kept=lesson_states, live=live_inputs)
+        # A sentence pressed in Compare is predicted in Live.
+        opened = sentences.select(pressed, None, [live_inputs.text, tabs], **live_tab.NEWEST)
+        opened.then(**live_inputs.ask)
         timer = gr.Timer(2)
         for listen in (page.load, timer.tick):
             listen(partial(device_now, lab), None, [device, timer], api_visibility="private", show_progress="hidden")
@@ -58,29 +61,29 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
 
 
 def pressed(event: gr.EventData) -> tuple[str, gr.Tabs]:
-    """(the sentence that was pressed, the tab that asks it)."""
+    """(the sentence that was pressed, the tab that predicts it)."""
     return str(event.value), gr.Tabs(selected="live")
 
 
 def device_now(lab: Lab) -> tuple[str, gr.Timer]:
-    """What this machine computes on; once that is known, nobody asks again."""
+    """What this machine computes on; the timer stops once that is known."""
     return note(lab.device_line), gr.Timer(active=not lab.warm)
 
 
 def choose_language(arguments: Sequence[str] | None = None) -> None:
-    """`--language`, if it is given, for this process and those that it starts to train.
+    """Set the language of `--language`, if any, for this process and those that it starts to train.
 
-    Raises `ArgumentError` for a language that nobody wrote.
+    Raises `ArgumentError` for a language without a catalogue.
     """
     parser = argparse.ArgumentParser(description="Serve the page. Its port is in the variable GRADIO_SERVER_PORT.")
     known = ", ".join(texts.languages())
     parser.add_argument("--language", metavar="CODE", help=f"what the page is written in: one of {known}")
-    asked = parser.parse_args(arguments).language
-    if asked is None:
+    code = parser.parse_args(arguments).language
+    if code is None:
         return
-    if asked not in texts.languages():
-        raise one_of(mark("a language"), asked, texts.languages())
-    os.environ[texts.VARIABLE] = asked
+    if code not in texts.languages():
+        raise one_of(mark("a language"), code, texts.languages())
+    os.environ[texts.VARIABLE] = code
 
 
 def main() -> None:
@@ -100,13 +103,12 @@ def main() -> None:
     if hosting.wants_bundled():
         bundled.bring(lab.store.root)
     page = build_app(lab)
-    css = theme.CSS + access.CSS + compare_tab.CSS + live_tab.CSS + lesson_tab.CSS
     page.launch(
         theme=theme.theme(),
-        css=css,
-        head=tables.script(),
+        css_paths=static.styles(),
+        head=script.head(),
         show_error=True,
-        # Where everybody can send files, they are not too large and do not stay; strangers' are smaller (`uploads`).
+        # Where everybody can send files; strangers' are smaller (`uploads`).
         max_file_size=None if lab.access.rules.open else "1gb",
         app_kwargs={"middleware": [*language.middleware(), *uploads.middleware(lab)]},
         prevent_thread_lock=True,

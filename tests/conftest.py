@@ -10,6 +10,7 @@ os.environ.pop("SPACE_ID", None)  # tests say themselves where they pretend to r
 os.environ.pop("PEFT_LAB_PASSWORD", None)
 os.environ["GOMP_SPINCOUNT"] = "1000"  # tests, app, worker and browser share the cores (trainer.machine.device)
 
+import dataclasses
 import random
 import re
 import shutil
@@ -21,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -220,6 +222,11 @@ def _opened(browser, address: str):
     context.close()
     assert not [error for error in errors if not LEAVING.search(error)]
     assert not outside
+
+
+def named_view(view: type) -> Any:
+    """A dataclass of components with each field's name in its place: handlers then return dicts keyed by names."""
+    return view(**{field.name: field.name for field in dataclasses.fields(view)})
 
 
 def shoot(page, name: str) -> None:

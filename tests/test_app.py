@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import time
 
+import gradio as gr
 import pytest
 from conftest import app_on, shoot
 
 from trainer.ui.common.lab import Lab
-from trainer.ui.compare import tab as compare_tab
+from trainer.ui.compare import draw as compare_draw
+from trainer.ui.compare import view as compare_view
 from trainer.ui.live import tab as live_tab
+from trainer.ui.train import fields as train_fields
 from trainer.ui.train import form as train_form
 from trainer.ui.train import queue as train_queue
 from trainer.ui.train import tab as train_tab
@@ -111,10 +114,15 @@ def test_handlers_work_without_a_browser(own_store):
     assert "Press Train" in train_queue.queue_html(lab)
     assert "at least one method" in train_tab.submit(lab, train_form.defaults() | {"methods": []})
     assert own_store.list() == []
-    assert "No finished runs" in str(compare_tab.draw(lab))
+    with gr.Blocks():
+        view, fields = compare_view.build(), train_fields.build(lab)
+    assert "No finished runs" in compare_draw.draw(lab, view)[view.summary]
     assert "No trained runs" in live_tab.empty(lab)
-    preset = train_form.fill("report")
-    assert preset[2:4] == ["sst2", "bert-base"]
+    changes = train_fields.fill(fields, "report")
+    assert changes[fields.fields["task"]] == "sst2"
+    assert changes[fields.fields["backbone"]] == "bert-base"
+    assert fields.fields["label"] not in changes, "a name that was typed stays"
+    assert list(train_fields.fill(fields, "custom")) == [fields.preset]
 
 
 def test_labels_are_never_html(own_store):

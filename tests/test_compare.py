@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,10 +26,11 @@ from trainer.runs.result import SCHEMA_VERSION
 from trainer.runs.store import Run, Store
 from trainer.ui.common import charts
 from trainer.ui.common.lab import Lab
+from trainer.ui.compare import draw as compare_draw
 from trainer.ui.compare import sentences as compare_sentences
-from trainer.ui.compare import tab as compare_tab
 from trainer.ui.compare import tables as compare_tables
-from trainer.ui.compare.filters import ALL, Wanted, choices, select, settle
+from trainer.ui.compare import view as compare_view
+from trainer.ui.compare.filters import ALL, Selection, choices, select, settle
 
 # Statistics
 
@@ -220,8 +222,21 @@ def elsewhere(suite, tiny_backbone, tiny_file, tmp_path_factory):
     return store
 
 
-AXES = slice(16, 18)
-"""Where `draw` has the scatter's axes; the scatter is the next."""
+@pytest.fixture
+def view():
+    """The tab's components."""
+    with gr.Blocks():
+        return compare_view.build()
+
+
+def controls(view: compare_view.View) -> list:
+    """The controls whose choices a drawing changes."""
+    return [*view.filters, view.x, view.y, view.kind]
+
+
+def words(changes: dict) -> str:
+    """All texts and HTML of a drawing."""
+    return "".join(part for part in changes.values() if isinstance(part, str))
 
 
 def test_filters_choose_and_let_go(seeds):
@@ -230,68 +245,67 @@ def test_filters_choose_and_let_go(seeds):
     (first, _), *others = offered["task"]
     assert first.startswith("tiny.csv, ")
     assert others[-1] == ("All tasks", ALL)
-    wanted = settle(Wanted(), runs)
-    assert {run.recipe.method for run in select(wanted, runs)} == set(methods.METHODS)
-    assert len(select(replace(wanted, method=("lora",)), runs)) == 2
-    assert len(select(replace(wanted, method=("lora",), seed=(1,)), runs)) == 1
-    assert [run.label for run in select(replace(wanted, state=("failed",)), runs)] == ["broken"]
-    assert len(select(replace(wanted, task=ALL, state=()), runs)) == len(runs)
-    gone = settle(Wanted(task="gone", method=("lora", "gone"), seed=(1, 77), label=("gone",), x="utilisation"), runs)
+    selection = settle(Selection(), runs)
+    assert {run.recipe.method for run in select(selection, runs)} == set(methods.METHODS)
+    assert len(select(replace(selection, method=("lora",)), runs)) == 2
+    assert len(select(replace(selection, method=("lora",), seed=(1,)), runs)) == 1
+    assert [run.label for run in select(replace(selection, state=("failed",)), runs)] == ["broken"]
+    assert len(select(replace(selection, task=ALL, state=()), runs)) == len(runs)
+    gone = settle(Selection(task="gone", method=("lora", "gone"), seed=(1, 77), label=("gone",), x="utilisation"), runs)
     assert (gone.task, gone.method, gone.seed, gone.label) == (offered["task"][0][1], ("lora",), (1,), ())
     assert gone.x == "train_minutes"  # no run here has a GPU
 
 
-def test_a_choice_that_holds_is_not_sent_back(seeds):
+def test_a_choice_that_holds_is_not_sent_back(seeds, view):
     """What a person chooses while the tab is drawn would be lost."""
     lab = Lab.open(seeds)
-    given = [settle(Wanted(), seeds.list()).task, [], ["lora"], ["finished"], [], [0]]
+    given = [settle(Selection(), seeds.list()).task, [], ["lora"], ["finished"], [], [0]]
     given += [False, "run", "train_minutes", "test_accuracy", "epoch", "split"]
-    drawn = compare_tab.draw(lab, *given)
-    controls = [*drawn[:6], *drawn[AXES], drawn[-2]]
-    assert all(control["choices"] for control in controls)
-    assert not any("value" in control for control in controls)
+    drawn = compare_draw.draw(lab, view, *given)
+    assert set(drawn) == set(view.outputs)
+    assert all(drawn[control]["choices"] for control in controls(view))
+    assert not any("value" in drawn[control] for control in controls(view))
     given[2], given[5], given[8] = ["lora", "gone"], [77], "utilisation"
-    drawn = compare_tab.draw(lab, *given)
-    sent = [control.get("value") for control in (*drawn[:6], *drawn[AXES], drawn[-2])]
+    drawn = compare_draw.draw(lab, view, *given)
+    sent = [drawn[control].get("value") for control in controls(view)]
     assert sent == [None, None, ["lora"], None, None, [], "train_minutes", None, None]
 
 
-def test_the_tab_is_drawn_for_several_seeds(seeds):
+def test_the_tab_is_drawn_for_several_seeds(seeds, view):
     lab = Lab.open(seeds)
-    drawn = compare_tab.draw(lab, None, [], [], ["finished"], [], [], True, "mean")
-    text = "".join(part for part in drawn if isinstance(part, str))
+    text = words(compare_draw.draw(lab, view, None, [], [], ["finished"], [], [], True, "mean"))
     assert "LoRA (2 seeds)" in text
     assert " ± " in text
     assert "LoRA, published elsewhere" in text
     assert "89.45% in the table" in text
     assert text.count("<h4>Confusion matrix") == 7
-    alone = "".join(part for part in compare_tab.draw(lab, None, [], ["full"]) if isinstance(part, str))
+    alone = words(compare_draw.draw(lab, view, None, [], ["full"]))
     assert "1 of " in alone
     assert "published" not in alone
-    assert compare_tab.NOTHING in str(compare_tab.draw(lab, None, [], ["full"], ["finished"], [], [1]))
-    failed = str(compare_tab.draw(lab, None, [], [], ["failed"]))
+    assert compare_draw.NOTHING in words(compare_draw.draw(lab, view, None, [], ["full"], ["finished"], [], [1]))
+    failed = words(compare_draw.draw(lab, view, None, [], [], ["failed"]))
     assert "None of them has finished" in failed
-    assert "not all trained and tested on the same sentences" in str(compare_tab.draw(lab, ALL))
-    assert compare_tab.EMPTY in str(compare_tab.draw(Lab.open(Store(seeds.root / "none"))))
+    assert "not all trained and tested on the same sentences" in words(compare_draw.draw(lab, view, ALL))
+    assert compare_draw.EMPTY in words(compare_draw.draw(Lab.open(Store(seeds.root / "none")), view))
 
 
-def test_axes_are_figures_of_the_runs_shown(seeds, elsewhere):
+def test_axes_are_figures_of_the_runs_shown(seeds, elsewhere, view):
     parents = [False, "run", "parents_minutes", "parents_size"]
     given = [None, [], ["adapter_fusion"], ["finished"], [], [], *parents]
-    drawn = compare_tab.draw(Lab.open(seeds), *given)
-    assert drawn[18].to_dict()["description"] == "Parents' size (MB) against parents' training time (min)"
+    drawn = compare_draw.draw(Lab.open(seeds), view, *given)
+    assert drawn[view.scatter].to_dict()["description"] == "Parents' size (MB) against parents' training time (min)"
     given[2] = ["lora"]
-    drawn = compare_tab.draw(Lab.open(seeds), *given)
-    assert [axis["value"] for axis in drawn[AXES]] == ["train_minutes", "test_accuracy"]
-    for axis in drawn[AXES]:
+    drawn = compare_draw.draw(Lab.open(seeds), view, *given)
+    assert [drawn[axis]["value"] for axis in (view.x, view.y)] == ["train_minutes", "test_accuracy"]
+    for axis in (drawn[view.x], drawn[view.y]):
         assert axis["value"] in {key for _, key in axis["choices"]}
-    assert drawn[18].to_dict()["description"] == "Test accuracy (%) against training time (min)"
-    assert "against training time" in compare_tab.redraw_scatter(Lab.open(seeds), *given).to_dict()["description"]
+    assert drawn[view.scatter].to_dict()["description"] == "Test accuracy (%) against training time (min)"
+    assert "against training time" in compare_draw.redraw_scatter(Lab.open(seeds), *given).to_dict()["description"]
     # Nothing is known of the training of an adapter from elsewhere.
-    drawn = compare_tab.draw(Lab.open(elsewhere), None, [], [], ["finished"], ["theirs"])
-    assert "1 of " in str(drawn)
-    assert drawn[AXES][0]["value"] in {key for _, key in drawn[AXES][0]["choices"]}
-    assert drawn[18].to_dict()["description"] == "Test accuracy (%) against validation accuracy (%)"
+    drawn = compare_draw.draw(Lab.open(elsewhere), view, None, [], [], ["finished"], ["theirs"])
+    assert "1 of " in drawn[view.summary]
+    assert drawn[view.x]["value"] in {key for _, key in drawn[view.x]["choices"]}
+    assert drawn[view.scatter].to_dict()["description"] == "Test accuracy (%) against validation accuracy (%)"
 
 
 def test_a_scatter_of_no_marks_is_empty():
@@ -304,7 +318,7 @@ def test_no_frontier_crosses_test_sets(seeds):
     """The parents of the fusion learnt other sentences than the rest."""
 
     def ringed(task: str | None, unit: str) -> int:
-        scatter = compare_tab.redraw_scatter(Lab.open(seeds), task, [], [], ["finished"], [], [], False, unit)
+        scatter = compare_draw.redraw_scatter(Lab.open(seeds), task, [], [], ["finished"], [], [], False, unit)
         rows = [row for data in scatter.to_dict()["datasets"].values() for row in data]
         return sum(row["frontier"] for row in rows)
 
@@ -313,28 +327,30 @@ def test_no_frontier_crosses_test_sets(seeds):
         assert ringed(ALL, unit) == 0
 
 
-def test_parts_are_redrawn_alone(seeds):
+def test_parts_are_redrawn_alone(seeds, view):
     lab = Lab.open(seeds)
     given = [None, [], [], ["finished"], [], [], False, "mean", "trainable", "test_loss", "seconds", "flipped"]
-    table, scatter = compare_tab.redraw_unit(lab, *given)
-    assert "2 seeds" in table
-    specification = scatter.to_dict()
+    changes = compare_draw.redraw_unit(lab, view, *given)
+    assert set(changes) == {view.table, view.scatter}
+    assert "2 seeds" in changes[view.table]
+    specification = changes[view.scatter].to_dict()
     assert specification["description"] == "Test loss against trainable parameters"
-    loss, validation, _, memory = [chart.to_dict() for chart in compare_tab.redraw_curves(lab, *given)]
+    drawn = compare_draw.redraw_curves(lab, view, *given)
+    loss, validation, _, memory = [drawn[plot].to_dict() for plot in view.curves]
     ranges = [
         (layer["layer"][0] if "layer" in layer else layer)["encoding"]["y"]["scale"]["domain"]
         for layer in (loss, validation)
     ]
     assert ranges[0] == ranges[1]
     assert "Memory" in memory["description"]
-    html = compare_tab.redraw_sentences(lab, *given)
+    html = compare_draw.redraw_sentences(lab, *given)
     assert "QLoRA (4-bit), seed 1 against LoRA, seed 1" in html
 
 
 def test_the_differences_that_hold_are_those_of_the_test_by_hand(seeds):
     lab = Lab.open(seeds)
-    shown = compare_tab.test_differences(lab)
-    names = variants.variants(select(settle(Wanted(), seeds.list()), seeds.list()))
+    shown = compare_draw.test_differences(lab)
+    names = variants.variants(select(settle(Selection(), seeds.list()), seeds.list()))
     members = variants.one_each(variants.ordered([r for r in seeds.list() if r.id in names]), names)
     answers = disputes.collect(seeds, members)
     count = len(answers.runs) * (len(answers.runs) - 1) // 2
@@ -346,7 +362,7 @@ def test_the_differences_that_hold_are_those_of_the_test_by_hand(seeds):
     assert f"Of {count} differences" in shown
     assert shown.count("<tr") == count + 1
     assert shown.count(">holds<") == sum(p.holds for p in found)
-    alone = compare_tab.test_differences(lab, None, [], ["lora"])
+    alone = compare_draw.test_differences(lab, None, [], ["lora"])
     assert "needs two recipes" in alone
 
 
@@ -363,16 +379,16 @@ def test_an_axis_of_more_than_two_decades_is_logarithmic():
     assert scales(rows.assign(trainable=[1e3, 9e4])) == [None, None]
 
 
-def test_only_what_is_shown_is_read(seeds, monkeypatch):
+def test_only_what_is_shown_is_read(seeds, view, monkeypatch):
     read = []
     for name in ("events", "predictions"):
         found = getattr(Store, name)
         monkeypatch.setattr(Store, name, lambda self, run, found=found: (read.append(run), found(self, run))[1])
-    monkeypatch.setattr(compare_tab, "MAX_CURVES", 2)
-    monkeypatch.setattr(compare_tab, "MAX_CARDS", 2)
-    drawn = compare_tab.draw(Lab.open(seeds))
+    monkeypatch.setattr(compare_draw, "MAX_CURVES", 2)
+    monkeypatch.setattr(compare_draw, "MAX_CARDS", 2)
+    drawn = compare_draw.draw(Lab.open(seeds), view)
     assert len(read) == 4
-    assert "Curves show 2 of 7 runs" in str(drawn)
+    assert "Curves show 2 of 7 runs" in drawn[view.summary]
 
 
 def test_long_curves_are_thinned():

@@ -116,7 +116,7 @@ def test_the_tables_say_what_goes_in_and_comes_out(lab):
     from gradio_client import Client
 
     from trainer.ui.live import tab as live_tab
-    from trainer.ui.train import tab as train_tab
+    from trainer.ui.train import api as train_api
 
     client = Client(lab[0], verbose=False)
     named = client.view_api(return_format="dict")["named_endpoints"]
@@ -125,8 +125,8 @@ def test_the_tables_say_what_goes_in_and_comes_out(lab):
     )
     for name, function in (
         ("predict", live_tab.predict_api),
-        ("launch", train_tab.launch_api),
-        ("cancel", train_tab.cancel_api),
+        ("launch", train_api.launch_api),
+        ("cancel", train_api.cancel_api),
     ):
         inputs = [one["parameter_name"] for one in named[f"/{name}"]["parameters"]]
         own = [one for one in inspect.signature(function).parameters if one not in ("lab", "request")]

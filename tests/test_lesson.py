@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shutil
-import string
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, app_on, serious, shoot
+from conftest import app_on, named_view, serious, shoot
 
 from trainer import methods
 from trainer.analysis import lesson, paired
@@ -34,12 +33,14 @@ from trainer.ui.lesson import curves as lesson_curves
 from trainer.ui.lesson import drawing as lesson_drawing
 from trainer.ui.lesson import frame as lesson_frame
 from trainer.ui.lesson import frozen as lesson_frozen
+from trainer.ui.lesson import parts as lesson_parts
 from trainer.ui.lesson import real as lesson_real
 from trainer.ui.lesson import split as lesson_split
 from trainer.ui.lesson import tab as lesson_tab
 from trainer.ui.lesson import train as lesson_train
-from trainer.ui.lesson.text import MINUTES, STEPS, TEXTS, say
+from trainer.ui.lesson.steps import STEPS
 
+TEXT = "the film is warm and the story is dull"
 OPTIONS = [
     ("full", {}),
     ("lora", {"r": 4}),
@@ -50,6 +51,11 @@ OPTIONS = [
     ("adapter_fusion", {"reduction_factor": 8, "parent_tasks": ("one", "two")}),
     ("adapter_fusion", {"placement": "houlsby", "parent_tasks": ("one", "two")}),
 ]
+
+FROZEN, COST, TRAIN, CURVES, SPLIT, REAL, CHOOSE = (
+    named_view(module.View)
+    for module in (lesson_frozen, lesson_cost, lesson_train, lesson_curves, lesson_split, lesson_real, lesson_choose)
+)
 
 # Counts
 
@@ -132,7 +138,7 @@ def test_drawing_and_table_say_the_same_and_sum_to_the_totals(name, backbone):
     words = Words()
     words.feed(lesson_drawing.drawing(found))
     drawn = [text for text in words.texts if re.fullmatch(r"(\d+ × )?[\d,]+", text)]
-    assert sorted(drawn) == sorted(lesson_drawing.count(part) for part in found.parts)
+    assert sorted(drawn) == sorted(lesson_parts.count(part) for part in found.parts)
 
     def value(text):
         copies, _, one = text.rpartition(" × ")
@@ -273,29 +279,29 @@ def test_the_lesson_shows_one_run_a_method_on_the_same_sentences(silent):
 
 def test_every_step_works_with_full_fine_tuning_without_its_weights(silent):
     drawn = [
-        lesson_frozen.draw("adapter_fusion", "minilm", 16, ["query"], 8, "houlsby"),
+        lesson_frozen.draw(FROZEN, "adapter_fusion", "minilm", 16, ["query"], 8, "houlsby"),
         lesson_cost.show(silent, "under1", None, "more", "under1"),
-        lesson_train.draw(silent, None),
-        lesson_curves.draw(silent, None),
-        lesson_split.draw(silent, []),
-        lesson_real.draw(silent, None, None, None),
-        lesson_choose.draw(silent),
+        lesson_train.draw(silent, TRAIN, None),
+        lesson_curves.draw(silent, CURVES, None),
+        lesson_split.draw(silent, SPLIT, []),
+        lesson_real.draw(silent, REAL, None, None, None),
+        lesson_choose.draw(silent, CHOOSE),
     ]
     for step in drawn:
         assert "lab-warning" not in str(step)
     assert "Measured in the run full-" in drawn[1]
     assert "≈" not in drawn[1]
-    assert "Without its weights a run cannot be asked: Full fine-tuning." in drawn[4][1]
-    asked = list(lesson_split.ask(silent, "the film is warm and the story is dull", " Asha <b> ", []))
-    answers, score, room = asked[-1]
-    assert answers.count("<h3>") == 4
+    assert "Without its weights a run cannot be asked: Full fine-tuning." in drawn[4]["predictions"]
+    drawings = list(lesson_split.predict(silent, SPLIT, TEXT, " Asha <b> ", []))
+    score, room = drawings[-1]["score"], drawings[-1]["room"]
+    assert drawings[-1]["predictions"].count("<h3>") == 4
     assert room[0]["who"] == "Asha <b>"
     assert "<b>" not in score
     assert "&lt;b&gt;" in score
-    *_, (_, _, again) = lesson_split.ask(silent, "The film is  warm and the story is dull", "", room)
-    assert again == room, "a sentence counts once"
-    (empty,) = lesson_split.ask(silent, "  ", "", room)
-    assert "type one" in empty[0]
+    *_, again = lesson_split.predict(silent, SPLIT, TEXT.replace("the film is ", "The film is  "), "", room)
+    assert again["room"] == room, "a sentence counts once"
+    (empty,) = lesson_split.predict(silent, SPLIT, "  ", "", room)
+    assert "type one" in empty["predictions"]
 
 
 def test_every_step_says_what_is_missing_in_an_empty_store(own_store):
@@ -303,14 +309,14 @@ def test_every_step_says_what_is_missing_in_an_empty_store(own_store):
     estimated = lesson_cost.show(lab, None, None, None, None)
     assert estimated.count("≈ marks an estimate") == 2
     assert "The room made no guess." in estimated
-    assert "Nothing trains yet" in str(lesson_train.draw(lab, "gone"))
-    curves = lesson_curves.draw(lab, "gone")
-    assert "published elsewhere" in str(curves[0])
-    assert "needs two finished runs" in curves[-1]
-    assert "needs two finished runs" in lesson_split.draw(lab, None)[1]
-    assert "needs two finished runs" in next(iter(lesson_split.ask(lab, "x", "", None)))[0]
-    assert "needs two finished runs" in lesson_real.draw(lab, None, None, None)[3]
-    assert "A dash means" in lesson_choose.draw(lab)[0]
+    assert "Nothing trains yet" in str(lesson_train.draw(lab, TRAIN, "gone"))
+    curves = lesson_curves.draw(lab, CURVES, "gone")
+    assert "published elsewhere" in str(curves["run"])
+    assert "needs two finished runs" in curves["question"]
+    assert "needs two finished runs" in lesson_split.draw(lab, SPLIT, None)["predictions"]
+    assert "needs two finished runs" in next(lesson_split.predict(lab, SPLIT, "x", "", None))["predictions"]
+    assert "needs two finished runs" in lesson_real.draw(lab, REAL, None, None, None)["comparison"]
+    assert "A dash means" in lesson_choose.draw(lab, CHOOSE)["rules"]
 
 
 def test_a_guess_is_right_only_in_its_range():
@@ -327,14 +333,15 @@ def test_fewer_sentences_widen_the_interval():
     first, second = lesson.pair(lesson.members(lab.store.list()))
 
     def width(size):
-        shown = lesson_real.redraw(lab, first.id, second.id, size)[0]
+        shown = lesson_real.redraw(lab, REAL, first.id, second.id, size)["comparison"]
         low, high = re.search(r"between ([+-][\d.]+) and ([+-][\d.]+) points", shown).groups()
         return float(high) - float(low)
 
     widths = [width(size) for size in (*lesson_real.SIZES, lesson_real.ALL)]
     assert widths == sorted(widths, reverse=True)
     assert widths[-1] < widths[0] / 2
-    assert lesson_real.redraw(lab, first.id, first.id, lesson_real.ALL)[0].count("two different runs") == 1
+    same = lesson_real.redraw(lab, REAL, first.id, first.id, lesson_real.ALL)["comparison"]
+    assert same.count("two different runs") == 1
 
 
 def test_every_step_works_with_the_runs_that_come_with_the_program():
@@ -343,90 +350,99 @@ def test_every_step_works_with_the_runs_that_come_with_the_program():
     costs = lesson_cost.show(lab, "under1", None, None, None)
     assert "≈" not in costs, "everything was measured"
     assert "The room said under 1%: right." in costs
-    assert "which was trained earlier" in str(lesson_train.draw(lab, None))
-    choices = lesson_curves.draw(lab, None)
-    assert "needs" not in choices[-1]
-    _, silent, hints, asked = lesson_split.draw(lab, None)
-    assert "Full fine-tuning" in silent
-    assert hints.count("data-pick") == lesson_split.HINTS
-    assert re.search(r"all 4 runs are right on \d+ and split on \d+", asked)
-    assert "10 pairs" in lesson_real.draw(lab, None, None, None)[4]
-    assert "A dash means" not in lesson_choose.draw(lab)[0]
+    assert "which was trained earlier" in str(lesson_train.draw(lab, TRAIN, None))
+    assert "needs" not in lesson_curves.draw(lab, CURVES, None)["question"]
+    split = lesson_split.draw(lab, SPLIT, None)
+    assert "Full fine-tuning" in split["predictions"]
+    assert split["hints"].count("data-pick") == lesson_split.HINTS
+    assert re.search(r"all 4 runs are right on \d+ and split on \d+", split["question"])
+    assert "10 pairs" in lesson_real.draw(lab, REAL, None, None, None)["question"]
+    assert "A dash means" not in lesson_choose.draw(lab, CHOOSE)["rules"]
 
 
 def test_guesses_stay_in_the_browser():
     kept = lesson_cost.keep_guesses("under1", None, "more", "under10")
-    assert lesson_cost.draw(kept)[:4] == ["under1", None, "more", "under10"]
+    drawn = lesson_cost.draw(COST, kept)
+    assert [drawn[key] for key in lesson.COSTS] == ["under1", None, "more", "under10"]
     for spoilt in (None, [], ["gone"], ["under1"] * 9):
-        drawn = lesson_cost.draw(spoilt)
+        drawn = lesson_cost.draw(COST, spoilt)
         assert len(drawn) == 5
-        assert set(drawn[:4]) <= {None, "under1"}
+        assert {drawn[key] for key in lesson.COSTS} <= {None, "under1"}
 
 
 def test_drawing_says_what_is_wrong_with_a_choice():
-    assert "target_modules" in lesson_frozen.draw("lora", "minilm", 16, [], 16, "pfeiffer")[4]
-    visible = [update["visible"] for update in lesson_frozen.draw("adapter", "minilm", 16, [], 16, "houlsby")[:4]]
+    assert "target_modules" in lesson_frozen.draw(FROZEN, "lora", "minilm", 16, [], 16, "pfeiffer")["drawing"]
+    drawn = lesson_frozen.draw(FROZEN, "adapter", "minilm", 16, [], 16, "houlsby")
+    visible = [drawn[name]["visible"] for name in lesson_frozen.CHOICES]
     assert visible == ["hidden", "hidden", True, True]
 
 
 def test_the_class_trains_lora_and_can_cancel_it(own_store):
     """The real quick run, through the step's own handlers, with another run's figures left alone."""
     lab = Lab.open(own_store)
-    said, run_id, _ = lesson_train.launch(lab, 7)
-    assert said == ""
+    launched = lesson_train.launch(lab, TRAIN, 7)
+    assert launched["launched"] == ""
+    run_id = launched["stored"]
     run = own_store.load(run_id)
     assert (run.recipe.method, run.recipe.seed, run.recipe.train_size) == ("lora", 7, 1000)
     end = time.monotonic() + 300
     while "The run trains: epoch" not in (status := lesson_train.status_html(lab, own_store.load(run_id))):
         assert time.monotonic() < end, status
         time.sleep(0.5)
-    status, chart, go, stop, timer, _ = lesson_train.look_at(lab, run_id, {})
-    assert "<progress" in status
-    assert chart["visible"]
-    assert (go["interactive"], stop["interactive"]) == (False, True)
-    assert timer.active
+    drawn = lesson_train.look_at(lab, TRAIN, run_id, {})
+    assert "<progress" in drawn["status"]
+    assert drawn["chart"]["visible"]
+    assert (drawn["go"]["interactive"], drawn["stop"]["interactive"]) == (False, True)
+    assert drawn["timer"].active
+    again = lesson_train.look_at(lab, TRAIN, run_id, drawn["seen"])
+    assert "chart" not in again, "each drawing is a new picture: one every few seconds"
     jobs.cancel(own_store, run_id)
     while own_store.load(run_id).state != "cancelled":
         assert time.monotonic() < end
         time.sleep(0.5)
-    assert not lesson_train.look_at(lab, run_id, {})[4].active
-    assert "type one" in lesson_train.launch(lab, None)[0]
+    assert not lesson_train.look_at(lab, TRAIN, run_id, {})["timer"].active
+    assert "type one" in lesson_train.launch(lab, TRAIN, None)["launched"]
 
 
 # Words
 
 
 def test_the_lesson_has_fifty_minutes_and_whole_sentences():
-    assert sum(MINUTES[name] for name in STEPS) == 50
-    for name in STEPS:
-        for part in ("goal", "do", "question", "answer"):
-            assert re.search(r"[.?:]$", TEXTS[f"{name}.{part}"]), f"{name}.{part}"
-            assert lesson_frame.heading(STEPS.index(name)).count("<h2") == 1
+    assert sum(step.minutes for step in STEPS.values()) == 50
+    for index, step in enumerate(STEPS.values()):
+        for text in (step.goal, step.task):
+            assert re.search(r"[.?:]$", text), text
+        assert lesson_frame.heading(index).count("<h2") == 1
+        assert lesson_frame.heading(index).count("A lesson of 50 minutes.") == (index == 0)
 
 
-def test_every_key_is_there_and_filled_and_none_is_left_over():
-    """`say("key", place=...)`, also with an f-string for a family of keys, in the lesson's files."""
-    used, families = set(), set()
-    for path in (ROOT / "trainer" / "ui" / "lesson").glob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in TEXTS:
-                used.add(node.value)
-            if isinstance(node, ast.JoinedStr):
-                parts = [re.escape(p.value) if isinstance(p, ast.Constant) else "[a-z_0-9]+" for p in node.values]
-                families.add("".join(parts))
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say" and node.args:
-                key = node.args[0]
-                if not isinstance(key, ast.Constant):
-                    continue
-                assert key.value in TEXTS, f"{path.name}: {key.value}"
-                places = {name for _, name, _, _ in string.Formatter().parse(TEXTS[key.value]) if name}
-                given = {word.arg for word in node.keywords}
-                assert None in given or places <= given, f"{key.value} wants {places}, gets {given}"
-    left = [key for key in TEXTS if key not in used and not any(re.fullmatch(f, key) for f in families)]
-    used_by_data = {key for key in left if key in str(lesson_drawing.HEADINGS)}
-    assert set(left) <= used_by_data
-    assert say("lesson.heading", number=1, title="x") == "1. x"
+def test_every_step_asks_a_question_and_hides_its_answer(silent):
+    """In whole sentences: the texts stand in each step's own file."""
+    drawn = [
+        lesson_frozen.draw(FROZEN, "lora", "minilm", 16, ["query"], 8, "houlsby"),
+        lesson_cost.draw(COST, None),
+        lesson_train.draw(silent, TRAIN, None),
+        lesson_curves.draw(silent, CURVES, None),
+        lesson_split.draw(silent, SPLIT, []),
+        lesson_real.draw(silent, REAL, None, None, None),
+        lesson_choose.draw(silent, CHOOSE),
+    ]
+    for step in drawn:
+        pattern = r"<h3>Question for the room</h3>\s*<p>(.*?)</p>\s*<details.*?</summary>\s*<p>(.*?)</p>"
+        for text in re.search(pattern, step["question"], re.DOTALL).groups():
+            assert re.search(r"[.?:]$", text), text
+            assert "{" not in text
+
+
+def test_a_step_on_the_page_fills_its_own_components_alone():
+    """`draw_step` gives Gradio what one step draws, by the values of all steps' inputs."""
+    steps = [
+        lesson_frame.Step(name, [f"in-{name}"], [f"out-{name}"], lambda value, name=name: {f"out-{name}": value})
+        for name in STEPS
+    ]
+    values = {"index": 2} | {f"in-{name}": name.upper() for name in STEPS}
+    assert lesson_tab.draw_step(steps, "index", values) == {"out-train": "TRAIN"}
+    assert lesson_tab.draw_step(steps, "index", values | {"index": "spoilt"}) == {"out-frozen": "FROZEN"}
 
 
 # In a browser
@@ -451,7 +467,7 @@ def test_seven_steps_by_keyboard_and_the_place_survives_a_reload(page):
     page.get_by_role("tab", name="Lesson").click()
     page.locator(".lab-drawing svg[role=img]").wait_for()
     for place, name in enumerate(STEPS, start=1):
-        expect(page.locator(".lab-lesson-title")).to_have_text(f"{place}. {TEXTS[f'{name}.title']}")
+        expect(page.locator(".lab-lesson-title")).to_have_text(f"{place}. {STEPS[name].title}")
         expect(page.locator(".lab-lesson-steps [aria-current=step]")).to_have_text(re.compile(f"^{place}[.]"))
         expect(page.locator(".lab-question:visible")).to_have_count(1)
         if name == "frozen":
@@ -493,6 +509,18 @@ def test_an_address_opens_a_step_and_a_sentence_goes_to_live(open_page, served):
     expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
     page.get_by_text(f"{len(inference.choose(served[1]))} runs answered.").wait_for()
     next(opened, None)
+
+
+@pytest.mark.parametrize(
+    ("query", "index"), [({"step": "3"}, 2), ({"step": "99"}, 0), ({"step": "x"}, 5), ({}, 5), ({"step": "0"}, 0)]
+)
+def test_an_address_chooses_its_step_or_the_one_that_the_browser_stored(query, index):
+    stored = named_view(lesson_tab.Stored)
+    drawn = lesson_tab.arrive(stored, "tabs", 5, SimpleNamespace(query_params=query | {"tab": "lesson"}))
+    assert drawn["index"] == index
+    assert drawn["tabs"].selected == "lesson"
+    other = lesson_tab.arrive(stored, "tabs", 5, SimpleNamespace(query_params=query | {"tab": "live"}))
+    assert other == gr.skip(), "another tab's address changes nothing"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pandas as pd
 import pytest
-from conftest import ROOT, app_on, sentences, serious, shoot
+from conftest import ROOT, app_on, named_view, sentences, serious, shoot
 
 from trainer import methods
 from trainer.errors import ArgumentError, UserError
@@ -29,16 +30,22 @@ from trainer.sources import backbones
 from trainer.tasks.own_file import FileTask, missing
 from trainer.ui.common import uploads
 from trainer.ui.common.lab import Lab
-from trainer.ui.live import answers as live_answers
-from trainer.ui.live import ask as live_ask
+from trainer.ui.live import board as live_board
 from trainer.ui.live import examples as live_examples
+from trainer.ui.live import explain as live_explain
 from trainer.ui.live import file as live_file
+from trainer.ui.live import groups as live_groups
+from trainer.ui.live import guess as live_guess
 from trainer.ui.live import link as live_link
+from trainer.ui.live import predict as live_predict
+from trainer.ui.live import selection as live_selection
 from trainer.ui.live import tab as live_tab
-from trainer.ui.live import why as live_why
-from trainer.ui.live.ask import Session
+from trainer.ui.live import view as live_view
+from trainer.ui.live.session import Session
 
 TEXT = "the film is warm and the cast is dull"
+VIEW = named_view(live_view.View)
+FILE_VIEW = named_view(live_file.View)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +62,11 @@ def copied(suite, tmp_path) -> Lab:
     return Lab.open(Store(root))
 
 
-def asked(lab: Lab, text: str = TEXT, *, chosen=None, untrained=False, guess=None, session: Session | None = None):
-    """The last of what asking yields: (html, why, guess, tally, session)."""
+def predicted(lab: Lab, text: str = TEXT, *, chosen=None, untrained=False, guess=None, session: Session | None = None):
+    """The last drawing of a prediction, by the component's name."""
     guessing = guess is not None
-    return list(live_ask.ask(lab, text, chosen, untrained, guessing, guess or None, session or Session()))[-1]
+    inputs = (text, chosen, untrained, guessing, guess or None, session or Session())
+    return list(live_predict.predict(lab, VIEW, *inputs))[-1]
 
 
 def of(lab: Lab, method: str):
@@ -116,7 +124,7 @@ def test_a_text_that_is_cut_says_which_words_were_not_read(lab):
         loaded.model, loaded.tokeniser, TEXT, label_names=run.label_names, max_length=6, device=detect()
     )  # fmt: skip
     assert [word.score is None for word in said.words] == [False] * 4 + [True] * 5
-    assert "5 words were not read" in live_why.strongest(TEXT, said)
+    assert "5 words were not read" in live_explain.strongest(TEXT, said)
 
 
 def test_words_of_any_script():
@@ -139,14 +147,14 @@ def test_parents_weights_sum_to_one_and_follow_the_sentence(lab):
 
 
 def test_explaining_shows_words_without_colour_too_and_escapes_them(lab):
-    session = asked(lab, "the <i>film</i> is warm")[4]
-    html = list(live_why.explain(lab, session))[-1]
+    session = predicted(lab, "the <i>film</i> is warm")["session"]
+    html = list(live_explain.explain(lab, session))[-1]
     assert "<i>" not in html
     assert html.count('class="lab-sentence"') == len(inference.choose(lab.store))
     assert re.search(r"For (good|bad): .*[+]\d", html)
     assert html.count("within the tolerance") == html.count("The words sum to")
     assert "What each parent lent" in html
-    assert "ask first" in list(live_why.explain(lab, Session()))[-1]
+    assert "ask first" in list(live_explain.explain(lab, Session()))[-1]
 
 
 # Answers
@@ -159,14 +167,16 @@ def test_the_untrained_backbone_is_deterministic_and_apart(lab, suite):
     trained = lab.predictor.ask_one(TEXT, run)
     assert first.probabilities == again.probabilities
     assert first.probabilities != trained.probabilities
-    html = asked(lab, untrained=True)[0]
+    html = predicted(lab, untrained=True)["predictions"]
     assert html.count("Not trained, does not count") == 2, "one for each task: two files"
-    assert "Not trained" not in asked(lab)[0]
+    assert "Not trained" not in predicted(lab)["predictions"]
 
 
 def test_cards_come_in_while_models_load_and_keep_their_order(suite):
     fresh = Lab.open(suite[0])
-    boards = [step[0] for step in live_ask.ask(fresh, TEXT, None, False, False, None, Session())]
+    boards = [
+        step["predictions"] for step in live_predict.predict(fresh, VIEW, TEXT, None, False, False, None, Session())
+    ]
     runs = inference.choose(fresh.store)
     assert "Loading Full fine-tuning, 1 of" in boards[0]
     assert f"Loading LoRA, 2 of {len(runs)}" in boards[1]
@@ -184,29 +194,28 @@ def answer(run, predicted: str) -> Answer:
 
 
 def test_tasks_are_judged_apart_and_the_split_is_said_in_words(lab):
-    first, second = live_answers.groups(inference.choose(lab.store))
+    first, second = live_groups.groups(inference.choose(lab.store))
     assert [first.title, second.title] == ["tiny.csv: 5 runs", "second.csv: 1 run"]
     said = [answer(run, "bad" if run.recipe.method in ("lora", "qlora") else "good") for run in first.runs]
-    split = live_answers.verdict(first, said)
+    split = live_groups.verdict(first, said)
     assert split.text == (
         "Disagreement: 3 of 5 say good (Full fine-tuning, Adapter, AdapterFusion); 2 say bad (LoRA, QLoRA (4-bit))."
     )
     assert split.minority == {"bad"}
-    board = live_answers.Board(TEXT, (first, second), answers={a.run_id: a for a in said})
+    board = live_board.Board(TEXT, (first, second), predictions={a.run_id: a for a in said})
     assert board.html("").count("Differs: most say good") == 2
-    alike = live_answers.verdict(first, [answer(run, "good") for run in first.runs])
+    alike = live_groups.verdict(first, [answer(run, "good") for run in first.runs])
     assert alike.text == "Agreement: all 5 runs say good."
     pair = replace(first, runs=first.runs[:2])
-    tie = live_answers.verdict(pair, [answer(pair.runs[0], "good"), answer(pair.runs[1], "bad")])
+    tie = live_groups.verdict(pair, [answer(pair.runs[0], "good"), answer(pair.runs[1], "bad")])
     assert "no label leads" in tie.text
     assert tie.minority == {"good", "bad"}
 
 
 def with_labels(run, names):
-    meta = run.result.meta_info
-    data = meta.dataset_info.model_copy(update={"label_names": tuple(names)})
-    meta = meta.model_copy(update={"dataset_info": data})
-    return run.model_copy(update={"result": run.result.model_copy(update={"meta_info": meta})})
+    result = json.loads(json.dumps(run.result))
+    result["meta_info"]["dataset_info"]["label_names"] = list(names)
+    return replace(run, result=result)
 
 
 def test_any_label_set_has_bars_and_examples(lab):
@@ -214,27 +223,27 @@ def test_any_label_set_has_bars_and_examples(lab):
     six = with_labels(run, ("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"))
     assert list(live_examples.fitting([six])) == ["Examples of questions"]
     assert list(live_examples.fitting([six, run])) == ["Examples", "Examples of questions"]
-    group = live_answers.groups([six, run])
+    group = live_groups.groups([six, run])
     assert len(group) == 2, "the same task name with other labels is another task"
     many = with_labels(run, [f"topic {i}" for i in range(200)])
     said = Answer(many.id, "", "lora", "topic 7", dict.fromkeys(many.label_names, 1 / 200), 0.01)
-    board = live_answers.Board(TEXT, live_answers.groups([many]), answers={many.id: said})
-    assert board.html("").count('class="lab-bar"') == live_answers.SHOWN_OF_MANY + 1
+    board = live_board.Board(TEXT, live_groups.groups([many]), predictions={many.id: said})
+    assert board.html("").count('class="lab-bar"') == live_board.SHOWN_OF_MANY + 1
     assert "194 others" in board.html("")
-    assert replace(board, answers={}).html("").count('class="lab-bar"') == live_answers.SHOWN_OF_MANY + 1
+    assert replace(board, predictions={}).html("").count('class="lab-bar"') == live_board.SHOWN_OF_MANY + 1
 
 
 def test_a_run_deleted_after_it_was_chosen_is_one_sentence_and_the_rest_answer(copied):
     lora, full = of(copied, "lora"), of(copied, "full")
-    asked(copied, chosen=[lora.id])
+    predicted(copied, chosen=[lora.id])
     shutil.rmtree(lora.folder)
     with pytest.raises(UserError, match="deleted"):
         copied.predictor.ask_one(TEXT, lora)
     assert not copied.predictor.is_loaded(lora)
-    html = asked(copied, chosen=[lora.id, full.id])[0]
+    html = predicted(copied, chosen=[lora.id, full.id])["predictions"]
     assert f"The run {lora.id} is no longer in the store; the others are asked." in html
     assert html.count("<article") == 1
-    assert "choose another" in asked(copied, chosen=[lora.id])[0]
+    assert "choose another" in predicted(copied, chosen=[lora.id])["predictions"]
 
 
 def test_two_people_at_once_get_their_own_answers(lab):
@@ -242,71 +251,75 @@ def test_two_people_at_once_get_their_own_answers(lab):
     from concurrent.futures import ThreadPoolExecutor
 
     texts = [f"the {thing} is {word}" for thing in ("film", "cast") for word in ("warm", "dull", "grim", "bright")]
-    runs = [run for group in live_answers.groups(inference.choose(lab.store)) for run in group.runs]
+    runs = [run for group in live_groups.groups(inference.choose(lab.store)) for run in group.runs]
     alone = {text: lab.predictor.ask(text, runs) for text in texts}
     lab.predictor.forget(of(lab, "qlora").id)
     with ThreadPoolExecutor(8) as pool:
-        boards = dict(zip(texts, pool.map(lambda text: asked(lab, text), texts), strict=True))
-        list(pool.map(lambda text: list(live_why.explain(lab, boards[text][4])), texts[:2]))
+        boards = dict(zip(texts, pool.map(lambda text: predicted(lab, text), texts), strict=True))
+        list(pool.map(lambda text: list(live_explain.explain(lab, boards[text]["session"])), texts[:2]))
     for text, answers in alone.items():
-        html = boards[text][0]
+        html = boards[text]["predictions"]
         assert f"Asked: “{text}”" in html
         shown = re.findall(r'<div class="lab-label">(.*?)</div>', html)
         assert shown == [f"{a.predicted} {a.confidence:.0%}" for a in answers]
 
 
-SILENT = (gr.skip(),) * 5
+SILENT = gr.skip()
 
 
 @pytest.mark.parametrize("how", ["asked", "switched", "explained"])
 def test_an_explanation_ends_when_the_page_wants_something_newer(lab, how):
     """Else the old sentence's words would be drawn under the new answers, or in a page that hides them."""
-    session = asked(lab)[4]
-    old = live_why.explain(lab, session)
+    session = predicted(lab)["session"]
+    old = live_explain.explain(lab, session)
     assert "Explaining" in next(old)
     if how == "asked":
-        session = asked(lab, "the music is grim", session=session)[4]
+        session = predicted(lab, "the music is grim", session=session)["session"]
     elif how == "switched":
-        session = live_ask.toggle(lab, True, None, session)[-1]
+        session = live_guess.toggle(lab, VIEW, True, None, session)["session"]
     else:
-        assert "explained." in list(live_why.explain(lab, session))[-1]
+        assert "explained." in list(live_explain.explain(lab, session))[-1]
     assert list(old) == [gr.skip()]
-    assert "explained." in list(live_why.explain(lab, session))[-1] or how == "switched"
+    assert "explained." in list(live_explain.explain(lab, session))[-1] or how == "switched"
 
 
 @pytest.mark.parametrize("untrained", [False, True])
 def test_the_newest_question_wins_and_the_older_ones_go_silent(lab, untrained):
-    session = asked(lab, "the story is fine")[4]
-    steps = [live_ask.ask(lab, text, None, untrained, False, None, session) for text in ("the film is warm", TEXT)]
-    assert "Asked: “the film is warm”" in next(steps[0])[0]
-    assert f"Asked: “{TEXT}”" in next(steps[1])[0]
-    assert "still being asked" in list(live_why.explain(lab, session))[-1], "the answers to explain are gone"
+    session = predicted(lab, "the story is fine")["session"]
+    steps = [
+        live_predict.predict(lab, VIEW, text, None, untrained, False, None, session)
+        for text in ("the film is warm", TEXT)
+    ]
+    assert "Asked: “the film is warm”" in next(steps[0])["predictions"]
+    assert f"Asked: “{TEXT}”" in next(steps[1])["predictions"]
+    assert "still being asked" in list(live_explain.explain(lab, session))[-1], "the answers to explain are gone"
     assert list(steps[0]) == [SILENT]
-    html, _, _, _, session = list(steps[1])[-1]
-    assert f"{len(session.runs)} runs answered." in html
+    last = list(steps[1])[-1]
+    session = last["session"]
+    assert f"{len(session.runs)} runs answered." in last["predictions"]
     assert session.text == TEXT
-    assert "explained." in list(live_why.explain(lab, session))[-1]
+    assert "explained." in list(live_explain.explain(lab, session))[-1]
 
 
 def test_a_guess_is_not_given_away_by_answers_still_on_their_way(lab):
     session = Session()
-    old = live_ask.ask(lab, TEXT, None, False, False, None, session)
+    old = live_predict.predict(lab, VIEW, TEXT, None, False, False, None, session)
     next(old)
-    session = live_ask.toggle(lab, True, None, session)[-1]
+    session = live_guess.toggle(lab, VIEW, True, None, session)["session"]
     assert list(old) == [SILENT]
-    assert "1 sentence guessed." in asked(lab, guess="good", session=session)[3]
+    assert "1 sentence guessed." in predicted(lab, guess="good", session=session)["tally"]
 
 
 def test_nothing_typed_is_an_error_of_one_sentence_and_text_is_never_html(lab):
-    assert "Expected a sentence, got nothing" in asked(lab, " ")[0]
-    html = asked(lab, "<img src=x onerror=alert(1)>")[0]
+    assert "Expected a sentence, got nothing" in predicted(lab, " ")["predictions"]
+    html = predicted(lab, "<img src=x onerror=alert(1)>")["predictions"]
     assert "<img" not in html
     assert "&lt;img" in html
 
 
 def test_more_runs_than_cards_are_said(lab, monkeypatch):
-    monkeypatch.setattr(live_ask, "MAX_CARDS", 3)
-    html = asked(lab)[0]
+    monkeypatch.setattr(live_selection, "MAX_CARDS", 3)
+    html = predicted(lab)["predictions"]
     assert html.count("<article") == 3
     assert f"3 of {len(inference.choose(lab.store))} runs are asked" in html
 
@@ -347,37 +360,39 @@ def test_a_question_in_the_first_seconds_waits_for_the_import_that_is_under_way(
 
 
 def test_the_class_guesses_and_is_held_against_every_run(lab):
-    nothing = list(live_ask.ask(lab, TEXT, None, False, True, None, Session()))[-1]
-    assert "Guess first: choose what the class says (bad, good)." in nothing[0]
-    assert "lab-answer" not in nothing[0]
-    html, _, guess, tally, session = asked(lab, guess="good")
+    nothing = list(live_predict.predict(lab, VIEW, TEXT, None, False, True, None, Session()))[-1]
+    assert "Guess first: choose what the class says (bad, good)." in nothing["predictions"]
+    assert "lab-answer" not in nothing["predictions"]
+    last = predicted(lab, guess="good")
+    html, tally, session = last["predictions"], last["tally"], last["session"]
     runs = inference.choose(lab.store)
-    predicted = [lab.predictor.ask_one(TEXT, run).predicted for run in runs]
-    assert html.count("✓ Agrees with the class") == predicted.count("good")
-    assert html.count("✗ Differs from the class") == predicted.count("bad")
-    assert guess is None, "the next sentence begins without a guess"
+    labels = [lab.predictor.ask_one(TEXT, run).predicted for run in runs]
+    assert html.count("✓ Agrees with the class") == labels.count("good")
+    assert html.count("✗ Differs from the class") == labels.count("bad")
+    assert last["guess"] is None, "the next sentence begins without a guess"
     assert session.tally == {
-        run.id: (said == "good", 1) for run, said in zip(runs, predicted, strict=True)
+        run.id: (said == "good", 1) for run, said in zip(runs, labels, strict=True)
     }  # fmt: skip
-    again = asked(lab, TEXT.upper(), guess="bad", session=session)
-    assert "guessed before" in again[0]
-    assert again[4].tally == session.tally
-    more = asked(lab, "the music is grim", guess="bad", session=session)[4]
+    again = predicted(lab, TEXT.upper(), guess="bad", session=session)
+    assert "guessed before" in again["predictions"]
+    assert again["session"].tally == session.tally
+    more = predicted(lab, "the music is grim", guess="bad", session=session)["session"]
     assert all(judged == 2 for _, judged in more.tally.values())
     assert "1 of 1" in tally or "0 of 1" in tally
-    html, cleared = live_ask.reset(lab, more)
-    assert "No guesses yet" in html
-    assert cleared.tally == {}
+    drawn = live_guess.reset(lab, VIEW, more)
+    assert "No guesses yet" in drawn["tally"]
+    assert drawn["session"].tally == {}
 
 
 def test_switching_the_guesses_on_hides_what_gives_the_answers_away(lab):
-    session = asked(lab)[4]
-    _, guess, button, answers, why, session = live_ask.toggle(lab, True, None, session)
-    assert guess["choices"] == [("bad", "bad"), ("good", "good")] or guess["choices"] == ["bad", "good"]
-    assert button["value"] == "Commit and ask"
-    assert "lab-answer" not in answers
-    assert why == ""
-    assert "ask first" in list(live_why.explain(lab, session))[-1]
+    session = predicted(lab)["session"]
+    drawn = live_guess.toggle(lab, VIEW, True, None, session)
+    choices = drawn["guess"]["choices"]
+    assert choices == [("bad", "bad"), ("good", "good")] or choices == ["bad", "good"]
+    assert drawn["predict"]["value"] == "Commit and ask"
+    assert "lab-answer" not in drawn["predictions"]
+    assert drawn["explanations"] == ""
+    assert "ask first" in list(live_explain.explain(lab, drawn["session"]))[-1]
 
 
 # Links
@@ -394,19 +409,20 @@ def test_a_link_brings_back_what_it_was_made_of(text):
 
 def visit(lab: Lab, query: str):
     """What the page gets that opens at an address."""
-    return live_tab.arrive(lab, Session(), SimpleNamespace(query_params=query))
+    return live_tab.arrive(lab, VIEW, Session(), SimpleNamespace(query_params=query))
 
 
 def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
     run = of(lab, "lora")
-    _, text, runs, *_, session = visit(lab, live_link.build(TEXT, [run.id, "gone-1"]))
-    assert text == TEXT
-    assert runs["value"] == [run.id]
-    html = list(live_tab.ask_linked(lab, text, runs["value"], False, False, None, session))[-1][0]
+    drawn = visit(lab, live_link.build(TEXT, [run.id, "gone-1"]))
+    assert drawn["text"] == TEXT
+    assert drawn["runs"]["value"] == [run.id]
+    inputs = (drawn["text"], drawn["runs"]["value"], False, False, None, drawn["session"])
+    html = list(live_tab.predict_linked(lab, VIEW, *inputs))[-1]["predictions"]
     assert "The run gone-1 is no longer in the store; the others are asked." in html
     assert html.count("<article") == 1
-    assert "every finished run is asked" in visit(lab, live_link.build(TEXT, ["gone-1"]))[-1].notice
-    assert list(live_tab.ask_linked(lab, "", [], False, False, None, Session())) == [(gr.skip(),) * 5]
+    assert "every finished run is asked" in visit(lab, live_link.build(TEXT, ["gone-1"]))["session"].notice
+    assert list(live_tab.predict_linked(lab, VIEW, "", [], False, False, None, Session())) == [SILENT]
     box = live_tab.make_link('a "quoted" <b>', [run.id], "http://127.0.0.1:7860/?tab=live#x")
     assert f'value="http://127.0.0.1:7860/?tab=live&amp;text=a+%22quoted%22+%3Cb%3E&amp;run={run.id}"' in box
 
@@ -416,6 +432,14 @@ def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
 
 def request(session: str = "here") -> gr.Request:
     return gr.Request(session_hash=session)
+
+
+def opened(path: Path) -> dict:
+    return live_file.opened(FILE_VIEW, str(path))
+
+
+def section(lab: Lab) -> live_file.Section:
+    return live_file.Section(lab, FILE_VIEW)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet", ".txt"])
@@ -430,14 +454,15 @@ def test_every_kind_of_file_comes_back_with_predictions(lab, tmp_path, suffix):
         table.to_json(path, orient="records", lines=True)
     else:
         table.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
-    column, status, preview, _ = live_file.opened(str(path))
-    assert column["value"] == ("text" if suffix == ".txt" else "sentence")
-    assert "4 rows" in status
-    assert "the film is warm" in preview
+    drawn = opened(path)
+    column = drawn["column"]["value"]
+    assert column == ("text" if suffix == ".txt" else "sentence")
+    assert "4 rows" in drawn["status"]
+    assert "the film is warm" in drawn["preview"]
     run = of(lab, "lora")
-    status, preview, result = live_file.predict_file(lab, str(path), column["value"], [run.id], request())
-    assert "2 sentences through 1 run. 2 rows without a text kept" in status
-    got = pd.read_csv(result["value"], keep_default_na=False)
+    drawn = section(lab).predict_file(str(path), column, [run.id], request())
+    assert "2 sentences through 1 run. 2 rows without a text kept" in drawn["status"]
+    got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)
     assert len(got) == 4
     expected = [lab.predictor.ask_one(text, run) for text in (texts[0], texts[2])]
     assert got[run.id].to_list() == [expected[0].predicted, "", expected[1].predicted, ""]
@@ -457,15 +482,15 @@ def test_a_parquet_file_with_lists_and_gaps_of_every_kind_is_shown_and_predicted
         }
     )
     table.to_parquet(path)
-    column, status, preview, _ = live_file.opened(str(path))
-    assert column["value"] == "text"
-    assert "3 rows" in status
-    assert "film" in preview
-    assert "NA" not in preview
-    status, preview, result = live_file.predict_file(lab, str(path), "text", [run.id], request())
-    assert "2 sentences through 1 run. 1 row without a text kept" in status
-    assert "NA" not in preview
-    got = pd.read_csv(result["value"], keep_default_na=False)[run.id].to_list()
+    drawn = opened(path)
+    assert drawn["column"]["value"] == "text"
+    assert "3 rows" in drawn["status"]
+    assert "film" in drawn["preview"]
+    assert "NA" not in drawn["preview"]
+    drawn = section(lab).predict_file(str(path), "text", [run.id], request())
+    assert "2 sentences through 1 run. 1 row without a text kept" in drawn["status"]
+    assert "NA" not in drawn["preview"]
+    got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)[run.id].to_list()
     assert got == [lab.predictor.ask_one("the film is warm", run).predicted, "",
                    lab.predictor.ask_one("the cast is dull", run).predicted]  # fmt: skip
 
@@ -483,30 +508,33 @@ def test_gaps_of_a_training_file_are_left_out(tmp_path):
 
 def test_a_file_is_stopped_between_two_chunks(lab, tmp_path, monkeypatch):
     monkeypatch.setattr(questions, "AT_ONCE", 4)
-    path, seen = tmp_path / "in.txt", []
+    path, seen, files = tmp_path / "in.txt", [], section(lab)
     path.write_text("\n".join(f"the film is warm {i}" for i in range(40)))
 
     def watch(done, desc="", unit=""):
         seen.append(done)
         if len(seen) == 3:
-            assert "Stopping" in live_file.stop(request())
+            assert "Stopping" in files.stop(request())
 
-    status, _, result = live_file.predict_file(lab, str(path), "text", None, request(), watch)
-    assert "Stopped at 12 of 40 sentences of run 1 of" in status
-    assert result["value"] is None
-    assert "Nothing is being predicted" in live_file.stop(request())
+    drawn = files.predict_file(str(path), "text", None, request(), watch)
+    assert "Stopped at 12 of 40 sentences of run 1 of" in drawn["status"]
+    assert drawn["result"]["value"] is None
+    assert "Nothing is being predicted" in files.stop(request())
 
 
 def test_a_file_that_does_not_fit_is_one_sentence(lab, tmp_path):
     path = tmp_path / "in.csv"
     path.write_text("a,b\n1,2\n")
-    column, status, *_ = live_file.opened(str(path))
-    assert column["value"] is None
-    assert "choose the column" in status
-    assert "Expected the column with the sentences" in live_file.predict_file(lab, str(path), None, None, request())[0]
-    assert "got none; choose one" in live_file.predict_file(lab, None, None, None, request())[0]
+    drawn = opened(path)
+    assert drawn["column"]["value"] is None
+    assert "choose the column" in drawn["status"]
+    assert (
+        "Expected the column with the sentences"
+        in section(lab).predict_file(str(path), None, None, request())["status"]
+    )
+    assert "got none; choose one" in section(lab).predict_file(None, None, None, request())["status"]
     (tmp_path / "in.txt").write_bytes(b"\xff\xfe\x00")
-    assert "UTF-8" in live_file.opened(str(tmp_path / "in.txt"))[1]
+    assert "UTF-8" in opened(tmp_path / "in.txt")["status"]
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ArgumentError, match="sentences in empty"):
         questions.read(tmp_path / "empty.txt")
@@ -528,31 +556,31 @@ def test_a_stranger_has_few_rows_predicted(copied, tmp_path, monkeypatch):
     lab, path = closed(copied), tmp_path / "in.txt"
     path.write_text("\n".join(f"the film is warm {i}" for i in range(4)))
     run = of(lab, "lora").id
-    status, *_ = live_file.predict_file(lab, str(path), "text", [run], stranger())
+    status = section(lab).predict_file(str(path), "text", [run], stranger())["status"]
     assert "Expected at most 3 rows from somebody who may not change runs, got 4; predict fewer" in status
     lab.access.unlock(Visitor(session="teacher"), "für die Klasse")
-    assert "4 sentences" in live_file.predict_file(lab, str(path), "text", [run], stranger("teacher"))[0]
+    assert "4 sentences" in section(lab).predict_file(str(path), "text", [run], stranger("teacher"))["status"]
     path.write_text("\n".join(f"the film is warm {i}" for i in range(3)))
-    assert "3 sentences" in live_file.predict_file(lab, str(path), "text", [run], stranger())[0]
+    assert "3 sentences" in section(lab).predict_file(str(path), "text", [run], stranger())["status"]
 
 
 def test_what_a_page_had_predicted_goes_with_the_next_and_with_the_page(lab, tmp_path):
-    path, run = tmp_path / "in.txt", of(lab, "lora").id
+    path, run, files = tmp_path / "in.txt", of(lab, "lora").id, section(lab)
     path.write_text("the film is warm")
 
     def written(session: str) -> Path:
-        return Path(live_file.predict_file(lab, str(path), "text", [run], request(session))[2]["value"])
+        return Path(files.predict_file(str(path), "text", [run], request(session))["result"]["value"])
 
     first, other, second = written("here"), written("there"), written("here")
     assert not first.parent.exists()
     assert second.is_file()
-    live_file.stop(request())
+    files.stop(request())
     assert second.is_file(), "stopping is not leaving"
-    live_file.left(request())
+    files.left(request())
     assert not second.parent.exists()
     assert other.is_file()
-    live_file.left(request("there"))
-    live_file.left(request("nobody"))
+    files.left(request("there"))
+    files.left(request("nobody"))
 
 
 def test_an_error_names_no_folder_to_strangers(copied):
@@ -561,10 +589,10 @@ def test_an_error_names_no_folder_to_strangers(copied):
     meta = run.result.meta_info
     meta = meta.model_copy(update={"model_info": meta.model_info.model_copy(update={"sha256": "0" * 64})})
     lab.store.update(run.id, result=run.result.model_copy(update={"meta_info": meta}))
-    assert "other weights in /" in asked(lab, chosen=[run.id])[0]
+    assert "other weights in /" in predicted(lab, chosen=[run.id])["predictions"]
     closed(lab)
-    told = asked(lab, chosen=[run.id])[0]
-    told += list(live_why.explain(lab, Session(text=TEXT, runs=(run.id,))))[-1]
+    told = predicted(lab, chosen=[run.id])["predictions"]
+    told += list(live_explain.explain(lab, Session(text=TEXT, runs=(run.id,))))[-1]
     with pytest.raises(gr.Error) as refused:
         live_tab.predict_api(lab, TEXT, [run.id])
     told += str(refused.value)

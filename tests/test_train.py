@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import gradio as gr
 import pandas as pd
 import pytest
 from conftest import app_on, serious, shoot, trainer
@@ -26,12 +27,14 @@ from trainer.runs.presets import PRESETS
 from trainer.runs.store import Store
 from trainer.serving import predictor as inference
 from trainer.ui.common.lab import SECONDS_BETWEEN_WORKERS, Lab
+from trainer.ui.train import fields as train_fields
 from trainer.ui.train import file as train_file
 from trainer.ui.train import form as train_form
 from trainer.ui.train import load as train_load
+from trainer.ui.train import panel as train_panel
 from trainer.ui.train import plan as train_plan
 from trainer.ui.train import queue as train_queue
-from trainer.ui.train import tab as train_tab
+from trainer.ui.train import watch as train_watch
 
 # The form
 
@@ -46,10 +49,8 @@ def test_a_preset_in_the_form_launches_what_the_command_line_does(preset):
 
 
 def test_every_option_of_every_method_stands_in_the_form_with_help():
-    import gradio as gr
-
     with gr.Blocks():
-        _, fields = train_form.build(Lab.open(Store("nowhere")))
+        fields = train_fields.build(Lab.open(Store("nowhere"))).fields
     for name, method in METHODS.items():
         for option in method.options.model_fields:
             assert fields[f"{name}.{option}"].info
@@ -161,13 +162,17 @@ def test_what_the_browser_kept_comes_back_without_what_is_gone(own_store):
     saved = train_form.defaults("quick") | {
         "preset": "custom", "epochs": 7, "task": "/gone.csv", "methods": ["lora", "vanished"], "other": 1,
     }  # fmt: skip
-    preset, *values = train_form.restore(lab, saved)
-    form = dict(zip(train_form.defaults(), values, strict=True))
-    assert preset["value"] == "custom"
+    with gr.Blocks():
+        made = train_fields.build(lab)
+    changes = train_fields.restore(lab, made, saved)
+    form = {name: changes[field] for name, field in made.fields.items()}
+    assert changes[made.preset]["value"] == "custom"
     assert form["epochs"] == 7
     assert form["task"]["value"] == "movies"
     assert form["methods"] == ["lora"]
-    assert all("value" not in update for update in train_form.restore(lab, None)), "a fresh browser keeps the form"
+    fresh = train_fields.restore(lab, made, None)
+    assert list(fresh) == [made.fields["task"], made.fields["adapter_fusion.parents"]]
+    assert all("value" not in update for update in fresh.values()), "a fresh browser keeps the form"
 
 
 def test_an_uploaded_file_is_kept_shown_and_trained_on(own_store, tmp_path, tiny_file):
@@ -181,10 +186,16 @@ def test_an_uploaded_file_is_kept_shown_and_trained_on(own_store, tmp_path, tiny
     assert "is chosen as the task" in said
     path.unlink()
     assert any(value == kept for _, value in task["choices"])
-    columns, text, label, preview = train_file.open_file(kept, None, None)
-    assert columns["visible"]
-    assert (text["value"], label["value"]) == (None, "Label")
-    assert "expected a text and a label column" in preview.lower()
+    with gr.Blocks():
+        view = train_file.View(gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.HTML())
+    changes = train_file.open_file(view, kept, None, None)
+    assert changes[view.columns]["visible"]
+    assert (changes[view.text]["value"], changes[view.label]["value"]) == (None, "Label")
+    assert "expected a text and a label column" in changes[view.preview].lower()
+    assert not train_file.open_file(view, "movies", None, None)[view.columns]["visible"]
+    changes = train_file.open_file(view, str(tmp_path / "gone.csv"), None, None)
+    assert "which does not exist" in changes[view.preview]
+    assert view.text not in changes, "what was chosen stays"
     preview = train_file.preview_html(kept, "words", "Label")
     assert "240 rows, 2 labels" in preview
     assert "<script>" not in preview
@@ -206,7 +217,27 @@ def test_seeds_are_numbers_and_few():
 
 
 def test_what_a_page_sends_as_the_pressed_run_is_text():
-    assert train_tab.picked(SimpleNamespace(value={"a": 1}))[0] == "{'a': 1}"
+    assert train_panel.picked(SimpleNamespace(value={"a": 1}))[0] == "{'a': 1}"
+
+
+def watched() -> train_watch.View:
+    """The components that follow the store."""
+    with gr.Blocks():
+        return train_watch.View(gr.State({}), gr.HTML(), gr.Dropdown(), train_watch.plots())
+
+
+def test_only_what_changed_is_sent_to_the_page(own_store, monkeypatch):
+    monkeypatch.setattr(jobs, "ensure_worker", lambda store: None)
+    lab, view = Lab.open(own_store), watched()
+    run = make(own_store)
+    first = train_watch.refresh(lab, view, {}, None)
+    assert set(first) == set(view.outputs)
+    assert train_watch.refresh(lab, view, first[view.seen], None) == gr.skip()
+    own_store.update(run.id, label="another name")
+    second = train_watch.refresh(lab, view, first[view.seen], run.id)
+    assert {view.seen, view.queue, view.run} <= set(second)
+    assert "another name" in second[view.queue]
+    assert second[view.run]["value"] == run.id
 
 
 def test_open_pages_start_one_worker_in_a_while(own_store, monkeypatch):
@@ -216,11 +247,12 @@ def test_open_pages_start_one_worker_in_a_while(own_store, monkeypatch):
     monkeypatch.setattr("trainer.ui.common.lab.time", SimpleNamespace(monotonic=lambda: now[0]))
     lab = Lab.open(own_store)
     make(own_store)
+    view = watched()
     with ThreadPoolExecutor(8) as pages:
-        list(pages.map(lambda _: train_tab.refresh(lab, {}, None), range(40)))
+        list(pages.map(lambda _: train_watch.refresh(lab, view, {}, None), range(40)))
     assert len(started) == 1
     now[0] += SECONDS_BETWEEN_WORKERS
-    train_tab.refresh(lab, {}, None)
+    train_watch.refresh(lab, view, {}, None)
     assert len(started) == 2
 
 
@@ -275,15 +307,25 @@ def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monk
     assert own_store.load(run.id).label == "mine & yours"
     assert "being cancelled" in train_queue.cancel(lab, run.id)
     assert "which is cancelled" in train_queue.cancel(lab, run.id)
-    details, log, _, _, cancel, resume, again, delete, _ = train_queue.open_run(lab, run.id)
-    assert "learning_rate" in details
-    assert "cancelled" in log
-    assert [button["interactive"] for button in (cancel, resume, again, delete)] == [False, True, True, True]
+    with gr.Blocks():
+        panel = train_panel.build()
+    able = panel.buttons
+    changes = train_panel.open_run(lab, panel, run.id)
+    assert set(changes) == set(panel.shown)
+    assert "learning_rate" in changes[panel.details]
+    assert "cancelled" in changes[panel.log]
+    states = [changes[button]["interactive"] for button in (able.cancel, able.resume, able.again, able.delete)]
+    assert states == [False, True, True, True]
     # A panel that stays open follows the run's state.
-    assert train_tab.tail(lab, run.id, "an older log")[5]["interactive"] is True
-    assert "value" not in train_tab.tail(lab, run.id, "an older log")[2], "a name that is being typed stays"
+    follows = train_panel.tail(lab, panel, run.id, "an older log")
+    assert follows[able.resume]["interactive"] is True
+    assert panel.label not in follows, "a name that is being typed stays"
+    assert train_panel.tail(lab, panel, run.id, changes[panel.log]) == gr.skip()
+    nobody = train_panel.open_run(lab, panel, None)
+    assert set(nobody) == set(panel.shown)
+    assert not any(nobody[button]["interactive"] for button in panel.shown if isinstance(button, gr.Button))
     assert "is queued" in train_queue.resume(lab, run.id)
-    asked, question = train_tab.ask_to_delete(lab, run.id)
+    asked, question = train_panel.ask_to_delete(lab, run.id)
     assert asked["visible"]
     assert "cannot be undone" in question
     assert own_store.list(), "asking deletes nothing"
@@ -294,9 +336,11 @@ def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monk
 
 def test_live_charts_show_the_chosen_runs_suite(suite):
     store, _ = suite
-    drawn = train_queue.live_charts(Lab.open(store), store.list(), None)
-    assert all(update["visible"] for update in drawn)
-    data = drawn[0]["value"].to_dict()["datasets"]
+    view = watched()
+    drawn = train_watch.live_charts(Lab.open(store), view, store.list(), None)
+    assert set(drawn) == set(view.plots.values())
+    assert all(update["visible"] for update in drawn.values())
+    data = drawn[view.plots["step loss"]]["value"].to_dict()["datasets"]
     runs = {row["run"] for rows in data.values() for row in rows}
     assert runs == {run.id for run in store.list()}
 

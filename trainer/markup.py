@@ -9,12 +9,13 @@ from trainer.texts import tr, tr_count
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 FOLDERS = ("ui/templates", "publish/templates")
 """Where templates are, below this package; names are unique across them: `live/card.html`, `report.html`."""
 
 
-def render(template: str, /, **values: Any) -> str:
+def render(template: str, /, **values: Any) -> Markup:
     """The HTML of a template, with `tr` and `tr_count` at hand in it. Raises `UndefinedError` for a missing value.
 
     What is already HTML comes in as `markupsafe.Markup`, as `render` of another template gives it.

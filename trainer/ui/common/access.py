@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any
 
 import gradio as gr
 
 from trainer.errors import UserError, sentence
-from trainer.machine.access import HOURS, PASSWORD, Visitor
+from trainer.machine.access import PASSWORD, Visitor
 from trainer.texts import tr
 from trainer.ui.common.lab import Lab, endpoint, note
 
-CSS = """
-#lab-access { gap: 10px; padding: 12px; margin-bottom: 8px; border: 1px solid var(--border-color-primary);
-  border-radius: 8px; background: var(--block-background-fill); }
-#lab-access .lab-ask { max-width: 560px; align-items: end; }
-#lab-access .lab-narrow { width: auto; align-self: flex-start; min-width: min(100%, 240px); }
-"""
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 COOKIE = "peft-lab-grant"
-"""Where a browser that gave the password says so with an upload, which comes without the page's session."""
-TELL = f"""(grant) => {{
-  const age = grant ? {HOURS * 3600} : 0;
-  const where = location.protocol === "https:" ? "SameSite=None; Secure; Partitioned" : "SameSite=Lax";
-  document.cookie = `{COOKIE}=${{grant || ""}}; path=/; max-age=${{age}}; ${{where}}`;
-  return [];
-}}"""
-"""On a Space the page stands in a frame of another site's, where a cookie must be asked for in these words."""
+"""The cookie of a browser that gave the password, for uploads, which come without the page's session."""
+SET_COOKIE = "(grant) => labGrant(grant)"
+"""`js` of an event with the grant as its input; page.js has the function."""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What the page shows of the password, and this browser's grant."""
+
+    message: gr.HTML
+    row: gr.Row
+    password: gr.Textbox
+    unlock: gr.Button
+    lock: gr.Button
+    grant: gr.BrowserState
 
 
 def visitor_of(request: gr.Request | None) -> Visitor:
@@ -54,18 +56,19 @@ def profile_of(scope: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return signed_in.get("userinfo") if alive else None
 
 
-def guarded(lab: Lab, function: Callable[..., Any], *, outputs: int = 1) -> Callable[..., Any]:
-    """`function` for those who may change runs; others read one sentence in the first output, the rest stays as it is.
+def guarded(lab: Lab, function: Callable[..., Any], *, message: gr.HTML | None = None) -> Callable[..., Any]:
+    """`function` for those who may change runs; others read one sentence in `message`, and the rest stays as it is.
 
-    Every listener that changes something is wrapped in this; a test walks the app's listeners and holds that.
+    `message` may be left out where the listener has one output. Every listener that changes something is wrapped in
+    this; a test walks the app's listeners and holds that.
     """
 
     def call(request: gr.Request, *values: Any) -> Any:
         try:
             lab.access.require(visitor_of(request))
         except UserError as error:
-            said = note(sentence(error), "warning")
-            return said if outputs == 1 else (said, *[gr.skip()] * (outputs - 1))
+            refusal = note(sentence(error), "warning")
+            return refusal if message is None else {message: refusal}
         return function(*values)
 
     update_wrapper(call, function)
@@ -93,35 +96,45 @@ def build(lab: Lab, page: gr.Blocks) -> None:
     rules = lab.access.rules
     if rules.open:
         return
-    # Gradio encrypts what the browser keeps, but sends every browser this key: it hides nothing. What protects the
-    # grant is that it lies in its own browser alone, and ends.
-    grant = gr.BrowserState(None, storage_key="peft-lab-grant", secret="known to every browser")
     with gr.Column(variant="panel", elem_id="lab-access"):
-        said = gr.HTML()
-        if rules.password:
-            with gr.Row(elem_classes="lab-ask") as ask:
-                password = gr.Textbox(
-                    label=tr("Password"),
-                    type="password",
-                    max_length=200,
-                    min_width=180,
-                    html_attributes=gr.InputHTMLAttributes(autocomplete="current-password"),
-                )
-                unlock_button = gr.Button(tr("Unlock"), min_width=110, scale=0)
-            lock_button = gr.Button(tr("Lock again"), visible=False, elem_classes="lab-narrow")
+        message = gr.HTML()
+        controls = _password(message) if rules.password else None
         if rules.sign_in and login_works():
             # Gradio fills the braces with the name.
             sign_out = tr("Sign out ({name})", name="{}")
             gr.LoginButton(tr("Sign in with Hugging Face"), sign_out, size="md", elem_classes="lab-narrow")
-    if not rules.password:
-        page.load(endpoint(standing, lab), None, said, **QUIET)
-        return
-    shown = [said, ask, lock_button]
-    tell = {"fn": None, "inputs": grant, "outputs": None, "js": TELL}
-    for listen in (unlock_button.click, password.submit):
-        listen(endpoint(unlock, lab), password, [*shown, password, grant], **QUIET).then(**tell)
-    lock_button.click(endpoint(lock, lab), grant, [*shown, grant], **QUIET).then(**tell)
-    page.load(endpoint(arrive, lab), grant, shown, **QUIET).then(**tell)
+    if controls is None:
+        page.load(endpoint(standing, lab), None, message, **QUIET)
+    else:
+        _connect(lab, page, controls)
+
+
+def _password(message: gr.HTML) -> Controls:
+    """The password's row and the button that forgets it."""
+    with gr.Row(elem_classes="lab-ask") as row:
+        password = gr.Textbox(
+            label=tr("Password"),
+            type="password",
+            max_length=200,
+            min_width=180,
+            html_attributes=gr.InputHTMLAttributes(autocomplete="current-password"),
+        )
+        unlock_button = gr.Button(tr("Unlock"), min_width=110, scale=0)
+    lock_button = gr.Button(tr("Lock again"), visible=False, elem_classes="lab-narrow")
+    # Gradio encrypts what the browser stores, but sends every browser this key: it hides nothing. What protects the
+    # grant is that it lies in its own browser alone, and ends.
+    grant = gr.BrowserState(None, storage_key="peft-lab-grant", secret="known to every browser")
+    return Controls(message, row, password, unlock_button, lock_button, grant)
+
+
+def _connect(lab: Lab, page: gr.Blocks, controls: Controls) -> None:
+    shown = [controls.message, controls.row, controls.lock]
+    cookie = {"fn": None, "inputs": controls.grant, "outputs": None, "js": SET_COOKIE}
+    for listen in (controls.unlock.click, controls.password.submit):
+        handler = endpoint(unlock, lab, controls)
+        listen(handler, controls.password, [*shown, controls.password, controls.grant], **QUIET).then(**cookie)
+    controls.lock.click(endpoint(lock, lab, controls), controls.grant, [*shown, controls.grant], **QUIET).then(**cookie)
+    page.load(endpoint(arrive, lab, controls), controls.grant, shown, **QUIET).then(**cookie)
 
 
 def login_works() -> bool:
@@ -139,10 +152,10 @@ def describe(lab: Lab, visitor: Visitor) -> str:
     rules = lab.access.rules
     if lab.access.allows(visitor):
         return tr("You may train and change runs here.")
-    said = [tr("Looking, comparing and asking are open to everybody.")]
+    lines = [tr("Looking, comparing and asking are open to everybody.")]
     if rules.sign_in and visitor.profile:
         name = visitor.profile.get("preferred_username")
-        said.insert(0, tr("You are signed in as {name}, who does not own this Space.", name=name))
+        lines.insert(0, tr("You are signed in as {name}, who does not own this Space.", name=name))
     if rules.sign_in and rules.password:
         way = tr(
             "To train, load, rename, cancel or delete runs, sign in as the owner of this Space or give the password."
@@ -157,7 +170,7 @@ def describe(lab: Lab, visitor: Visitor) -> str:
             "in its settings.",
             secret=PASSWORD,
         )
-    return " ".join([*said, way])
+    return " ".join([*lines, way])
 
 
 # Handlers: a Gradio function takes its request by the type of a parameter, so each is a function, not a partial
@@ -168,29 +181,32 @@ def standing(lab: Lab, request: gr.Request) -> str:
     return note(describe(lab, visitor_of(request)))
 
 
-def arrive(lab: Lab, grant: str | None, request: gr.Request) -> tuple[Any, ...]:
-    """(what the visitor may do, the password's row, the lock) of a page that opens: its browser may hold a grant."""
+def arrive(lab: Lab, controls: Controls, grant: str | None, request: gr.Request) -> dict[Any, Any]:
+    """A page that opens: its browser may store a grant."""
     visitor = visitor_of(request)
-    given = lab.access.recognise(visitor, grant)
-    return _shown(lab, visitor, given=given)
+    return _shown(lab, controls, visitor, granted=lab.access.recognise(visitor, grant))
 
 
-def unlock(lab: Lab, password: str | None, request: gr.Request) -> tuple[Any, ...]:
-    """(what the visitor may do, the password's row, the lock, the password, the browser's grant)."""
+def unlock(lab: Lab, controls: Controls, password: str | None, request: gr.Request) -> dict[Any, Any]:
+    """The password was typed: a grant for this browser, or why it gets none."""
     visitor = visitor_of(request)
     try:
         grant = lab.access.unlock(visitor, password or "")
     except UserError as error:
-        return note(sentence(error), "warning"), *[gr.skip()] * 4
-    return *_shown(lab, visitor, given=True), "", grant
+        return {controls.message: note(sentence(error), "warning")}
+    return {**_shown(lab, controls, visitor, granted=True), controls.password: "", controls.grant: grant}
 
 
-def lock(lab: Lab, grant: str | None, request: gr.Request) -> tuple[Any, ...]:
-    """(what the visitor may do, the password's row, the lock, no grant)."""
+def lock(lab: Lab, controls: Controls, grant: str | None, request: gr.Request) -> dict[Any, Any]:
+    """The browser's grant is taken away."""
     lab.access.lock(grant)
-    return *_shown(lab, visitor_of(request), given=False), None
+    return {**_shown(lab, controls, visitor_of(request), granted=False), controls.grant: None}
 
 
-def _shown(lab: Lab, visitor: Visitor, *, given: bool) -> tuple[Any, ...]:
-    allowed = lab.access.allows(visitor)
-    return note(describe(lab, visitor)), gr.update(visible=not allowed), gr.update(visible=given)
+def _shown(lab: Lab, controls: Controls, visitor: Visitor, *, granted: bool) -> dict[Any, Any]:
+    """What the visitor may do; the password's row for who may not change runs, the lock for who has a grant."""
+    return {
+        controls.message: note(describe(lab, visitor)),
+        controls.row: gr.update(visible=not lab.access.allows(visitor)),
+        controls.lock: gr.update(visible=granted),
+    }

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from trainer import texts
 from trainer.analysis import published
 from trainer.analysis import tables as analysis
 from trainer.runs.metrics import METRICS, PERCENT, Metric
 from trainer.texts import mark, tr
+from trainer.ui.common.chart_parts import (
+    GREY,
+    TEXT,
+    colour,
+    few_ticks,
+    finish,
+    scale_of,
+    shape,
+    tip,
+    tips,
+    value_axis,
+    whole_ticks,
+)  # fmt: skip
 from trainer.ui.common.lab import method_title
-from trainer.ui.common.theme import COLOURS, SHAPES
 
 BAR_METRICS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
-TEXT = 14
-GREY = "#767676"
-"""Of what was published elsewhere: 4.5:1 on white, 4.6:1 on Gradio's dark."""
 HERE = mark("run here")
 CURVES = {
     "step loss": mark("Training loss by step"),
@@ -30,27 +37,6 @@ CURVES = {
     "memory": mark("Memory while training (MB)"),
 }
 """The titles of analysis.curves' curves; a chart of another has its name."""
-_DOWNLOAD = {
-    "actions": {"export": {"png": True, "svg": True}, "source": False, "compiled": False, "editor": False},
-    "scaleFactor": {"png": 2, "svg": 1},
-}
-_MENU = {
-    "CLICK_TO_VIEW_ACTIONS": mark("Download this chart"),
-    "PNG_ACTION": mark("Download PNG"),
-    "SVG_ACTION": mark("Download SVG"),
-}
-_FIELDS = {
-    "run": mark("run"),
-    "name": mark("name"),
-    "Method": mark("Method"),
-    "task": mark("task"),
-    "seed": mark("seed"),
-    "epoch": mark("epoch"),
-    "step": mark("step"),
-    "seconds": mark("seconds"),
-}
-"""What a tooltip calls a column of the data."""
-
 DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2])
 
 
@@ -64,41 +50,50 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     # Only what is drawn goes to the page: a thousand runs with all their figures would be megabytes.
     data = known.assign(Variant=known["variant"], value=known[metric.key])
     data = data[["Variant", "method", "run", "seed", "value"]]
+    means, elsewhere = _bar_means(data, metric), _elsewhere(reference, metric)
+    order = [*means["Variant"], *elsewhere["Variant"]]
+    lines = max((name.count(", ") + 1 for name in order), default=1)
+    y = alt.Y("Variant:N", sort=order, title=None, axis=alt.Axis(labelLimit=180, labelExpr="split(datum.label, ', ')"))
+    x = _bar_lengths(metric, [*means["end"], *elsewhere["value"]], [*means["shown"], *elsewhere["shown"]])
+    tooltip = [tip("Variant:N", tr("Variant")), tip("shown:N", title)]
+    base = alt.Chart(means).encode(y=y)
+    layers = [
+        base.mark_bar(height={"band": 0.7}).encode(x=x, color=colour(means["method"], legend=None), tooltip=tooltip),
+        base.mark_text(align="left", dx=8, fontSize=TEXT).encode(x=alt.X("end:Q"), text=alt.Text("shown:N")),
+    ]
+    if (means["runs"] > 1).any():
+        several = means.dropna(subset=["sd"])
+        rule = alt.Chart(several).mark_rule(strokeWidth=2, color="black")
+        layers.append(rule.encode(y=y, x=alt.X("low:Q"), x2=alt.X2("high:Q"), tooltip=tooltip))
+        dot = alt.Chart(data).mark_point(filled=True, color="black", opacity=0.6, size=28)
+        layers.append(dot.encode(y=y, x=x, tooltip=[*tips("run:N", "seed:Q"), tip("value:Q", title)]))
+    if len(elsewhere):
+        other = alt.Chart(elsewhere).encode(y=y, tooltip=tooltip)
+        hollow = other.mark_bar(height={"band": 0.6}, filled=False, stroke=GREY, strokeWidth=2, strokeDash=[6, 4])
+        text = other.mark_text(align="left", dx=8, fontSize=TEXT)
+        layers += [hollow.encode(x=x), text.encode(x=x, text=alt.Text("shown:N"))]
+    return finish(alt.layer(*layers), title=title, height=max(40, 18 * lines + 10) * max(len(order), 1))
+
+
+def _bar_means(data: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """A row a variant: the mean, the deviation to each side, where the bar ends, and the figure behind it."""
     groups = data.groupby(["Variant", "method"], sort=False)["value"]
     means = groups.agg(value="mean", sd="std", top="max", runs="count").reset_index()
     means["low"], means["high"] = means["value"] - means["sd"], means["value"] + means["sd"]
     means["end"] = means[["top", "high"]].max(axis=1)
     spread = means["sd"].where(means["sd"] > 0)
     means["shown"] = [show_mean(metric, mean, sd) for mean, sd in zip(means["value"], spread, strict=True)]
-    elsewhere = _elsewhere(reference, metric)
-    order = [*means["Variant"], *elsewhere["Variant"]]
-    longest = max([*means["end"], *elsewhere["value"], 0]) or 1.0
-    # Room for the figures behind the bars, on a phone too.
-    limit = longest * (1.15 + 0.075 * max(map(len, [*means["shown"], *elsewhere["shown"], ""])))
-    lines = max((name.count(", ") + 1 for name in order), default=1)
-    y = alt.Y("Variant:N", sort=order, title=None, axis=alt.Axis(labelLimit=180, labelExpr="split(datum.label, ', ')"))
+    return means
+
+
+def _bar_lengths(metric: Metric, ends: Sequence[float], figures: Sequence[str]) -> alt.X:
+    """The axis along the bars, with room for the figures behind them, on a phone too."""
+    longest = max([*ends, 0]) or 1.0
+    limit = longest * (1.15 + 0.075 * max(map(len, [*figures, ""])))
     axis = alt.Axis(tickCount=4, format="~s") if limit >= 10_000 else alt.Axis(tickCount=4)
     if metric.scale == PERCENT and longest > 25:
         axis = alt.Axis(values=list(range(0, 101, 25)))  # the room behind the bars is no share of anything
-    x = alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
-    tips = [_tip("Variant:N", tr("Variant")), _tip("shown:N", title)]
-    base = alt.Chart(means).encode(y=y)
-    layers = [
-        base.mark_bar(height={"band": 0.7}).encode(x=x, color=_colour(means["method"], legend=None), tooltip=tips),
-        base.mark_text(align="left", dx=8, fontSize=TEXT).encode(x=alt.X("end:Q"), text=alt.Text("shown:N")),
-    ]
-    if (means["runs"] > 1).any():
-        several = means.dropna(subset=["sd"])
-        rule = alt.Chart(several).mark_rule(strokeWidth=2, color="black")
-        layers.append(rule.encode(y=y, x=alt.X("low:Q"), x2=alt.X2("high:Q"), tooltip=tips))
-        dot = alt.Chart(data).mark_point(filled=True, color="black", opacity=0.6, size=28)
-        layers.append(dot.encode(y=y, x=x, tooltip=[*_tips("run:N", "seed:Q"), _tip("value:Q", title)]))
-    if len(elsewhere):
-        other = alt.Chart(elsewhere).encode(y=y, tooltip=tips)
-        hollow = other.mark_bar(height={"band": 0.6}, filled=False, stroke=GREY, strokeWidth=2, strokeDash=[6, 4])
-        text = other.mark_text(align="left", dx=8, fontSize=TEXT)
-        layers += [hollow.encode(x=x), text.encode(x=x, text=alt.Text("shown:N"))]
-    return finish(alt.layer(*layers), title=title, height=max(40, 18 * lines + 10) * max(len(order), 1))
+    return alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
 
 
 def bar_charts(table: pd.DataFrame, *, reference: pd.DataFrame | None = None) -> list[alt.Chart]:
@@ -131,9 +126,9 @@ def scatter(
     other = _elsewhere(reference, x, y)
     every = pd.concat([data[["x", "y"]], other[["x", "y"]]])
     encode = {
-        "x": alt.X("x:Q", title=x_title, scale=_spread(every["x"], 60), axis=_few(every["x"])),
-        "y": alt.Y("y:Q", title=y_title, scale=_spread(every["y"], 30), axis=_few(every["y"])),
-        "tooltip": [*_tips("name:N"), _tip("x:Q", x_title), _tip("y:Q", y_title)],
+        "x": alt.X("x:Q", title=x_title, scale=scale_of(every["x"], 60), axis=few_ticks(every["x"])),
+        "y": alt.Y("y:Q", title=y_title, scale=scale_of(every["y"], 30), axis=few_ticks(every["y"])),
+        "tooltip": [*tips("name:N"), tip("x:Q", x_title), tip("y:Q", y_title)],
     }
     marks = alt.Chart(data).mark_point(filled=True, size=110, opacity=0.9)
     ringed = alt.Chart(best).encode(**encode)
@@ -141,19 +136,23 @@ def scatter(
     layers = [
         ringed.mark_line(color=GREY, strokeWidth=2),
         ringed.mark_point(filled=False, size=330, strokeWidth=2, color=GREY),
-        marks.encode(color=_colour(data["method"]), shape=_shape(data["method"]), **encode),
+        marks.encode(color=colour(data["method"]), shape=shape(data["method"]), **encode),
         alt.Chart(best.head(names)).mark_text(**text).encode(text=alt.Text("name:N"), **encode),
     ]
     if len(other):
-        other = other.sort_values("x")
-        other = other.assign(short=[tr("{method}, published", method=method_title(name)) for name in other["method"]])
-        hollow = alt.Chart(other).encode(**encode)
-        layers.append(hollow.mark_point(filled=False, size=110, strokeWidth=2, color=GREY, strokeDash=[3, 2]))
-        for side, dy in ((0, 20), (1, -16)):  # names of neighbours on either side of their marks
-            layers.append(
-                alt.Chart(other.iloc[side::2]).mark_text(**text | {"dy": dy}).encode(text=alt.Text("short:N"), **encode)
-            )
+        layers += _published_marks(other.sort_values("x"), encode, text)
     return finish(alt.layer(*layers), title=[y_title, tr("against {figure}", figure=_inside(x_title))], height=380)
+
+
+def _published_marks(data: pd.DataFrame, encode: dict[str, Any], text: dict[str, Any]) -> list[alt.Chart]:
+    """Hollow marks with names."""
+    data = data.assign(short=[tr("{method}, published", method=method_title(name)) for name in data["method"]])
+    hollow = alt.Chart(data).encode(**encode)
+    layers = [hollow.mark_point(filled=False, size=110, strokeWidth=2, color=GREY, strokeDash=[3, 2])]
+    for side, dy in ((0, 20), (1, -16)):  # names of neighbours on either side of their marks
+        names = alt.Chart(data.iloc[side::2]).mark_text(**text | {"dy": dy})
+        layers.append(names.encode(text=alt.Text("short:N"), **encode))
+    return layers
 
 
 def curves(
@@ -179,27 +178,30 @@ def curves(
     scale = alt.Scale(zero=False) if domain is None else alt.Scale(domain=list(domain), nice=False, zero=False)
     chart = alt.Chart(data).encode(
         x=alt.X(f"{x}:Q", title=axes[x], axis=whole_ticks(data[x]) if x != "seconds" else alt.Axis(tickCount=5)),
-        y=alt.Y("value:Q", title=None, scale=scale, axis=_axis(percent)),
-        color=_colour(data["method"]),
+        y=alt.Y("value:Q", title=None, scale=scale, axis=value_axis(percent)),
+        color=colour(data["method"]),
         detail=alt.Detail("run:N"),
         tooltip=[
-            *_tips("name:N", "Method:N", "task:N", "seed:Q", f"{x}:Q"),
-            _tip("value:Q", tr("value"), format=".1%" if percent else ".4f"),
+            *tips("name:N", "Method:N", "task:N", "seed:Q", f"{x}:Q"),
+            tip("value:Q", tr("value"), format=".1%" if percent else ".4f"),
         ],
     )
     line = chart.mark_line(strokeWidth=2)
     if (data["Source"] != here).any():
-        dashes = alt.Scale(domain=[here, there], range=[[1, 0], [6, 4]])
-        top = alt.Legend(title=None, orient="top", labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
-        line = line.encode(strokeDash=alt.StrokeDash("Source:N", scale=dashes, legend=top))
+        line = line.encode(strokeDash=_dashes("Source:N", [here, there], [[1, 0], [6, 4]]))
     elif data["task"].nunique() > 1:  # the parents of a fusion learn other tasks
         tasks = list(dict.fromkeys(data["task"]))
-        dashes = alt.Scale(domain=tasks, range=[DASHES[i % len(DASHES)] for i in range(len(tasks))])
-        top = alt.Legend(title=None, orient="top", labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
-        line = line.encode(strokeDash=alt.StrokeDash("task:N", scale=dashes, legend=top))
-    marks = chart.mark_point(filled=True, size=60).encode(shape=_shape(data["method"]))
+        dashes = [DASHES[i % len(DASHES)] for i in range(len(tasks))]
+        line = line.encode(strokeDash=_dashes("task:N", tasks, dashes))
+    marks = chart.mark_point(filled=True, size=60).encode(shape=shape(data["method"]))
     marks = marks.transform_filter(alt.datum.Source == here)
     return finish(alt.layer(line, marks) if few else line, title=curve_title(curve), height=260)
+
+
+def _dashes(field: str, values: list[str], dashes: list[list[int]]) -> alt.StrokeDash:
+    """A dash pattern a value, in a legend above the chart."""
+    legend = alt.Legend(title=None, orient="top", labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
+    return alt.StrokeDash(field, scale=alt.Scale(domain=values, range=dashes), legend=legend)
 
 
 def curve_title(curve: str) -> str:
@@ -252,86 +254,3 @@ def _elsewhere(reference: pd.DataFrame | None, x: Metric, y: Metric | None = Non
     names = [tr("{method}, published elsewhere", method=method_title(name)) for name in data["method"]]
     shown = [x.show(value) for value in data[x.key]]
     return data.assign(Variant=names, name=names, value=data[x.key], shown=shown, x=data[x.key], y=data[(y or x).key])
-
-
-def _tip(field: str, title: str, **options) -> alt.Tooltip:
-    return alt.Tooltip(field, title=title, **options)
-
-
-def _tips(*fields: str) -> list[alt.Tooltip]:
-    """Fields that the tooltip calls by their own names."""
-    found = {field: _FIELDS[field.partition(":")[0]] for field in fields}
-    return [_tip(field, tr(title)) for field, title in found.items()]
-
-
-def _spread(values: pd.Series, padding: int) -> alt.Scale:
-    """Linear, or logarithmic where positive values span more than two decades; with room for names at the edge."""
-    if len(values) and values.min() > 0 and values.max() / values.min() > 100:
-        return alt.Scale(type="log", padding=padding, nice=False)
-    return alt.Scale(zero=False, padding=padding, nice=False)
-
-
-def _few(values: pd.Series) -> alt.Axis:
-    return alt.Axis(tickCount=5, format="~s") if len(values) and values.max() >= 10_000 else alt.Axis(tickCount=5)
-
-
-def whole_ticks(values: pd.Series) -> alt.Axis:
-    """Ticks on whole numbers only: there is no half of a step."""
-    low, high = (math.ceil(values.min()), math.floor(values.max())) if len(values) else (0, 1)
-    stride = max(math.ceil((high - low) / 6), 1)
-    return alt.Axis(values=list(range(low, high + 1, stride)), format="d")
-
-
-def _axis(percent: bool) -> alt.Axis:
-    return alt.Axis(format="%") if percent else alt.Axis()
-
-
-def _scale(names: Sequence[str], values: dict[str, str]) -> alt.Scale:
-    shown = [name for name in values if name in set(names)]
-    return alt.Scale(domain=[method_title(name) for name in shown], range=[values[name] for name in shown])
-
-
-def _legend() -> alt.Legend:
-    return alt.Legend(title=None, orient="bottom", columns=2, labelLimit=200, symbolSize=80)
-
-
-def _colour(names: Sequence[str], **options) -> alt.Color:
-    options.setdefault("legend", _legend())
-    field = "method:N" if options["legend"] is None else "Method:N"
-    scale = _scale(names, COLOURS)
-    if options["legend"] is None:
-        known = [name for name in COLOURS if name in set(names)]
-        scale = alt.Scale(domain=known, range=[COLOURS[name] for name in known])
-    return alt.Color(field, scale=scale, **options)
-
-
-def _shape(names: Sequence[str]) -> alt.Shape:
-    return alt.Shape("Method:N", scale=_scale(names, SHAPES), legend=_legend())
-
-
-def _lines() -> dict[str, int]:
-    """Room between the lines of a title, for letters with marks above and below."""
-    return {} if texts.language() == texts.ENGLISH else {"lineHeight": 24}
-
-
-def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Chart:
-    """As wide as its place, drawn as SVG: the page's style sheet then colours text and lines, light or dark. A
-    downloaded file has no style sheet, so that it keeps the dark text on white that stand here.
-    """
-    said = title if isinstance(title, str) else " ".join(title)
-    # Letters with their marks and digits, of any script.
-    kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in said.lower())
-    name = "-".join("".join(kept).split())
-    embed = {"renderer": "svg", "downloadFileName": name, "i18n": {key: tr(text) for key, text in _MENU.items()}}
-    axis = {"labelFontSize": TEXT, "titleFontSize": TEXT, "titleFontWeight": "normal"}
-    config = {"axis": axis, "legend": {"labelFontSize": TEXT}, "view": {"stroke": None}, "background": "white",
-              "font": "system-ui, sans-serif", "padding": 8}  # fmt: skip
-    # In one call: each copies the whole chart.
-    return chart.properties(
-        title=alt.Title(title, anchor="start", fontSize=16, offset=10, **_lines()),
-        width="container",
-        height=height,
-        description=said,
-        usermeta={"embedOptions": embed | _DOWNLOAD},
-        config=config,
-    )

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from trainer.markup import render
 from trainer.texts import tr
-from trainer.ui.common.lab import escape
 
 _QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -19,7 +19,7 @@ def ask_twice(label: str, question: str, yes: str) -> tuple[gr.Button, dict[str,
     """
     button = gr.Button(label, size="sm")
     with gr.Column(visible=False) as asked:
-        gr.HTML(f'<p class="lab-warning" role="status">{escape(question)}</p>')
+        gr.HTML(render("common/question.html", text=question))
         with gr.Row():
             sure = gr.Button(yes, variant="stop", min_width=120)
             keep = gr.Button(tr("Keep it"), min_width=120)

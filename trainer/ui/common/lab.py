@@ -14,11 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from markupsafe import Markup
+
 from trainer import methods
 from trainer.errors import sentence
 from trainer.machine import hosting
 from trainer.machine.access import Access
 from trainer.machine.device import Device
+from trainer.markup import render
 from trainer.runs.store import Run, Store
 from trainer.serving.predictor import Predictor
 from trainer.texts import tr
@@ -76,32 +79,38 @@ class Lab:
             assets.minilm()
             assets.sentences()
             import transformers  # noqa: F401
-        except Exception as error:  # said again, with what to do, where the person needs it
+        except Exception as error:  # shown again, with what to do, where the person needs it
             print(sentence(error), file=sys.stderr, flush=True)
 
 
-def describe_device(found: Device) -> str:
-    """What this machine computes on, in a sentence, and what its hardware means where that must be said."""
-    line = tr("This machine computes on {device}, in {precision}.", device=found.name, precision=found.precisions[0])
-    return " ".join(filter(None, (line, hosting.about_hardware(found.kind))))
+def describe_device(device: Device) -> str:
+    """What this machine computes on, in a sentence, and what a Space's hardware means."""
+    line = tr("This machine computes on {device}, in {precision}.", device=device.name, precision=device.precisions[0])
+    return " ".join(filter(None, (line, hosting.about_hardware(device.kind))))
 
 
-def endpoint(function: Callable[..., Any], lab: Lab) -> Callable[..., Any]:
-    """`function` without its first parameter, with the type hints and the documentation that Gradio publishes."""
+def endpoint(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
+    """`function` with its first arguments `fixed`, and the type hints and documentation that Gradio reads of the rest.
+
+    A `partial` has none of these, and Gradio passes a handler its request by the type of a parameter.
+    """
 
     def call(*arguments: Any, **named: Any) -> Any:
-        return function(lab, *arguments, **named)
+        return function(*fixed, *arguments, **named)
 
     signature = inspect.signature(function)
+    rest = list(signature.parameters.values())[len(fixed) :]
     hints = typing.get_type_hints(function)
-    hints.pop(next(iter(signature.parameters)))
-    call.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
-    call.__annotations__, call.__doc__, call.__name__ = hints, function.__doc__, function.__name__
+    call.__signature__ = signature.replace(parameters=rest)
+    call.__annotations__ = {
+        name: hint for name, hint in hints.items() if name not in [*signature.parameters][: len(fixed)]
+    }
+    call.__doc__, call.__name__ = function.__doc__, function.__name__
     return call
 
 
 def run_name(run: Run) -> str:
-    """A run as a person tells it from others: its label and method, or its method, task and seed."""
+    """A run's name for people: its label and method, or its method, task and seed."""
     method, seed = method_title(run.recipe.method), run.recipe.seed
     if run.label:
         return tr("{label} ({method}, seed {seed})", label=run.label, method=method, seed=seed)
@@ -123,6 +132,11 @@ def escape(text: object) -> str:
     return html.escape(str(text), quote=True)
 
 
-def note(text: str, kind: str = "note") -> str:
-    """A line for the page, escaped."""
-    return f'<div class="lab-{kind}" role="status">{escape(text)}</div>' if text else ""
+def note(text: str, kind: str = "note") -> Markup:
+    """A line for the page that a screen reader announces; nothing for an empty text."""
+    return render("common/note.html", text=text, kind=kind)
+
+
+def remark(text: str) -> Markup:
+    """A line that stands on the page from the start."""
+    return render("common/remark.html", text=text)

@@ -1,4 +1,10 @@
-"""What strangers may send where not everybody may change runs: a little, so that nobody fills the disk."""
+"""The limits of what strangers may send where not everybody may change runs, so that nobody fills the disk.
+
+Gradio's `max_file_size` is one limit for everybody and for one file: the owner of a Space, who has no command line
+there, loads exported runs that are larger than a stranger may send, and a stranger could send small files without end.
+Nor does it limit what Gradio fetches from an address in the place of a file, or remove what an upload left that broke
+off.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ import threading
 import time
 from collections import deque
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import IO
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -33,7 +39,7 @@ PATIENCE = 10 * MOST
 
 def middleware(lab: Lab) -> list[Middleware]:
     """For `launch(app_kwargs={"middleware": ...})`; none where everything is open to everybody."""
-    return [] if lab.access.rules.open else [Middleware(Small, lab=lab)]
+    return [] if lab.access.rules.open else [Middleware(UploadLimits, lab=lab)]
 
 
 def too_many_rows(count: int) -> UserError:
@@ -45,8 +51,8 @@ def too_many_rows(count: int) -> UserError:
     )
 
 
-class Small:
-    """Takes what a stranger sends before the app sees it, and hands it on where it is small and whole."""
+class UploadLimits:
+    """Collects a stranger's request before the app sees it, and passes it on if it is small and whole."""
 
     def __init__(self, app: ASGIApp, lab: Lab) -> None:
         self.app, self.lab = app, lab
@@ -57,19 +63,19 @@ class Small:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS") or self._may_more(scope):
             await self.app(scope, receive, send)
             return
-        # Held in a file that is gone when it is closed: Gradio keeps the parts of an upload that broke off.
-        with tempfile.SpooledTemporaryFile(1_000_000) as held:
-            size = await _take(scope, receive, held)
+        # A file that is gone when it is closed: Gradio keeps the parts of an upload that broke off.
+        with tempfile.SpooledTemporaryFile(1_000_000) as body:
+            size = await _collect(scope, receive, body)
             if size is None:
-                return  # whoever sent it is gone
+                return  # the sender is gone
             refusal, status = self._refusal(scope, size), 413
-            if refusal is None and names_address(scope, held):
+            if refusal is None and names_address(scope, body):
                 refusal, status = _address(), 400
             if refusal is not None:
                 await PlainTextResponse(str(refusal), status_code=status)(scope, receive, send)
                 return
-            held.seek(0)
-            await self.app(scope, _replayed(held, receive), send)
+            body.seek(0)
+            await self.app(scope, _replayed(body, receive), send)
 
     def _may_more(self, scope: Scope) -> bool:
         """Whether it comes from somebody who may change runs: signed in, or with the cookie of a browser's grant."""
@@ -100,45 +106,45 @@ class Small:
         return None
 
 
-async def _take(scope: Scope, receive: Receive, held: Any) -> int | None:
-    """Write a request's body into `held`, as far as it is small; its size, or None where it never ended."""
+async def _collect(scope: Scope, receive: Receive, file: IO[bytes]) -> int | None:
+    """Write a request's body to `file`, at most `MOST` bytes of it; its size, or None where it never ended."""
     size, more = 0, True
-    told = Headers(scope=scope).get("content-length", "")
-    if told.isdecimal() and int(told) > PATIENCE:
-        return int(told)
+    announced = Headers(scope=scope).get("content-length", "")
+    if announced.isdecimal() and int(announced) > PATIENCE:
+        return int(announced)
     while more and size <= PATIENCE:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        body, more = message.get("body", b""), message.get("more_body", False)
-        size += len(body)
+        part, more = message.get("body", b""), message.get("more_body", False)
+        size += len(part)
         if size <= MOST:
-            held.write(body)
+            file.write(part)
     return size
 
 
-def _replayed(held: Any, receive: Receive) -> Receive:
-    """A `receive` that tells the body from `held`, and then what comes after it."""
+def _replayed(file: IO[bytes], receive: Receive) -> Receive:
+    """A `receive` that gives the body from `file`, and then what comes after it."""
     ended = False
 
     async def replay() -> Message:
         nonlocal ended
         if ended:
             return await receive()
-        part = held.read(1 << 18)
+        part = file.read(1 << 18)
         ended = len(part) < 1 << 18
         return {"type": "http.request", "body": part, "more_body": not ended}
 
     return replay
 
 
-def names_address(scope: Scope, held: Any) -> bool:
+def names_address(scope: Scope, file: IO[bytes]) -> bool:
     """Whether a JSON body names a file by an address: Gradio would fetch it, however large it is."""
     if _with_files(scope):
         return False
-    held.seek(0)
+    file.seek(0)
     try:
-        waiting = [json.loads(held.read())]
+        waiting = [json.loads(file.read())]
     except (ValueError, RecursionError):
         return False  # nor can the app read it
     while waiting:
@@ -164,7 +170,7 @@ def _address() -> UserError:
 
 def _cookie(header: str) -> str | None:
     try:
-        found = SimpleCookie(header).get(access.COOKIE)
+        morsel = SimpleCookie(header).get(access.COOKIE)
     except CookieError:
         return None
-    return found.value if found else None
+    return morsel.value if morsel else None

@@ -23,7 +23,7 @@ SPLIT_FIELDS = (
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Selection:
     """Everything that is chosen on the tab. A filter without a choice lets all runs through."""
 
     task: str | None = None
@@ -40,14 +40,14 @@ class Wanted:
     kind: str = "split"
 
     @classmethod
-    def of(cls, *given: Any) -> Wanted:
-        """From the controls' values, in the order of the fields."""
-        return cls(*(tuple(value) if isinstance(value, list) else value for value in given))
+    def of(cls, *values: Any) -> Selection:
+        """From the controls' values, in the order of the fields; those left out have their defaults."""
+        return cls(*(tuple(value) if isinstance(value, list) else value for value in values))
 
 
 def groups(runs: Sequence[Run]) -> dict[str, str]:
     """Fingerprint -> title of the sentences that finished runs learnt, the newest first."""
-    found: dict[str, str] = {}
+    titles: dict[str, str] = {}
     for run in sorted(runs, key=lambda run: -run.place):
         if run.state == "finished":
             splits = run.result.meta_info.dataset_info
@@ -57,8 +57,8 @@ def groups(runs: Sequence[Run]) -> dict[str, str]:
                 count=f"{splits.sizes.train:,}",
                 fingerprint=splits.fingerprint[:6],
             )
-            found.setdefault(splits.fingerprint, title)
-    return found
+            titles.setdefault(splits.fingerprint, title)
+    return titles
 
 
 def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
@@ -73,8 +73,8 @@ def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
     }
 
 
-def settle(wanted: Wanted, runs: Sequence[Run]) -> Wanted:
-    """What is wanted and can still be had: vanished values drop out, a vanished task gives way to the newest.
+def settle(selection: Selection, runs: Sequence[Run]) -> Selection:
+    """What of a selection can still be had: vanished values drop out, a vanished task gives way to the newest.
 
     An axis that no run shown has gives way to its default, or to the first figure that there is.
     """
@@ -82,17 +82,17 @@ def settle(wanted: Wanted, runs: Sequence[Run]) -> Wanted:
     changes: dict[str, Any] = {}
     for name in FILTERS[1:]:
         known = {choice[1] if isinstance(choice, tuple) else choice for choice in offered[name]}
-        changes[name] = tuple(value for value in getattr(wanted, name) or () if value in known)
+        changes[name] = tuple(value for value in getattr(selection, name) or () if value in known)
     tasks = [key for _, key in offered["task"]]
-    changes["task"] = wanted.task if wanted.task in tasks else tasks[0]
-    changes["kind"] = wanted.kind if wanted.kind in KINDS else "split"
-    wanted = replace(wanted, **changes)
-    known = known_metrics(select(wanted, runs))
+    changes["task"] = selection.task if selection.task in tasks else tasks[0]
+    changes["kind"] = selection.kind if selection.kind in KINDS else "split"
+    selection = replace(selection, **changes)
+    known = known_metrics(select(selection, runs))
     for name, default in (("y", "test_accuracy"), ("x", "train_minutes")):
-        if known and getattr(wanted, name) not in known:
-            others = [key for key in known if name == "y" or key != wanted.y]
-            wanted = replace(wanted, **{name: default if default in known else (others or known)[0]})
-    return wanted
+        if known and getattr(selection, name) not in known:
+            others = [key for key in known if name == "y" or key != selection.y]
+            selection = replace(selection, **{name: default if default in known else (others or known)[0]})
+    return selection
 
 
 def known_metrics(runs: Sequence[Run]) -> list[str]:
@@ -100,7 +100,7 @@ def known_metrics(runs: Sequence[Run]) -> list[str]:
     return [key for key, metric in METRICS.items() if any(metric.of(run) is not None for run in runs)]
 
 
-def select(wanted: Wanted, runs: Sequence[Run]) -> list[Run]:
+def select(selection: Selection, runs: Sequence[Run]) -> list[Run]:
     """The runs that pass every filter, in the order of the methods and then of the queue.
 
     A run that has not finished belongs to the sentences that finished runs with its split settings learnt.
@@ -110,18 +110,18 @@ def select(wanted: Wanted, runs: Sequence[Run]) -> list[Run]:
         [
             run
             for run in runs
-            if (wanted.task == ALL or (_fingerprint(run) or split_of.get(_split(run))) == wanted.task)
-            and (not wanted.backbone or run.recipe.backbone in wanted.backbone)
-            and (not wanted.method or run.recipe.method in wanted.method)
-            and (not wanted.state or run.state in wanted.state)
-            and (not wanted.label or (run.label or UNLABELLED) in wanted.label)
-            and (not wanted.seed or run.recipe.seed in wanted.seed)
+            if (selection.task == ALL or (_fingerprint(run) or split_of.get(_split(run))) == selection.task)
+            and (not selection.backbone or run.recipe.backbone in selection.backbone)
+            and (not selection.method or run.recipe.method in selection.method)
+            and (not selection.state or run.state in selection.state)
+            and (not selection.label or (run.label or UNLABELLED) in selection.label)
+            and (not selection.seed or run.recipe.seed in selection.seed)
         ]
     )
 
 
 def _fingerprint(run: Run) -> str | None:
-    return run.split_fingerprint
+    return run.split_fingerprint if run.state == "finished" else None
 
 
 def _split(run: Run) -> tuple[Any, ...]:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from trainer.analysis import disputes, paired
 from trainer.analysis.paired import Pair
 from trainer.analysis.variants import one_each, ordered
+from trainer.markup import render
 from trainer.runs.store import Run
 from trainer.texts import mark, tr
 from trainer.ui.common import tables
-from trainer.ui.common.lab import Lab, escape, note
+from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.tables import Cell, Column
 
-SAID = mark(
+ABOUT = mark(
     "Every two recipes on the same test sentences, by their first seeds. Interval: paired bootstrap, percentiles "
     "(Efron 1979; Koehn 2004). p: McNemar's exact test (McNemar 1947; Dietterich 1998), then by Holm 1979 for the "
     "number of pairs. It speaks of other test sentences, not of other seeds."
@@ -29,20 +30,17 @@ def section(lab: Lab, runs: Sequence[Run], names: dict[str, str]) -> str:
     answers = disputes.collect(lab.store, members) if len(members) > 1 else None
     if answers is None or len(answers.runs) < 2 or not answers.texts:
         return note(tr("This needs two recipes whose runs kept predictions of the same test sentences."))
-    found = paired.pairs(answers.right)
-    holding = sum(pair.holds for pair in found)
+    pairs = paired.pairs(answers.right)
     text = tr(
         "Of {pairs} differences on {sentences} test sentences {holding} hold at 5%. Not shown to differ is not equal.",
-        pairs=len(found),
+        pairs=len(pairs),
         sentences=f"{len(answers.texts):,}",
-        holding=holding,
+        holding=sum(pair.holds for pair in pairs),
     )
-    return (
-        f'<p class="lab-summary" role="status">{escape(text)}</p>{_table(found, [names[r.id] for r in answers.runs])}'
-    )
+    return render("compare/pairs.html", summary=text, table=_table(pairs, [names[run.id] for run in answers.runs]))
 
 
-def _table(found: Sequence[Pair], names: Sequence[str]) -> str:
+def _table(pairs: Sequence[Pair], names: Sequence[str]) -> str:
     columns = [
         Column.named(mark("First"), numeric=False),
         Column.named(mark("Second"), numeric=False),
@@ -66,6 +64,6 @@ def _table(found: Sequence[Pair], names: Sequence[str]) -> str:
             Cell(f"{pair.p:.3f}", pair.p),
             Cell(tr("holds") if pair.holds else tr("not shown")),
         ]
-        for pair in found
+        for pair in pairs
     ]
     return tables.table(columns, rows, name="differences", title=tr("Differences in test accuracy, in points"))

@@ -11,11 +11,12 @@ import pandas as pd
 from trainer.analysis import published
 from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means
+from trainer.markup import render
 from trainer.runs.metrics import METRICS, Metric
 from trainer.runs.store import Run
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import charts, tables
-from trainer.ui.common.lab import escape, method_title
+from trainer.ui.common.lab import method_title
 from trainer.ui.common.tables import Cell, Column
 
 COLUMNS = (
@@ -43,30 +44,6 @@ MAX_ROWS = 200
 MAX_LABELS = 20
 """A confusion matrix with more is not drawn."""
 
-CSS = """
-.lab-results .lab-table th:first-child { min-width: 12em; }
-@media (max-width: 600px) { .lab-results .lab-table th:first-child { min-width: 8em; } }
-.lab-note ul { list-style: disc outside; padding-left: 1.4em; }
-.lab-published { color: var(--body-text-color-subdued); font-style: italic; }
-.lab-meanings summary { cursor: pointer; font-size: 16px; padding: 4px 0; width: fit-content; }
-.lab-meanings dl { font-size: 16px; display: grid; grid-template-columns: minmax(10em, max-content) 1fr;
-  gap: 4px 16px; }
-.lab-meanings dt { font-weight: 600; }
-.lab-meanings dd { margin: 0; }
-.lab-cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 16px; }
-.lab-cards.lab-wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 640px), 1fr)); }
-.lab-card { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 12px; min-width: 0; }
-.lab-card h3 { margin: 0 0 8px; font-size: 17px; }
-.lab-card h4 { margin: 8px 0 0; font-size: 16px; font-weight: 600; }
-.lab-card .lab-table td, .lab-card .lab-table th { min-width: 0; padding: 6px 5px; }
-.lab-card .lab-table th:first-child { min-width: 0; }
-.lab-count { background: rgba(0, 114, 178, var(--share)); display: block; border-radius: 4px; padding: 2px 6px;
-  margin: -2px -6px; }
-.lab-wide .lab-count span { display: block; }
-.lab-wide .lab-card .lab-table th { font-weight: 400; padding: 6px 3px; vertical-align: middle; }
-@media (max-width: 600px) { .lab-meanings dl { grid-template-columns: 1fr; } }
-"""
-
 
 def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False) -> str:
     """A row a run, the newest `MAX_ROWS` in their order; below them the published rows if asked for.
@@ -77,7 +54,7 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
     runs = [run for run in runs if run.id in newest]
     shown = [METRICS[key] for key in COLUMNS if any(METRICS[key].of(run) is not None for run in runs)]
     best = _best({metric.key: [metric.of(run) for run in runs] for metric in shown}) if alike(runs) else {}
-    told = run_names(runs, names)
+    unique = run_names(runs, names)
     unfinished = any(run.state != "finished" for run in runs)
     columns = [Column.named(mark("Run"), numeric=False)]
     columns += [Column.named(mark("State"), numeric=False)] * unfinished
@@ -85,7 +62,7 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
     columns += [Column(name, numeric=False, hidden=True) for name in ("id", "label", "task", "backbone", "seed")]
     rows = []
     for run in runs:
-        cells = [Cell(told[run.id])] + [Cell(tr(run.state), run.state)] * unfinished
+        cells = [Cell(unique[run.id])] + [Cell(tr(run.state), run.state)] * unfinished
         for metric in shown:
             value = metric.of(run)
             cells.append(Cell(metric.show(value), value, best=value is not None and value == best.get(metric.key)))
@@ -95,7 +72,8 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
         cells = [name] + [Cell("–")] * unfinished
         cells += [Cell(metric.show(row[metric.key]), row[metric.key]) for metric in shown]
         rows.append(cells + [Cell("")] * 5)
-    return tables.table(columns, rows, name="results", title=tr("Results, a row a run")) + _help(shown)
+    table = tables.table(columns, rows, name="results", title=tr("Results, a row a run"))
+    return _with_meanings(table, shown)
 
 
 def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False) -> str:
@@ -129,48 +107,44 @@ def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = 
         rows.append(cells)
     after = tr("After ± stands the sample standard deviation over the runs of a row; without it there is one run.")
     title = tr("Results, mean over seeds")
-    return tables.table(columns, rows, name="results-over-seeds", title=title) + _help(shown, after)
+    return _with_meanings(tables.table(columns, rows, name="results-over-seeds", title=title), shown, after)
 
 
 def published_notes() -> str:
     """Where the published figures come from, and where they contradict each other."""
-    items = "".join(f"<li>{escape(text)}</li>" for text in published.disagreements())
-    where = escape(tr("Where its table, its logs and its description disagree:"))
-    return f'<div class="lab-note"><p>{escape(published.origin())}</p><p>{where}</p><ul>{items}</ul></div>'
+    origin, disagreements = published.origin(), published.disagreements()
+    return render("compare/published.html", origin=origin, disagreements=disagreements)
 
 
 def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
     """Confusion matrix and classification report on the test sentences, a card a finished run."""
-    told = run_names(runs, names)
-    found = "".join(
-        f'<article class="lab-card"><h3>{escape(told[run.id])}</h3>{_confusion(run, told[run.id])}'
-        f"{_report(run, told[run.id])}</article>"
+    unique = run_names(runs, names)
+    shown = [
+        {
+            "name": unique[run.id],
+            "labels": len(run.label_names),
+            "confusion": _confusion(run, unique[run.id]),
+            "report": _report(run, unique[run.id]),
+        }
         for run in runs
-    )
-    wide = " lab-wide" if any(len(run.label_names) > 3 for run in runs) else ""
-    return f'<div class="lab-cards{wide}">{found}</div>'
+    ]
+    return render("compare/cards.html", cards=shown, wide=any(len(run.label_names) > 3 for run in runs))
 
 
-def _confusion(run: Run, name: str) -> str:
-    """Counts, and the share of the true label's sentences; readable without the shade."""
+def _confusion(run: Run, name: str) -> str | None:
+    """Counts, and the share of the true label's sentences, readable without the shade; None for too many labels."""
     labels, matrix = run.label_names, run.result.test.confusion_matrix
-    heading = "<h4>" + escape(tr("Confusion matrix")) + "</h4>"
     if len(labels) > MAX_LABELS:
-        many = escape(tr("{count} labels: too many to draw.", count=len(labels)))
-        return f'{heading}<div class="lab-note">{many}</div>'
+        return None
     columns = [Column.named(mark("True ↓ predicted →"), numeric=False, csv="true label")]
     columns += [Column(label, csv=f"predicted {label}") for label in labels]
     rows = []
     for label, counts in zip(labels, matrix, strict=True):
         total = sum(counts) or 1
-        cells = [Cell(str(n), n, markup=_count(n, n / total)) for n in counts]
+        cells = [Cell(str(n), n, markup=render("compare/count.html", number=n, share=n / total)) for n in counts]
         rows.append([Cell(label), *cells])
     title = tr("Confusion matrix of {run}", run=name)
-    return heading + tables.table(columns, rows, name=f"confusion-{run.id}", title=title, sortable=False)
-
-
-def _count(number: int, share: float) -> str:
-    return f'<span class="lab-count" style="--share:{0.35 * share:.2f}">{number} <span>({share:.0%})</span></span>'
+    return tables.table(columns, rows, name=f"confusion-{run.id}", title=title, sortable=False)
 
 
 def _report(run: Run, name: str) -> str:
@@ -182,15 +156,14 @@ def _report(run: Run, name: str) -> str:
     rows = [
         [
             # Below the labels, which may be called anything, stand the means.
-            _mean(row["label"]) if place >= labels else Cell(row["label"]),
+            _mean(row["label"]) if index >= labels else Cell(row["label"]),
             *(Cell(f"{100 * row[score]:.1f}", 100 * row[score]) for score in ("precision", "recall", "f1")),
             Cell(f"{row['support']:,}", row["support"]),
         ]
-        for place, row in enumerate(analysis.per_class(run).to_dict("records"))
+        for index, row in enumerate(analysis.per_class(run).to_dict("records"))
     ]
     title = tr("Classification report of {run}", run=name)
-    table = tables.table(columns, rows, name=f"report-{run.id}", title=title, sortable=False)
-    return "<h4>" + escape(tr("Classification report")) + f"</h4>{table}"
+    return tables.table(columns, rows, name=f"report-{run.id}", title=title, sortable=False)
 
 
 def _mean(title: str) -> Cell:
@@ -199,21 +172,21 @@ def _mean(title: str) -> Cell:
 
 def run_names(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
     """Run id -> a name that no other run among these has: variant, and where they differ seed, label and id's end."""
-    told = {run.id: names[run.id] for run in runs}
+    unique = {run.id: names[run.id] for run in runs}
     if len({run.recipe.seed for run in runs}) > 1:
-        told = {run.id: tr("{name}, seed {seed}", name=told[run.id], seed=run.recipe.seed) for run in runs}
+        unique = {run.id: tr("{name}, seed {seed}", name=unique[run.id], seed=run.recipe.seed) for run in runs}
     labels = {run.label for run in runs}
     if len(labels) > 1:
-        told = {run.id: told[run.id] + (f" ({run.label})" if run.label else "") for run in runs}
-    often = Counter(told.values())
-    return {run.id: told[run.id] + (f" {run.id[-8:]}" if often[told[run.id]] > 1 else "") for run in runs}
+        unique = {run.id: unique[run.id] + (f" ({run.label})" if run.label else "") for run in runs}
+    count_of = Counter(unique.values())
+    return {run.id: unique[run.id] + (f" {run.id[-8:]}" if count_of[unique[run.id]] > 1 else "") for run in runs}
 
 
 def with_variant(runs: Sequence[Run], names: dict[str, str]) -> pd.DataFrame:
-    """analysis.runs_table with the columns that charts want: variant and name."""
-    told = run_names(runs, names)
+    """analysis.runs_table with the columns that charts need: variant and name."""
+    unique = run_names(runs, names)
     table = analysis.runs_table(runs)
-    return table.assign(variant=[names[run.id] for run in runs], name=[told[run.id] for run in runs])
+    return table.assign(variant=[names[run.id] for run in runs], name=[unique[run.id] for run in runs])
 
 
 def alike(runs: Sequence[Run]) -> bool:
@@ -229,12 +202,12 @@ def count(seeds: int, runs: int) -> str:
 
 
 def _published(reference: bool) -> list[tuple[Cell, dict[str, Any]]]:
-    """(what names the row, its figures) of each method of the published report, if they are wanted."""
-    found = []
+    """(what names the row, its figures) of each method of the published report, if `reference`."""
+    rows = []
     for row in published.table().to_dict("records") if reference else []:
         name = tr("{method}, published elsewhere", method=method_title(row["method"]))
-        found.append((Cell(name, markup=f'<span class="lab-published">{escape(name)}</span>'), row))
-    return found
+        rows.append((Cell(name, markup=render("compare/published_name.html", name=name)), row))
+    return rows
 
 
 def _heading(metric: Metric) -> Column:
@@ -255,11 +228,7 @@ def _text(value: Any) -> Cell:
     return Cell(str(value))
 
 
-def _help(shown: Sequence[Metric], more: str = "") -> str:
-    items = "".join(f"<dt>{escape(tr(metric.title))}</dt><dd>{escape(tr(metric.help))}</dd>" for metric in shown)
-    more = f"<p>{escape(more)}</p>" if more else ""
-    best, meanings = escape(tr("★ marks the best value.")), escape(tr("What the columns mean"))
-    return (
-        f'<div class="lab-note">{best} {more}</div>'
-        f'<details class="lab-meanings"><summary>{meanings}</summary><dl>{items}</dl></details>'
-    )
+def _with_meanings(table: str, shown: Sequence[Metric], more: str = "") -> str:
+    """The table, and below it what its columns mean."""
+    meanings = [(tr(metric.title), tr(metric.help)) for metric in shown]
+    return render("compare/results.html", table=table, meanings=meanings, more=more)

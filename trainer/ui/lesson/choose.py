@@ -2,83 +2,102 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import gradio as gr
 
 from trainer import methods
 from trainer.analysis import lesson
+from trainer.markup import render
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import Run
-from trainer.texts import tr
-from trainer.ui.common.lab import Lab, escape
-from trainer.ui.common.tables import Cell, table
-from trainer.ui.lesson.frame import Step, heading_of, members, metric_heading, question, words
-from trainer.ui.lesson.text import TEXTS, say
-from trainer.ui.live.answers import backbone_name
+from trainer.texts import mark, tr
+from trainer.ui.common.lab import Lab
+from trainer.ui.common.tables import Cell, Column, table
+from trainer.ui.lesson.frame import Step, members, metric_heading, question
+from trainer.ui.live.groups import backbone_name
 
 FIGURES = ("test_accuracy", "file_size", "train_minutes", "peak_memory")
 TASKS = 40
 """How many the exit question asks about."""
+RULES = {
+    "full": mark(
+        "There is one task, enough labelled sentences and memory, and the last point of accuracy counts. Test "
+        "whether it gives one."
+    ),
+    "lora": mark("Many tasks share one backbone, or what is saved and sent must be small."),
+    "qlora": mark(
+        "The frozen weights themselves do not fit into the memory. On an encoder as small as MiniLM it saves nothing."
+    ),
+    "adapter": mark("Modules are to be added, exchanged and combined later; bottlenecks can be fused."),
+    "adapter_fusion": mark("There are few sentences for this task, and adapters of related tasks exist already."),
+}
+"""When to choose a method; for another one its summary is shown."""
 
-CSS = """
-.lab-choose .lab-table td.lab-words { min-width: 16em; }
-.lab-choose .lab-table tbody th { vertical-align: middle; }
-"""
+
+@dataclass(frozen=True)
+class View:
+    """The components that the step fills."""
+
+    rules: gr.HTML
+    question: gr.HTML
 
 
 def build(lab: Lab) -> Step:
     """Lay out the step."""
-    shown, asked = gr.HTML(), gr.HTML()
-    return Step("choose", [], [shown, asked], partial(draw, lab))
+    view = View(gr.HTML(), gr.HTML())
+    return Step("choose", [], [view.rules, view.question], partial(draw, lab, view))
 
 
-def draw(lab: Lab) -> list[str]:
-    """(the table of rules with this store's figures, the exit question)."""
+def draw(lab: Lab, view: View) -> dict[Any, Any]:
+    """The table of rules with this store's figures, and the exit question."""
     runs = members(lab)
-    return [rules(runs), exit_question(lab, runs)]
+    return {view.rules: rules(runs), view.question: exit_question(lab, runs)}
 
 
 def rules(runs: dict[str, Run]) -> str:
     """A row a method: when to choose it, its figures here, and the paper."""
     columns = [
-        heading_of("choose.column.method", numeric=False),
-        heading_of("choose.column.when", numeric=False),
+        Column.named(mark("Choose"), numeric=False),
+        Column.named(mark("When"), numeric=False),
         *(metric_heading(METRICS[key]) for key in FIGURES),
-        heading_of("choose.column.paper", numeric=False),
+        Column.named(mark("The method's paper"), numeric=False),
     ]
     rows = []
     for name, method in methods.METHODS.items():
         run = runs.get(name)
         figures = [METRICS[key].of(run) if run else None for key in FIGURES]
-        key = f"choose.when.{name}"
         rows.append(
             [
                 Cell(tr(method.title)),
-                Cell(say(key) if key in TEXTS else tr(method.summary)),
+                Cell(tr(RULES.get(name, method.summary))),
                 *(Cell(METRICS[key].show(value), value) for key, value in zip(FIGURES, figures, strict=True)),
                 Cell(method.paper),
             ]
         )
-    grid = table(columns, rows, name="what-to-choose", title=say("choose.table"), sortable=False)
-    return f'<div class="lab-choose">{grid}</div>{words(*_sources(runs))}'
+    grid = table(columns, rows, name="what-to-choose", title=tr("What to choose when"), sortable=False)
+    return render("lesson/rules.html", table=grid, sources=_sources(runs))
 
 
 def _sources(runs: dict[str, Run]) -> list[str]:
-    said = []
+    sources = []
     if runs:
         run = next(iter(runs.values()))
-        said.append(
-            say(
-                "choose.figures",
+        meta = run.result.meta_info
+        sources.append(
+            tr(
+                "Figures are of the runs in this store: {backbone}, {sentences} training sentences, on {device}. "
+                "Another backbone, task or device gives others.",
                 backbone=backbone_name(run),
-                sentences=f"{run.result.meta_info.dataset_info.sizes.train:,}",
-                device=run.device_name,
+                sentences=f"{meta.dataset_info.sizes.train:,}",
+                device=meta.system_info.device,
             )
         )
     if len(runs) < len(methods.METHODS):
-        said.append(say("choose.no_figures"))
-    return said
+        sources.append(tr("A dash means that no run of that method is in the store."))
+    return sources
 
 
 def exit_question(lab: Lab, runs: dict[str, Run]) -> str:
@@ -86,15 +105,24 @@ def exit_question(lab: Lab, runs: dict[str, Run]) -> str:
     light, reference = (
         lesson.cost(name, runs, device=lab.device).figures["file_size"] for name in (lesson.LIGHT, lesson.REFERENCE)
     )
-    answer = say(
-        "choose.answer",
+    answer = tr(
+        "A small module a task over one frozen encoder: LoRA or an adapter. Here {tasks} tasks with LoRA take "
+        "{light_size} beside the encoder of {encoder_size}; {tasks} fully fine-tuned models take "
+        "{reference_size}. Where related tasks have adapters already, AdapterFusion is worth a try.",
         tasks=TASKS,
         light_size=size(TASKS * light),
         encoder_size=size(reference),
         reference_size=size(TASKS * reference),
     )
-    end = f"<p><strong>{escape(say('choose.end'))}</strong></p>"
-    return question(say("choose.question", tasks=TASKS), answer) + end
+    html = question(
+        tr(
+            "An app must serve {tasks} tasks over one shared encoder, each with a few hundred labelled sentences. "
+            "What do you train, and what does it weigh?",
+            tasks=TASKS,
+        ),
+        answer,
+    )
+    return render("lesson/exit.html", question=html)
 
 
 def size(megabytes: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,133 +12,172 @@ import gradio as gr
 from trainer import methods
 from trainer.analysis import lesson
 from trainer.analysis.lesson import COSTS, LIGHT, REFERENCE, Cost
+from trainer.markup import render
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import Run
-from trainer.texts import tr
-from trainer.ui.common.lab import Lab, escape, method_title, note
+from trainer.texts import mark, tr
+from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.tables import Cell, Column, table
 from trainer.ui.common.theme import COLOURS
-from trainer.ui.lesson.drawing import share
-from trainer.ui.lesson.frame import QUIET, Step, heading_of, members, question, shut
-from trainer.ui.lesson.text import say
+from trainer.ui.lesson.frame import QUIET, Step, members, question
+from trainer.ui.lesson.parts import share
 
-SHARES = {"under1": 0.01, "under10": 0.1, "under50": 0.5, "under90": 0.9, "same": 1.1, "more": float("inf")}
-"""What can be guessed, each up to its bound."""
+SHARES = {
+    "under1": (0.01, mark("under 1%")),
+    "under10": (0.1, mark("1 to 10%")),
+    "under50": (0.5, mark("10 to 50%")),
+    "under90": (0.9, mark("50 to 90%")),
+    "same": (1.1, mark("90 to 110%")),
+    "more": (float("inf"), mark("over 110%")),
+}
+"""What can be guessed: each up to its bound, and as it is shown."""
+GUESSES = {
+    "trainable": mark("Trained parameters of LoRA"),
+    "peak_memory": mark("Peak memory of LoRA"),
+    "train_minutes": mark("Training time of LoRA"),
+    "file_size": mark("Saved file of LoRA"),
+}
+"""The labels of the guesses, one for each of `COSTS`."""
+QUESTION = mark(
+    "After the reveal: LoRA trains very few parameters. Why does it not save time and memory in the same measure?"
+)
+ANSWER = mark(
+    "A training step multiplies three times by every weight: forward, backward for the error, and for the gradient of "
+    "the weight itself (Kaplan et al. 2020, section 2.1). Frozen weights save only the third, so about two thirds of "
+    "the time remain. Gradients and the optimiser's state of the frozen weights are saved too, but most of the memory "
+    "here is activations of the batch, and these stay. The file falls with the trained parameters, for only these are "
+    "saved."
+)
 
-CSS = """
-.lab-costs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 12px;
-  margin: 10px 0; }
-.lab-cost { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 12px; font-size: 18px; }
-.lab-cost h3 { font-size: 18px; font-weight: 700; margin: 0 0 6px; }
-.lab-cost p { margin: 6px 0 0; }
-.lab-cost-line { margin: 6px 0; }
-.lab-cost-line .lab-track { height: 16px; }
-"""
+
+@dataclass(frozen=True)
+class View:
+    """The components that the step fills: the guesses, named after `COSTS`, and the question."""
+
+    trainable: gr.Radio
+    peak_memory: gr.Radio
+    train_minutes: gr.Radio
+    file_size: gr.Radio
+    question: gr.HTML
 
 
-def build(lab: Lab, kept: gr.BrowserState) -> Step:
-    """Lay out the step and connect it; `kept` holds what the room guessed."""
-    choices = [(say(f"cost.share.{key}"), key) for key in SHARES]
-    guesses = []
+def build(lab: Lab, stored: gr.BrowserState) -> Step:
+    """Lay out the step and connect it; `stored` has the room's guesses."""
+    choices = [(tr(text), key) for key, (_, text) in SHARES.items()]
+    guesses = {}
     for start in (0, 2):
         with gr.Row():
-            guesses += [
-                gr.Radio(
+            for key in COSTS[start : start + 2]:
+                guesses[key] = gr.Radio(
                     choices,
-                    label=say(f"cost.guess.{key}"),
-                    info=say("cost.help"),
+                    label=tr(GUESSES[key]),
+                    info=tr("As a share of what full fine-tuning needs."),
                     min_width=300,
                 )
-                for key in COSTS[start : start + 2]
-            ]
-    reveal = gr.Button(say("cost.reveal"), variant="primary")
+    reveal = gr.Button(tr("Reveal"), variant="primary")
     result = gr.HTML()
-    asked = gr.HTML()
-    gr.on([guess.input for guess in guesses], keep_guesses, guesses, kept, **QUIET)
-    reveal.click(partial(show, lab), guesses, result, **QUIET)
-    return Step("cost", [kept], [*guesses, asked], draw)
+    view = View(**guesses, question=gr.HTML())
+    controls = [guesses[key] for key in COSTS]
+    gr.on([guess.input for guess in controls], keep_guesses, controls, stored, **QUIET)
+    reveal.click(partial(show, lab), controls, result, **QUIET)
+    return Step("cost", [stored], [*controls, view.question], partial(draw, view))
 
 
 def keep_guesses(*guesses: str | None) -> list[str | None]:
-    """The guesses as the browser keeps them."""
+    """The guesses as the browser stores them."""
     return list(guesses)
 
 
-def draw(kept: list[str | None] | None) -> list[Any]:
-    """(the guesses that the browser kept, the question); what was revealed stays as it is."""
-    known = [guess if guess in SHARES else None for guess in kept or []]
-    known = (known + [None] * len(COSTS))[: len(COSTS)]
-    return [*known, question(say("cost.question"), say("cost.answer"))]
+def draw(view: View, stored: list[str | None] | None) -> dict[Any, Any]:
+    """The guesses that the browser stored, and the question; what was revealed stays as it is."""
+    guesses = [guess if guess in SHARES else None for guess in stored or []]
+    guesses = (guesses + [None] * len(COSTS))[: len(COSTS)]
+    drawn = {getattr(view, key): guess for key, guess in zip(COSTS, guesses, strict=True)}
+    return drawn | {view.question: question(tr(QUESTION), tr(ANSWER))}
 
 
 def show(lab: Lab, *guesses: str | None) -> str:
-    """The four costs of both methods, measured or estimated, against what the room said."""
-    light, reference = _costs(lab)
-    cards, rows = "", []
-    for key, guess in zip(COSTS, guesses, strict=True):
-        part = light.figures[key] / reference.figures[key]
-        cards += _card(key, light, reference, guess=guess)
-        said = say(f"cost.share.{guess}") if guess else "–"
-        shown = [METRICS[key].show(found.figures[key]) for found in (reference, light)]
-        values = [found.figures[key] for found in (reference, light)]
-        cells = [Cell(text, value) for text, value in zip(shown, values, strict=True)]
-        rows.append([Cell(tr(METRICS[key].title)), *cells, Cell(share(part), 100 * part), Cell(said)])
-    columns = [
-        heading_of("cost.column.cost", numeric=False),
-        Column(method_title(REFERENCE), csv=methods.get(REFERENCE).title),
-        Column(method_title(LIGHT), csv=methods.get(LIGHT).title),
-        heading_of("cost.column.share"),
-        heading_of("cost.column.guess", numeric=False),
-    ]
-    title = say("cost.table")
-    grid = table(columns, rows, name="guesses-and-costs", title=title, sortable=False)
-    return f'<div class="lab-costs">{cards}</div>{_sources(light, reference)}{shut(title, grid)}'
-
-
-def verdict(part: float, guess: str | None) -> str:
-    """Whether the room's guess holds the share."""
-    if not guess:
-        return say("cost.none")
-    right = next(key for key, bound in SHARES.items() if part <= bound) == guess
-    return say("cost.right" if right else "cost.wrong", guess=say(f"cost.share.{guess}"))
+    """The four costs of both methods, measured or estimated, next to what the room guessed."""
+    costs = _costs(lab)
+    cards = [_card(key, costs, guess=guess) for key, guess in zip(COSTS, guesses, strict=True)]
+    sources = [_source(cost.method, cost.measured, cost.basis) for cost in reversed(costs)]
+    return render("lesson/costs.html", cards=cards, sources=sources, table=_table(costs, guesses))
 
 
 def _costs(lab: Lab) -> tuple[Cost, Cost]:
+    """(of full fine-tuning, of LoRA)."""
     runs = members(lab)
-    light, reference = (lesson.cost(name, runs, device=lab.device) for name in (LIGHT, REFERENCE))
-    return light, reference
+    reference, light = (lesson.cost(name, runs, device=lab.device) for name in (REFERENCE, LIGHT))
+    return reference, light
 
 
-def _card(key: str, light: Cost, reference: Cost, *, guess: str | None) -> str:
-    metric, longest = METRICS[key], max(light.figures[key], reference.figures[key])
-    lines = ""
-    for cost in (reference, light):
-        mark = "" if cost.measured else "≈ "
-        width = 100 * cost.figures[key] / longest
-        lines += (
-            f'<div class="lab-cost-line" style="--lab-colour:{COLOURS[cost.method]}">'
-            f"{escape(method_title(cost.method))}: <strong>{mark}{escape(metric.show(cost.figures[key]))}</strong>"
-            f'<div class="lab-track"><div class="lab-fill" style="width:{width:.2f}%"></div></div></div>'
-        )
+def _card(key: str, costs: tuple[Cost, Cost], *, guess: str | None) -> dict[str, Any]:
+    """A cost as the template draws it: a line a method, then the share and the verdict on the guess."""
+    metric, longest = METRICS[key], max(cost.figures[key] for cost in costs)
+    reference, light = costs
     part = light.figures[key] / reference.figures[key]
-    result = say("cost.result", share=share(part))
-    return (
-        f'<article class="lab-cost"><h3>{escape(tr(metric.title))}</h3>{lines}<p>{escape(result)}</p>'
-        f"<p>{escape(verdict(part, guess))}</p></article>"
-    )
+    return {
+        "title": tr(metric.title),
+        "lines": [
+            {
+                "colour": COLOURS[cost.method],
+                "method": method_title(cost.method),
+                "figure": ("" if cost.measured else "≈ ") + metric.show(cost.figures[key]),
+                "width": 100 * cost.figures[key] / longest,
+            }
+            for cost in costs
+        ],
+        "share": share(part),
+        "verdict": verdict(part, guess),
+    }
 
 
-def _sources(*costs: Cost) -> str:
-    return "".join(note(_source(cost.method, cost.measured, cost.basis)) for cost in costs)
+def _table(costs: tuple[Cost, Cost], guesses: Sequence[str | None]) -> str:
+    """The cards' numbers as a table."""
+    reference, light = costs
+    rows = []
+    for key, guess in zip(COSTS, guesses, strict=True):
+        part = light.figures[key] / reference.figures[key]
+        rows.append(
+            [
+                Cell(tr(METRICS[key].title)),
+                *(Cell(METRICS[key].show(cost.figures[key]), cost.figures[key]) for cost in costs),
+                Cell(share(part), 100 * part),
+                Cell(tr(SHARES[guess][1]) if guess else "–"),
+            ]
+        )
+    columns = [
+        Column.named(mark("Cost"), numeric=False),
+        *(Column.named(methods.get(cost.method).title) for cost in costs),
+        Column.named(mark("LoRA, share of full fine-tuning")),
+        Column.named(mark("The room's guess"), numeric=False),
+    ]
+    return table(columns, rows, name="guesses-and-costs", title=tr("Guesses and costs"), sortable=False)
+
+
+def verdict(part: float, guess: str | None) -> str:
+    """Whether the share `part` lies in the guessed range."""
+    if not guess:
+        return tr("The room made no guess.")
+    text = tr(SHARES[guess][1])
+    if next(key for key, (bound, _) in SHARES.items() if part <= bound) == guess:
+        return tr("✓ The room said {guess}: right.", guess=text)
+    return tr("✗ The room said {guess}.", guess=text)
 
 
 def _source(method: str, run: Run | None, basis: str) -> str:
     if run is None:
-        return say("cost.estimated", method=method_title(method), basis=basis)
-    return say(
-        "cost.measured",
+        return tr(
+            "≈ marks an estimate: no finished run of {method} is in the store. Parameters are exact; time and "
+            "memory come from {basis}, the file from 4 bytes a trained parameter.",
+            method=method_title(method),
+            basis=basis,
+        )
+    meta = run.result.meta_info
+    return tr(
+        "Measured in the run {run}: {sentences} sentences, {epochs} epochs, on {device}.",
         run=run.id,
-        sentences=f"{run.result.meta_info.dataset_info.sizes.train:,}",
+        sentences=f"{meta.dataset_info.sizes.train:,}",
         epochs=run.recipe.epochs,
-        device=run.device_name,
+        device=meta.system_info.device,
     )

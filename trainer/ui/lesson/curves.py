@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,60 +12,107 @@ import pandas as pd
 
 from trainer.analysis import lesson, published
 from trainer.analysis import tables as analysis
-from trainer.texts import tr
+from trainer.markup import render
+from trainer.texts import mark, tr
 from trainer.ui.common import charts
-from trainer.ui.common.lab import Lab, escape, method_title, note
+from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.theme import COLOURS
-from trainer.ui.lesson.frame import QUIET, Step, members, question, shut, words
-from trainer.ui.lesson.text import say
+from trainer.ui.lesson.frame import NEEDS_TWO_RUNS, QUIET, Step, members, question
 
 ELSEWHERE = ("full", "adapter_fusion")
 """Of the published report: fifteen epochs that over-fit, and fifteen in which nothing moves."""
+READINGS = {
+    "falls": mark(
+        "{run}: under-fitted. Both losses were still falling at the end, the validation loss to {last} in epoch "
+        "{epochs}: another epoch would probably help."
+    ),
+    "gap": mark(
+        "{run}: the gap opens. The training loss went on down to {training}, the validation loss hardly fell any "
+        "more and stands at {last} in epoch {epochs}: watch for over-fitting."
+    ),
+    "rises": mark(
+        "{run}: over-fitted. The validation loss was lowest in epoch {best} with {lowest} and ended at {last}, "
+        "while the training loss fell to {training}."
+    ),
+    "flat": mark(
+        "{run}: levelled off. The validation loss hardly moves at the end and stands at {last} in epoch "
+        "{epochs}, near the training loss of {training}."
+    ),
+    "still": mark(
+        "{run}: nothing moved. The validation loss stayed at {last} through all {epochs} epochs, as if nothing "
+        "but the head, or nothing at all, had trained."
+    ),
+    "short": mark("{run}: too short to tell, for it has fewer than two epochs."),
+}
+"""By `lesson.reading`."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The components that the step fills."""
+
+    run: gr.Radio
+    losses: gr.Plot
+    accuracy: gr.Plot
+    reading: gr.HTML
+    question: gr.HTML
 
 
 def build(lab: Lab) -> Step:
     """Lay out the step and connect it."""
-    run = gr.Radio([], label=say("curves.run"), info=say("curves.run_help"))
+    run = gr.Radio(
+        [],
+        label=tr("Run"),
+        info=tr("The last ones were published elsewhere: another backbone, other sentences, 15 epochs."),
+    )
     with gr.Row():
-        losses = gr.Plot(label=say("curves.validation"), show_label=False, min_width=300, elem_classes="lab-chart")
+        losses = gr.Plot(label=tr("validation"), show_label=False, min_width=300, elem_classes="lab-chart")
         accuracy = gr.Plot(label=tr("Validation accuracy"), show_label=False, min_width=300, elem_classes="lab-chart")
-    reading = gr.HTML()
-    asked = gr.HTML()
-    run.input(partial(pick, lab), run, [losses, reading], **QUIET)
-    return Step("curves", [run], [run, losses, accuracy, reading, asked], partial(draw, lab))
+    view = View(run, losses, accuracy, gr.HTML(), gr.HTML())
+    run.input(partial(pick, lab, view), run, [view.losses, view.reading], **QUIET)
+    outputs = [view.run, view.losses, view.accuracy, view.reading, view.question]
+    return Step("curves", [view.run], outputs, partial(draw, lab, view))
 
 
-def draw(lab: Lab, chosen: str | None) -> list[Any]:
-    """(the runs to choose from, the chosen one's losses, every run's accuracy, the reading, the question)."""
+def draw(lab: Lab, view: View, chosen: str | None) -> dict[Any, Any]:
+    """The runs to choose from, the chosen one's losses and reading, every run's accuracy, and the question."""
     here, every = _points(lab)
     choices = [(name, run) for run, name in every.groupby("run", sort=False)["name"].first().items()]
     values = [run for _, run in choices]
     chosen = chosen if chosen in values else values[0]
-    losses, reading = _one(every, chosen)
     readings = [read(group) for run, group in here.groupby("run", sort=False)]
-    items = "".join(f"<li>{escape(text)}</li>" for text in readings)
-    more = f"<ul>{items}</ul>" if items else note(say("lesson.missing_two"), "warning")
-    asked = question(say("curves.question"), say("curves.answer"), more=more)
-    accuracy = (
-        gr.update(visible=True, value=charts.curves(here, "validation accuracy"))
-        if len(here)
-        else gr.update(visible=False)
-    )
-    return [gr.update(choices=choices, value=chosen), losses, accuracy, reading, asked]
+    more = render("lesson/readings.html", readings=readings, problem=tr(NEEDS_TWO_RUNS))
+    return _losses(view, every, chosen) | {
+        view.run: gr.update(choices=choices, value=chosen),
+        view.accuracy: gr.update(
+            visible=bool(len(here)), value=charts.curves(here, "validation accuracy") if len(here) else None
+        ),
+        view.question: question(
+            tr("Which of these runs would another epoch help, and which would it not?"),
+            tr(
+                "Another epoch is likely to help while the validation loss falls. Where it rises, the model grows "
+                "surer of its errors; accuracy may still gain, for it counts only which label comes first. This app "
+                "keeps the epoch with the best validation accuracy. The readings:"
+            ),
+            more=more,
+        ),
+    }
 
 
-def pick(lab: Lab, chosen: str | None) -> list[Any]:
-    """(the losses, the reading) of another run."""
+def pick(lab: Lab, view: View, chosen: str | None) -> dict[Any, Any]:
+    """The losses and the reading of another run."""
     _, every = _points(lab)
-    return _one(every, chosen)
+    return _losses(view, every, chosen)
 
 
-def _one(every: pd.DataFrame, chosen: str | None) -> list[Any]:
+def _losses(view: View, every: pd.DataFrame, chosen: str | None) -> dict[Any, Any]:
     points = every[every["run"] == chosen]
     if points.empty:
-        return [gr.update(visible=False), ""]
-    hidden = shut(say("curves.reading"), words(read(points), say("curves.rule")))
-    return [gr.update(visible=True, value=losses_chart(points)), hidden]
+        return {view.losses: gr.update(visible=False), view.reading: ""}
+    return {
+        view.losses: gr.update(visible=True, value=losses_chart(points)),
+        view.reading: render("lesson/reading.html", reading=read(points)),
+    }
 
 
 def _points(lab: Lab) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -78,15 +126,14 @@ def _points(lab: Lab) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def read(points: pd.DataFrame) -> str:
-    """How one run learnt, in a sentence with its figures."""
+    """How one run learned, in a sentence with its figures."""
     training, validation = lesson.losses(points)
-    name = points["name"].iloc[0]
-    kind = lesson.reading(points)
+    name, kind = points["name"].iloc[0], lesson.reading(points)
     if kind == "short":
-        return say("curves.reads.short", run=name)
+        return tr(READINGS[kind], run=name)
     lowest = min(validation)
-    return say(
-        f"curves.reads.{kind}",
+    return tr(
+        READINGS[kind],
         run=name,
         last=f"{validation[-1]:.3f}",
         training=f"{training[-1]:.3f}",
@@ -98,13 +145,13 @@ def read(points: pd.DataFrame) -> str:
 
 def losses_chart(points: pd.DataFrame) -> alt.Chart:
     """Training and validation loss of one run by epoch, on one axis: `points` is `analysis.curves`' of that run."""
-    named = {"training loss": say("curves.training"), "validation loss": say("curves.validation")}
+    named = {"training loss": tr("training"), "validation loss": tr("validation")}
     data = points[points["curve"].isin(named)]
     data = data.assign(loss=[named[curve] for curve in data["curve"]])
     kinds = list(named.values())
     legend = alt.Legend(title=None, orient="top", symbolSize=300, symbolStrokeWidth=2)
     line = alt.Chart(data).encode(
-        x=alt.X("epoch:Q", title=say("curves.epoch"), axis=charts.whole_ticks(data["epoch"])),
+        x=alt.X("epoch:Q", title=tr("Epoch"), axis=charts.whole_ticks(data["epoch"])),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
         detail="loss:N",
         tooltip=[
@@ -114,7 +161,7 @@ def losses_chart(points: pd.DataFrame) -> alt.Chart:
         ],
     )
     colour = COLOURS.get(points["method"].iloc[0], charts.GREY)
-    title = say("curves.chart", run=points["name"].iloc[0])
+    title = tr("Loss: {run}", run=points["name"].iloc[0])
     dashes = alt.StrokeDash("loss:N", scale=alt.Scale(domain=kinds, range=[[6, 4], [1, 0]]), legend=legend)
     marks = alt.layer(
         line.mark_line(strokeWidth=2.5, color=colour).encode(strokeDash=dashes),

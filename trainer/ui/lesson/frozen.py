@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -14,7 +16,6 @@ from trainer.texts import mark, tr
 from trainer.ui.common.lab import note
 from trainer.ui.lesson import drawing as lesson_drawing
 from trainer.ui.lesson.frame import QUIET, Step, question
-from trainer.ui.lesson.text import say
 
 CHOICES: dict[str, list[Any]] = {
     "r": [1, 2, 4, 8, 16, 32, 64, 128],
@@ -34,43 +35,55 @@ RANKS = (16, 32)
 """The ranks that the question is about."""
 
 
+@dataclass(frozen=True)
+class View:
+    """The components that the step fills: those named after `CHOICES`, the drawing and the question."""
+
+    r: gr.Radio
+    target_modules: gr.CheckboxGroup
+    reduction_factor: gr.Radio
+    placement: gr.Radio
+    drawing: gr.HTML
+    question: gr.HTML
+
+
 def build() -> Step:
     """Lay out the step and connect it."""
     fields = {name: field for method in methods.METHODS.values() for name, field in method.options.model_fields.items()}
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             method = gr.Radio(
-                [(tr(found.title), name) for name, found in methods.METHODS.items()],
+                [(tr(known.title), name) for name, known in methods.METHODS.items()],
                 value=lesson.LIGHT,
-                label=say("frozen.method"),
-                info=say("frozen.method_help"),
+                label=tr("Method"),
+                info=tr("What of the model is trained."),
             )
             backbone = gr.Dropdown(
-                [(tr(found.title), name) for name, found in backbones.BACKBONES.items()],
+                [(tr(known.title), name) for name, known in backbones.BACKBONES.items()],
                 value="minilm",
-                label=say("frozen.backbone"),
-                info=say("frozen.backbone_help"),
+                label=tr("Backbone"),
+                info=tr("The pretrained encoder. Its sizes are known without a download."),
             )
-            options = [_control(name, fields[name], shown=lesson.LIGHT) for name in CHOICES]
+            options = {name: _control(name, fields[name], method=lesson.LIGHT) for name in CHOICES}
         with gr.Column(scale=3, min_width=300):
-            drawn = gr.HTML()
-    asked = gr.HTML()
-    inputs, outputs = [method, backbone, *options], [*options, drawn, asked]
-    gr.on([control.change for control in inputs], draw, inputs, outputs, trigger_mode="always_last", **QUIET)
-    return Step("frozen", inputs, outputs, draw)
+            drawing = gr.HTML()
+    view = View(**options, drawing=drawing, question=gr.HTML())
+    inputs, outputs = [method, backbone, *options.values()], [*options.values(), view.drawing, view.question]
+    redraw = partial(draw, view)
+    gr.on([control.change for control in inputs], redraw, inputs, outputs, trigger_mode="always_last", **QUIET)
+    return Step("frozen", inputs, outputs, redraw)
 
 
-def _control(name: str, field: Any, *, shown: str) -> gr.components.Component:
+def _control(name: str, field: Any, *, method: str) -> gr.components.Component:
     kind = gr.CheckboxGroup if isinstance(field.default, tuple) else gr.Radio
     value = list(field.default) if isinstance(field.default, tuple) else field.default
-    said = tr(field.description)
-    info = tr("{sentence}.", sentence=f"{said[:1].upper()}{said[1:]}")
+    help_text = tr(field.description)
     return kind(
         [(_choice(choice), choice) for choice in CHOICES[name]],
         value=value,
         label=tr(field.title),
-        info=info,
-        visible=_seen(shown, name),
+        info=tr("{sentence}.", sentence=f"{help_text[:1].upper()}{help_text[1:]}"),
+        visible=_visible(method, name),
     )
 
 
@@ -80,27 +93,36 @@ def _choice(value: Any) -> str:
     return shown if shown == str(value) else f"{shown} ({value})"
 
 
-def draw(method: str, backbone: str, *values: Any) -> list[Any]:
-    """(the options that the method has, the drawing, the question on the rank)."""
+def draw(view: View, method: str, backbone: str, *values: Any) -> dict[Any, Any]:
+    """The options that the method has, the drawing, the question on the rank; `values` in the order of `CHOICES`."""
     options = dict(zip(CHOICES, values, strict=True))
-    shown = [gr.update(visible=_seen(method, name)) for name in CHOICES]
     try:
         html = lesson_drawing.drawing(lesson.anatomy(method, backbone, options))
     except UserError as error:
         html = note(sentence(error), "warning")
-    return [*shown, html, ask_rank(backbone)]
+    visible = {getattr(view, name): gr.update(visible=_visible(method, name)) for name in CHOICES}
+    return visible | {view.drawing: html, view.question: rank_question(backbone)}
 
 
-def _seen(method: str, option: str) -> bool | str:
-    """Hidden, not absent, where the method lacks the option: see lesson_tab."""
+def _visible(method: str, option: str) -> bool | str:
+    """Hidden, not absent, where the method lacks the option: see tab.py."""
     return True if option in methods.get(method).options.model_fields else "hidden"
 
 
-def ask_rank(backbone: str) -> str:
-    """What doubling the rank does to the count."""
+def rank_question(backbone: str) -> str:
+    """How doubling the rank changes the count."""
     before, after = (lesson.anatomy(lesson.LIGHT, backbone, {"r": rank}) for rank in RANKS)
     head = sum(part.total for part in before.parts if part.name == "head")
     return question(
-        say("frozen.question", low=RANKS[0], high=RANKS[1]),
-        say("frozen.answer", before=f"{before.trained:,}", after=f"{after.trained:,}", head=f"{head:,}"),
+        tr(
+            "The rank of LoRA goes from {low} to {high}. Do the trained parameters double?", low=RANKS[0], high=RANKS[1]
+        ),
+        tr(
+            "Almost: from {before} to {after}. Each map of n inputs and m outputs gets two matrices with r × (n "
+            "+ m) parameters, which double with the rank r. The classification head of {head} trains too and "
+            "stays as it is.",
+            before=f"{before.trained:,}",
+            after=f"{after.trained:,}",
+            head=f"{head:,}",
+        ),
     )

@@ -3,135 +3,178 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from trainer.analysis import disputes
+from trainer.markup import render
 from trainer.runs.store import Run
 from trainer.serving.predictor import Answer
 from trainer.tasks.base import normalise
+from trainer.texts import mark, tr
 from trainer.ui.common import confirm, tables
-from trainer.ui.common.lab import Lab, escape, method_title, note
-from trainer.ui.common.tables import Cell
-from trainer.ui.lesson.frame import QUIET, Step, heading_of, members, question, shut
-from trainer.ui.lesson.text import say
-from trainer.ui.live.answers import Board, groups
-from trainer.ui.live.ask import fill
+from trainer.ui.common.lab import Lab, method_title, note
+from trainer.ui.common.tables import Cell, Column
+from trainer.ui.lesson.frame import NEEDS_TWO_RUNS, QUIET, Step, members, question
+from trainer.ui.live.board import Board
+from trainer.ui.live.groups import groups
 from trainer.ui.live.link import MAX_CHARACTERS
+from trainer.ui.live.predict import fill
 
 HINTS, UNSURE = 6, 0.6
-KEPT = 200
-"""Sentences that a browser keeps, the newest: a class of thirty writes fewer."""
+ANSWER = mark(
+    "Most lie near the border, where some run is little surer than a coin flip, so that a small difference tips it. "
+    "Negation, contrast, irony, mixed feelings and rare words bring a sentence there. On the {sentences} test "
+    "sentences all {runs} runs are right on {agreed} and split on {disputed}; on {near} of these some run is less than "
+    "{bound} sure, on {near_share} of all sentences."
+)
+ANSWER_ALONE = mark(
+    "Most lie near the border, where some run is little surer than a coin flip, so that a small difference tips it. "
+    "Negation, contrast, irony, mixed feelings and rare words bring a sentence there."
+)
+NO_SENTENCE = mark("Expected a sentence, got nothing; type one or choose a hint.")
+MOST_SENTENCES = 200
+"""The newest sentences, which a browser stores: a class of thirty writes fewer."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The components that the step fills; `room` has the room's sentences."""
+
+    room: gr.BrowserState
+    score: gr.HTML
+    predictions: gr.HTML
+    hints: gr.HTML
+    question: gr.HTML
 
 
 def build(lab: Lab, room: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]:
     """Lay out the step and connect it; (the step, the button that leads to Live, the sentence that goes there)."""
     text = gr.Textbox(
-        label=say("split.text"),
-        info=say("split.text_help"),
-        placeholder=say("split.placeholder"),
+        label=tr("A sentence about a film"),
+        info=tr("Every run with its weights here is asked the same sentence."),
+        placeholder=tr("Type a sentence and press Enter"),
         max_lines=4,
         max_length=MAX_CHARACTERS,
         elem_classes="lab-sentence-box",
     )
-    who = gr.Textbox(label=say("split.who"), info=say("split.who_help"), max_length=60)
+    who = gr.Textbox(
+        label=tr("Whose sentence"),
+        info=tr("A name, a pair or a row; may stay empty. It stays in this browser."),
+        max_length=60,
+    )
     with gr.Row():
-        ask_button = gr.Button(say("split.ask"), variant="primary", min_width=150)
-        live = gr.Button(say("split.live"), min_width=150)
-    score = gr.HTML()
-    answers = gr.HTML()
-    hints = gr.HTML(js_on_load=tables.PICK)
-    reset, away = confirm.ask_twice(say("split.reset"), say("split.sure"), say("split.yes_clear"))
-    asked = gr.HTML()
-    asking = {
-        "fn": partial(ask, lab),
+        go = gr.Button(tr("Ask every run"), variant="primary", min_width=150)
+        live = gr.Button(tr("Look closer in Live"), min_width=150)
+    score, predictions, hints = gr.HTML(), gr.HTML(), gr.HTML(js_on_load=tables.PICK)
+    reset, away = confirm.ask_twice(
+        tr("Clear the room's sentences"),
+        tr("Clear every sentence of the room in this browser? They cannot be brought back."),
+        tr("Yes, clear them"),
+    )
+    view = View(room, score, predictions, hints, gr.HTML())
+    predicting = {
+        "fn": partial(predict, lab, view),
         "inputs": [text, who, room],
-        "outputs": [answers, score, room],
+        "outputs": [view.predictions, view.score, view.room],
         "trigger_mode": "multiple",
         "concurrency_limit": 8,
         **QUIET,
     }
-    gr.on([ask_button.click, text.submit, who.submit], **asking)
-    hints.select(pick, None, text, **QUIET).then(**asking)
-    reset.click(clear, None, [room, score], **QUIET).then(**away)
-    return Step("split", [room], [score, answers, hints, asked], partial(draw, lab)), live, text
+    gr.on([go.click, text.submit, who.submit], **predicting)
+    view.hints.select(pick, None, text, **QUIET).then(**predicting)
+    reset.click(partial(clear, view), None, [view.room, view.score], **QUIET).then(**away)
+    outputs = [view.score, view.predictions, view.hints, view.question]
+    return Step("split", [room], outputs, partial(draw, lab, view)), live, text
 
 
-def draw(lab: Lab, room: list[dict[str, Any]] | None) -> list[Any]:
-    """(the room's score, what cannot be asked, test sentences as hints, the question); answers that stand there go."""
-    runs = members(lab)
-    here, silent = able(runs)
-    said = ""
-    if len(here) < 2:
-        said = note(say("lesson.missing_two"), "warning")
-    elif silent:
-        said = note(say("split.not_asked", runs=", ".join(method_title(run.recipe.method) for run in silent)))
-    return [score_html(room), said, *_disputed(lab, here)]
+def draw(lab: Lab, view: View, room: list[dict[str, Any]] | None) -> dict[Any, Any]:
+    """The room's score, the runs without weights, test sentences as hints, the question; predictions go."""
+    with_weights, without = by_weights(members(lab))
+    notice = ""
+    if len(with_weights) < 2:
+        notice = note(tr(NEEDS_TWO_RUNS), "warning")
+    elif without:
+        notice = note(
+            tr(
+                "Without its weights a run cannot be asked: {runs}. Its figures stand in the other steps.",
+                runs=", ".join(method_title(run.recipe.method) for run in without),
+            )
+        )
+    hints, test_set_question = _hints_and_question(lab, with_weights)
+    return {
+        view.score: score_html(room),
+        view.predictions: notice,
+        view.hints: hints,
+        view.question: test_set_question,
+    }
 
 
-def able(runs: dict[str, Run]) -> tuple[list[Run], list[Run]]:
-    """(the lesson's runs that can be asked, those without their weights)."""
+def by_weights(runs: dict[str, Run]) -> tuple[list[Run], list[Run]]:
+    """(the lesson's runs with their weights, those without)."""
     every = list(runs.values())
     return [run for run in every if run.answers], [run for run in every if not run.answers]
 
 
-def ask(lab: Lab, text: str | None, who: str | None, room: list[dict[str, Any]] | None) -> Iterator[tuple]:
-    """(answers, score, the room's sentences) as the answers come in; a sentence counts once."""
-    runs, _ = able(members(lab))
+def predict(
+    lab: Lab, view: View, text: str | None, who: str | None, room: list[dict[str, Any]] | None
+) -> Iterator[dict[Any, Any]]:
+    """The runs' predictions as they come in, then the room's sentences with this one; a sentence counts once."""
+    runs, _ = by_weights(members(lab))
     room = list(room or [])
-    if len(runs) < 2:
-        yield note(say("lesson.missing_two"), "warning"), gr.skip(), gr.skip()
+    if len(runs) < 2 or not (text or "").strip():
+        problem = NEEDS_TWO_RUNS if len(runs) < 2 else NO_SENTENCE
+        yield {view.predictions: note(tr(problem), "warning")}
         return
-    if not (text or "").strip():
-        yield note(say("split.empty"), "warning"), gr.skip(), gr.skip()
-        return
-    board = Board(text, groups(runs))
+    board = Board(text or "", groups(runs))
     for status in fill(lab, board):
-        yield board.html(status), gr.skip(), gr.skip()
-    said: dict[str, list[str]] = {}
+        yield {view.predictions: board.html(status)}
+    methods_by_label: dict[str, list[str]] = {}
     for run in runs:
-        answer = board.answers.get(run.id)
-        if isinstance(answer, Answer):
-            said.setdefault(answer.predicted, []).append(run.recipe.method)
-    if said and normalise(text) not in {normalise(entry["text"]) for entry in room}:
-        room = [*room, {"text": text, "who": (who or "").strip()[:60], "said": said}][-KEPT:]
-    yield board.html(""), score_html(room), room
+        prediction = board.predictions.get(run.id)
+        if isinstance(prediction, Answer):
+            methods_by_label.setdefault(prediction.predicted, []).append(run.recipe.method)
+    if methods_by_label and normalise(board.text) not in {normalise(entry["text"]) for entry in room}:
+        room = [*room, {"text": text, "who": (who or "").strip()[:60], "said": methods_by_label}][-MOST_SENTENCES:]
+    yield {view.predictions: board.html(""), view.score: score_html(room), view.room: room}
 
 
 def score_html(room: list[dict[str, Any]] | None) -> str:
-    """How many sentences split the runs, and all of them with what was said, newest first, as a table with a CSV."""
+    """How many sentences split the runs, and all of them with their predictions, newest first, as a table."""
     if not room:
-        return note(say("split.nobody"))
-    found = [entry for entry in room if len(entry["said"]) > 1]
-    columns = [heading_of(f"split.column.{key}", numeric=False) for key in ("text", "who", "splits", "said")]
+        return note(tr("No sentence asked yet."))
+    columns = [
+        Column.named(mark("Sentence"), numeric=False),
+        Column.named(mark("Whose"), numeric=False),
+        Column.named(mark("Splits the runs"), numeric=False),
+        Column.named(mark("What the runs say"), numeric=False),
+    ]
     rows = [
         [
             Cell(entry["text"]),
             Cell(entry["who"]),
-            Cell(say("split.yes" if len(entry["said"]) > 1 else "split.no")),
-            Cell(_said(entry["said"])),
+            Cell(tr("yes") if len(entry["said"]) > 1 else tr("no")),
+            Cell(_labels(entry["said"])),
         ]
         for entry in reversed(room)
-    ]  # fmt: skip
-    score = say("split.score", found=len(found), tried=len(room))
-    grid = tables.table(columns, rows, name="sentences-of-the-room", title=say("split.table"), sortable=False)
-    return (
-        f'<p class="lab-summary" role="status">{escape(score)}</p>'
-        f'<div class="lab-room-table">{shut(say("split.table"), grid)}</div>'
-    )
+    ]
+    splits = sum(len(entry["said"]) > 1 for entry in room)
+    grid = tables.table(columns, rows, name="sentences-of-the-room", title=tr("Sentences of the room"), sortable=False)
+    return render("lesson/score.html", splits=splits, count=len(room), table=grid)
 
 
-def clear() -> tuple[list[dict[str, Any]], str]:
-    """(no sentences of the room, their score)."""
-    return [], score_html([])
+def clear(view: View) -> dict[Any, Any]:
+    """No sentences of the room, and their score."""
+    return {view.room: [], view.score: score_html([])}
 
 
-def _said(said: dict[str, list[str]]) -> str:
-    """What the runs say, by label; methods are kept by their names, for the page's language may change."""
-    named = {label: ", ".join(map(method_title, methods)) for label, methods in said.items()}
-    return "; ".join(say("split.said", label=label, runs=methods) for label, methods in named.items())
+def _labels(methods_by_label: dict[str, list[str]]) -> str:
+    """The runs by predicted label. The browser stores names of methods, because the page's language may change."""
+    titles = {label: ", ".join(map(method_title, methods)) for label, methods in methods_by_label.items()}
+    return "; ".join(tr("{label}: {runs}", label=label, runs=methods) for label, methods in titles.items())
 
 
 def pick(event: gr.EventData) -> str:
@@ -139,32 +182,22 @@ def pick(event: gr.EventData) -> str:
     return str(event.value)[:MAX_CHARACTERS]
 
 
-def _disputed(lab: Lab, runs: list[Run]) -> tuple[str, str]:
-    """(hints, the question with the figures of the test set, where the runs kept predictions)."""
+def _hints_and_question(lab: Lab, runs: list[Run]) -> tuple[str, str]:
+    """(hints, the question with the figures of the test set, where the runs have predictions of it)."""
+    text = tr("What do the sentences that split the runs have in common?")
     answers = disputes.collect(lab.store, runs) if len(runs) > 1 else None
     if answers is None or not answers.texts:
-        return "", question(say("split.question"), say("split.answer_alone"))
-    places, unsure = disputes.find(answers)["split"], answers.probability.min(axis=1) < UNSURE
-    items = "".join(f"<li>{tables.pick(answers.texts[i], answers.texts[i])}</li>" for i in places[:HINTS])
-    listed = f'<p class="lab-small">{escape(say("split.hint_help"))}</p><ul class="lab-hints">{items}</ul>'
-    said = say(
-        "split.answer",
+        return "", question(text, tr(ANSWER_ALONE))
+    disputed, unsure = disputes.find(answers)["split"], answers.probability.min(axis=1) < UNSURE
+    answer = tr(
+        ANSWER,
         sentences=f"{len(answers.texts):,}",
         runs=len(answers.runs),
         agreed=f"{int(answers.right.all(axis=1).sum()):,}",
-        disputed=f"{len(places):,}",
-        near=f"{int(unsure[places].sum()):,}",
+        disputed=f"{len(disputed):,}",
+        near=f"{int(unsure[disputed].sum()):,}",
         near_share=f"{unsure.mean():.0%}",
         bound=f"{UNSURE:.0%}",
     )
-    return shut(say("split.hint"), listed) if items else "", question(say("split.question"), said)
-
-
-CSS = """
-.lab-sentence-box textarea { min-height: 4em !important; }
-.lab-hints { list-style: none; padding: 0 !important; margin: 6px 0 !important; display: grid; gap: 6px; }
-.lab-hints li { margin: 0 !important; }
-.lab-hints .lab-pick { white-space: normal; overflow-wrap: anywhere; }
-.lab-room-table .lab-table th:first-child { min-width: 14em; white-space: normal; text-align: left; }
-@media (max-width: 600px) { .lab-room-table .lab-table th:first-child { position: static; } }
-"""
+    hints = [answers.texts[i] for i in disputed[:HINTS]]
+    return render("lesson/hints.html", hints=hints), question(text, answer)

@@ -2,50 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
+from trainer.texts import tr
+from trainer.ui import static
 from trainer.ui.common import tables
-from trainer.ui.common.lab import Lab
+from trainer.ui.common.lab import Lab, endpoint
 from trainer.ui.lesson import choose as lesson_choose
 from trainer.ui.lesson import cost as lesson_cost
 from trainer.ui.lesson import curves as lesson_curves
-from trainer.ui.lesson import drawing as lesson_drawing
 from trainer.ui.lesson import frame as lesson_frame
 from trainer.ui.lesson import frozen as lesson_frozen
 from trainer.ui.lesson import real as lesson_real
 from trainer.ui.lesson import split as lesson_split
 from trainer.ui.lesson import train as lesson_train
 from trainer.ui.lesson.frame import QUIET, heading, steps_list
-from trainer.ui.lesson.text import STEPS, say
+from trainer.ui.lesson.steps import STEPS
 from trainer.ui.live import tab as live_tab
 
 TAB = "lesson"
-CSS = lesson_frame.CSS + lesson_drawing.CSS + lesson_cost.CSS + lesson_split.CSS + lesson_real.CSS + lesson_choose.CSS
-TO_THE_TITLE = """() => { setTimeout(() => {
-  const title = document.querySelector(".lab-lesson-title");
-  title?.focus({preventScroll: true});
-  title?.scrollIntoView({block: "start"});
-}, 100); }"""
-"""A new step is read from its beginning, by eye and by screen reader."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a browser keeps of the lesson: the step, the room's guesses and sentences, the run that it trains."""
+class Stored:
+    """What a browser stores of the lesson: the step, the room's guesses and sentences, the run that it trains."""
 
-    place: gr.BrowserState
+    index: gr.BrowserState
     guesses: gr.BrowserState
     run: gr.BrowserState
     room: gr.BrowserState
 
 
-def states() -> Kept:
+@dataclass(frozen=True)
+class View:
+    """The frame around the steps: the list of steps, the heading, a column a step, the buttons."""
+
+    contents: gr.HTML
+    heading: gr.HTML
+    columns: Sequence[gr.Column]
+    back: gr.Button
+    onward: gr.Button
+
+
+def states() -> Stored:
     """To be made outside the tabs: what lies in a tab is not there before the tab is opened."""
-    return Kept(
+    return Stored(
         *(
             gr.BrowserState(default, storage_key=f"peft-lab-lesson-{name}", secret="the lesson holds no secret")
             for name, default in (("step", 0), ("guesses", []), ("run", None), ("sentences", []))
@@ -53,44 +59,50 @@ def states() -> Kept:
     )
 
 
-def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, kept: Kept, live: live_tab.Live) -> None:
+def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, kept: Stored, live: live_tab.Live) -> None:
     """Lay out the tab and connect it; nothing is drawn before the tab is opened."""
-    listed = gr.HTML(js_on_load=tables.PICK)
+    contents = gr.HTML(js_on_load=tables.PICK)
     head = gr.HTML()
-    columns, steps = [], []
+    steps = {}
     with gr.Column(elem_classes="lab-lesson-all"):
         for name in STEPS:
-            # Hidden, not absent: a column that is told twice to be absent before it is first seen never comes.
+            # Hidden, not absent: a column that is made absent twice before it is first seen never comes.
             with gr.Column(visible="hidden") as column:
-                columns.append(column)
                 if name == "split":
                     step, look, text = lesson_split.build(lab, kept.room)
-                    look.click(_to_live, text, [live.text, tabs], **live_tab.NEWEST).then(**live.ask)
+                    to_live = partial(open_live, live, tabs)
+                    look.click(to_live, text, [live.text, tabs], **live_tab.NEWEST).then(**live.ask)
                 else:
-                    step = _STEPS[name](lab, kept)
-                steps.append(step)
+                    step = BUILDERS[name](lab, kept)
+            steps[column] = step
     with gr.Row():
-        back = gr.Button(say("lesson.back"), interactive=False, min_width=120)
-        onward = gr.Button(say("lesson.next"), variant="primary", min_width=120)
+        back = gr.Button(tr("Back"), interactive=False, min_width=120)
+        onward = gr.Button(tr("Next step"), variant="primary", min_width=120)
+    view = View(contents, head, list(steps), back, onward)
+    _connect(view, list(steps.values()), tab, kept.index)
+    page.load(endpoint(arrive, kept, tabs), kept.index, [kept.index, tabs], **QUIET)
 
-    place = kept.place
-    inputs = [place, *(part for step in steps for part in step.inputs)]
-    outputs = [part for step in steps for part in step.outputs]
-    frame = [listed, head, *columns, back, onward]
-    show = {"fn": show_step, "inputs": place, "outputs": frame, **QUIET}
-    draw = {"fn": partial(draw_step, steps), "inputs": inputs, "outputs": outputs, **QUIET}
+
+def _connect(view: View, steps: list[lesson_frame.Step], tab: gr.Tab, index: gr.BrowserState) -> None:
+    """Each way to a step shows its frame, then draws what it has, then moves the focus to its heading."""
+    frame = [view.contents, view.heading, *view.columns, view.back, view.onward]
+    show = {"fn": partial(show_step, view), "inputs": index, "outputs": frame, **QUIET}
+    draw = {
+        "fn": partial(draw_step, steps, index),
+        "inputs": {index, *(part for step in steps for part in step.inputs)},
+        "outputs": [part for step in steps for part in step.outputs],
+        **QUIET,
+    }
     tab.select(**show).then(**draw)
-    for listen, move in (
-        (partial(listed.select, chosen, None), None),
-        (back.click, -1),
-        (onward.click, +1),
+    for moved in (
+        view.contents.select(chosen, None, index, **QUIET),
+        view.back.click(partial(step_on, -1), index, index, **QUIET),
+        view.onward.click(partial(step_on, +1), index, index, **QUIET),
     ):
-        moved = listen(place, **QUIET) if move is None else listen(partial(step_on, move), place, place, **QUIET)
-        moved.then(**show).then(**draw).then(None, None, None, js=TO_THE_TITLE, **QUIET)
-    page.load(arrive, place, [place, tabs], **QUIET)
+        moved.then(**show).then(**draw).then(None, None, None, js=static.read("lesson-title.js"), **QUIET)
 
 
-_STEPS = {
+BUILDERS = {
     "frozen": lambda lab, kept: lesson_frozen.build(),
     "cost": lambda lab, kept: lesson_cost.build(lab, kept.guesses),
     "train": lambda lab, kept: lesson_train.build(lab, kept.run),
@@ -105,51 +117,49 @@ def chosen(event: gr.EventData) -> int:
     return at(event.value)
 
 
-def step_on(move: int, place: Any) -> int:
+def step_on(move: int, index: Any) -> int:
     """The next step or the one before; after the last one the first."""
-    return at(place) + move if 0 <= at(place) + move < len(STEPS) else 0
+    return at(index) + move if 0 <= at(index) + move < len(STEPS) else 0
 
 
-def at(place: Any) -> int:
-    """A kept or asked-for step as a number from 0; the first one where it is none."""
+def at(index: Any) -> int:
+    """A step's index, from the browser or an address; the first step's where it is none."""
     try:
-        found = int(place)
+        number = int(index)
     except (TypeError, ValueError):
         return 0
-    return found if 0 <= found < len(STEPS) else 0
+    return number if 0 <= number < len(STEPS) else 0
 
 
-def show_step(place: Any) -> list[Any]:
-    """(the list of steps, the heading, which step is seen, Back, Next)."""
-    here = at(place)
+def show_step(view: View, index: Any) -> dict[Any, Any]:
+    """The list of steps, the heading, the column of the step, Back and Next."""
+    here = at(index)
     last = here == len(STEPS) - 1
-    return [
-        steps_list(here),
-        heading(here),
-        *(gr.update(visible=True if i == here else "hidden") for i in range(len(STEPS))),
-        gr.update(interactive=here > 0),
-        gr.update(value=say("lesson.again" if last else "lesson.next")),
-    ]
+    return {
+        view.contents: steps_list(here),
+        view.heading: heading(here),
+        **{column: gr.update(visible=True if i == here else "hidden") for i, column in enumerate(view.columns)},
+        view.back: gr.update(interactive=here > 0),
+        view.onward: gr.update(value=tr("Back to the first step") if last else tr("Next step")),
+    }
 
 
-def draw_step(steps: list[lesson_frame.Step], place: Any, *values: Any) -> list[Any]:
-    """What the seen step shows; all others stay as they are."""
-    drawn, start = [], 0
-    for i, step in enumerate(steps):
-        own = values[start : start + len(step.inputs)]
-        start += len(step.inputs)
-        drawn += step.draw(*own) if i == at(place) else [gr.skip()] * len(step.outputs)
-    return drawn
+def draw_step(steps: list[lesson_frame.Step], index: gr.BrowserState, values: dict[Any, Any]) -> dict[Any, Any]:
+    """What the seen step shows; all others stay as they are. `values` has those of every step's inputs."""
+    step = steps[at(values[index])]
+    return step.draw(*(values[component] for component in step.inputs))
 
 
-def arrive(place: Any, request: gr.Request) -> tuple[Any, Any]:
-    """(step, tabs) of a page whose address is `?tab=lesson`, with `&step=3` at the third step; others stay."""
-    asked = request.query_params
-    if asked.get("tab") != TAB:
-        return gr.skip(), gr.skip()
-    return at(int(asked["step"]) - 1) if asked.get("step", "").isdecimal() else at(place), gr.Tabs(selected=TAB)
+def arrive(stored: Stored, tabs: gr.Tabs, index: Any, request: gr.Request) -> dict[Any, Any]:
+    """The step and the tab of a page whose address is `?tab=lesson`, with `&step=3` at the third step; others stay."""
+    if request.query_params.get("tab") != TAB:
+        return gr.skip()
+    number = request.query_params.get("step", "")
+    index = at(int(number) - 1) if number.isdecimal() else at(index)
+    return {stored.index: index, tabs: gr.Tabs(selected=TAB)}
 
 
-def _to_live(text: str | None) -> tuple[Any, gr.Tabs]:
-    """(the sentence in Live, the tab)."""
-    return text or gr.skip(), gr.Tabs(selected="live")
+def open_live(live: live_tab.Live, tabs: gr.Tabs, text: str | None) -> dict[Any, Any]:
+    """The sentence in Live, and its tab."""
+    selected = {tabs: gr.Tabs(selected="live")}
+    return selected | {live.text: text} if text else selected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,63 +14,110 @@ from trainer.analysis import tables as analysis
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.jobs import queue as jobs
 from trainer.jobs.progress import duration
+from trainer.markup import render
 from trainer.runs import estimate
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import ENDED, Run
-from trainer.texts import tr
+from trainer.texts import mark, tr
 from trainer.ui.common import charts
 from trainer.ui.common.access import guarded
-from trainer.ui.common.lab import Lab, escape, note, run_name
-from trainer.ui.lesson.frame import QUIET, Step, members, question, words
-from trainer.ui.lesson.text import say
+from trainer.ui.common.lab import Lab, note, run_name
+from trainer.ui.lesson.frame import QUIET, Step, members, paragraphs, question
 from trainer.ui.train import queue as train_queue
 
 SECONDS_BETWEEN_CHARTS = 4.0
 """As in the Train tab: each drawing is a new picture."""
+STATES = {
+    "queued": mark("The run waits: {text}."),
+    "running": mark("The run trains: {text}."),
+    "finished": mark("The run has finished: {text}."),
+}
+OTHER_STATE = mark("The run has ended: {text}")
 
 
-def build(lab: Lab, kept: gr.BrowserState) -> Step:
-    """Lay out the step and connect it; `kept` holds the id of the run that this browser launched."""
+@dataclass(frozen=True)
+class View:
+    """The components that the step fills; `stored` has the id of the run that this browser launched."""
+
+    stored: gr.BrowserState
+    plan: gr.HTML
+    launched: gr.HTML
+    status: gr.HTML
+    chart: gr.Plot
+    go: gr.Button
+    stop: gr.Button
+    timer: gr.Timer
+    seen: gr.State
+    question: gr.HTML
+
+
+def build(lab: Lab, stored: gr.BrowserState) -> Step:
+    """Lay out the step and connect it."""
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             plan = gr.HTML()
-            seed = gr.Number(1, label=say("train.seed"), info=say("train.seed_help"), precision=0)
+            seed = gr.Number(
+                1,
+                label=tr("The class's number"),
+                info=tr("A whole number from 0 on. It seeds the new weights, the order of the sentences and dropout."),
+                precision=0,
+            )
             with gr.Row():
-                go = gr.Button(say("train.go"), variant="primary", min_width=140)
-                stop = gr.Button(say("train.cancel"), interactive=False, min_width=100)
-            said = gr.HTML()
+                go = gr.Button(tr("Train LoRA"), variant="primary", min_width=140)
+                stop = gr.Button(tr("Cancel"), interactive=False, min_width=100)
+            launched = gr.HTML()
             status = gr.HTML()
         with gr.Column(scale=3, min_width=300):
-            chart = gr.Plot(label=say("train.chart"), show_label=False, elem_classes="lab-chart")
-    asked = gr.HTML()
+            chart = gr.Plot(label=tr("Training loss by step"), show_label=False, elem_classes="lab-chart")
+    question_html = gr.HTML()
     timer = gr.Timer(1.5, active=False)
-    seen = gr.State({})
-    view = [status, chart, go, stop, timer, seen]
-    look = {"fn": partial(look_at, lab), "inputs": [kept, seen], "outputs": view, **QUIET}
-    go.click(guarded(lab, partial(launch, lab), outputs=3), seed, [said, kept, seen], **QUIET).then(**look)
-    stop.click(guarded(lab, partial(train_queue.cancel, lab)), kept, said, **QUIET).then(**look)
+    view = View(stored, plan, launched, status, chart, go, stop, timer, gr.State({}), question_html)
+    drawn = [view.status, view.chart, view.go, view.stop, view.timer, view.seen]
+    look = {"fn": partial(look_at, lab, view), "inputs": [stored, view.seen], "outputs": drawn, **QUIET}
+    started = [view.launched, view.stored, view.seen]
+    go.click(guarded(lab, partial(launch, lab, view), message=launched), seed, started, **QUIET).then(**look)
+    stop.click(guarded(lab, partial(train_queue.cancel, lab)), stored, view.launched, **QUIET).then(**look)
     timer.tick(**look)
-    return Step("train", [kept], [plan, asked, *view], partial(draw, lab))
+    return Step("train", [stored], [view.plan, view.question, *drawn], partial(draw, lab, view))
 
 
-def draw(lab: Lab, run_id: str | None) -> list[Any]:
-    """Everything that the step shows: what will train, the question, and how the run of this browser stands."""
+def draw(lab: Lab, view: View, run_id: str | None) -> dict[Any, Any]:
+    """What will train, the question, and the state of the run that this browser launched."""
     config = lesson.recipe(lesson.LIGHT)
     guess = estimate.estimate(config, earlier=lab.store.list(), device=lab.device)
-    plan = words(
-        say("train.recipe", backbone=config.backbone, sentences=f"{config.train_size:,}", task=config.task,
-            epochs=config.epochs),
-        say("train.estimate", time=duration(guess.seconds), basis=guess.based_on),
-    )  # fmt: skip
-    asked = question(
-        say("train.question"),
-        say("train.answer", batch=config.batch_size, validation=config.validation_size),
+    plan = paragraphs(
+        tr(
+            "What will train: LoRA on {backbone} with {sentences} sentences of the task {task}, {epochs} epochs.",
+            backbone=config.backbone,
+            sentences=f"{config.train_size:,}",
+            task=config.task,
+            epochs=config.epochs,
+        ),
+        tr(
+            "About {time} of training on this machine, estimated from {basis}.",
+            time=duration(guess.seconds),
+            basis=guess.based_on,
+        ),
     )
-    return [plan, asked, *look_at(lab, run_id, {})]
+    answer = tr(
+        "An untrained head gives both labels about the same probability, and the loss of a coin flip between two "
+        "labels is ln 2 = 0.69. The line jumps because each of its points is one step or a few, each over "
+        "{batch} other sentences, some of them harder. The validation loss is steadier: it is always over the "
+        "same {validation} sentences.",
+        batch=config.batch_size,
+        validation=config.validation_size,
+    )
+    drawn = {
+        view.plan: plan,
+        view.question: question(
+            tr("The first losses are near 0.69. Why there, and why does the line then jump up and down?"), answer
+        ),
+    }
+    return drawn | look_at(lab, view, run_id, {})
 
 
-def launch(lab: Lab, seed: float | None) -> tuple[str, Any, Any]:
-    """(what happened, the run's id, nothing seen of it yet): the quick preset's LoRA run with this seed is queued."""
+def launch(lab: Lab, view: View, seed: float | None) -> dict[Any, Any]:
+    """Queue the quick preset's LoRA run with this seed; the run's id, or in one sentence why there is none."""
     try:
         if seed is None:
             raise ArgumentError(
@@ -77,55 +125,64 @@ def launch(lab: Lab, seed: float | None) -> tuple[str, Any, Any]:
             )
         (run,) = jobs.launch(lab.store, [lesson.recipe(lesson.LIGHT, seed=int(seed))])
     except (UserError, OSError) as error:
-        return note(sentence(error), "warning"), gr.skip(), gr.skip()
-    return "", run.id, {}
+        return {view.launched: note(sentence(error), "warning")}
+    return {view.launched: "", view.stored: run.id, view.seen: {}}
 
 
-def look_at(lab: Lab, run_id: str | None, seen: dict[str, Any]) -> list[Any]:
-    """(status, chart, Train, Cancel, timer, what was seen), of the run or of an earlier one in its place."""
+def look_at(lab: Lab, view: View, run_id: str | None, seen: dict[str, Any]) -> dict[Any, Any]:
+    """The run's status and chart, or an earlier run's if there is none.
+
+    `seen` is the state at the last drawing ("of") and its time ("drawn"): a chart is drawn again when something
+    changed, at most once in `SECONDS_BETWEEN_CHARTS` while the run trains.
+    """
     run = train_queue.find(lab, run_id)
     shown = run or members(lab).get(lesson.LIGHT)
     alive = run is not None and run.state not in ENDED
-    now = {"of": f"{shown.id}:{shown.state}:{_size(shown)}" if shown else "", "drawn": seen.get("drawn", 0.0)}
-    draw_now = now["of"] != seen.get("of") and (not alive or time.time() - now["drawn"] > SECONDS_BETWEEN_CHARTS)
-    chart = gr.skip()
-    if draw_now:
-        points = analysis.curves(lab.store, [shown]) if shown else None
-        there = points is not None and bool((points["curve"] == "step loss").any())
-        chart = gr.update(visible=there, value=charts.curves(points, "step loss", x="step") if there else None)
-        now["drawn"] = time.time()
-    else:
-        now["of"] = seen.get("of")
-    return [
-        status_html(lab, run),
-        chart,
-        gr.update(interactive=not alive),
-        gr.update(interactive=alive),
-        gr.Timer(active=alive),
-        now,
-    ]
+    drawn = {
+        view.status: status_html(lab, run),
+        view.go: gr.update(interactive=not alive),
+        view.stop: gr.update(interactive=alive),
+        view.timer: gr.Timer(active=alive),
+    }
+    now = f"{shown.id}:{shown.state}:{_size(shown)}" if shown else ""
+    last = seen.get("drawn", 0.0)
+    if now == seen.get("of") or (alive and time.time() - last <= SECONDS_BETWEEN_CHARTS):
+        return drawn | {view.seen: {"of": seen.get("of"), "drawn": last}}
+    points = analysis.curves(lab.store, [shown]) if shown else None
+    there = points is not None and bool((points["curve"] == "step loss").any())
+    chart = charts.curves(points, "step loss", x="step") if there else None
+    return drawn | {
+        view.chart: gr.update(visible=there, value=chart),
+        view.seen: {"of": now, "drawn": time.time()},
+    }
 
 
 def status_html(lab: Lab, run: Run | None) -> str:
-    """How the run stands, with its progress and time left; where none was launched, what to look at instead."""
+    """The run's state, with its progress and time left; without one, the earlier run to look at instead."""
     earlier = members(lab).get(lesson.LIGHT)
     if run is None:
-        return words(say("train.none"), say("train.instead", run=run_name(earlier)) if earlier else "")
+        return paragraphs(
+            tr("Nothing trains yet."),
+            tr(
+                "If you cannot train now, look at the chart: it is of {run}, which was trained earlier.",
+                run=run_name(earlier),
+            )
+            if earlier
+            else "",
+        )
     waiting = [other.id for other in lab.store.list() if other.state == "queued"]
     text, done = train_queue.describe(lab, run, place=waiting.index(run.id) + 1 if run.id in waiting else 1)
-    key = run.state if run.state in ("queued", "running", "finished") else "ended"
-    said = say(f"train.{key}", text=text)
     compared = ""
     if run.state == "finished" and earlier and earlier.id != run.id and _sentences(earlier) == _sentences(run):
         metric = METRICS["test_accuracy"]
-        compared = say("train.compared", seed=earlier.recipe.seed, accuracy=f"{metric.show(metric.of(earlier))}%")
-    bar = (
-        f'<progress max="1" value="{done:.3f}" aria-label="{escape(run_name(run))}"></progress>'
-        if run.state == "running"
-        else ""
-    )
-    state = f'<span class="lab-state lab-{run.state}">{escape(run_name(run))}</span>'
-    return f'<div class="lab-run">{state}{bar}{words(said, compared)}</div>'
+        accuracy = f"{metric.show(metric.of(earlier))}%"
+        compared = tr(
+            "The run of the store with seed {seed} has {accuracy} right on the same test sentences.",
+            seed=earlier.recipe.seed,
+            accuracy=accuracy,
+        )
+    state = tr(STATES.get(run.state, OTHER_STATE), text=text)
+    return render("lesson/run.html", run=run, name=run_name(run), done=done, texts=[state, compared])
 
 
 def _sentences(run: Run) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainer.markup import render
 from trainer.runs.store import Run
-from trainer.texts import mark, tr
-from trainer.ui.common.lab import escape
+from trainer.texts import mark
 
 
 @dataclass(frozen=True)
@@ -74,23 +74,11 @@ QUESTION_LABELS = {"abbr", "enty", "desc", "hum", "loc", "num"}  # TREC's six co
 
 def fitting(runs: Sequence[Run]) -> dict[str, tuple[Example, ...]]:
     """The examples that suit the runs' label sets, by heading."""
-    asks = [len(QUESTION_LABELS & {name.lower() for name in run.label_names}) >= 3 for run in runs]
-    found = {mark("Examples"): OPINIONS} if not all(asks) or not asks else {}
-    return found | ({mark("Examples of questions"): QUESTIONS} if any(asks) else {})
+    questions = [len(QUESTION_LABELS & {name.lower() for name in run.label_names}) >= 3 for run in runs]
+    opinions = {mark("Examples"): OPINIONS} if not all(questions) or not questions else {}
+    return opinions | ({mark("Examples of questions"): QUESTIONS} if any(questions) else {})
 
 
 def html(runs: Sequence[Run]) -> str:
-    """Buttons, each with what it tests; tables.PICK turns a press into the sentence."""
-    return "".join(
-        f'<h2 class="lab-heading">{escape(tr(heading))}</h2><ul class="lab-examples">'
-        + "".join(f"<li>{_button(example)}</li>" for example in examples)
-        + "</ul>"
-        for heading, examples in fitting(runs).items()
-    )
-
-
-def _button(example: Example) -> str:
-    return (
-        f'<button type="button" class="lab-pick" data-pick="{escape(example.text)}" title="{escape(example.text)}">'
-        f"<strong>{escape(tr(example.name))}</strong> <span>{escape(tr(example.tests))}</span></button>"
-    )
+    """Buttons; `tables.PICK` turns a press into the sentence."""
+    return render("live/examples.html", headings=fitting(runs))

@@ -5,21 +5,27 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from trainer.errors import UserError, sentence
+from trainer.errors import Problems, UserError, sentence
+from trainer.markup import render
 from trainer.runs.store import Run
-from trainer.serving import files as questions
+from trainer.serving import files
 from trainer.serving import predictor as inference
-from trainer.tasks.own_file import TEXT_NAMES, missing
+from trainer.tasks.own_file import TEXT_NAMES
 from trainer.texts import mark, tr, tr_count
-from trainer.ui.common import access, tables, uploads
-from trainer.ui.common.lab import Lab, endpoint, method_title, note
-from trainer.ui.common.tables import Cell, Column
-from trainer.ui.live.ask import vanished
+from trainer.ui.common import access, uploads
+from trainer.ui.common.lab import Lab, method_title, note
+from trainer.ui.live import selection
+from trainer.ui.live.file_preview import preview_html, text_column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ABOUT = mark(
     "CSV, TSV, JSON Lines, Parquet, or text with one sentence a line. The runs chosen above predict each sentence; "
@@ -27,197 +33,190 @@ ABOUT = mark(
     "quickest precision, close calls again in float32: labels are those of single sentences, probabilities within "
     "about 0.02 of theirs."
 )
-PREVIEW_ROWS = 5
-CUT = 120
-"""Characters of a cell in the preview."""
 
-_stops: dict[str, threading.Event] = {}
-"""Of each page that predicts a file now: set to stop it."""
-_written: dict[str, Path] = {}
-"""Of each page, the folder of its last predictions. Gradio serves a copy, which does not stay either."""
+
+@dataclass(frozen=True)
+class View:
+    """The components of the section. Handlers return dicts keyed by these."""
+
+    file: gr.File
+    column: gr.Dropdown
+    status: gr.HTML
+    preview: gr.HTML
+    result: gr.DownloadButton
 
 
 def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
-    """Lay out the section and connect it. It asks the runs chosen above, every finished run if none is."""
+    """Lay out the section and connect it. The runs of `chosen` predict, every finished run if none is chosen."""
     with gr.Accordion(tr("A file of sentences"), open=False):
         gr.HTML(note(tr(ABOUT)))
-        file = gr.File(label=tr("File of sentences"), file_types=list(questions.SUFFIXES), height=140)
+        file = gr.File(label=tr("File of sentences"), file_types=list(files.SUFFIXES), height=140)
         with gr.Row():
             column = gr.Dropdown(
                 [], label=tr("Text column"), info=tr("Recognised by its usual name, or choose it."), value=None
             )
             go = gr.Button(tr("Predict the file"), variant="primary", min_width=160)
-            stop_button = gr.Button(tr("Stop"), min_width=100)
+            stop = gr.Button(tr("Stop"), min_width=100)
         status = gr.HTML(min_height=70)
         preview = gr.HTML()
         result = gr.DownloadButton(tr("Download the predictions"), interactive=False, variant="primary")
-    file.change(opened, file, [column, status, preview, result], api_visibility="private")
+    view = View(file, column, status, preview, result)
+    section = Section(lab, view)
+    file.change(partial(opened, view), file, [column, status, preview, result], api_visibility="private")
     go.click(
-        endpoint(predict_file, lab),
+        section.predict_file,
         [file, column, chosen],
         [status, preview, result],
         api_visibility="private",
         show_progress_on=status,
         concurrency_limit=4,
     )
-    stop_button.click(stop, None, status, api_visibility="private", show_progress="hidden", queue=False)
-    page.unload(left)
+    stop.click(section.stop, None, status, api_visibility="private", show_progress="hidden", queue=False)
+    page.unload(section.left)
 
 
-def opened(file: str | None) -> tuple[Any, str, str, Any]:
-    """(text column, status, preview, result) for a file that was just chosen."""
-    nothing = gr.update(value=None, interactive=False)
+def opened(view: View, file: str | None) -> dict[Any, Any]:
+    """The columns, a status and a preview of a file that was just chosen; the earlier predictions go."""
+    drawn = {
+        view.column: gr.update(choices=[], value=None),
+        view.status: "",
+        view.preview: "",
+        view.result: _no_result(),
+    }
     if not file:
-        return gr.update(choices=[], value=None), "", "", nothing
+        return drawn
     try:
-        table = questions.read(Path(file))
-        shown = preview_html(table, tr("The file, first rows"))
+        table = files.read(Path(file))
+        preview = preview_html(table, tr("The file, first rows"))
     except (UserError, OSError, ValueError) as error:
-        return gr.update(choices=[], value=None), note(sentence(error), "warning"), "", nothing
-    columns = list(table.columns)
-    try:
-        found = questions.text_column(table, Path(file))
-        text = tr_count(
-            "{count} row; the sentences are in {column}.",
-            "{count} rows; the sentences are in {column}.",
-            len(table),
-            column=found,
-        )
-    except UserError:
-        found, text = (
-            None,
-            tr_count(
-                "{count} row; choose the column that holds the sentences.",
-                "{count} rows; choose the column that holds the sentences.",
-                len(table),
-            ),
-        )
-    return gr.update(choices=columns, value=found), note(text), shown, nothing
+        return drawn | {view.status: note(sentence(error), "warning")}
+    column, text = text_column(table, Path(file))
+    return drawn | {
+        view.column: gr.update(choices=list(table.columns), value=column),
+        view.status: note(text),
+        view.preview: preview,
+    }
 
 
-def predict_file(
-    lab: Lab,
-    file: str | None,
-    column: str | None,
-    chosen: list[str] | None,
-    request: gr.Request,
-    progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio finds it)
-) -> tuple[str, Any, Any]:
-    """(status, preview, file) once every run has predicted every sentence, or why not."""
-    nothing = gr.update(value=None, interactive=False)
-    stopped = _stops[request.session_hash] = threading.Event()
-    try:
+class Section:
+    """The handlers that predict a file, with what they share between presses, by the page's session."""
+
+    def __init__(self, lab: Lab, view: View) -> None:
+        self.lab, self.view = lab, view
+        self._stops: dict[str | None, threading.Event] = {}
+        """Set to stop the file that a page predicts now."""
+        self._folders: dict[str | None, Path] = {}
+        """The folder of a page's last predictions. Gradio serves a copy, which it deletes later."""
+
+    def predict_file(
+        self,
+        file: str | None,
+        column: str | None,
+        chosen: list[str] | None,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio finds it)
+    ) -> dict[Any, Any]:
+        """Every run's predictions of every sentence as a file, with a status and a preview; or why there are none."""
+        view, session = self.view, request.session_hash
+        stopped = self._stops[session] = threading.Event()
+        try:
+            table = self._read(file, column, request)
+            runs, notice = _chosen(self.lab, chosen)
+            for step in files.predict(table, column, runs, self.lab.predictor):
+                if stopped.is_set():
+                    return self._problem(_stopped(step, len(runs)))
+                done, of = (step.place - 1) * step.of + step.done, len(runs) * step.of
+                progress((done, of), desc=_progress(step, len(runs)), unit=tr("sentences"))
+            path = self._write(table, Path(file or ""), request)
+            status = render("live/file_status.html", done=_done(step.of, len(runs), table=table), notice=notice)
+            preview = preview_html(table, tr("Predictions, first rows"))
+            return {view.status: status, view.preview: preview, view.result: gr.update(value=path, interactive=True)}
+        except (UserError, OSError, RuntimeError, MemoryError, ValueError) as error:
+            return self._problem(self.lab.shown(sentence(error)))
+        finally:
+            if self._stops.get(session) is stopped:
+                del self._stops[session]
+
+    def _problem(self, text: str) -> dict[Any, Any]:
+        return {self.view.status: note(text, "warning"), self.view.result: _no_result()}
+
+    def _read(self, file: str | None, column: str | None, request: gr.Request) -> pd.DataFrame:
+        """The file's table. Raises `UserError` without a file or its text column, and for too many rows."""
         if not file:
-            text = tr("Expected a file of sentences, got none; choose one.")
-            return note(text, "warning"), gr.skip(), nothing
-        table = questions.read(Path(file))
-        if len(table) > uploads.ROWS and not access.may_change(lab, request):
+            raise Problems([tr("Expected a file of sentences, got none; choose one.")])
+        table = files.read(Path(file))
+        if len(table) > uploads.ROWS and not access.may_change(self.lab, request):
             raise uploads.too_many_rows(len(table))
         if column not in table.columns:
             usual = ", ".join(TEXT_NAMES[:3])
             text = tr(
                 "Expected the column with the sentences, got none; choose it (usual names are {names}).", names=usual
             )
-            return note(text, "warning"), gr.skip(), nothing
-        runs, said = _chosen(lab, chosen)
-        if not runs:
-            text = said or tr("No trained runs yet. Train some in the Train tab.")
-            return note(text, "warning"), gr.skip(), nothing
-        for step in questions.predict(table, column, runs, lab.predictor):
-            if stopped.is_set():
-                return note(_stopped(step, len(runs)), "warning"), gr.skip(), nothing
-            done, of = (step.place - 1) * step.of + step.done, len(runs) * step.of
-            progress((done, of), desc=_standing(step, len(runs)), unit=tr("sentences"))
-        _remove(request)
-        folder = _written[request.session_hash] = Path(tempfile.mkdtemp(prefix="peft-lab-"))
-        out = folder / f"{Path(file).stem[:80]}-predictions.csv"
-        questions.write(table, out)
-        shown = note(_done(step.of, len(runs), without=len(table) - step.of)) + (note(said, "warning") if said else "")
-        return shown, preview_html(table, tr("Predictions, first rows")), gr.update(value=str(out), interactive=True)
-    except (UserError, OSError, RuntimeError, MemoryError, ValueError) as error:
-        return note(lab.shown(sentence(error)), "warning"), gr.skip(), nothing
-    finally:
-        if _stops.get(request.session_hash) is stopped:
-            del _stops[request.session_hash]
+            raise Problems([text])
+        return table
+
+    def _write(self, table: pd.DataFrame, file: Path, request: gr.Request) -> str:
+        """The path of the predictions as CSV, in a new folder that replaces the page's earlier one."""
+        self._remove(request)
+        folder = self._folders[request.session_hash] = Path(tempfile.mkdtemp(prefix="peft-lab-"))
+        path = folder / f"{file.stem[:80]}-predictions.csv"
+        files.write(table, path)
+        return str(path)
+
+    def stop(self, request: gr.Request) -> str:
+        """Stop what this page predicts; it ends after the sentences that are computed now."""
+        if request.session_hash not in self._stops:
+            return note(tr("Nothing is being predicted."))
+        self._halt(request)
+        return note(tr("Stopping."))
+
+    def left(self, request: gr.Request) -> None:
+        """Stop what a closed page predicts, and delete its file."""
+        self._halt(request)
+        self._remove(request)
+
+    def _halt(self, request: gr.Request) -> None:
+        if (event := self._stops.get(request.session_hash)) is not None:
+            event.set()
+
+    def _remove(self, request: gr.Request) -> None:
+        if (folder := self._folders.pop(request.session_hash, None)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stopped(step: questions.Done, runs: int) -> str:
-    named = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.place, "runs": runs}
-    return tr("Stopped at {done} of {of} sentences of run {place} of {runs}. No file was written.", **named)
-
-
-def _standing(step: questions.Done, runs: int) -> str:
-    named = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.place, "runs": runs}
-    method = method_title(step.run.recipe.method)
-    return tr("{method} (run {place} of {runs}): {done} of {of} sentences", method=method, **named)
-
-
-def _done(sentences: int, runs: int, *, without: int) -> str:
-    """What was predicted; `without` counts rows that have no text."""
-    through = tr_count("{count} run", "{count} runs", runs)
-    said = [
-        tr_count("{count} sentence through {runs}.", "{count} sentences through {runs}.", sentences, runs=through)
-    ]  # fmt: skip
-    if without:
-        said.append(
-            tr_count(
-                "{count} row without a text kept, their predictions empty.",
-                "{count} rows without a text kept, their predictions empty.",
-                without,
-            )
-        )
-    return " ".join(said)
+def _no_result() -> dict[str, Any]:
+    return gr.update(value=None, interactive=False)
 
 
 def _chosen(lab: Lab, chosen: list[str] | None) -> tuple[list[Run], str]:
-    """(the runs, one sentence on those that are gone): all of them, a file has no page to fit on."""
-    every = inference.choose(lab.store)
-    if not chosen:
-        return every, ""
-    runs = [run for run in every if run.id in set(chosen)]
-    here = {run.id for run in every}
-    gone = [name for name in chosen if name not in here]
-    return runs, vanished(gone, asked="others" if runs else "nobody") if gone else ""
+    """(every chosen run, a sentence on deleted ones): a file has no page to fit on. Raises `UserError` without runs."""
+    runs, gone = selection.split(inference.choose(lab.store), chosen)
+    notice = selection.missing(gone, instead="others" if runs else "nobody") if gone else ""
+    if not runs:
+        raise Problems([notice or tr("No trained runs yet. Train some in the Train tab.")])
+    return runs, notice
 
 
-def stop(request: gr.Request) -> str:
-    """Stop what this page predicts; it ends after the sentences that are on their way."""
-    if request.session_hash not in _stops:
-        return note(tr("Nothing is being predicted."))
-    _halt(request)
-    return note(tr("Stopping."))
+def _stopped(step: files.Done, runs: int) -> str:
+    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.place, "runs": runs}
+    return tr("Stopped at {done} of {of} sentences of run {place} of {runs}. No file was written.", **values)
 
 
-def left(request: gr.Request) -> None:
-    """The page was closed: nobody waits for its file, and its sentences go."""
-    _halt(request)
-    _remove(request)
+def _progress(step: files.Done, runs: int) -> str:
+    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.place, "runs": runs}
+    method = method_title(step.run.recipe.method)
+    return tr("{method} (run {place} of {runs}): {done} of {of} sentences", method=method, **values)
 
 
-def _halt(request: gr.Request) -> None:
-    if (event := _stops.get(request.session_hash)) is not None:
-        event.set()
-
-
-def _remove(request: gr.Request) -> None:
-    if (folder := _written.pop(request.session_hash, None)) is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def preview_html(table: Any, title: str) -> str:
-    """The first rows as text, in a table of this title."""
-    columns = [Column(str(name), numeric=False) for name in table.columns]
-    rows = [tuple(_cell(value) for value in row) for row in table.head(PREVIEW_ROWS).itertuples(index=False, name=None)]
-    shown = min(PREVIEW_ROWS, len(table))
-    heading = note(
-        tr_count("The first {shown} of {count} row:", "The first {shown} of {count} rows:", len(table), shown=shown)
+def _done(sentences: int, runs: int, *, table: pd.DataFrame) -> str:
+    """How many sentences were predicted, and how many rows of the table have no text."""
+    through = tr_count("{count} run", "{count} runs", runs)
+    done = tr_count("{count} sentence through {runs}.", "{count} sentences through {runs}.", sentences, runs=through)
+    if not (without := len(table) - sentences):
+        return done
+    empty_rows = tr_count(
+        "{count} row without a text kept, their predictions empty.",
+        "{count} rows without a text kept, their predictions empty.",
+        without,
     )
-    shown = tables.table(columns, rows, name="preview", title=title, sortable=False)
-    return f'{heading}<div class="lab-preview">{shown}</div>'
-
-
-def _cell(value: Any) -> Cell:
-    if missing(value):
-        return Cell("")
-    text = f"{value:.4f}" if isinstance(value, float) else str(value)
-    return Cell(text if len(text) <= CUT else text[: CUT - 1] + "…")
+    return f"{done} {empty_rows}"

@@ -12,7 +12,7 @@ MAX_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class Link:
-    """What an address asks for: no runs means every finished one."""
+    """The sentence and the runs of an address: no runs means every finished one."""
 
     text: str
     runs: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ def parse(query: str) -> Link | None:
 
     The text is cut to what the text box holds.
     """
-    found = parse_qs(query.removeprefix("?"))
-    if found.get("tab", [""])[0] != TAB:
+    values = parse_qs(query.removeprefix("?"))
+    if values.get("tab", [""])[0] != TAB:
         return None
-    return Link(found.get("text", [""])[0][:MAX_CHARACTERS], tuple(dict.fromkeys(found.get("run", ()))))
+    return Link(values.get("text", [""])[0][:MAX_CHARACTERS], tuple(dict.fromkeys(values.get("run", ()))))

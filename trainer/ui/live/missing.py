@@ -1,4 +1,4 @@
-"""Live: what cannot be asked because its weights did not come with the program, and the press that trains it."""
+"""Live: runs that cannot predict because their weights did not come with the program, and the button to train one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import gradio as gr
 
 from trainer.errors import UserError, sentence
 from trainer.jobs import queue as jobs
+from trainer.markup import render
 from trainer.runs.metrics import METRICS
 from trainer.texts import tr
 from trainer.ui.common import tables
 from trainer.ui.common.access import guarded
-from trainer.ui.common.lab import Lab, escape, method_title, note
+from trainer.ui.common.lab import Lab, method_title, note
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -21,34 +22,31 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
     """Lay out the note and connect it."""
     missing = gr.HTML(js_on_load=tables.PICK)
-    said = gr.HTML()
-    asked = gr.State(None)
+    status = gr.HTML()
+    chosen = gr.State(None)
     look = {"fn": partial(missing_html, lab), "inputs": None, "outputs": missing, **QUIET}
     for listen in (page.load, tab.select):
         listen(**look)
-    tab.select(lambda: "", None, said, **QUIET)
-    missing.select(pressed, None, asked, **QUIET).then(
-        guarded(lab, partial(train_again, lab)), asked, said, **QUIET
+    tab.select(lambda: "", None, status, **QUIET)
+    missing.select(pressed, None, chosen, **QUIET).then(
+        guarded(lab, partial(train_again, lab)), chosen, status, **QUIET
     ).then(**look)
 
 
 def missing_html(lab: Lab) -> str:
-    """A line for each run without weights: that it is so, and a button, or that its recipe is being trained."""
-    lines = []
-    for run, trains in jobs.without_weights(lab.store):
-        method, size = method_title(run.recipe.method), METRICS["file_size"]
-        if trains:
-            text, button = tr("{method} is being trained; it answers here when it has finished.", method=method), ""
-        else:
-            text = tr(
-                "{method} came without its weights ({size} MB), so it cannot be asked yet.",
-                method=method,
-                size=f"{size.of(run):,.0f}",
-            )
-            words = tr("Train it here: about {seconds} s of training", seconds=_seconds(run))
-            button = f' <button type="button" class="lab-button" data-pick="{escape(run.id)}">{escape(words)}</button>'
-        lines.append(f'<div class="lab-note" role="status">{escape(text)}{button}</div>')
-    return "".join(lines)
+    """A line for each run without weights: that it lacks them, and a button that trains it, or that it trains."""
+    size = METRICS["file_size"]
+    runs = [
+        {
+            "id": run.id,
+            "method": method_title(run.recipe.method),
+            "trains": trains,
+            "size": f"{size.of(run):,.0f}",
+            "seconds": _seconds(run),
+        }
+        for run, trains in jobs.without_weights(lab.store)
+    ]
+    return render("live/missing.html", runs=runs)
 
 
 def _seconds(run: Any) -> str:
@@ -62,7 +60,7 @@ def pressed(event: gr.EventData) -> str:
 
 
 def train_again(lab: Lab, run_id: str) -> str:
-    """Queue the run's recipe; what happened."""
+    """Queue the run's recipe; returns what happened, as HTML."""
     try:
         jobs.again(lab.store, run_id)
     except (UserError, OSError) as error:

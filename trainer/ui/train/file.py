@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,25 @@ import gradio as gr
 
 from trainer import tasks
 from trainer.errors import ArgumentError, UserError, sentence
+from trainer.markup import render
 from trainer.tasks import own_file
 from trainer.texts import tr
 from trainer.ui.common import confirm
 from trainer.ui.common.access import guarded
-from trainer.ui.common.lab import Lab, escape, note
+from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.tables import Cell, Column, table
 
 ROWS = 5
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page shows of a file that is chosen as the task."""
+
+    columns: gr.Group
+    text: gr.Dropdown
+    label: gr.Dropdown
+    preview: gr.HTML
 
 
 def build(lab: Lab, fields: dict[str, Any]) -> None:
@@ -31,7 +43,7 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
             type="filepath",
             height=170,
         )
-        said = gr.HTML()
+        message = gr.HTML()
     with gr.Group(visible=False) as columns:
         with gr.Row():
             fields["text_column"] = gr.Dropdown([], label=tr("Text column"), info=tr("What is read."), min_width=140)
@@ -44,13 +56,15 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
             tr("Delete the file? Runs that were trained on it stay, but cannot be trained again."),
             tr("Yes, delete it"),
         )
-    gone = gr.HTML()
+    deleted = gr.HTML()
     task, text, label = fields["task"], fields["text_column"], fields["label_column"]
+    view = View(columns, text, label, preview)
     quiet = {"api_visibility": "private", "show_progress": "minimal"}
-    upload.upload(guarded(lab, partial(keep, lab), outputs=3), upload, [said, task, upload], **quiet)
-    task.change(open_file, [task, text, label], [columns, text, label, preview], **quiet)
-    delete.click(guarded(lab, partial(remove, lab), outputs=3), task, [gone, task, said], **quiet).then(**away)
-    task.input(lambda: "", None, gone, **quiet)
+    upload.upload(guarded(lab, partial(keep, lab), message=message), upload, [message, task, upload], **quiet)
+    task.change(partial(open_file, view), [task, text, label], [columns, text, label, preview], **quiet)
+    remover = guarded(lab, partial(remove, lab), message=deleted)
+    delete.click(remover, task, [deleted, task, message], **quiet).then(**away)
+    task.input(lambda: "", None, deleted, **quiet)
     for column in (text, label):
         column.input(preview_html, [task, text, label], preview, **quiet)
 
@@ -76,33 +90,33 @@ def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
 
 
 def remove(lab: Lab, task: str | None) -> tuple[str, Any, Any]:
-    """Delete the file that is chosen as the task from the store; (what happened, the task, what was said before)."""
+    """Delete the file that is chosen as the task from the store; (what happened, the task, no earlier message)."""
     path = Path(task or "")
     try:
         lab.store.forget_file(path)
     except (UserError, OSError) as error:
         return note(lab.shown(sentence(error)), "warning"), gr.skip(), gr.skip()
-    said = tr("{name} is deleted. Runs that were trained on it stay.", name=path.name)
-    return note(said), gr.update(choices=task_choices(lab), value=next(iter(tasks.TASKS))), ""
+    done = tr("{name} is deleted. Runs that were trained on it stay.", name=path.name)
+    return note(done), gr.update(choices=task_choices(lab), value=next(iter(tasks.TASKS))), ""
 
 
-def open_file(task: str | None, text: str | None, label: str | None) -> tuple[Any, Any, Any, str]:
-    """Show the columns of a file chosen as the task: those chosen before where it has them, else recognised."""
+def open_file(view: View, task: str | None, text: str | None, label: str | None) -> dict[Any, Any]:
+    """The columns of a file chosen as the task: those chosen before where it has them, else recognised."""
     if not task or not tasks.is_file(task):
-        return gr.update(visible=False), gr.update(value=None), gr.update(value=None), ""
+        nothing = gr.update(value=None)
+        return {view.columns: gr.update(visible=False), view.text: nothing, view.label: nothing, view.preview: ""}
     try:
         columns = list(own_file.read_table(Path(task)).columns)
     except UserError as error:
-        return gr.update(visible=True), gr.skip(), gr.skip(), note(str(error), "warning")
-    found = [own_file.recognise(columns, usual) for usual in (own_file.TEXT_NAMES, own_file.LABEL_NAMES)]
-    text = text if text in columns else found[0]
-    label = label if label in columns else found[1]
-    return (
-        gr.update(visible=True),
-        gr.update(choices=columns, value=text),
-        gr.update(choices=columns, value=label),
-        preview_html(task, text, label),
-    )
+        return {view.columns: gr.update(visible=True), view.preview: note(str(error), "warning")}
+    text = text if text in columns else own_file.recognise(columns, own_file.TEXT_NAMES)
+    label = label if label in columns else own_file.recognise(columns, own_file.LABEL_NAMES)
+    return {
+        view.columns: gr.update(visible=True),
+        view.text: gr.update(choices=columns, value=text),
+        view.label: gr.update(choices=columns, value=label),
+        view.preview: preview_html(task, text, label),
+    }
 
 
 def preview_html(task: str | None, text: str | None, label: str | None) -> str:
@@ -134,8 +148,8 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
         sortable=False,
         csv=False,
     )
-    said = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
-    return f'<div class="lab-note">{escape(said)}</div>{shown}'
+    summary = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
+    return render("train/preview.html", summary=summary, table=shown)
 
 
 def _short(text: object) -> str:

@@ -2,26 +2,89 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
 from trainer.errors import UserError, sentence
 from trainer.jobs import adoption
+from trainer.markup import render
 from trainer.runs import archive
 from trainer.texts import tr, tr_count
+from trainer.ui.common.access import guarded
 from trainer.ui.common.lab import Lab, note, run_name
 from trainer.ui.train import form as train_form
 
 
+@dataclass(frozen=True)
+class Controls:
+    """What can be loaded, and how it went."""
+
+    zips: gr.File
+    folder: gr.Textbox
+    load: gr.Button
+    source: gr.Textbox
+    labels: gr.Textbox
+    adopt: gr.Button
+    message: gr.HTML
+
+
+def build() -> Controls:
+    """Lay out the part of the tab."""
+    with gr.Accordion(tr("Load instead of training"), open=False):
+        gr.Markdown("#### " + tr("Runs of this app"))
+        zips = gr.File(
+            label=tr("Exported runs (zip)"), file_types=[".zip"], file_count="multiple", type="filepath", height=120
+        )
+        folder = gr.Textbox(
+            label=tr("A folder of runs"),
+            info=tr("Every ended run in it is copied into the store."),
+            placeholder=tr("/path/on/the/machine/that/runs/this/app"),
+        )
+        load = gr.Button(tr("Load the folder"))
+        gr.Markdown("#### " + tr("An adapter from elsewhere"))
+        source = gr.Textbox(
+            label=tr("PEFT or AdapterHub adapter"),
+            info=tr("A local folder, or owner/name on the Hub. It is evaluated on the task and backbone chosen above."),
+            placeholder=tr("owner/name"),
+        )
+        labels = gr.Textbox(
+            label=tr("Its labels in their order"),
+            info=tr("Only where the order is not the task's, such as: positive, negative."),
+            placeholder=tr("as in the task"),
+        )
+        adopt_button = gr.Button(tr("Load and evaluate"))
+        message = gr.HTML()
+    return Controls(zips, folder, load, source, labels, adopt_button, message)
+
+
+def connect(lab: Lab, controls: Controls, fields: dict[str, Any], look: dict[str, Any]) -> None:
+    """What the controls do; `fields` are the form's, `look` is the event that brings the list of runs up to date."""
+    busy = {"api_visibility": "private", "show_progress": "minimal"}
+    zips, folder = (guarded(lab, partial(act, lab)) for act in (load_zips, load_folder))
+    controls.zips.upload(zips, controls.zips, controls.message, **busy).then(**look)
+    for listen in (controls.load.click, controls.folder.submit):
+        listen(folder, controls.folder, controls.message, **busy).then(**look)
+    evaluate = guarded(lab, train_form.named(adopt, list(fields), lab))
+    for listen in (controls.adopt.click, controls.source.submit):
+        listen(evaluate, [*fields.values(), controls.source, controls.labels], controls.message, **busy).then(**look)
+
+
+# Handlers
+
+
 def load_zips(lab: Lab, paths: list[str] | None) -> str:
     """Take exported runs into the store; a sentence for each file."""
-    said = []
+    notes = []
     for path in paths or []:
         try:
-            said.append(note(tr("{run} is in the store.", run=run_name(archive.load(lab.store, Path(path))))))
+            notes.append((tr("{run} is in the store.", run=run_name(archive.load(lab.store, Path(path)))), "note"))
         except (UserError, OSError) as error:
-            said.append(note(sentence(error), "warning"))
-    return "".join(said) or note(tr("Choose one or more zip files."))
+            notes.append((sentence(error), "warning"))
+    return render("common/notes.html", notes=notes or [(tr("Choose one or more zip files."), "note")])
 
 
 def load_folder(lab: Lab, path: str) -> str:
@@ -33,7 +96,7 @@ def load_folder(lab: Lab, path: str) -> str:
     except (UserError, OSError) as error:
         return note(sentence(error), "warning")
     count = tr_count("{count} run loaded.", "{count} runs loaded.", len(loaded))
-    return note(count) + "".join(note(text, "warning") for text in left_out)
+    return render("common/notes.html", notes=[(count, "note"), *((text, "warning") for text in left_out)])
 
 
 def adopt(lab: Lab, form: dict[str, Any], source: str, labels: str) -> str:

@@ -9,10 +9,11 @@ from trainer.config import RunConfig
 from trainer.errors import UserError, sentence
 from trainer.jobs.progress import duration
 from trainer.machine.device import free_memory
+from trainer.markup import render
 from trainer.runs import estimate, recipes
 from trainer.runs.metrics import METRICS
 from trainer.texts import mark, tr, tr_count
-from trainer.ui.common.lab import Lab, escape, note
+from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.tables import Cell, Column, table
 from trainer.ui.train import form as train_form
 
@@ -23,20 +24,15 @@ def plan(lab: Lab, form: dict[str, Any]) -> tuple[str, str]:
         suite = train_form.suite_of(form)
         configs, _ = train_form.recipes_of(form)
         command = recipes.command(**suite)
-        found = _estimates(lab, [config for config in configs if config.seed == suite["seeds"][0]])
+        costs = _estimates(lab, [config for config in configs if config.seed == suite["seeds"][0]])
     except (UserError, OSError) as error:
         return note(lab.shown(sentence(error)), "warning"), ""
-    return estimate_html(lab, found, seeds=len(suite["seeds"])), command_html(lab.shown(command))
+    return estimate_html(lab, costs, seeds=len(suite["seeds"])), command_html(lab.shown(command))
 
 
 def command_html(command: str) -> str:
     """The command line with a button that copies it."""
-    said, copy = escape(tr("The same on the command line:")), escape(tr("Copy"))
-    return (
-        f'<div class="lab-note">{said}</div>'
-        f'<pre class="lab-command" id="lab-command" tabindex="0">{escape(command)}</pre>'
-        f'<button type="button" class="lab-button" data-copy="lab-command">{copy}</button>'
-    )
+    return render("train/command.html", command=command)
 
 
 def _estimates(lab: Lab, configs: list[RunConfig]) -> list[tuple[RunConfig, estimate.Estimate]]:
@@ -46,10 +42,21 @@ def _estimates(lab: Lab, configs: list[RunConfig]) -> list[tuple[RunConfig, esti
     ]
 
 
-def estimate_html(lab: Lab, found: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
+def estimate_html(lab: Lab, costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
     """A row a method, the sum, what it rests on, and a warning for each run that will not fit."""
     free = free_memory(lab.device) if lab.device else None
-    with_parents = any(cost.parents_seconds for _, cost in found)
+    bases = ", ".join(dict.fromkeys(cost.based_on for _, cost in costs))
+    about = tr("Parameters are exact; time and memory are estimated from {bases}.", bases=bases)
+    return render(
+        "train/estimate.html",
+        warnings=[text for _, cost in costs if (text := estimate.too_large(cost, free=free))],
+        table=_table(costs),
+        summary=f"{_length(costs, seeds=seeds)} {about}",
+    )
+
+
+def _table(costs: list[tuple[RunConfig, estimate.Estimate]]) -> str:
+    with_parents = any(cost.parents_seconds for _, cost in costs)
     columns = [
         Column.named(mark("Method"), numeric=False),
         Column.named(METRICS["trainable"].title),
@@ -58,7 +65,7 @@ def estimate_html(lab: Lab, found: list[tuple[RunConfig, estimate.Estimate]], *,
         *([Column.named(mark("Time of parents"))] if with_parents else []),
     ]
     rows = []
-    for config, cost in found:
+    for config, cost in costs:
         row = [
             Cell(tr(methods.get(config.method).title)),
             Cell(f"{cost.trainable_parameters:,}", cost.trainable_parameters),
@@ -66,24 +73,23 @@ def estimate_html(lab: Lab, found: list[tuple[RunConfig, estimate.Estimate]], *,
             Cell(duration(cost.seconds), cost.seconds),
         ]
         rows.append(row + [Cell(duration(cost.parents_seconds) if cost.parents_seconds else "–")] * with_parents)
-    whole = seeds * sum(cost.seconds + cost.parents_seconds for _, cost in found)
-    count = seeds * len(found)
+    return table(columns, rows, name="estimate", title=tr("Estimated cost of each run"), sortable=False, csv=False)
+
+
+def _length(costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
+    """How long all runs train together, in a sentence."""
+    time = duration(seeds * sum(cost.seconds + cost.parents_seconds for _, cost in costs))
+    count = seeds * len(costs)
     if seeds > 1:
-        length = tr(
+        return tr(
             "About {time} of training for {count} runs ({seeds} seeds), one after another.",
-            time=duration(whole),
+            time=time,
             count=f"{count:,}",
             seeds=seeds,
         )
-    else:
-        length = tr_count(
-            "About {time} of training for {count} run, one after another.",
-            "About {time} of training for {count} runs, one after another.",
-            count,
-            time=duration(whole),
-        )
-    bases = ", ".join(dict.fromkeys(cost.based_on for _, cost in found))
-    said = length + " " + tr("Parameters are exact; time and memory are estimated from {bases}.", bases=bases)
-    warnings = [text for _, cost in found if (text := estimate.too_large(cost, free=free))]
-    grid = table(columns, rows, name="estimate", title=tr("Estimated cost of each run"), sortable=False, csv=False)
-    return "".join(note(text, "warning") for text in warnings) + grid + note(said)
+    return tr_count(
+        "About {time} of training for {count} run, one after another.",
+        "About {time} of training for {count} runs, one after another.",
+        count,
+        time=time,
+    )

@@ -1,4 +1,4 @@
-"""What other programs give to the endpoints: looked at before it is used, and every error one sentence."""
+"""Arguments of the endpoints: their types are checked before they are used, and every error is one sentence."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trainer.texts import mark, tr
 from trainer.ui.common.lab import Lab
 
 CUT = 80
-"""Characters of a wrong value that are told back."""
+"""Characters of a wrong value that its error repeats."""
 
 
 @contextmanager
-def said(lab: Lab) -> Iterator[None]:
+def sentence_errors(lab: Lab) -> Iterator[None]:
     """Turns errors into `gr.Error` with one sentence, as this page may show it."""
     try:
         yield
@@ -26,12 +26,12 @@ def said(lab: Lab) -> Iterator[None]:
 
 
 def text(name: str, value: Any) -> str:
-    """The value of a text argument. Raises `ArgumentError` for anything else, and for half a character."""
+    """The value of a text argument. Raises `ArgumentError` for another type, and for a lone surrogate."""
     if not isinstance(value, str):
         raise _wrong(mark("text as {name}"), name, value)
     try:
         value.encode()
-    except UnicodeEncodeError:  # half of a pair: nothing that computes with text takes it
+    except UnicodeEncodeError:  # half of a surrogate pair: nothing that computes with text takes it
         raise _wrong(mark("whole characters in {name}"), name, value) from None
     return value
 
@@ -44,7 +44,7 @@ def texts(name: str, value: Any) -> list[str]:
 
 
 def settings(name: str, value: Any) -> dict[str, Any]:
-    """The value of an argument that is an object, empty where none is given. Raises `ArgumentError`."""
+    """The value of an argument that is an object, empty for None. Raises `ArgumentError`."""
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -1,5 +1,5 @@
 // What the page does by itself: tables that sort and download. One listener for the whole page, so that tables drawn
-// later have it too. Built by trainer/ui/tables.py, which puts the page's language and texts before it as `labTexts`.
+// later have it too. trainer/ui/common/script.py puts the page's language and texts before it as `labTexts`.
 
 // Gradio has said the browser's language of the page.
 document.documentElement.lang = labTexts.language;
@@ -104,3 +104,20 @@ new MutationObserver(() => {
   clearTimeout(labNaming);
   labNaming = setTimeout(labName, 100);
 }).observe(document.documentElement, {childList: true, subtree: true});
+
+// The presses of a gr.HTML whose buttons have data-pick: its `select` event has the button's value.
+function labPick(element, trigger) {
+  element.addEventListener("click", event => {
+    const button = event.target.closest("[data-pick]");
+    if (button) trigger("select", {value: button.dataset.pick});
+  });
+}
+
+// A cookie with the grant of a browser that gave the password: an upload comes without the page's session. On a Space
+// the page stands in a frame of another site, where a cookie must be set with these attributes.
+function labGrant(grant) {
+  const {cookie, seconds} = labTexts.grant;
+  const site = location.protocol === "https:" ? "SameSite=None; Secure; Partitioned" : "SameSite=Lax";
+  document.cookie = `${cookie}=${grant || ""}; path=/; max-age=${grant ? seconds : 0}; ${site}`;
+  return [];
+}

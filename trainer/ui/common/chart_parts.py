@@ -1,0 +1,129 @@
+"""Parts of charts: axes, scales, legends, tooltips, and the look that all charts share."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from trainer import texts
+from trainer.texts import mark, tr
+from trainer.ui.common.lab import method_title
+from trainer.ui.common.theme import COLOURS, SHAPES
+
+TEXT = 14
+GREY = "#767676"
+"""Of what was published elsewhere: 4.5:1 on white, 4.6:1 on Gradio's dark."""
+_DOWNLOAD = {
+    "actions": {"export": {"png": True, "svg": True}, "source": False, "compiled": False, "editor": False},
+    "scaleFactor": {"png": 2, "svg": 1},
+}
+_MENU = {
+    "CLICK_TO_VIEW_ACTIONS": mark("Download this chart"),
+    "PNG_ACTION": mark("Download PNG"),
+    "SVG_ACTION": mark("Download SVG"),
+}
+_FIELDS = {
+    "run": mark("run"),
+    "name": mark("name"),
+    "Method": mark("Method"),
+    "task": mark("task"),
+    "seed": mark("seed"),
+    "epoch": mark("epoch"),
+    "step": mark("step"),
+    "seconds": mark("seconds"),
+}
+"""What a tooltip calls a column of the data."""
+
+
+def tip(field: str, title: str, **options: Any) -> alt.Tooltip:
+    """One line of a tooltip."""
+    return alt.Tooltip(field, title=title, **options)
+
+
+def tips(*fields: str) -> list[alt.Tooltip]:
+    """Lines of a tooltip for fields under their own names."""
+    return [tip(field, tr(_FIELDS[field.partition(":")[0]])) for field in fields]
+
+
+def scale_of(values: pd.Series, padding: int) -> alt.Scale:
+    """Linear, or logarithmic where positive values span more than two decades; with room for names at the edge."""
+    if len(values) and values.min() > 0 and values.max() / values.min() > 100:
+        return alt.Scale(type="log", padding=padding, nice=False)
+    return alt.Scale(zero=False, padding=padding, nice=False)
+
+
+def few_ticks(values: pd.Series) -> alt.Axis:
+    """About five ticks, large numbers as 10k or 2M."""
+    return alt.Axis(tickCount=5, format="~s") if len(values) and values.max() >= 10_000 else alt.Axis(tickCount=5)
+
+
+def whole_ticks(values: pd.Series) -> alt.Axis:
+    """Ticks on whole numbers only: there is no half of a step."""
+    low, high = (math.ceil(values.min()), math.floor(values.max())) if len(values) else (0, 1)
+    stride = max(math.ceil((high - low) / 6), 1)
+    return alt.Axis(values=list(range(low, high + 1, stride)), format="d")
+
+
+def value_axis(percent: bool) -> alt.Axis:
+    """The axis of a curve's values."""
+    return alt.Axis(format="%") if percent else alt.Axis()
+
+
+def _scale(names: Sequence[str], values: dict[str, str]) -> alt.Scale:
+    shown = [name for name in values if name in set(names)]
+    return alt.Scale(domain=[method_title(name) for name in shown], range=[values[name] for name in shown])
+
+
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="bottom", columns=2, labelLimit=200, symbolSize=80)
+
+
+def colour(names: Sequence[str], **options: Any) -> alt.Color:
+    """Each method's colour; `names` are the methods that the chart shows."""
+    options.setdefault("legend", _legend())
+    field = "method:N" if options["legend"] is None else "Method:N"
+    scale = _scale(names, COLOURS)
+    if options["legend"] is None:
+        known = [name for name in COLOURS if name in set(names)]
+        scale = alt.Scale(domain=known, range=[COLOURS[name] for name in known])
+    return alt.Color(field, scale=scale, **options)
+
+
+def shape(names: Sequence[str]) -> alt.Shape:
+    """Each method's shape; `names` are the methods that the chart shows."""
+    return alt.Shape("Method:N", scale=_scale(names, SHAPES), legend=_legend())
+
+
+def _lines() -> dict[str, int]:
+    """Room between the lines of a title, for letters with marks above and below."""
+    return {} if texts.language() == texts.ENGLISH else {"lineHeight": 24}
+
+
+def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Chart:
+    """The look that all charts share: as wide as the page leaves, drawn as SVG.
+
+    The page's style sheet colours the SVG's text and lines, light or dark. A downloaded file has no style sheet, so it
+    keeps the dark text on white that are set here.
+    """
+    description = title if isinstance(title, str) else " ".join(title)
+    # Letters with their marks and digits, of any script.
+    letters = (c if unicodedata.category(c)[0] in "LMN" else " " for c in description.lower())
+    name = "-".join("".join(letters).split())
+    embed = {"renderer": "svg", "downloadFileName": name, "i18n": {key: tr(text) for key, text in _MENU.items()}}
+    axis = {"labelFontSize": TEXT, "titleFontSize": TEXT, "titleFontWeight": "normal"}
+    config = {"axis": axis, "legend": {"labelFontSize": TEXT}, "view": {"stroke": None}, "background": "white",
+              "font": "system-ui, sans-serif", "padding": 8}  # fmt: skip
+    # In one call: each copies the whole chart.
+    return chart.properties(
+        title=alt.Title(title, anchor="start", fontSize=16, offset=10, **_lines()),
+        width="container",
+        height=height,
+        description=description,
+        usermeta={"embedOptions": embed | _DOWNLOAD},
+        config=config,
+    )

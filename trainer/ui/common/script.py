@@ -1,0 +1,35 @@
+"""The page's own script, `trainer/ui/static/page.js`, with the page's language and texts."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from trainer import texts
+from trainer.machine.access import HOURS
+from trainer.markup import render
+from trainer.texts import mark, tr
+from trainer.ui import static
+from trainer.ui.common.access import COOKIE
+
+NAMES = (
+    mark("Click to upload or drop files"),
+    mark("File upload"),
+    mark("Uploaded files"),
+    mark("Remove this file"),
+    mark("Clear"),
+    mark("Dismiss"),
+    mark("Empty value"),
+    mark("Gradio footer navigation"),
+)
+"""What Gradio's parts are called to a screen reader, in English whatever the page's language."""
+
+
+def head() -> Markup:
+    """The script and its texts, for `launch(head=...)`."""
+    values = {
+        "language": texts.language(),
+        "copied": tr("Copied"),
+        "names": {name: tr(name) for name in NAMES if tr(name) != name},
+        "grant": {"cookie": COOKIE, "seconds": HOURS * 3600},
+    }
+    return render("common/head.html", texts=values, script=Markup(static.read("page.js")))

@@ -1,0 +1,99 @@
+"""The parts of the encoder in words: what they are called, how many parameters they have, what trains; as a table."""
+
+from __future__ import annotations
+
+from trainer import methods
+from trainer.analysis.lesson import Anatomy
+from trainer.sources import backbones
+from trainer.sources.backbones import Part
+from trainer.texts import mark, tr
+from trainer.ui.common.tables import Cell, Column, table
+
+NAMES = {
+    "embeddings": mark("Embeddings"),
+    "query": mark("query"),
+    "key": mark("key"),
+    "value": mark("value"),
+    "attention_output": mark("attention output"),
+    "attention_output_norm": mark("layer norm"),
+    "intermediate": mark("up-projection"),
+    "output": mark("down-projection"),
+    "output_norm": mark("layer norm"),
+    "pooler": mark("Pooler"),
+    "head": mark("Classification head"),
+    "lora": mark("LoRA A, B"),
+    "bottleneck": mark("adapter bottleneck"),
+    "fusion": mark("fusion"),
+}
+
+
+def summary(anatomy: Anatomy) -> str:
+    """What trains of how many, in a sentence."""
+    title = backbones.BACKBONES[anatomy.backbone].title.split(",")[0] if anatomy.backbone in backbones.BACKBONES else ""
+    return tr(
+        "{method} on {backbone} trains {trained} of {total} parameters, which is {share} of them.",
+        method=tr(methods.get(anatomy.method).title),
+        backbone=title.split(" (")[0] or anatomy.backbone,
+        trained=f"{anatomy.trained:,}",
+        total=f"{anatomy.total:,}",
+        share=share(anatomy.trained / anatomy.total),
+    )
+
+
+def share(value: float) -> str:
+    """A share as a percentage: with more digits where it is small, with none where it is whole."""
+    percent = 100 * value
+    if percent == 100:
+        return "100%"
+    return f"{percent:.2f}%" if percent < 10 else f"{percent:.0f}%"
+
+
+def name(part: Part) -> str:
+    """What a part is called; one that is not in `NAMES` has its own name."""
+    return tr(NAMES[part.name]) if part.name in NAMES else part.name
+
+
+def count(part: Part) -> str:
+    """The parameters of one copy, and how many copies of it a layer has."""
+    one = f"{part.count:,}"
+    return tr("{copies} × {count}", copies=part.copies, count=one) if part.copies > 1 else one
+
+
+def state(part: Part) -> str:
+    """Whether it trains, and in how many bits frozen weights are stored."""
+    if part.trains:
+        return tr("trains")
+    return tr("frozen, {bits}-bit", bits=part.bits) if part.bits < 32 else tr("frozen")
+
+
+def parts_table(anatomy: Anatomy) -> str:
+    """The drawing's numbers as a table, with the sums."""
+    columns = [
+        Column.named(mark("Part"), numeric=False),
+        Column.named(mark("In one place")),
+        Column.named(mark("Places")),
+        Column.named(mark("In all")),
+        Column.named(mark("State"), numeric=False),
+    ]
+    rows = [_row(part) for part in anatomy.parts]
+    rows.append(_sum(tr("All that trains"), anatomy.trained))
+    rows.append(_sum(tr("The whole model"), anatomy.total))
+    return table(columns, rows, name="parts", title=tr("Parameters of each part"), sortable=False)
+
+
+def _row(part: Part) -> list[Cell]:
+    copies = max(part.layers, 1) * part.copies
+    title = name(part)
+    if part.beside:
+        title = tr("{part} at {place}", part=title, place=name(Part(part.beside, 0)))
+    return [
+        Cell(title),
+        Cell(f"{part.count:,}", part.count),
+        Cell(str(copies), copies),
+        Cell(f"{part.total:,}", part.total),
+        Cell(state(part)),
+    ]
+
+
+def _sum(title: str, total: int) -> list[Cell]:
+    return [Cell(title), Cell(""), Cell(""), Cell(f"{total:,}", total), Cell("")]

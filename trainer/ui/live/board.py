@@ -1,0 +1,142 @@
+"""Predictions as cards, side by side in a fixed order under their task, with a sentence on how they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from trainer.markup import render
+from trainer.runs.store import Run
+from trainer.serving.predictor import Answer
+from trainer.texts import tr
+from trainer.ui.common.lab import method_title
+from trainer.ui.common.theme import COLOURS
+from trainer.ui.live.groups import Group, Verdict, backbone_name, described, longest_verdict, verdict
+
+MOST_BARS = 12
+"""The largest label set with a bar for each label; of a larger one the most probable labels have a bar."""
+SHOWN_OF_MANY = 6
+GREY = "#888888"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card as the template draws it. An error stands in place of label, bars and time.
+
+    `bars` are (label, width in percent, text); `marks` the classes that set a card apart.
+    """
+
+    title: str
+    description: str
+    colour: str
+    tags: Sequence[str]
+    marks: str = ""
+    error: str = ""
+    label: str = ""
+    bars: Sequence[tuple[str, float, str]] = ()
+    time: str = ""
+
+
+@dataclass
+class Board:
+    """What is known so far: a prediction, or an error in one sentence, by run id; nothing yet for the others.
+
+    `untrained` holds those of backbones before training, by `untrained_key`; `guess` is the class's label.
+    """
+
+    text: str
+    groups: tuple[Group, ...]
+    with_untrained: bool = False
+    guess: str | None = None
+    notices: tuple[str, ...] = ()
+    predictions: dict[str, Answer | str] = field(default_factory=dict)
+    untrained: dict[str, Answer | str] = field(default_factory=dict)
+
+    def html(self, status: str) -> str:
+        """The whole board; placeholders have the size of what comes, so that nothing moves."""
+        groups = [self._group(group) for group in self.groups]
+        return render("live/board.html", board=self, status=status, groups=groups)
+
+    def _group(self, group: Group) -> dict[str, object]:
+        agreement = verdict(group, [self.predictions.get(run.id) for run in group.runs])
+        cards = [self._card(run, agreement) for run in group.runs]
+        if self.with_untrained:
+            cards += [self._untrained_card(run) for run in group.one_per_backbone]
+        return {
+            "title": group.title,
+            "verdict": agreement,
+            "longest_verdict": longest_verdict(group),
+            "cards": cards,
+            "room": len(group.runs) > 1 or self.guess is not None,
+        }
+
+    def _card(self, run: Run, agreement: Verdict) -> Card:
+        prediction = self.predictions.get(run.id)
+        differs = isinstance(prediction, Answer) and prediction.predicted in agreement.minority
+        return Card(
+            title=method_title(run.recipe.method),
+            description=described(run),
+            colour=COLOURS.get(run.recipe.method, GREY),
+            tags=_tags(prediction, agreement, self.guess, run.label_names),
+            marks="lab-dissent" if differs else "",
+            **_figures(prediction, run.label_names),
+        )
+
+    def _untrained_card(self, run: Run) -> Card:
+        return Card(
+            title=tr("Untrained {backbone}", backbone=backbone_name(run)),
+            description=tr("a fresh head on the backbone: what there is before any training"),
+            colour=GREY,
+            tags=[tr("Not trained, does not count")],
+            marks="lab-untrained",
+            **_figures(self.untrained.get(untrained_key(run)), run.label_names),
+        )
+
+
+def untrained_key(run: Run) -> str:
+    """The key of `Board.untrained`: the run's task, labels and backbone."""
+    return f"{run.recipe.task}\n{'|'.join(run.label_names)}\n{run.recipe.backbone}"
+
+
+def _figures(prediction: Answer | str | None, labels: Sequence[str]) -> dict[str, object]:
+    """Label, bars and time of a card, or its error; "…" for what is still to come."""
+    if isinstance(prediction, str):
+        return {"error": prediction}
+    if prediction is None:
+        return {"label": "…", "bars": _bars(labels, {}), "time": "…"}
+    return {
+        "label": f"{prediction.predicted} {prediction.confidence:.0%}",
+        "bars": _bars(labels, prediction.probabilities),
+        "time": tr("{time} ms", time=f"{prediction.seconds * 1000:.1f}"),
+    }
+
+
+def _tags(prediction: Answer | str | None, agreement: Verdict, guess: str | None, labels: Sequence[str]) -> list[str]:
+    if not isinstance(prediction, Answer):
+        return []
+    tags = []
+    if prediction.predicted in agreement.minority:
+        leading = agreement.leading
+        tags.append(tr("Differs: most say {label}", label=leading) if leading else tr("No label leads"))
+    if guess is not None and guess not in labels:
+        tags.append(tr("Has no label {label}", label=guess))
+    elif guess is not None:
+        tags.append(tr("✓ Agrees with the class") if prediction.predicted == guess else tr("✗ Differs from the class"))
+    return tags
+
+
+def _bars(labels: Sequence[str], probabilities: Mapping[str, float]) -> list[tuple[str, float, str]]:
+    """(label, width in percent, text) in the task's order, so that the bars of all cards line up."""
+    if len(labels) <= MOST_BARS:
+        return [_bar(label, probabilities.get(label)) for label in labels]
+    if not probabilities:
+        others = _bar(tr("{count} others", count=len(labels) - SHOWN_OF_MANY), None)
+        return [*[_bar("…", None)] * SHOWN_OF_MANY, others]
+    top = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:SHOWN_OF_MANY]
+    rest = max(1 - sum(probabilities[label] for label in top), 0.0)
+    shown = [_bar(label, probabilities[label]) for label in labels if label in top]
+    return [*shown, _bar(tr("{count} others", count=len(labels) - SHOWN_OF_MANY), rest)]
+
+
+def _bar(label: str, probability: float | None) -> tuple[str, float, str]:
+    return (label, 0.0, "…") if probability is None else (label, 100 * probability, f"{probability:.1%}")

@@ -1,0 +1,127 @@
+"""Runs grouped by task, what they are called there, and in words how their predictions agree or differ."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.runs.store import Run
+from trainer.serving.predictor import Answer
+from trainer.texts import tr, tr_count
+from trainer.ui.common.lab import method_title, task_name
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one task with the same label names, so that their predictions can agree."""
+
+    title: str
+    runs: tuple[Run, ...]
+
+    @property
+    def one_per_backbone(self) -> tuple[Run, ...]:
+        """The first run of each backbone: these have a card of the untrained backbone."""
+        return tuple({run.recipe.backbone: run for run in reversed(self.runs)}.values())[::-1]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the predictions of a group agree, as a sentence.
+
+    `minority`: labels whose cards are marked; all predicted ones where two labels lead with equal counts.
+    """
+
+    text: str
+    minority: frozenset[str] = frozenset()
+    leading: str | None = None
+
+
+def groups(runs: Sequence[Run]) -> tuple[Group, ...]:
+    """The runs by task, tasks and runs in the order of `runs`. A task name with other labels is another task."""
+    by_task: dict[tuple, list[Run]] = {}
+    for run in runs:
+        by_task.setdefault((run.recipe.task, run.label_names), []).append(run)
+    return tuple(Group(_title(same), tuple(same)) for same in by_task.values())
+
+
+def _title(runs: Sequence[Run]) -> str:
+    return tr_count("{task}: {count} run", "{task}: {count} runs", len(runs), task=task_name(runs[0]))
+
+
+def verdict(group: Group, predictions: Sequence[Answer | str | None]) -> Verdict:
+    """The verdict on a group's predictions, in the order of its runs: None is still to come, a string is an error."""
+    if len(group.runs) == 1:
+        return Verdict("")
+    if None in predictions:
+        return Verdict(tr("The runs are being asked."))
+    pairs = zip(group.runs, predictions, strict=True)
+    labels = [(run, prediction.predicted) for run, prediction in pairs if isinstance(prediction, Answer)]
+    if not labels:
+        return Verdict(tr("No run answered."))
+    ranked = Counter(label for _, label in labels).most_common()
+    leading = ranked[0][0]
+    if len(labels) == 1:
+        return Verdict(tr("One run answered: it says {label}.", label=leading))
+    if len(ranked) == 1:
+        text = tr("Agreement: all {count} runs say {label}.", count=len(labels), label=leading)
+        return Verdict(text, leading=leading)
+    parts = _disagreement(group, labels, ranked)
+    if ranked[0][1] == ranked[1][1]:
+        text = tr("Disagreement: no label leads: {parts}.", parts=parts)
+        return Verdict(text, frozenset(label for label, _ in ranked))
+    text = tr("Disagreement: {parts}.", parts=parts)
+    return Verdict(text, frozenset(label for label, _ in ranked[1:]), leading)
+
+
+def _disagreement(group: Group, labels: Sequence[tuple[Run, str]], ranked: Sequence[tuple[str, int]]) -> str:
+    """Each label with its count and its runs, the most frequent one first."""
+    parts = []
+    for rank, (label, count) in enumerate(ranked):
+        names = ", ".join(short_name(run, group) for run, predicted in labels if predicted == label)
+        values = {"label": label, "names": names}
+        if rank == 0:
+            part = tr_count(
+                "{count} of {all} says {label} ({names})",
+                "{count} of {all} say {label} ({names})",
+                count,
+                all=len(labels),
+                **values,
+            )
+        else:
+            part = tr_count("{count} says {label} ({names})", "{count} say {label} ({names})", count, **values)
+        parts.append(part)
+    return "; ".join(parts)
+
+
+def longest_verdict(group: Group) -> str:
+    """A sentence as long as a disagreement can be: drawn unseen, it gives the verdict its height from the start."""
+    return tr(
+        "Disagreement: {count} of {count} say {label} ({names}); {count} say {label}.",
+        count=len(group.runs),
+        label=max(group.runs[0].label_names, key=len),
+        names=", ".join(short_name(run, group) for run in group.runs),
+    )
+
+
+def described(run: Run) -> str:
+    """The line under a card's method: its label, task, backbone and seed."""
+    values = {"task": task_name(run), "backbone": backbone_name(run), "seed": run.recipe.seed}
+    if run.label:
+        return tr("{label}, {task}, {backbone}, seed {seed}", label=run.label, **values)
+    return tr("{task}, {backbone}, seed {seed}", **values)
+
+
+def short_name(run: Run, group: Group) -> str:
+    """The method, with the seed or the id's end where the group has several runs of that method."""
+    title = method_title(run.recipe.method)
+    same = [other for other in group.runs if other.recipe.method == run.recipe.method]
+    if len(same) == 1:
+        return title
+    alone = sum(other.recipe.seed == run.recipe.seed for other in same) == 1
+    return tr("{method}, seed {seed}", method=title, seed=run.recipe.seed) if alone else f"{title}, {run.id[-8:]}"
+
+
+def backbone_name(run: Run) -> str:
+    """The backbone's name; for a folder, the folder's."""
+    return run.recipe.backbone.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,82 @@
+"""The class guesses a label before the runs predict; a tally compares its guesses with each run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from trainer.markup import render
+from trainer.serving import predictor as inference
+from trainer.serving.predictor import Answer
+from trainer.tasks.base import normalise
+from trainer.texts import mark, tr
+from trainer.ui.common import tables
+from trainer.ui.common.lab import Lab, method_title
+from trainer.ui.common.tables import Cell, Column
+from trainer.ui.live.board import Board
+from trainer.ui.live.groups import described
+from trainer.ui.live.selection import empty, labels_of, resolve
+from trainer.ui.live.session import Session
+from trainer.ui.live.view import View
+
+
+def count_guess(session: Session, board: Board) -> tuple[Session, bool]:
+    """(the session with this sentence counted, whether it was): each sentence counts once, for runs with the label."""
+    key = normalise(board.text)
+    if board.guess is None or key in session.counted:
+        return session, False
+    tally = dict(session.tally)
+    for run_id, prediction in board.predictions.items():
+        if isinstance(prediction, Answer) and board.guess in prediction.probabilities:
+            agreed, guessed = tally.get(run_id, (0, 0))
+            tally[run_id] = (agreed + (prediction.predicted == board.guess), guessed + 1)
+    return replace(session, tally=tally, counted=session.counted | {key}), True
+
+
+def tally_html(lab: Lab, session: Session) -> str:
+    """How often the class agreed with each run, in the methods' order."""
+    title = tr("The class and the methods")
+    if not session.tally:
+        return render("live/tally.html", title=title, counted=0, table="")
+    rows = []
+    for run in inference.choose(lab.store):
+        if run.id in session.tally:
+            agreed, guessed = session.tally[run.id]
+            rows.append(
+                (
+                    Cell(method_title(run.recipe.method)),
+                    Cell(tr("{count} of {all}", count=agreed, all=guessed), float(agreed)),
+                    Cell(f"{agreed / guessed:.0%}", agreed / guessed),
+                    Cell(described(run)),
+                )
+            )
+    agreement = mark("sentences on which the run said what the class said")
+    columns = (
+        Column.named(mark("Method"), numeric=False),
+        Column.named(mark("Class agreed"), agreement, "descending"),
+        Column.named(mark("Share"), first="descending"),
+        Column.named(mark("Run"), numeric=False),
+    )
+    table = tables.table(columns, rows, name="class-and-methods", title=title)
+    return render("live/tally.html", title=title, counted=len(session.counted), table=table)
+
+
+def reset(lab: Lab, view: View, session: Session) -> dict[Any, Any]:
+    """Begin the tally at zero; the predictions on the page stay."""
+    session = replace(session, tally={}, counted=frozenset())
+    return {view.tally: tally_html(lab, session), view.session: session}
+
+
+def toggle(lab: Lab, view: View, guessing: bool, chosen: list[str] | None, session: Session) -> dict[Any, Any]:
+    """Show or hide what belongs to guessing, and remove the predictions on the page, which would give it away."""
+    runs, _ = resolve(lab, chosen)
+    return {
+        view.tally_panel: gr.update(visible=guessing),
+        view.guess: gr.update(choices=labels_of(runs), value=None, visible=guessing),
+        view.predict: gr.update(value=tr("Commit and ask") if guessing else tr("Ask every run")),
+        view.predictions: empty(lab, guessing=guessing),
+        view.explanations: "",
+        view.session: replace(session, text="", runs=(), turn=session.turns.predict()),
+    }

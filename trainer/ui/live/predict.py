@@ -1,0 +1,150 @@
+"""Predictions of a typed sentence, drawn as they come in run by run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from trainer.errors import UserError, sentence
+from trainer.markup import render
+from trainer.runs.store import Run
+from trainer.serving.predictor import Answer
+from trainer.texts import tr, tr_count
+from trainer.ui.common.lab import Lab, method_title, note, task_name
+from trainer.ui.live.board import Board, untrained_key
+from trainer.ui.live.groups import backbone_name, groups
+from trainer.ui.live.guess import count_guess, tally_html
+from trainer.ui.live.selection import empty, labels_of, resolve
+from trainer.ui.live.session import Session
+from trainer.ui.live.view import View
+
+ERRORS = (UserError, OSError, RuntimeError, MemoryError, ValueError, KeyError)
+"""What a run's own files or its memory can cause: shown on its card. Anything else is a mistake in the program."""
+
+
+def predict(
+    lab: Lab,
+    view: View,
+    text: str | None,
+    chosen: list[str] | None,
+    untrained: bool,
+    guessing: bool,
+    guess: str | None,
+    session: Session,
+) -> Iterator[dict[Any, Any]]:
+    """Draw the board again and again as predictions come in; the last dict also clears the guess and has the session.
+
+    Ends without drawing anything more once the page predicts something newer.
+    """
+    turn = session.turns.predict()
+    cleared = replace(session, notice="", linked=False, text="", runs=(), turn=turn)
+    try:
+        runs, notices = resolve(lab, chosen)
+    except (UserError, OSError) as error:
+        yield _nothing(view, note(lab.shown(sentence(error)), "warning"), cleared)
+        return
+    notices = tuple(notice for notice in (session.notice, *notices) if notice)
+    problem = _problem(runs, text, guess if guessing else None, guessing=guessing)
+    if not runs or problem:
+        shown = [text for text in (*notices, problem) if text]
+        html = render("live/notes.html", notes=shown, kind="warning") if shown else empty(lab)
+        yield _nothing(view, html, cleared)
+        return
+    board = Board(text or "", groups(runs), untrained, guess if guessing else None, notices)
+    explanations = {view.explanations: ""}  # of the sentence before: gone with the first drawing
+    for status in fill(lab, board):
+        if session.turns.prediction != turn:
+            break
+        yield {view.predictions: board.html(status), **explanations}
+        explanations = {}
+    if session.turns.prediction != turn:
+        yield gr.skip()  # Gradio sends the last drawing of a handler once more when it ends: let that be nothing
+        return
+    yield _whole(lab, view, board, replace(cleared, text=board.text, runs=_predicted(board)))
+
+
+def _nothing(view: View, html: str, session: Session) -> dict[Any, Any]:
+    return {view.predictions: html, view.explanations: "", view.session: session}
+
+
+def _whole(lab: Lab, view: View, board: Board, session: Session) -> dict[Any, Any]:
+    """The last drawing, with the guess counted and the radio cleared for the next one."""
+    session, counted = count_guess(session, board)
+    count = len(session.runs)
+    status = [tr_count("{count} run answered.", "{count} runs answered.", count)]
+    if count > 1:
+        status.append(tr("The time on a card is that run's own; runs in memory are computed side by side."))
+    if board.guess is not None and not counted:
+        status.append(tr("This sentence was guessed before: the tally stays."))
+    return {
+        view.predictions: board.html(" ".join(status)),
+        view.explanations: "",
+        view.guess: None,
+        view.tally: tally_html(lab, session),
+        view.session: session,
+    }
+
+
+def _predicted(board: Board) -> tuple[str, ...]:
+    runs = (run for group in board.groups for run in group.runs)
+    return tuple(run.id for run in runs if isinstance(board.predictions.get(run.id), Answer))
+
+
+def _problem(runs: Sequence[Run], text: str | None, guess: str | None, *, guessing: bool) -> str:
+    """Why nothing can be predicted, in one sentence; empty when there is no reason."""
+    if not runs:
+        return ""
+    if not (text or "").strip():
+        return tr("Expected a sentence, got nothing; type one or choose an example.")
+    names = labels_of(runs)
+    if guessing and guess not in names:
+        shown = ", ".join([*names[:8], *["…"][: len(names) > 8]])
+        return tr("Guess first: choose what the class says ({labels}).", labels=shown)
+    return ""
+
+
+def fill(lab: Lab, board: Board) -> Iterator[str]:
+    """Predict into the board: runs in memory together, the others one by one, since loading takes seconds.
+
+    Yields a status whenever the board is worth drawing. An error stays on the card of its run.
+    """
+    runs = [run for group in board.groups for run in group.runs]
+    ready = [run for run in runs if lab.predictor.is_loaded(run)]
+    if ready:
+        yield tr_count("Asking {count} run.", "Asking {count} runs.", len(ready))
+        predictions = lab.predictor.ask_each(board.text, ready)
+        for run, prediction in zip(ready, predictions, strict=True):
+            board.predictions[run.id] = _or_sentence(lab, prediction)
+    for run in runs:
+        if run.id not in board.predictions:
+            progress = {"place": len(board.predictions) + 1, "of": len(runs)}
+            yield tr("Loading {method}, {place} of {of}.", method=method_title(run.recipe.method), **progress)
+            board.predictions[run.id] = _attempt(lab, lab.predictor.ask_one, board.text, run)
+    if board.with_untrained:
+        yield from _fill_untrained(lab, board)
+
+
+def _fill_untrained(lab: Lab, board: Board) -> Iterator[str]:
+    for group in board.groups:
+        for run in group.one_per_backbone:
+            yield tr("Loading the untrained {backbone} for {task}.", backbone=backbone_name(run), task=task_name(run))
+            board.untrained[untrained_key(run)] = _attempt(lab, lab.predictor.untrained, board.text, run)
+
+
+def _attempt(lab: Lab, predict_one: Callable[[str, Run], Answer], text: str, run: Run) -> Answer | str:
+    try:
+        return predict_one(text, run)
+    except Exception as error:
+        return _or_sentence(lab, error)
+
+
+def _or_sentence(lab: Lab, prediction: Answer | Exception) -> Answer | str:
+    """The prediction, or one of `ERRORS` as a sentence; any other error is raised."""
+    if isinstance(prediction, ERRORS):
+        return lab.shown(sentence(prediction))
+    if isinstance(prediction, Exception):
+        raise prediction
+    return prediction

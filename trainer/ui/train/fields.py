@@ -1,0 +1,205 @@
+"""The form of the Train tab: a control for each field, what a preset changes, what this browser stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from trainer import methods, tasks
+from trainer.config import RunConfig
+from trainer.runs.presets import PRESETS
+from trainer.sources import backbones
+from trainer.texts import tr
+from trainer.ui.common.lab import Lab, run_name
+from trainer.ui.train import file as train_file
+from trainer.ui.train.control import control, type_of
+from trainer.ui.train.file import task_choices
+from trainer.ui.train.form import COLUMNS, RECIPE, defaults, options_of
+
+CUSTOM = "custom"
+
+
+@dataclass(frozen=True)
+class Form:
+    """The preset, the fields by name in the order of `form.defaults`."""
+
+    preset: gr.Radio
+    fields: dict[str, Component]
+
+    @property
+    def controls(self) -> list[Component]:
+        """Everything that a person sets."""
+        return [self.preset, *self.fields.values()]
+
+
+def build(lab: Lab) -> Form:
+    """Lay out the form."""
+    values, fields = defaults(), {}
+    quick = PRESETS["quick"]
+    preset = gr.Radio(
+        [(tr(suite.title), name) for name, suite in PRESETS.items()] + [(tr("Custom"), CUSTOM)],
+        value=quick.name,
+        label=tr("Preset"),
+        info=tr(quick.summary),
+    )
+    _what(lab, values, fields)
+    with gr.Accordion(tr("Hyperparameters"), open=False):
+        _hyperparameters(values, fields)
+    with gr.Accordion(tr("Options of the methods"), open=False):
+        options = {name: _method_options(lab, name, values, fields) for name in methods.METHODS}
+    fields["methods"].change(
+        lambda chosen: {group: gr.update(visible=name in (chosen or [])) for name, group in options.items()},
+        fields["methods"],
+        list(options.values()),
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    return Form(preset, {name: fields[name] for name in values})
+
+
+def _what(lab: Lab, values: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Methods, task, backbone, seeds and name."""
+    fields["methods"] = gr.CheckboxGroup(
+        [(tr(method.title), name) for name, method in methods.METHODS.items()],
+        value=values["methods"],
+        label=tr("Methods"),
+        info=tr("A run each. What each does, and its paper, stands below, with its own options."),
+    )
+    fields["task"] = gr.Dropdown(
+        task_choices(lab),
+        value=values["task"],
+        label=tr("Task"),
+        info=tr("The sentences and labels to learn."),
+    )
+    train_file.build(lab, fields)
+    fields["backbone"] = gr.Dropdown(
+        [(tr(backbone.title), name) for name, backbone in backbones.BACKBONES.items()],
+        value=values["backbone"],
+        label=tr("Backbone"),
+        info=tr("All but MiniLM come from the Hugging Face Hub."),
+    )
+    with gr.Row():
+        fields["seeds"] = gr.Textbox(
+            values["seeds"],
+            label=tr("Seeds"),
+            info=tr("One or more, such as 0, 1, 2: a run each."),
+            min_width=140,
+            max_length=200,
+        )
+        fields["label"] = gr.Textbox(
+            "",
+            label=tr("Name"),
+            info=tr("Your own name for these runs."),
+            placeholder=tr("none"),
+            min_width=140,
+            max_length=80,
+        )
+
+
+def _hyperparameters(values: dict[str, Any], fields: dict[str, Any]) -> None:
+    """The recipe's fields that all methods share, under their headings."""
+    for heading in dict.fromkeys(RECIPE.values()):
+        gr.Markdown("#### " + tr(heading))
+        described = {name: RunConfig.model_fields[name] for name, under in RECIPE.items() if under == heading}
+        # A tick and its help would be pressed together in a row.
+        ticks = [name for name, field in described.items() if type_of(field) is bool]
+        with gr.Row():
+            for name in (name for name in described if name not in ticks):
+                fields[name] = control(described[name], values[name], name)
+        for name in ticks:
+            fields[name] = control(described[name], values[name], name)
+    fields["track"] = gr.Checkbox(
+        False, label=tr("Track with Weights & Biases"), info=tr("Kept on this machine without an account.")
+    )
+
+
+def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[str, Any]) -> gr.Group:
+    """One method's own fields, shown while the method is chosen."""
+    method = methods.get(name)
+    with gr.Group() as group:
+        gr.Markdown(f"#### {tr(method.title)}\n{tr(method.summary)} {method.paper}.", padding=True)
+        with gr.Row():
+            for key, field in options_of(name).items():
+                own = key.partition(".")[2]
+                small, other = (f"{rate:g}" for rate in method.learning_rates)
+                rates = tr("Its own: {small} on small encoders, {other} on others", small=small, other=other)
+                choices = None
+                if own == "parents":
+                    choices = parent_choices(lab, name)
+                elif own == "parent_tasks":
+                    choices = [(tr(task.title).split(":")[0], task.name) for task in tasks.TASKS.values()]
+                fields[key] = control(
+                    field, values[key], own, choices=choices, help=rates if own == "learning_rate" else None
+                )
+    return group
+
+
+# Handlers
+
+
+def fill(form: Form, preset: str) -> dict[Component, Any]:
+    """A preset was chosen: its values; custom leaves everything as it is."""
+    changes: dict[Component, Any] = {form.preset: summary(preset)}
+    if preset in PRESETS:
+        values = defaults(preset)
+        # A name that was typed stays.
+        changes |= {field: values[name] for name, field in form.fields.items() if name != "label"}
+    return changes
+
+
+def summary(preset: str) -> Any:
+    """The preset's line of help."""
+    return gr.update(info=tr(PRESETS[preset].summary) if preset in PRESETS else tr("Your own settings."))
+
+
+def restore(lab: Lab, form: Form, saved: dict[str, Any] | None) -> dict[Component, Any]:
+    """The form as this browser stored it; what no longer exists is left out."""
+    choices = _choices_now(lab)
+    if not isinstance(saved, dict):
+        # A fresh browser shows the form as it is: only what can be chosen may have changed since the app began.
+        return {form.fields[name]: gr.update(choices=offered) for name, offered in choices.items()}
+    preset = saved.get("preset")
+    preset = preset if preset in PRESETS else CUSTOM
+    changes: dict[Component, Any] = {form.preset: {**summary(preset), "value": preset}}
+    for name, value in defaults().items():
+        changes[form.fields[name]] = _restored(name, saved.get(name, value), value, choices.get(name))
+    return changes
+
+
+def _restored(name: str, stored: Any, default_value: Any, choices: list[tuple[str, str]] | None) -> Any:
+    """One field's value, or its choices with it, as far as it can still be chosen."""
+    if name in COLUMNS:
+        return gr.update(choices=[stored] if stored else [], value=stored)
+    if name == "methods":
+        return [method for method in stored or [] if method in methods.METHODS]
+    if name == "backbone":
+        return stored if stored in backbones.BACKBONES else default_value
+    if choices is None:
+        return stored
+    values = {value for _, value in choices}
+    if isinstance(default_value, list):
+        stored = [value for value in stored or [] if value in values]
+    elif stored not in values:
+        stored = default_value
+    return gr.update(choices=choices, value=stored)
+
+
+def _choices_now(lab: Lab) -> dict[str, list[tuple[str, str]]]:
+    """The fields whose choices change, with what they offer now: files and runs come and go."""
+    parents = {
+        f"{name}.parents": parent_choices(lab, name) for name, method in methods.METHODS.items() if method.parent_method
+    }
+    return {"task": task_choices(lab), **parents}
+
+
+def parent_choices(lab: Lab, method: str) -> list[tuple[str, str]]:
+    """(name, id) of the finished runs that a method could fuse."""
+    parent = methods.get(method).parent_method
+    return [
+        (tr("{run} on {backbone} ({id})", run=run_name(run), backbone=run.recipe.backbone, id=run.id[-8:]), run.id)
+        for run in lab.store.list()
+        if run.answers and run.recipe.method == parent
+    ]
