@@ -217,10 +217,7 @@ def _facts(lab: Lab, run: Run) -> list[tuple[str, str]]:
     if run.answers and not run.adopted:
         lines.append((tr("Publish"), f"python -m trainer push {run.id} --repo OWNER/NAME"))
     if run.result:
-        lines += [
-            (tr("Notes on the data"), tasks.note_shown(text))
-            for text in run.result.meta_info.dataset_info.notes
-        ]
+        lines += [(tr("Notes on the data"), tasks.note_shown(text)) for text in run.result.meta_info.dataset_info.notes]
     return lines
 
 
