@@ -480,7 +480,7 @@ def test_each_batch_has_every_length_or_like_lengths():
         assert sorted(order) == list(range(203))
         return [[lengths[i] for i in order[start : start + 16]] for start in range(0, 192, 16)]
 
-    assert max(max(batch) - min(batch) for batch in batches(alike=True)) <= 5
+    assert max(max(batch) - min(batch) for batch in batches(similar=True)) <= 5
     assert min(max(batch) - min(batch) for batch in batches()) > 30
     tokens = [sum(batch) for batch in batches()]
     assert max(tokens) - min(tokens) < 0.1 * min(tokens)

@@ -15,12 +15,12 @@ import numpy as np
 
 from trainer import methods
 from trainer.engine import forward
-from trainer.engine.first_token import FirstToken
+from trainer.engine.prepare import Prepared, Speedups, prepare
 from trainer.engine.sharing import Pool, unique_bytes
 from trainer.errors import ArgumentError, UserError
 from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import ParentWeights, Setup
-from trainer.methods.base import load_classifier
+from trainer.methods.base import CLASSIFIER_SPEEDUPS, load_classifier
 from trainer.runs.store import Run, Store
 from trainer.serving import attribution
 from trainer.serving.attribution import Attribution
@@ -56,13 +56,19 @@ class Answer:
 
 @dataclass
 class _Loaded:
-    model: Any
+    prepared: Prepared
     tokeniser: Any
-    pad_id: int
     max_length: int
-    first: FirstToken
     seconds: float = 0.0
     """Of its last answer."""
+
+    @property
+    def model(self) -> Any:
+        return self.prepared.model
+
+    @property
+    def pad_id(self) -> int:
+        return self.prepared.pad_id
 
 
 class Predictor:
@@ -149,7 +155,7 @@ class Predictor:
             loaded = self._load(run)
             ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
             batch = (tensor.to(self._device.kind) for tensor in forward.pad(ids, loaded.pad_id))
-            with loaded.first.whole():  # a mean over every token of the text
+            with loaded.prepared.every_token():  # a mean over every token of the text
                 return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
 
     def ask_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> np.ndarray:
@@ -246,14 +252,7 @@ class Predictor:
         from scipy.special import softmax
 
         def logits(part: Sequence[int]) -> np.ndarray:
-            return forward.predict_logits(
-                loaded.model,
-                [ids[place] for place in part],
-                pad_id=loaded.pad_id,
-                batch_size=batch_size,
-                device=self._device,
-                precision=precision,
-            )
+            return loaded.prepared.logits([ids[i] for i in part], batch_size=batch_size, precision=precision)
 
         if self._device.kind != "cpu" or len(ids) <= batch_size:
             return softmax(logits(range(len(ids))), axis=-1)
@@ -278,8 +277,8 @@ class Predictor:
             self._device = self._device or detect()
             setup = open_setup(run, self._device)
             method = methods.get(run.recipe.method)
-            model = method.for_asking(method.open(run.model_folder, setup), setup)
-            self._models[run.id] = self._prepare(model, setup, run)
+            model = method.for_inference(method.open(run.model_folder, setup), setup)
+            self._models[run.id] = self._prepare(model, method.speedups, setup, run)
             while len(self._models) > 1 and (
                 len(self._models) > self.max_models or self._bytes() > self._device.memory / 2
             ):
@@ -297,23 +296,30 @@ class Predictor:
             with torch.random.fork_rng():
                 torch.manual_seed(UNTRAINED_SEED)
                 model = load_classifier(setup).to(self._device.kind).eval()
-            self._untrained[key] = self._prepare(model, setup, run)
+            self._untrained[key] = self._prepare(model, CLASSIFIER_SPEEDUPS, setup, run)
             while len(self._untrained) > self.max_untrained:
                 self._untrained.popitem(last=False)
         self._untrained.move_to_end(key)
         return self._untrained[key]
 
-    def _prepare(self, model: Any, setup: Setup, run: Run) -> _Loaded:
+    def _prepare(self, model: Any, speedups: Speedups, setup: Setup, run: Run) -> _Loaded:
         from transformers import AutoTokenizer
 
-        self._pool.share(model)
         folder = setup.backbone.folder
         if folder not in self._tokenisers:
             self._tokenisers[folder] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         tokeniser = self._tokenisers[folder]
-        first = FirstToken(model, setup.backbone.family)
         longest = min(run.recipe.max_length, setup.backbone.shape.longest)
-        loaded = _Loaded(model, tokeniser, tokeniser.pad_token_id, longest, first)
+        prepared = prepare(
+            model,
+            speedups,
+            family=setup.backbone.family,
+            device=self._device,
+            pad_id=tokeniser.pad_token_id,
+            longest=longest,
+            pool=self._pool,
+        )
+        loaded = _Loaded(prepared, tokeniser, longest)
         # The first pass of a fresh model allocates: keep it out of what is timed.
         self._probabilities(loaded, ["warm up"], 1)
         return loaded

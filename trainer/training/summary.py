@@ -9,7 +9,7 @@ import torch
 
 from trainer import tasks
 from trainer.machine import measure
-from trainer.training.loop import LabTrainer, Request, Work
+from trainer.training.loop import Loop, Request, Work
 
 
 def assemble(
@@ -72,19 +72,19 @@ def assemble(
     }
 
 
-def trained(trainer: LabTrainer, *, seconds: float) -> dict[str, Any]:
+def trained(loop: Loop, *, seconds: float) -> dict[str, Any]:
     """What only a run that was trained here has."""
-    collator = trainer.data_collator
-    last = {"train loss": trainer.epochs[-1]["train_loss"], "train total tokens": collator.real_tokens}
+    (real, padded), progress = loop.tokens(), loop.progress
+    last = {"train loss": progress.epochs[-1]["train_loss"], "train total tokens": real}
     return {
         "train_time": seconds,
-        "sentences_per_second": len(trainer.train_dataset) * trainer.state.epoch / max(seconds, 1e-9),
-        "steps": trainer.state.global_step,
-        "real_tokens": collator.real_tokens,
-        "padded_tokens": collator.padded_tokens,
-        "best_epoch": trainer.best["epoch"],
-        "best_validation_accuracy": trainer.best["accuracy"],
-        "metrics": [*trainer.epochs[:-1], trainer.epochs[-1] | last],
+        "sentences_per_second": len(loop.dataset) * loop.config.epochs / max(seconds, 1e-9),
+        "steps": progress.step,
+        "real_tokens": real,
+        "padded_tokens": padded,
+        "best_epoch": progress.best["epoch"],
+        "best_validation_accuracy": progress.best["accuracy"],
+        "metrics": [*progress.epochs[:-1], progress.epochs[-1] | last],
     }
 
 

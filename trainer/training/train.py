@@ -1,23 +1,18 @@
-"""A run from its recipe to its result: the library's trainer runs the steps, events tell of them."""
+"""A run from its recipe to its result: load, train, test, write; events report what happens."""
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback
+from transformers import AutoTokenizer, set_seed
 
 from trainer import methods, tasks
 from trainer.engine import checkpoints, forward
-from trainer.engine.batching import Encoded, PackingCollator, PaddingCollator
-from trainer.engine.dropout import quicken
-from trainer.engine.embedding_rows import ReadRows
-from trainer.engine.first_token import FirstToken, hold_frozen
-from trainer.engine.packing import Packing
+from trainer.engine.prepare import Prepared, prepare
 from trainer.errors import TrainingStopped
 from trainer.events import Evaluated, Finished, Saved, Started, State
 from trainer.machine import measure
@@ -26,7 +21,7 @@ from trainer.methods import Setup
 from trainer.sources import backbones
 from trainer.training import evaluate as evaluation
 from trainer.training import summary as results
-from trainer.training.loop import LabTrainer, Progress, Renewal, Request, Work
+from trainer.training.loop import Loop, Request, Work, eval_batch_size, start_accelerator
 
 __all__ = ["Request", "evaluate", "train"]
 
@@ -46,45 +41,45 @@ def train(request: Request) -> dict[str, Any]:
     with clock("loading"):
         request.emit(State("running", "loading the task and the backbone"))
         work = _prepare(request)
+        accelerator = start_accelerator(work.device, work.setup.precision)
+        if not accelerator.is_main_process:
+            request = replace(request, emit=lambda event: None)
         with measure.Meter(work.device) as meter:
             model = work.method.build(work.setup)
-            family = work.setup.backbone.family
-            packing = Packing(model, family, FirstToken(model, family))
-            hold_frozen(model, family, work.setup.precision)
-            masks = quicken(model) if work.device.kind == "cpu" else None
             trainable, total = measure.count_parameters(model)
-            rows = ReadRows(model, work.ids["train"], work.pad_id)
-            trainer = _trainer(request, work, model, clock, meter, packing)
-            if masks:
-                trainer.add_callback(Renewal(masks))
-            checkpoint = checkpoints.latest(request.folder / "checkpoints", model)
-            done = trainer.recall(checkpoint) if checkpoint else 0
-            steps = math.ceil(len(work.data.train) / config.batch_size) * config.epochs
+            prepared = _speed_up(model, work, training=True)
+            loop = Loop(request, work, prepared, accelerator=accelerator, clock=clock, meter=meter)
+            set_seed(config.seed + accelerator.process_index)  # each process drops other elements
+            if checkpoint := checkpoints.latest(request.folder / "checkpoints", model):
+                loop.resume(checkpoint)
             request.emit(
                 Started(
-                    total_steps=steps,
+                    total_steps=loop.total_steps,
                     epochs=config.epochs,
                     train_sentences=len(work.data.train),
                     trainable_parameters=trainable,
                     total_parameters=total,
                     device=work.device.name,
                     precision=work.setup.precision,
-                    resumed_at_step=done,
+                    resumed_at_step=loop.progress.step,
                 )
             )
             with clock("training"):
                 try:
-                    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                    loop.run()
                 except TrainingStopped:
-                    if trainer.best is not None:
-                        _save_best(request, work, trainer, rows)
+                    if loop.progress.best is not None:
+                        _save_best(request, work, loop)
                     raise
-            size = _save_best(request, work, trainer, rows)
-            found = _test(request, work, trainer.model, clock, at=trainer.best)
+            size = _save_best(request, work, loop)
+            at, main = loop.progress.best, accelerator.is_main_process
+            predictions = _test(request, work, prepared, clock, at=at, write=main)
             memory = meter.result()
-    figures = results.trained(trainer, seconds=clock.seconds["training"])
+    figures = results.trained(loop, seconds=clock.seconds["training"])
     counts = (trainable, total, size)
-    return _finish(request, work, found, clock, memory=memory, counts=counts, started_at=started_at, training=figures)
+    return _finish(
+        request, work, predictions, clock, memory=memory, counts=counts, started_at=started_at, training=figures
+    )
 
 
 def evaluate(request: Request) -> dict[str, Any]:
@@ -105,21 +100,22 @@ def evaluate(request: Request) -> dict[str, Any]:
             checkpoints.commit(written, final)
         model = work.method.open(final, work.setup)
     _, total = measure.count_parameters(model)
-    found = _test(request, work, model, clock, at={"epoch": 0.0, "step": 0, "accuracy": None})
+    prepared = _speed_up(model, work, training=False)
+    predictions = _test(request, work, prepared, clock, at={"epoch": 0.0, "step": 0, "accuracy": None})
     counts = (measure.saved_parameters(final), total, work.method.file_size(final))
     result = _finish(
-        request, work, found, clock, memory=dict.fromkeys(measure.FIGURES), counts=counts, started_at=started_at,
-        training=results.trained_elsewhere(found["validation"].accuracy),
+        request, work, predictions, clock, memory=dict.fromkeys(measure.FIGURES), counts=counts, started_at=started_at,
+        training=results.trained_elsewhere(predictions["validation"].accuracy),
     )  # fmt: skip
     shutil.rmtree(source, ignore_errors=True)
     return result
 
 
-def _finish(request: Request, work: Work, found, clock: measure.Clock, **known: Any) -> dict[str, Any]:
-    """The result with what the predictions say; the run is over."""
-    result = results.assemble(request, work, seconds=clock.seconds, **known)
-    result["validation"] = evaluation.metrics(found["validation"], work.data.label_names)
-    result["test"] = evaluation.metrics(found["test"], work.data.label_names)
+def _finish(request: Request, work: Work, predictions, clock: measure.Clock, **figures: Any) -> dict[str, Any]:
+    """The result with the metrics of its predictions; the run is over."""
+    result = results.assemble(request, work, seconds=clock.seconds, **figures)
+    result["validation"] = evaluation.metrics(predictions["validation"], work.data.label_names)
+    result["test"] = evaluation.metrics(predictions["test"], work.data.label_names)
     shutil.rmtree(request.folder / "checkpoints", ignore_errors=True)
     request.emit(Finished(result))
     return result
@@ -147,79 +143,51 @@ def _prepare(request: Request) -> Work:
     return Work(method, setup, data, ids, tokeniser.pad_token_id, device)
 
 
-def _trainer(request: Request, work: Work, model, clock: measure.Clock, meter: measure.Meter, packing: Packing):
-    config = request.config
-    longest = work.setup.backbone.shape.longest
-    padded = config.group_by_length or not packing.possible
-    collator = PaddingCollator(work.pad_id) if padded else PackingCollator(work.pad_id, longest)
-    arguments = TrainingArguments(
-        output_dir=str(request.folder / "checkpoints"),
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=eval_batch_size(config.batch_size),
-        num_train_epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        warmup_ratio=config.warmup_ratio,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(config.lr_scheduler, config.lr_scheduler),
-        optim="adamw_torch_fused",
-        bf16=work.setup.precision == "bf16",
-        fp16=work.setup.precision == "fp16",
-        use_cpu=work.device.kind == "cpu",
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        seed=config.seed,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=work.device.kind == "cuda",
+def _speed_up(model, work: Work, *, training: bool) -> Prepared:
+    backbone = work.setup.backbone
+    return prepare(
+        model,
+        work.method.speedups,
+        family=backbone.family,
+        device=work.device,
+        pad_id=work.pad_id,
+        longest=backbone.shape.longest,
+        precision=work.setup.precision,
+        training_ids=work.ids["train"] if training else None,
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # else the library splits each batch over every GPU that it finds
-    base = work.method.trainer_class()
-    dataset = Encoded(work.ids["train"], work.data.train.labels)
-    trainer = type("Trainer", (LabTrainer, base), {})(
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        eval_dataset=Encoded(work.ids["validation"], work.data.validation.labels),
-        data_collator=collator,
-    )
-    trainer.attach(request, work, clock, meter, packing)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress(trainer))
-    return trainer
 
 
-def _save_best(request: Request, work: Work, trainer, rows: ReadRows) -> int:
+def _save_best(request: Request, work: Work, loop: Loop) -> int:
     """Put the best epoch back into the model and write model/; its size in bytes, parents apart."""
-    with trainer.clock("saving"):
-        checkpoints.restore(trainer.model, trainer.best_state)
-        rows.restore()
-        written, final = _empty(request.folder / ".model"), request.folder / "model"
-        work.method.save(trainer.model, written, work.setup)
-        checkpoints.commit(written, final)
+    with loop.clock("saving"):
+        model = loop.prepared.model
+        checkpoints.restore(model, loop.best_state)
+        loop.prepared.restore()
+        final = request.folder / "model"
+        if loop.accelerator.is_main_process:
+            written = _empty(request.folder / ".model")
+            work.method.save(model, written, work.setup)
+            checkpoints.commit(written, final)
+        loop.accelerator.wait_for_everyone()
         size = work.method.file_size(final)
-    request.emit(Saved(step=trainer.best["step"], what="model", bytes=size))
+    request.emit(Saved(step=loop.progress.best["step"], what="model", bytes=size))
     return size
 
 
 def _test(
-    request: Request, work: Work, model, clock: measure.Clock, *, at: dict[str, Any]
+    request: Request, work: Work, prepared: Prepared, clock: measure.Clock, *, at: dict[str, Any], write: bool = True
 ) -> dict[str, evaluation.Predictions]:
-    """Predictions on the validation and the test split, written row by row. `at` says which epoch and step it is."""
+    """Predictions on the validation and the test split, written row by row. `at` has the epoch and step of the model."""
     import pandas as pd
 
     batch_size = eval_batch_size(request.config.batch_size)
-    found, frames = {}, []
+    predictions, frames = {}, []
     for split in ("validation", "test"):
         since = time.perf_counter()
         sentences = getattr(work.data, split)
         with clock("test" if split == "test" else "evaluation"):
-            logits = work.logits(model, split, batch_size, request.heed)
-        found[split] = evaluation.score(logits, sentences.labels)
-        probabilities = found[split].probabilities.astype("float32")
+            logits = prepared.logits(work.ids[split], batch_size=batch_size, on_batch=request.heed)
+        scores = predictions[split] = evaluation.score(logits, sentences.labels)
         frames.append(
             pd.DataFrame(
                 {
@@ -227,8 +195,8 @@ def _test(
                     "row": sentences.rows,
                     "text": sentences.texts,
                     "label": sentences.labels,
-                    "predicted": found[split].predicted,
-                    "probabilities": list(probabilities),
+                    "predicted": scores.predicted,
+                    "probabilities": list(scores.probabilities.astype("float32")),
                 }
             )
         )
@@ -237,15 +205,11 @@ def _test(
             split="test",
             epoch=at["epoch"],
             step=at["step"],
-            loss=found["test"].loss,
-            accuracy=found["test"].accuracy,
+            loss=predictions["test"].loss,
+            accuracy=predictions["test"].accuracy,
             seconds=time.perf_counter() - since,
         )
     )
-    pd.concat(frames, ignore_index=True).to_parquet(request.folder / "predictions.parquet", index=False)
-    return found
-
-
-def eval_batch_size(batch_size: int) -> int:
-    """Sentences in one batch when nothing is kept for a backward pass."""
-    return max(64, batch_size)
+    if write:
+        pd.concat(frames, ignore_index=True).to_parquet(request.folder / "predictions.parquet", index=False)
+    return predictions
