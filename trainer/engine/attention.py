@@ -1,4 +1,4 @@
-"""Attention over rows that hold several sentences each, on a CPU in fewer and narrower operations than the libraries."""
+"""Attention over rows that hold several sentences each; on a CPU it takes fewer and narrower operations."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from trainer.engine.prepare import Prepared, prepare
 from trainer.errors import TrainingStopped
 from trainer.events import Evaluated, Finished, Saved, Started, State
 from trainer.machine import measure
-from trainer.machine.device import detect, quiet_libraries
+from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
 from trainer.sources import backbones
 from trainer.training import evaluate as evaluation
@@ -39,11 +39,12 @@ def train(request: Request) -> dict[str, Any]:
     quiet_libraries()
     config, clock, started_at = request.config, measure.Clock(), time.time()
     with clock("loading"):
-        request.emit(State("running", "loading the task and the backbone"))
-        work = _prepare(request)
-        accelerator = start_accelerator(work.device, work.setup.precision)
+        device = detect()
+        accelerator = start_accelerator(device, device.choose(config.precision))
         if not accelerator.is_main_process:
             request = replace(request, emit=lambda event: None)
+        request.emit(State("running", "loading the task and the backbone"))
+        work = _load(request, device)
         with measure.Meter(work.device) as meter:
             model = work.method.build(work.setup)
             trainable, total = measure.count_parameters(model)
@@ -92,7 +93,7 @@ def evaluate(request: Request) -> dict[str, Any]:
     clock, started_at = measure.Clock(), time.time()
     with clock("loading"):
         request.emit(State("running", "opening the adapter"))
-        work = _prepare(request)
+        work = _load(request, detect())
         source, final = request.folder / "source", request.folder / "model"
         if source.is_dir():  # gone where this was done before
             written = _empty(request.folder / ".model")
@@ -127,9 +128,8 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _prepare(request: Request) -> Work:
+def _load(request: Request, device: Device) -> Work:
     config = request.config
-    device = detect()
     precision = device.choose(config.precision)
     data = tasks.from_config(config)
     backbone = backbones.locate(config.backbone)
@@ -177,7 +177,7 @@ def _save_best(request: Request, work: Work, loop: Loop) -> int:
 def _test(
     request: Request, work: Work, prepared: Prepared, clock: measure.Clock, *, at: dict[str, Any], write: bool = True
 ) -> dict[str, evaluation.Predictions]:
-    """Predictions on the validation and the test split, written row by row. `at` has the epoch and step of the model."""
+    """Predictions on the validation and the test split, written row by row. `at` has the model's epoch and step."""
     import pandas as pd
 
     batch_size = eval_batch_size(request.config.batch_size)
