@@ -203,9 +203,10 @@ def test_only_a_checkpoint_of_the_same_parameters_is_taken_up(tmp_path):
     model = torch.nn.Linear(2, 3)
     folder = tmp_path / "step-4"
     folder.mkdir()
-    checkpoints.save_state(folder / checkpoints.TRAINABLE, checkpoints.snapshot(model))
-    assert checkpoints.latest(tmp_path, model) is None, "it is not whole yet"
+    checkpoints.save_state(folder / checkpoints.WEIGHTS, checkpoints.snapshot(model))
     (folder / checkpoints.PROGRESS).write_text("{}")
+    assert checkpoints.latest(tmp_path, model) is None, "it is not whole, or of an earlier version"
+    torch.save({}, folder / checkpoints.TRAINING)
     assert checkpoints.latest(tmp_path, model) == folder
     assert checkpoints.latest(tmp_path, torch.nn.Linear(2, 4)) is None
 

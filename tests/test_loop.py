@@ -164,16 +164,6 @@ def test_a_run_killed_at_several_steps_ends_as_an_unbroken_one_to_the_bit(
         assert (unbroken / path).read_bytes() == (broken / path).read_bytes(), path
 
 
-def test_a_checkpoint_that_is_not_whole_is_not_taken(tiny_backbone, tiny_file, tmp_path):
-    loop = ready_loop(recipe("lora", tiny_file, tiny_backbone), tmp_path)
-    step(loop, *loop.groups(0)[:2])
-    loop.checkpoint()
-    folder = tmp_path / "checkpoints"
-    assert checkpoints.latest(folder, loop.prepared.model) == folder / "step-2"
-    (folder / "step-2" / checkpoints.TRAINING).unlink()
-    assert checkpoints.latest(folder, loop.prepared.model) is None
-
-
 def test_long_epochs_have_checkpoints_within_them(tiny_backbone, tiny_file, tmp_path, monkeypatch):
     events = []
     monkeypatch.setattr(training_loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)

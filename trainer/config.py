@@ -85,7 +85,7 @@ class RunConfig(Strict):
         ge=1,
         le=1024,
         title=mark("Gradient accumulation"),
-        description=mark("batches in one step of the optimiser: as one large batch, in the memory of a small one"),
+        description=mark("batches in one optimiser step: a larger batch in the memory of a small one"),
     )
     group_by_length: bool = Field(
         False,
