@@ -284,7 +284,9 @@ def test_a_step_that_fp16_skips_does_not_advance_the_schedule(still_backbone, ti
     ones, those of the fusion's regulariser too."""
     config = recipe("adapter_fusion", tiny_file, still_backbone, max_grad_norm=1e9, warmup_ratio=0)
     # A fused optimiser is called for a skipped step too, and accelerate takes that for a step.
-    fused = {p: ready_loop(config, tmp_path, parents, precision=p).optimizer.defaults["fused"] for p in ("fp16", "fp32")}
+    fused = {
+        p: ready_loop(config, tmp_path, parents, precision=p).optimizer.defaults["fused"] for p in ("fp16", "fp32")
+    }
     assert fused == {"fp16": False, "fp32": True}
     plain = ready_loop(config, tmp_path, parents)
     loop = ready_loop(config, tmp_path, parents)

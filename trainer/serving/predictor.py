@@ -1,4 +1,4 @@
-"""Questions to trained runs: one text or many through each, side by side, in a fixed order."""
+"""Predictions of trained runs: one text or many through each, side by side, in a fixed order."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ UNTRAINED_SEED = 0
 
 
 NEAR = 0.05
-"""Two best labels whose probabilities lie this close are asked again in float32 when many texts are asked quickly."""
+"""Where the two best probabilities differ by less, a quick prediction is computed again in float32."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One run's answer to one text. `seconds` is its own forward pass, the model being loaded.
+    """One run's prediction for one text. `seconds` is its own forward pass, without loading the model.
 
-    Runs that are asked together are computed side by side, so their seconds do not add up to the time that passed.
+    Runs of one call are computed side by side, so their seconds do not add up to the time that passed.
     """
 
     run_id: str
@@ -60,7 +60,7 @@ class _Loaded:
     tokeniser: Any
     max_length: int
     seconds: float = 0.0
-    """Of its last answer."""
+    """Of its last prediction."""
 
     @property
     def model(self) -> Any:
@@ -72,10 +72,11 @@ class _Loaded:
 
 
 class Predictor:
-    """Keeps the models that were asked last, and asks them. Safe to call from several threads, one question at a time.
+    """Loads runs and predicts with them, and keeps those used last in memory. Safe to call from several threads, which
+    wait for one another.
 
-    Runs of one backbone share its frozen weights. On a CPU the runs that one question goes to share the cores.
-    At most `max_models`, and at most half of the device's memory, stay loaded; untrained backbones are kept apart.
+    Runs of one backbone share its frozen weights. On a CPU the runs of one call share the cores. At most `max_models`,
+    and at most half of the device's memory, stay loaded; untrained backbones are counted apart.
     """
 
     def __init__(self, store: Store, *, max_models: int = 24, max_untrained: int = 4) -> None:
@@ -90,9 +91,9 @@ class Predictor:
         self._tokenisers: dict[Path, Any] = {}
 
     def ask(self, text: str, runs: Sequence[Run]) -> list[Answer]:
-        """Each run's answer to one text, in the order of `runs`.
+        """Each run's prediction for one text, in the order of `runs`.
 
-        Raises `ArgumentError` for an empty text, and what the first run that cannot be asked raises.
+        Raises `ArgumentError` for an empty text, and the error of the first run that cannot predict.
         """
         answers = self.ask_each(text, runs)
         for answer in answers:
@@ -101,32 +102,32 @@ class Predictor:
         return answers
 
     def ask_each(self, text: str, runs: Sequence[Run]) -> list[Answer | Exception]:
-        """Like `ask`, but a run that cannot be asked has its error in its place. Raises `ArgumentError` for an empty
-        text."""
+        """Like `ask`, but with the error of a run that cannot predict instead of its answer. Raises `ArgumentError` for
+        an empty text."""
         _check(text)
-        found: dict[int, Answer | Exception] = {}
+        answers: dict[int, Answer | Exception] = {}
         with self._lock:
-            together: dict[int, _Loaded] = {}
-            for place, run in enumerate(runs):
+            loaded: dict[int, _Loaded] = {}
+            for index, run in enumerate(runs):
                 try:
-                    loaded = self._load(run)
-                except Exception as error:  # whatever it is: the other runs answer all the same
-                    found[place] = error
+                    model = self._load(run)
+                except Exception as error:  # whatever it is: the other runs predict all the same
+                    answers[index] = error
                     continue
-                if any(runs[earlier].id not in self._models for earlier in together):
-                    # It took the room of one that waits to be asked: no more stays in memory than may.
-                    found |= self._answers(text, runs, together)
-                    together = {}
-                together[place] = loaded
-            found |= self._answers(text, runs, together)
-        return [found[place] for place in range(len(runs))]
+                if any(runs[earlier].id not in self._models for earlier in loaded):
+                    # Loading it evicted one that has not predicted yet: run those first, and free their memory.
+                    answers |= self._answers(text, runs, loaded)
+                    loaded = {}
+                loaded[index] = model
+            answers |= self._answers(text, runs, loaded)
+        return [answers[index] for index in range(len(runs))]
 
     def ask_one(self, text: str, run: Run) -> Answer:
-        """One run's answer. Raises `ArgumentError` for an empty text, `UserError` for a run that cannot be asked."""
+        """One run's prediction. Raises `ArgumentError` for an empty text, `UserError` for a run that cannot predict."""
         return self.ask(text, [run])[0]
 
     def untrained(self, text: str, run: Run) -> Answer:
-        """What the run's backbone says with a fresh head, before any training: the same answer every time."""
+        """The prediction of the run's backbone with a new head, before any training: the same every time."""
         _check(text)
         with self._lock:
             loaded, backbone = self._load_untrained(run), run.recipe.backbone
@@ -149,7 +150,7 @@ class Predictor:
             )
 
     def parent_weights(self, text: str, run: Run) -> ParentWeights | None:
-        """How much each parent of a fusion lends for this text; None for a method without parents."""
+        """The attention weight of each parent of a fusion for this text; None for a method without parents."""
         _check(text)
         with self._lock:
             loaded = self._load(run)
@@ -166,21 +167,21 @@ class Predictor:
         """
         if not len(texts):
             return np.empty((0, len(run.label_names)), dtype=np.float32)
-        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-        distinct = list(place)
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        distinct = list(row_of)
         with self._lock:
             loaded = self._load(run)
             precision = self._device.precisions[0] if quick else "fp32"
-            found = self._probabilities(loaded, distinct, batch_size, precision)
+            probabilities = self._probabilities(loaded, distinct, batch_size, precision)
             if precision != "fp32":
-                best = np.sort(found, axis=1)
+                best = np.sort(probabilities, axis=1)
                 near = np.flatnonzero(best[:, -1] - best[:, -2] < NEAR)
                 if len(near):
-                    found[near] = self._probabilities(loaded, [distinct[row] for row in near], batch_size)
-        return found[[place[text] for text in texts]]
+                    probabilities[near] = self._probabilities(loaded, [distinct[row] for row in near], batch_size)
+        return probabilities[[row_of[text] for text in texts]]
 
     def is_loaded(self, run: Run) -> bool:
-        """Whether a question to the run is answered without loading its model first."""
+        """Whether the run predicts without loading its model first."""
         return run.id in self._models
 
     def forget(self, run_id: str) -> None:
@@ -188,28 +189,28 @@ class Predictor:
         with self._lock:
             self._models.pop(run_id, None)
 
-    def _answers(self, text: str, runs: Sequence[Run], asked: dict[int, _Loaded]) -> dict[int, Answer | Exception]:
-        """Ask loaded models about one text, by their places in `runs`."""
+    def _answers(self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]) -> dict[int, Answer | Exception]:
+        """Predictions of loaded models for one text, by their index in `runs`."""
         ids = {}
-        for loaded in asked.values():  # a tokeniser is not for two threads at once
+        for loaded in models.values():  # a tokeniser is not for two threads at once
             key = id(loaded.tokeniser), loaded.max_length
             ids[key] = ids.get(key) or forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
 
-        def answer(place: int) -> Answer | Exception:
-            loaded = asked[place]
+        def answer(index: int) -> Answer | Exception:
+            loaded = models[index]
             try:
-                return self._answer(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[place])
+                return self._answer(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[index])
             except Exception as error:
                 return error
 
-        if len(asked) < 2 or self._device.kind != "cpu":
-            return {place: answer(place) for place in asked}
+        if len(models) < 2 or self._device.kind != "cpu":
+            return {index: answer(index) for index in models}
         # The longest first, so that none is left for the end.
-        order = sorted(asked, key=lambda place: -asked[place].seconds)
+        order = sorted(models, key=lambda index: -models[index].seconds)
         return dict(zip(order, self._side_by_side().map(answer, order), strict=True))
 
     def _side_by_side(self) -> ThreadPoolExecutor:
-        """Threads that divide the cores among them: for one short text torch's own threads mostly wait for another."""
+        """Threads that share the cores: within one short text torch's own threads mostly wait for one another."""
         if self._workers is None:
             import torch
 
@@ -258,11 +259,11 @@ class Predictor:
             return softmax(logits(range(len(ids))), axis=-1)
         # Batches side by side, each with its share of the cores, wait less for one another than threads in one batch.
         workers = self._side_by_side()
-        order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         parts = [order[start :: self._worker_count] for start in range(min(self._worker_count, len(order)))]
-        found = list(workers.map(logits, parts))
-        whole = np.empty((len(ids), found[0].shape[1]), dtype=np.float32)
-        for part, rows in zip(parts, found, strict=True):
+        shares = list(workers.map(logits, parts))
+        whole = np.empty((len(ids), shares[0].shape[1]), dtype=np.float32)
+        for part, rows in zip(parts, shares, strict=True):
             whole[part] = rows
         return softmax(whole, axis=-1)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from trainer import tasks
 from trainer.machine import measure
-from trainer.training.loop import Loop, Request, Work
+from trainer.training.loop import Request, Work
 
 
 def assemble(
@@ -72,19 +73,31 @@ def assemble(
     }
 
 
-def trained(loop: Loop, *, seconds: float) -> dict[str, Any]:
-    """What only a run that was trained here has."""
-    (real, padded), progress = loop.tokens(), loop.progress
-    last = {"train loss": progress.epochs[-1]["train_loss"], "train total tokens": real}
+def trained(
+    *,
+    epochs: Sequence[dict[str, Any]],
+    best: dict[str, Any],
+    steps: int,
+    samples: int,
+    real_tokens: int,
+    padded_tokens: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What only a run that was trained here has.
+
+    `epochs` has what each evaluation reported; `best` has the `epoch` and `accuracy` of the one that was kept;
+    `samples` are sentences trained on, all epochs together, as the tokens are; `seconds` of training alone.
+    """
+    last = {"train loss": epochs[-1]["train_loss"], "train total tokens": real_tokens}
     return {
         "train_time": seconds,
-        "sentences_per_second": len(loop.dataset) * loop.config.epochs / max(seconds, 1e-9),
-        "steps": progress.step,
-        "real_tokens": real,
-        "padded_tokens": padded,
-        "best_epoch": progress.best["epoch"],
-        "best_validation_accuracy": progress.best["accuracy"],
-        "metrics": [*progress.epochs[:-1], progress.epochs[-1] | last],
+        "sentences_per_second": samples / max(seconds, 1e-9),
+        "steps": steps,
+        "real_tokens": real_tokens,
+        "padded_tokens": padded_tokens,
+        "best_epoch": best["epoch"],
+        "best_validation_accuracy": best["accuracy"],
+        "metrics": [*epochs[:-1], epochs[-1] | last],
     }
 
 

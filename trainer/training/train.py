@@ -76,7 +76,16 @@ def train(request: Request) -> dict[str, Any]:
             at, main = loop.progress.best, accelerator.is_main_process
             predictions = _test(request, work, prepared, clock, at=at, write=main)
             memory = meter.result()
-    figures = results.trained(loop, seconds=clock.seconds["training"])
+    real_tokens, padded_tokens = loop.tokens()
+    figures = results.trained(
+        epochs=loop.progress.epochs,
+        best=loop.progress.best,
+        steps=loop.progress.step,
+        samples=len(loop.dataset) * config.epochs,
+        real_tokens=real_tokens,
+        padded_tokens=padded_tokens,
+        seconds=clock.seconds["training"],
+    )
     counts = (trainable, total, size)
     return _finish(
         request, work, predictions, clock, memory=memory, counts=counts, started_at=started_at, training=figures
