@@ -30,7 +30,9 @@ from trainer.runs import recipes
 from trainer.sources import backbones
 from trainer.training import loop as training_loop
 from trainer.training import train as training
-from trainer.training.loop import Loop, Request, parameter_groups, start_accelerator
+from trainer.training.loop import Loop
+from trainer.training.optimiser import parameter_groups, start_accelerator
+from trainer.training.request import Request
 
 RESUMED = ("full", "lora", "adapter_fusion")
 

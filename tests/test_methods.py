@@ -16,7 +16,7 @@ from trainer.methods import Parent, Setup
 from trainer.runs import recipes
 from trainer.sources import backbones
 from trainer.training import train as training
-from trainer.training.loop import Request
+from trainer.training.request import Request
 
 LABELS = ("bad", "good")
 FILES = {

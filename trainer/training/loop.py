@@ -6,9 +6,8 @@ On accelerate (device, precision, gradient scaling, several processes), torch's 
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,62 +15,25 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object
-from torch import nn
 from torch.utils.data import DataLoader
-from transformers import get_scheduler
 
 from trainer.config import RunConfig
 from trainer.engine import checkpoints
 from trainer.engine.batching import ByLength, Encoded
 from trainer.engine.prepare import Prepared
 from trainer.errors import Cancelled, TrainingStopped
-from trainer.events import Evaluated, Event, Saved, Step
+from trainer.events import Evaluated, Saved, Step
 from trainer.machine import measure
-from trainer.machine.device import Device
-from trainer.methods import Method, Parent, Setup
-from trainer.tasks import TaskData
 from trainer.texts import tr
 from trainer.training import evaluate as evaluation
+from trainer.training.optimiser import make_optimizer, make_schedule
+from trainer.training.request import Request, Work
 
 SECONDS_BETWEEN_REPORTS = 0.25
 """Steps are reported at most this often, so that a log stays readable and a GPU seldom waits for the report."""
 SECONDS_BETWEEN_CHECKPOINTS = 300.0
 """A checkpoint is written at each epoch's end, and within an epoch once this long has passed since the last."""
-NO_DECAY = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
-"""Parameters without weight decay by their names in lower case, as transformers' Trainer chooses them."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `train` needs: the recipe, where to write, whom to tell, when to stop."""
-
-    config: RunConfig
-    folder: Path
-    emit: Callable[[Event], None]
-    should_stop: Callable[[], bool] = lambda: False
-    parents: tuple[Parent, ...] = ()
-    parent_results: tuple[dict[str, Any], ...] = ()
-    label_order: tuple[str, ...] = ()
-    """For an adapter trained elsewhere: its labels in its own order, where that is not the task's."""
-
-    def heed(self, _: int = 0) -> None:
-        """Raise `Cancelled` if the run was asked to stop."""
-        if self.should_stop():
-            raise Cancelled(tr("Cancelled on request."))
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is fixed before the first step."""
-
-    method: Method
-    setup: Setup
-    data: TaskData
-    ids: dict[str, list[list[int]]]
-    pad_id: int
-    device: Device
 
 
 @dataclass
@@ -113,17 +75,8 @@ class Loop:
         )
         self.steps_per_epoch = steps_per_epoch(config, len(self.dataset))
         self.total_steps = self.steps_per_epoch * config.epochs
-        optimizer = torch.optim.AdamW(
-            parameter_groups(prepared.model, config.weight_decay),
-            lr=config.learning_rate,
-            fused=work.setup.precision != "fp16",  # the fused one hides from accelerate that fp16 skipped a step
-        )
-        self.schedule = get_scheduler(
-            {"constant": "constant_with_warmup"}.get(config.lr_scheduler, config.lr_scheduler),
-            optimizer,
-            num_warmup_steps=math.ceil(self.total_steps * config.warmup_ratio),
-            num_training_steps=self.total_steps,
-        )
+        optimizer = make_optimizer(prepared.model, config, precision=work.setup.precision)
+        self.schedule = make_schedule(optimizer, config, steps=self.total_steps)
         self.parameters = [p for p in prepared.model.parameters() if p.requires_grad]
         self.model, self.optimizer = accelerator.prepare(prepared.model, optimizer)
         self.progress = Progress()
@@ -362,25 +315,6 @@ class Loop:
         own = torch.tensor([self.collator.real_tokens, self.collator.padded_tokens], device=self.accelerator.device)
         real, padded = self.accelerator.reduce(own, "sum").tolist()
         return real, padded
-
-
-def start_accelerator(device: Device, precision: str) -> Accelerator:
-    """accelerate's view of the device and the processes; call before a model is built.
-
-    accelerate keeps its state as long as the process lives and refuses a second run at another precision: it is reset.
-    """
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device.kind == "cpu")
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The trained parameters for an optimiser: those with weight decay, and biases and layer norms without."""
-    norms = {id(p) for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
-    groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups[id(parameter) in norms or NO_DECAY.search(name.lower()) is not None].append(parameter)
-    return [{"params": groups[0], "weight_decay": weight_decay}, {"params": groups[1], "weight_decay": 0.0}]
 
 
 def steps_per_epoch(config: RunConfig, sentences: int) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from trainer import tasks
 from trainer.machine import measure
-from trainer.training.loop import Request, Work
+from trainer.training.request import Request, Work
 
 
 def assemble(

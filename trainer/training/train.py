@@ -21,7 +21,9 @@ from trainer.methods import Setup
 from trainer.sources import backbones
 from trainer.training import evaluate as evaluation
 from trainer.training import summary as results
-from trainer.training.loop import Loop, Request, Work, eval_batch_size, start_accelerator
+from trainer.training.loop import Loop, eval_batch_size
+from trainer.training.optimiser import start_accelerator
+from trainer.training.request import Request, Work
 
 __all__ = ["Request", "evaluate", "train"]
 
