@@ -111,7 +111,6 @@ class Loop:
                     self.checkpoint()
             self.evaluate()
             self.checkpoint()
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
 
     def groups(self, epoch: int) -> list[list[list[int]]]:
         """The sentences of an epoch by index: a group of batches for each step, `gradient_accumulation_steps` long."""

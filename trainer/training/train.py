@@ -171,7 +171,7 @@ def _speed_up(model, work: Work, *, training: bool) -> Prepared:
 def _save_best(request: Request, work: Work, loop: Loop) -> int:
     """Put the best epoch back into the model and write model/; its size in bytes, parents apart."""
     with loop.clock("saving"):
-        model = loop.prepared.model
+        model = loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
         checkpoints.restore(model, loop.best_state)
         loop.prepared.restore()
         final = request.folder / "model"
