@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Predictions:
-    """`probabilities`: (sentences, labels), rows sum to 1, in the order of the sentences. `loss`: mean cross-entropy."""
+    """`probabilities`: (sentences, labels), rows sum to 1, in the sentences' order. `loss`: mean cross-entropy."""
 
     probabilities: np.ndarray
     labels: np.ndarray
