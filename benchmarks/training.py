@@ -218,6 +218,17 @@ def ourselves(request) -> dict[str, Any]:
     }
 
 
+def library_trainer(method) -> type:
+    """The trainer that the method's library documents; AdapterHub's adds the fusion's regulariser itself."""
+    if method.library == "adapters":
+        from adapters import AdapterTrainer
+
+        return AdapterTrainer
+    from transformers import Trainer
+
+    return Trainer
+
+
 def plainly(request) -> dict[str, Any]:
     """The library's trainer on sentences padded to 128 tokens, in float32."""
     import torch
@@ -287,7 +298,7 @@ def plainly(request) -> dict[str, Any]:
             logging_strategy="no", report_to=[], disable_tqdm=True, seed=config.seed, use_cpu=device.kind == "cpu",
             remove_unused_columns=False, label_names=["labels"],
         )  # fmt: skip
-        trainer = method.trainer_class()(model=model, args=arguments, train_dataset=Padded())
+        trainer = library_trainer(method)(model=model, args=arguments, train_dataset=Padded())
         trainer.remove_callback(PrinterCallback)
         epochs = Epochs()
         trainer.add_callback(epochs)

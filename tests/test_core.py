@@ -205,9 +205,10 @@ def test_only_a_checkpoint_of_the_same_parameters_is_taken_up(tmp_path):
     model = torch.nn.Linear(2, 3)
     folder = tmp_path / "step-4"
     folder.mkdir()
-    checkpoints.save_state(folder / checkpoints.TRAINABLE, checkpoints.snapshot(model))
-    assert checkpoints.latest(tmp_path, model) is None, "it is not whole yet"
+    checkpoints.save_state(folder / checkpoints.WEIGHTS, checkpoints.snapshot(model))
     (folder / checkpoints.PROGRESS).write_text("{}")
+    assert checkpoints.latest(tmp_path, model) is None, "it is not whole, or of an earlier version"
+    torch.save({}, folder / checkpoints.TRAINING)
     assert checkpoints.latest(tmp_path, model) == folder
     assert checkpoints.latest(tmp_path, torch.nn.Linear(2, 4)) is None
 
@@ -480,7 +481,7 @@ def test_each_batch_has_every_length_or_like_lengths():
         assert sorted(order) == list(range(203))
         return [[lengths[i] for i in order[start : start + 16]] for start in range(0, 192, 16)]
 
-    assert max(max(batch) - min(batch) for batch in batches(alike=True)) <= 5
+    assert max(max(batch) - min(batch) for batch in batches(similar=True)) <= 5
     assert min(max(batch) - min(batch) for batch in batches()) > 30
     tokens = [sum(batch) for batch in batches()]
     assert max(tokens) - min(tokens) < 0.1 * min(tokens)

@@ -341,10 +341,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
             # The weights of the running model, found as the optimiser sees them, are spoilt after the first epoch.
             import gc
 
-            for found in gc.get_objects():
-                if isinstance(found, loop.LabTrainer):
+            for running in gc.get_objects():
+                if isinstance(running, loop.Loop):
                     with torch.no_grad():
-                        next(found.model.parameters()).fill_(float("nan"))
+                        next(running.prepared.model.parameters()).fill_(float("nan"))
 
     with pytest.raises(TrainingStopped, match="lower learning_rate"):
         training.train(training.Request(config, folder, spoil))

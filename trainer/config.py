@@ -79,7 +79,14 @@ class RunConfig(Strict):
         title=mark("What makes the comparison fair"),
         description=mark("own_learning_rate: methods differ in it alone; same: every hyperparameter is the same"),
     )
-    batch_size: int = Field(32, ge=1, le=1024, title=mark("Batch size"), description=mark("sentences in one step"))
+    batch_size: int = Field(32, ge=1, le=1024, title=mark("Batch size"), description=mark("sentences in one batch"))
+    gradient_accumulation_steps: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        title=mark("Gradient accumulation"),
+        description=mark("batches in one optimiser step: a larger batch in the memory of a small one"),
+    )
     group_by_length: bool = Field(
         False,
         title=mark("Batches of like length"),
@@ -137,9 +144,19 @@ class RunConfig(Strict):
     )
 
     def fingerprint(self) -> str:
-        """A hash of everything that shapes the result: equal recipes have equal fingerprints."""
+        """A hash of everything that shapes the result: equal recipes have equal fingerprints.
+
+        A field that came later is left out at the value that recipes without it had, so that their hashes stay.
+        """
         recipe = self.model_dump(mode="json", exclude={"track"})
+        for name, value in _ADDED.items():
+            if recipe[name] == value:
+                del recipe[name]
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+_ADDED = {"gradient_accumulation_steps": 1}
+"""Fields that came after fingerprints were stored, with the value that they stand for where they are missing."""
 
 
 def describe(error: ValidationError) -> list[str]:

@@ -1,4 +1,4 @@
-"""Attention of rows that hold several sentences each; on a CPU in fewer and narrower operations than the libraries'."""
+"""Attention over rows that hold several sentences each; on a CPU it takes fewer and narrower operations."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.engine.dropout import QuickDropout
+from trainer.engine.dropout import StockDropout
 
 
 def attend(query: Any, key: Any, value: Any, bias: Any, dropout: nn.Dropout, heads: int) -> torch.Tensor:
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2) where each query has keys of its own.
 
     `query`: (rows, queries, hidden); `key`, `value`: (rows, keys, hidden); `bias`: (rows, queries, keys), 0 where a
-    query may look, at least once for each, and minus infinity elsewhere. All of one type, that of the result:
+    query attends to a key, at least one for each query, and minus infinity elsewhere. All have the type of the result,
     (rows, queries, hidden).
     """
     rows, queries, hidden = query.shape
@@ -24,23 +24,24 @@ def attend(query: Any, key: Any, value: Any, bias: Any, dropout: nn.Dropout, hea
         return x.view(rows, -1, heads, hidden // heads).transpose(1, 2)
 
     query, key, value = by_head(query), by_head(key), by_head(value)
-    if isinstance(dropout, QuickDropout):
+    if isinstance(dropout, StockDropout):
         keep = None
         if dropout.training and dropout.p:
             keep = dropout.masks.cut((rows * heads, queries, key.shape[2]), query.dtype, dropout.p)
-        one, other, third = (x.reshape(rows * heads, -1, hidden // heads) for x in (query, key, value))
-        found = _Attention.apply(one, other, third, bias, keep).view(rows, heads, queries, -1)
+        query, key, value = (x.reshape(rows * heads, -1, hidden // heads) for x in (query, key, value))
+        context = _Attention.apply(query, key, value, bias, keep).view(rows, heads, queries, -1)
     else:
         p = dropout.p if dropout.training else 0.0
-        found = nn.functional.scaled_dot_product_attention(query, key, value, bias[:, None], p)
-    return found.transpose(1, 2).reshape(rows, queries, hidden)
+        context = nn.functional.scaled_dot_product_attention(query, key, value, bias[:, None], p)
+    return context.transpose(1, 2).reshape(rows, queries, hidden)
 
 
 class _Attention(torch.autograd.Function):
-    """The same, written out: scores stay in the type of the queries, and what can is done in place.
+    """Scaled dot-product attention written out: scores stay in the type of the queries, and are changed in place.
 
     The library's plain attention widens bfloat16 scores to float32 on the way, and its fused one has no dropout on a
-    CPU. (rows x heads, queries or keys, head size) each, `bias` (rows, queries, keys); `keep` is a mask of dropout.
+    CPU. `query`, `key`, `value`: (rows x heads, queries or keys, head size); `bias`: (rows, queries, keys); `keep`: a
+    dropout mask, or None.
     """
 
     @staticmethod

@@ -20,30 +20,35 @@ class Encoded(Dataset):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, place: int) -> tuple[Sequence[int], int]:
-        return self.ids[place], self.labels[place]
+    def __getitem__(self, index: int) -> tuple[Sequence[int], int]:
+        return self.ids[index], self.labels[index]
 
 
 class ByLength(Sampler[int]):
-    """Batches by the sentences' lengths: each has some of every length (stratified sampling), or like lengths.
+    """Batches by the sentences' lengths: each has some of every length (stratified sampling), or similar lengths.
 
-    `alike` false: the sentences, sorted, are cut into as many strata as a batch has places, and each batch draws one
-    from each. Every sentence is as likely in every batch, and batches have nearly equally many tokens. True: each batch
-    is one run of the sorted sentences; what a step sees then depends on length. Batches, ties and strata are shuffled
-    each epoch. The order follows from `seed` and the epoch alone: a resumed epoch sees what an unbroken one would have
-    seen.
+    `similar` false: the sentences, sorted, are cut into as many strata as a batch has sentences, and each batch draws
+    one from each. Every sentence is as likely in every batch, and batches have nearly equally many tokens. True: each
+    batch is one run of the sorted sentences; what a step sees then depends on length. Batches, ties and strata are
+    shuffled each epoch. The order follows from `seed` and the epoch alone, so that a resumed epoch continues as it was.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, alike: bool = False) -> None:
-        self.lengths, self.alike = torch.as_tensor(lengths), alike
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, similar: bool = False) -> None:
+        self.lengths, self.similar = torch.as_tensor(lengths), similar
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer's loader before each epoch."""
+        """Choose the epoch whose order the sampler gives."""
         self.epoch = epoch
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """The indices of each batch of an epoch; the last batch may be smaller."""
+        self.set_epoch(epoch)
+        order = list(self)
+        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 10_007 + self.epoch)
@@ -53,7 +58,7 @@ class ByLength(Sampler[int]):
         last, shuffled = shuffled[:rest], shuffled[rest:]
         by_length = shuffled[torch.argsort(self.lengths[shuffled], stable=True)]
         count = len(shuffled) // self.batch_size
-        if self.alike:
+        if self.similar:
             batches = by_length.view(count, self.batch_size)
         else:
             strata = by_length.view(self.batch_size, count)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 from pathlib import Path
 from typing import Any
 
-TRAINABLE = "trainable.safetensors"
+WEIGHTS = "trainable.safetensors"
 BEST = "best.safetensors"
+TRAINING = "training.pt"
 PROGRESS = "progress.json"
 
 
@@ -19,7 +21,7 @@ def snapshot(model) -> dict[str, Any]:
 
 
 def restore(model, state: dict[str, Any]) -> None:
-    """Put a snapshot back. Raises `KeyError` where the model has a trainable parameter that it lacks."""
+    """Copy a snapshot into the model. Raises `KeyError` for a trainable parameter that the snapshot lacks."""
     import torch
 
     with torch.no_grad():
@@ -54,14 +56,44 @@ def commit(written: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def latest(folder: Path, model) -> Path | None:
-    """The newest whole checkpoint below a run's checkpoints folder; None where it is not of this model's parameters.
+def write(
+    folder: Path,
+    step: int,
+    *,
+    weights: dict[str, Any],
+    best: dict[str, Any] | None,
+    training: dict[str, Any],
+    progress: dict[str, Any],
+) -> int:
+    """Write `step-N` into a run's checkpoints folder and delete older ones; its bytes.
 
-    An earlier version of the program may have trained others: the run then begins anew.
+    `weights` and `best` are snapshots, `training` holds tensors and plain values, `progress` plain values alone.
     """
-    found = [path for path in folder.glob("step-*") if (path / PROGRESS).is_file()]
-    newest = max(found, key=lambda path: int(path.name.removeprefix("step-")), default=None)
-    return newest if newest and _shapes_of(newest / TRAINABLE) == _shapes_in(model) else None
+    import torch
+
+    beside, final = folder / ".writing", folder / f"step-{step}"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_state(beside / WEIGHTS, weights)
+    if best is not None:
+        save_state(beside / BEST, best)
+    torch.save(training, beside / TRAINING)
+    (beside / PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
+    commit(beside, final)
+    for older in folder.glob("step-*"):
+        if older != final:
+            shutil.rmtree(older, ignore_errors=True)
+    return sum(path.stat().st_size for path in final.iterdir())
+
+
+def latest(folder: Path, model) -> Path | None:
+    """The newest complete checkpoint in a run's checkpoints folder; None if it does not have this model's parameters.
+
+    An earlier version of the program may have written another kind: the run then starts from the beginning.
+    """
+    complete = [path for path in folder.glob("step-*") if (path / PROGRESS).is_file() and (path / TRAINING).is_file()]
+    newest = max(complete, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+    return newest if newest and _shapes_of(newest / WEIGHTS) == _shapes_in(model) else None
 
 
 def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
@@ -75,9 +107,41 @@ def _shapes_in(model) -> dict[str, tuple[int, ...]]:
     return {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
 
 
+def random_state() -> dict[str, Any]:
+    """The state of every random generator of this process: Python's, NumPy's, torch's, and torch's on the GPUs."""
+    import numpy as np
+    import torch
+
+    numpy = np.random.get_state(legacy=False)
+    numpy["state"]["key"] = numpy["state"]["key"].tolist()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    return {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_random(state: dict[str, Any]) -> None:
+    """Put a `random_state` back."""
+    import numpy as np
+    import torch
+
+    random.setstate(state["python"])
+    numpy = state["numpy"]
+    key = np.array(numpy["state"]["key"], dtype=np.uint32)
+    np.random.set_state(numpy | {"state": numpy["state"] | {"key": key}})
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
 def read_progress(checkpoint: Path) -> dict[str, Any]:
-    """What the run knew when the checkpoint was written."""
+    """The progress that was written with a checkpoint."""
     return json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8"))
+
+
+def read_training(checkpoint: Path) -> dict[str, Any]:
+    """The state of optimiser, schedule and generators of a checkpoint. Only tensors and plain values are read."""
+    import torch
+
+    return torch.load(checkpoint / TRAINING, map_location="cpu", weights_only=True)
 
 
 def sync_tree(folder: Path) -> None:

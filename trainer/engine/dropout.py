@@ -1,27 +1,28 @@
-"""Dropout on a CPU at the price of a few random numbers: torch draws one, slowly, for every element and every use."""
+"""Dropout on a CPU with masks cut from a stock: torch draws a random number, slowly, for every element of every use."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 LEVELS = 1 << 16
-"""An element is dropped by 16 random bits: the probability is held to within 1/131072."""
+"""An element is dropped by 16 random bits: the probability is exact to within 1/131072."""
 STOCK = 1 << 22
-"""Elements of a stock of masks: enough that two uses seldom overlap, small enough to stay near the processor."""
+"""Elements of a stock: enough that two masks seldom overlap, small enough to stay in the processor's cache."""
 USES = 16
-"""How often, on average, each element of a stock is handed out before it is drawn anew."""
+"""How often, on average, each element of a stock is used before the stock is drawn again."""
 
 
-class Masks:
-    """A stock of random bits from which masks are cut at random places, and which is renewed as it is used.
+class MaskStock:
+    """Random bits from which dropout masks are cut at random offsets, and which are drawn again as they are used up.
 
-    Within a mask the elements are independent; two masks share bits only where their places overlap, shifted against
-    each other. The numbers come from torch's generator, so a seed gives the same run again; `renew` at the start of
-    an epoch lets a resumed run see what an unbroken one would have seen.
+    Within a mask the elements are independent; two masks share bits only where they overlap, shifted against each
+    other. The numbers come from torch's generator, so a seed gives the same run again. `state_dict` is small: the
+    generator's state from which the bits were drawn.
     """
 
     def __init__(self, size: int = STOCK) -> None:
@@ -29,8 +30,9 @@ class Masks:
         self.renew()
 
     def renew(self) -> None:
-        """Forget the stock: the next mask draws a new one."""
+        """Drop the bits: the next mask draws new ones."""
         self._bits: torch.Tensor | None = None
+        self._drawn_from: torch.Tensor | None = None
         self._scaled: dict[tuple[float, torch.dtype], torch.Tensor] = {}
         self._left = USES * self._size
 
@@ -43,27 +45,46 @@ class Masks:
         if self._left < count:
             self.renew()
         self._left -= count
-        place = 64 * int(torch.randint(0, (self._size - count) // 64 + 1, ()))  # a cache line's start
-        return self._stock(p, dtype)[place : place + count].view(shape)
+        start = 64 * int(torch.randint(0, (self._size - count) // 64 + 1, ()))  # a cache line's start
+        return self._stock(p, dtype)[start : start + count].view(shape)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to cut the same masks, given that torch's generator is restored too."""
+        return {"size": self._size, "left": self._left, "drawn_from": self._drawn_from}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Draw the bits again that a stock had. torch's generator stays as it is."""
+        self._size = state["size"]
+        self.renew()
+        self._left = state["left"]
+        if state["drawn_from"] is not None:
+            now = torch.get_rng_state()
+            torch.set_rng_state(state["drawn_from"])
+            self._draw()
+            torch.set_rng_state(now)
 
     def _stock(self, p: float, dtype: torch.dtype) -> torch.Tensor:
         if self._bits is None:
-            # From -2^63 without an upper end is the one call that fills all 64 bits; four elements share them.
-            bits = torch.empty((self._size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-            self._bits = bits.view(torch.int16)
+            self._draw()
         if (p, dtype) not in self._scaled:
-            cut = round(p * LEVELS)
-            scale = LEVELS / (LEVELS - cut) if cut < LEVELS else 0.0
-            self._scaled[p, dtype] = (self._bits >= cut - LEVELS // 2).to(dtype).mul_(scale)
+            dropped = round(p * LEVELS)
+            scale = LEVELS / (LEVELS - dropped) if dropped < LEVELS else 0.0
+            self._scaled[p, dtype] = (self._bits >= dropped - LEVELS // 2).to(dtype).mul_(scale)
         return self._scaled[p, dtype]
 
+    def _draw(self) -> None:
+        self._drawn_from = torch.get_rng_state()
+        # From -2^63 without an upper end is the one call that fills all 64 bits; four elements share them.
+        bits = torch.empty((self._size + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        self._bits = bits.view(torch.int16)
 
-class QuickDropout(nn.Dropout):
+
+class StockDropout(nn.Dropout):
     """nn.Dropout for training on a CPU, its masks from a stock."""
 
-    def __init__(self, p: float = 0.5, masks: Masks | None = None) -> None:
+    def __init__(self, p: float = 0.5, masks: MaskStock | None = None) -> None:
         super().__init__(p)
-        self.masks = masks or Masks()
+        self.masks = masks or MaskStock()
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not self.training or self.p == 0:
@@ -71,11 +92,11 @@ class QuickDropout(nn.Dropout):
         return input * self.masks.cut(input.shape, input.dtype, self.p)
 
 
-def quicken(model: nn.Module) -> Masks:
+def use_stock(model: nn.Module) -> MaskStock:
     """Let every plain nn.Dropout of a model on a CPU cut its masks from one stock; nothing else about it changes."""
-    masks = Masks()
+    masks = MaskStock()
     for module in model.modules():
         if type(module) is nn.Dropout:
-            module.__class__ = QuickDropout
+            module.__class__ = StockDropout
             module.masks = masks
     return masks

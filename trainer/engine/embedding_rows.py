@@ -1,4 +1,4 @@
-"""Word embeddings in training: only the rows that training reads are stepped."""
+"""Word embeddings of which only the rows of the training split are trained."""
 
 from __future__ import annotations
 
@@ -8,51 +8,57 @@ import torch
 from torch import nn
 
 
-class ReadRows:
-    """Word embeddings of which only the rows that training reads are trained, where a method trains them at all.
+class EmbeddingRows:
+    """Trains the rows of the word embeddings that occur in the training sentences, and keeps the others out of the
+    optimiser.
 
-    A row that no training sentence has gets no gradient, yet each step would clear its gradient and bring its moments
-    up to date: of MiniLM's 30,522 rows a thousand sentences read about 5,000. The others keep their pretrained values
-    to the bit, where weight decay alone would have moved them. `restore` gives the model its whole table again.
+    The other rows get no gradient, yet each step would clear it and update their moments: of MiniLM's 30,522 rows a
+    thousand sentences use about 5,000. They keep their pretrained values to the bit, where weight decay alone would
+    have moved them. Nothing happens where the embeddings are frozen. `restore` gives the model its whole table again.
     """
 
     def __init__(self, model: nn.Module, ids: Iterable[Iterable[int]], pad_id: int) -> None:
-        self._model, self._whole = model, None
+        self._model, self._table = model, None
         table = model.get_input_embeddings()
         if type(table) is nn.Embedding and table.weight.requires_grad:
             padding = {pad_id, table.padding_idx} - {None}
             rows = sorted(padding.union(*ids))
-            self._whole = table
-            model.set_input_embeddings(_RowsOf(table, torch.tensor(rows)))
+            self._table = table
+            model.set_input_embeddings(_Rows(table, torch.tensor(rows)))
+
+    @property
+    def active(self) -> bool:
+        """Whether the model has the smaller table now."""
+        return self._table is not None
 
     def restore(self) -> None:
-        """Write the trained rows into the whole table and put it back; once is enough, twice does no harm."""
-        if self._whole is not None:
+        """Write the trained rows into the whole table and put it back. Calling it again changes nothing."""
+        if self._table is not None:
             trained = self._model.get_input_embeddings()
             with torch.no_grad():
-                self._whole.weight[trained.rows] = trained.weight
-            self._model.set_input_embeddings(self._whole)
-            self._whole = None
+                self._table.weight[trained.rows] = trained.weight
+            self._model.set_input_embeddings(self._table)
+            self._table = None
 
 
-class _RowsOf(nn.Module):
-    """Some rows of a table as a parameter of their own, the others as they were."""
+class _Rows(nn.Module):
+    """Some rows of an embedding table as a trained parameter; the whole table as a buffer, for other tokens."""
 
     def __init__(self, table: nn.Embedding, rows: torch.Tensor) -> None:
         super().__init__()
         device, count = table.weight.device, table.num_embeddings
         self.register_buffer("rows", rows.to(device), persistent=False)
-        self.register_buffer("others", table.weight.detach(), persistent=False)
-        self.register_buffer("place", torch.full((count,), -1, device=device), persistent=False)
-        self.place[self.rows] = torch.arange(len(rows), device=device)
+        self.register_buffer("table", table.weight.detach(), persistent=False)
+        self.register_buffer("row_of", torch.full((count,), -1, device=device), persistent=False)
+        self.row_of[self.rows] = torch.arange(len(rows), device=device)
         self.weight = nn.Parameter(table.weight.detach()[self.rows])
-        self.padding_idx = None if table.padding_idx is None else int(self.place[table.padding_idx])
+        self.padding_idx = None if table.padding_idx is None else int(self.row_of[table.padding_idx])
         self.train(table.training)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """(..., tokens) to (..., tokens, hidden)."""
-        place = self.place[ids]
+        row = self.row_of[ids]
         if self.training:
-            return nn.functional.embedding(place, self.weight, self.padding_idx)
-        known = nn.functional.embedding(place.clamp(min=0), self.weight)
-        return torch.where((place >= 0)[..., None], known, nn.functional.embedding(ids, self.others))
+            return nn.functional.embedding(row, self.weight, self.padding_idx)
+        trained = nn.functional.embedding(row.clamp(min=0), self.weight)
+        return torch.where((row >= 0)[..., None], trained, nn.functional.embedding(ids, self.table))

@@ -37,9 +37,9 @@ def predict_logits(
     precision: str,
     on_batch: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Logits (sentences, labels) as float32, in the order given; alike lengths share a batch.
+    """Logits (sentences, labels) as float32, in the order of `ids`; sentences of similar length share a batch.
 
-    `on_batch` is told how many sentences are done; what it raises ends the prediction.
+    `on_batch` is called with how many sentences are done; what it raises ends the prediction.
     """
     import torch
 

@@ -1,8 +1,8 @@
-"""Linear maps of models that are only asked, held as oneDNN reads them: on a CPU a short text takes half the time.
+"""Prepacked linear layers for inference: weights stored in oneDNN's own layout, which halves a short text's time.
 
-torch multiplies float32 with a BLAS that arranges the whole weight anew for every product, which for a few dozen tokens
-takes as long as the product. Here that is done once, in the weight's own memory; who asks in bfloat16 too holds a copy
-in that.
+torch multiplies float32 with a BLAS that packs the whole weight again for every product, which for a few dozen tokens
+takes as long as the product. Here a weight is packed once, and stored in that layout alone; inference in bfloat16 too
+stores a copy in that type.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import torch
 from torch import nn
 
 ROWS = 32
-"""Rows that the arrangement is made for; of those tried, from 16 to 512, none was quicker at any length."""
+"""Rows that the layout is optimised for; of those tried, from 16 to 512, none was faster at any length."""
 SMALLEST = 64
-"""Inputs and outputs from which it pays."""
+"""Least inputs and outputs for which it is faster."""
 FACTORS = ("lora_A", "lora_B")
-"""PEFT reads the type of these small weights at every pass."""
+"""LoRA's factors stay: PEFT reads the type of their weights at every pass."""
 
 
-def possible(device: str) -> bool:
-    """Whether this machine and this torch can do it; where they cannot, models stay as they are."""
+def supported(device: str) -> bool:
+    """Whether this machine and this torch have the operations; where they do not, models stay as they are."""
     return device == "cpu" and _works()
 
 
 @cache
 def _works() -> bool:
-    """Tried once: the operations are torch's own, and may be there without a kernel for this processor."""
+    """Tried once: torch may have the operations without a kernel for this processor."""
     linear = nn.Linear(SMALLEST, SMALLEST)
     try:
         PrepackedLinear(linear, PrepackedWeight(linear.weight)).product(torch.zeros(1, SMALLEST))
@@ -38,30 +38,30 @@ def _works() -> bool:
 
 
 class PrepackedWeight:
-    """One weight (outputs, inputs) in oneDNN's own order. The models of one backbone share it."""
+    """One weight (outputs, inputs) in oneDNN's own layout. The models of one backbone share it."""
 
     def __init__(self, weight: torch.Tensor) -> None:
         self.shape = tuple(weight.shape)
-        self._by_type = {torch.float32: _arrange(weight)}
+        self._by_type = {torch.float32: _pack(weight)}
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes now."""
-        return sum(held.numel() * held.element_size() for held in self._by_type.values())
+        """Bytes of all its copies."""
+        return sum(packed.numel() * packed.element_size() for packed in self._by_type.values())
 
-    def arranged(self, kind: torch.dtype) -> torch.Tensor:
-        """The weight for inputs of a type; bfloat16's is made when first asked for."""
-        if kind not in self._by_type:
-            self._by_type[kind] = _arrange(self.plain().to(kind))
-        return self._by_type[kind]
+    def packed(self, dtype: torch.dtype) -> torch.Tensor:
+        """The packed weight for inputs of a type; bfloat16's is made at its first use."""
+        if dtype not in self._by_type:
+            self._by_type[dtype] = _pack(self.plain().to(dtype))
+        return self._by_type[dtype]
 
     def plain(self) -> torch.Tensor:
-        """The weight as it was, to the bit."""
+        """A copy of the weight in torch's layout, equal to the original to the bit."""
         return self._by_type[torch.float32].to_dense()
 
 
 class PrepackedLinear(nn.Module):
-    """In the place of an nn.Linear; gradients flow to its input alone."""
+    """Replaces an nn.Linear in inference; gradients flow to its input alone."""
 
     def __init__(self, linear: nn.Linear, prepacked: PrepackedWeight) -> None:
         super().__init__()
@@ -82,9 +82,9 @@ class PrepackedLinear(nn.Module):
         return self.product(x)
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
-        """The map itself, without gradients."""
+        """The linear layer itself, without gradients."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        weight = self.prepacked.arranged(x.dtype)
+        weight = self.prepacked.packed(x.dtype)
         return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
 
 
@@ -100,19 +100,19 @@ class _Product(torch.autograd.Function):
 
 
 def prepackable(model: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
-    """(parent, name, linear) of every map that can be held so."""
-    found = []
+    """(parent, name, linear) of every linear layer that can be prepacked."""
+    linears = []
     for parent_name, parent in model.named_modules():
         if any(factor in parent_name for factor in FACTORS):
             continue
         for name, child in parent.named_children():
             if _is_plain(child) and min(child.weight.shape) >= SMALLEST and child.weight.dtype == torch.float32:
-                found.append((parent, name, child))
-    return found
+                linears.append((parent, name, child))
+    return linears
 
 
 def replace(parent: nn.Module, name: str, prepacked: PrepackedWeight) -> None:
-    """Put a prepacked map in the place of a linear one."""
+    """Replace a linear layer by a prepacked one."""
     linear = getattr(parent, name)
     new = PrepackedLinear(linear, prepacked)
     new.eval()
@@ -121,12 +121,12 @@ def replace(parent: nn.Module, name: str, prepacked: PrepackedWeight) -> None:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """An nn.Linear, or AdapterHub's in its place when it carries no update of its own."""
+    """An nn.Linear, or AdapterHub's subclass of it without an update of its own."""
     if type(module) is nn.Linear:
         return True
     return isinstance(module, nn.Linear) and hasattr(module, "loras") and len(module.loras) == 0
 
 
-def _arrange(weight: torch.Tensor) -> torch.Tensor:
+def _pack(weight: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode(False), torch.no_grad():
         return torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), ROWS)

@@ -1,4 +1,4 @@
-"""Models of one backbone hold its frozen weights once: equal tensors share their memory."""
+"""Models of one backbone store its frozen weights once: equal tensors share their memory."""
 
 from __future__ import annotations
 
@@ -9,29 +9,27 @@ from typing import Any
 
 
 class Pool:
-    """Knows the weights of the models that it was given, for as long as they live.
+    """Weak references to the weights of the models that were added, so that later models share equal ones.
 
-    Tensors are compared in full before they are shared, so sharing changes no number. A shared model must not be
-    trained: a step would change its neighbours.
+    Tensors are compared in full before they are shared, so sharing changes no number. A model in a pool must not be
+    trained: a step would change the others.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple, list[weakref.ref]] = defaultdict(list)
+        self._weights: dict[tuple, list[weakref.ref]] = defaultdict(list)
 
-    def share(self, model: Any) -> None:
-        """Let the model use the memory of equal weights that are known already; arrange the others for asking.
+    def add(self, model: Any, *, prepack: bool = False) -> None:
+        """Let the model use the memory of equal weights in the pool; `prepack` replaces its linear layers first.
 
-        Small tensors too: read from one file, each would keep the whole of it in memory.
+        Small tensors are shared too: read from one file, each would keep the whole file in memory.
         """
         from trainer.engine import prepacked
 
-        device = next(model.parameters()).device.type
-        if prepacked.possible(device):
+        if prepack:
             for parent, name, linear in prepacked.prepackable(model):
                 prepacked.replace(parent, name, self._prepacked(linear.weight.data))
         for parameter in model.parameters():
-            alike = self._alike(_fingerprint(parameter.data))
-            for other in alike:
+            for other in self._candidates(_fingerprint(parameter.data)):
                 if other.data_ptr() == parameter.data_ptr():
                     break
                 if _equal(other, parameter):
@@ -43,30 +41,30 @@ class Pool:
         from trainer.engine.prepacked import PrepackedWeight
 
         key = ("prepacked", *_fingerprint(weight))
-        for other in self._alike(key):
+        for other in self._candidates(key):
             if _equal(other.plain(), weight):
                 return other
-        found = PrepackedWeight(weight)
-        self._remember(key, found)
-        return found
+        packed = PrepackedWeight(weight)
+        self._remember(key, packed)
+        return packed
 
-    def _alike(self, key: tuple) -> list[Any]:
-        """What still lives of the weights that may be equal."""
-        self._known[key] = [reference for reference in self._known[key] if reference() is not None]
-        return [reference() for reference in self._known[key]]
+    def _candidates(self, key: tuple) -> list[Any]:
+        """The weights with this fingerprint that are still in use."""
+        self._weights[key] = [reference for reference in self._weights[key] if reference() is not None]
+        return [reference() for reference in self._weights[key]]
 
     def _remember(self, key: tuple, weight: Any) -> None:
-        self._known[key].append(weakref.ref(weight))
+        self._weights[key].append(weakref.ref(weight))
 
 
 def unique_bytes(models: Iterable[Any]) -> int:
-    """Bytes of the models' weights, what they share counted once."""
-    places = {}
+    """Bytes of the models' weights, shared ones counted once."""
+    sizes = {}
     for model in models:
-        places.update({p.data_ptr(): p.numel() * p.element_size() for p in model.parameters()})
-        held = (module.prepacked for module in model.modules() if hasattr(module, "prepacked"))
-        places.update({id(weight): weight.nbytes for weight in held})
-    return sum(places.values())
+        sizes.update({p.data_ptr(): p.numel() * p.element_size() for p in model.parameters()})
+        packed = (module.prepacked for module in model.modules() if hasattr(module, "prepacked"))
+        sizes.update({id(weight): weight.nbytes for weight in packed})
+    return sum(sizes.values())
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -76,7 +74,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _fingerprint(values: Any) -> tuple:
-    """Equal for equal tensors, and quick: shape, type, place, and a sum over a sample of the values."""
+    """Shape, type, device and the sum of a sample of the values: the same for equal tensors, and quick to compute."""
     flat = values.flatten()
     sample = flat[:: max(len(flat) // 256, 1)].double().sum().item()
     return tuple(values.shape), values.dtype, str(values.device), sample

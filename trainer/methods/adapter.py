@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from trainer.engine.prepare import Speedups
 from trainer.errors import UserError
 from trainer.methods.base import Method, Options, Setup, label_rows
 from trainer.sources.backbones import Family, Part, Shape
 from trainer.texts import mark, tr
-
-if TYPE_CHECKING:
-    from transformers import Trainer
 
 NAME = "adapter"
 
@@ -44,6 +42,7 @@ class Adapter(Method):
     library = "adapters"
     learning_rates = (2e-3, 1e-4)
     options = AdapterOptions
+    speedups = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
 
     def build(self, setup: Setup):
         from adapters import DoubleSeqBnConfig, SeqBnConfig
@@ -115,11 +114,6 @@ class Adapter(Method):
                 last.bias.copy_(last.bias[rows])
         head.config["label2id"] = {name: i for i, name in setup.id2label.items()}
         self.save(model, folder, setup)
-
-    def trainer_class(self) -> type[Trainer]:
-        from adapters import AdapterTrainer
-
-        return AdapterTrainer
 
 
 def adapter_parameters(shape: Shape, options: AdapterOptions) -> int:

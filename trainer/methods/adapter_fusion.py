@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from trainer import tasks
+from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError
 from trainer.machine.measure import folder_bytes
 from trainer.methods.adapter import AdapterOptions, add_head, bottlenecks, load_adapter_model, placed
 from trainer.methods.base import Method, ParentWeights, Setup
 from trainer.sources.backbones import Part, Shape
 from trainer.texts import mark, tr
-
-if TYPE_CHECKING:
-    from transformers import Trainer
 
 HEAD = "fusion"
 # Tasks on the Hub are fused with one another and with the embedded domains, which always can be had.
@@ -46,6 +44,7 @@ class AdapterFusion(Method):
     library = "adapters"
     learning_rates = (5e-4, 5e-5)
     options = AdapterFusionOptions
+    speedups = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
     parent_method = "adapter"
     min_parents = 2
 
@@ -68,7 +67,7 @@ class AdapterFusion(Method):
         add_head(model, HEAD, setup)
         # The names must be those of the added fusion, or nothing but the head trains.
         model.train_adapter_fusion(fuse)
-        fusion.shorten(model)
+        fusion.use_tokenwise(model)
         return model.to(setup.device.kind)
 
     def save(self, model, folder: Path, setup: Setup) -> None:
@@ -93,10 +92,10 @@ class AdapterFusion(Method):
             model.load_adapter(str(saved), load_as=saved.name, with_head=False, use_safetensors=True)
         model.load_adapter_fusion(str(folder / "fusion"), with_head=True, set_active=True, use_safetensors=True)
         model.active_head = HEAD
-        fusion.shorten(model)
+        fusion.use_tokenwise(model)
         return model.to(setup.device.kind).eval()
 
-    def for_asking(self, model, setup: Setup):
+    def for_inference(self, model, setup: Setup):
         from trainer.methods import fusion_arithmetic as fusion
 
         fusion.fold(model)
@@ -129,29 +128,9 @@ class AdapterFusion(Method):
             'model.load_adapter_fusion(f"{folder}/fusion", with_head=True, set_active=True, use_safetensors=True)'
         )
 
-    def trainer_class(self) -> type[Trainer]:
-        from adapters import AdapterTrainer
-        from adapters.trainer import AdapterTrainerCallback
-
-        class FusionTrainer(AdapterTrainer):
-            """Adds the gradient of the regulariser that keeps the value matrices near the identity (section 3.2).
-
-            The library adds it after a step, to the next one's: unscaled, so that in fp16 next to nothing of it is
-            left, and forgotten by a checkpoint.
-            """
-
-            def __init__(self, *arguments: Any, **named: Any) -> None:
-                super().__init__(*arguments, **named)
-                self.remove_callback(AdapterTrainerCallback)
-
-            def training_step(self, model, inputs, num_items_in_batch=None):
-                loss = super().training_step(model, inputs, num_items_in_batch)
-                regulariser = model.base_model.get_fusion_regularization_loss()
-                if regulariser is not None:
-                    self.accelerator.backward(regulariser)
-                return loss
-
-        return FusionTrainer
+    def extra_loss(self, model):
+        """The regulariser that keeps the value matrices near the identity (section 3.2)."""
+        return model.base_model.get_fusion_regularization_loss()
 
     def parent_options(self, options: AdapterFusionOptions) -> dict[str, Any]:
         return {"reduction_factor": options.reduction_factor, "placement": options.placement}
@@ -188,13 +167,15 @@ def _place(layer: int, location: str) -> str:
 
 
 def _round_fusions(model) -> None:
-    """Let the fusions hold what a file of 16-bit numbers gives back, so that what is tested is what is saved."""
+    """Round the fusions' weights to 16 bits, so that what is tested is what is saved."""
+    import torch
     from adapters.methods.modeling import BertFusion
 
-    for module in model.modules():
-        if isinstance(module, BertFusion):
-            for parameter in module.parameters():
-                parameter.data = parameter.data.half().to(parameter.dtype)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, BertFusion):
+                for parameter in module.parameters():
+                    parameter.copy_(parameter.half())
 
 
 def _halve(path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.config import Strict
+from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError
 from trainer.machine.device import Device
 from trainer.machine.measure import folder_bytes
@@ -20,7 +21,10 @@ from trainer.texts import tr
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from transformers import Trainer
+
+
+CLASSIFIER_SPEEDUPS = Speedups(packing=True, first_token=True, prepacked=True, dropout_stock=True, embedding_rows=True)
+"""What transformers' own classifiers take (`load_classifier`)."""
 
 
 class Options(Strict):
@@ -83,6 +87,7 @@ class Method(ABC):
         library: what opens its saved model without this project.
         parent_method: for a method that fuses runs, the method of those runs.
         quantised_from: for a method that is another over a quantised backbone, the other's name.
+        speedups: what the engine may change about its model; nothing unless the class declares it itself.
         trains_backbone: whether the encoder's own parameters train.
     """
 
@@ -97,6 +102,13 @@ class Method(ABC):
     quantised_from: str | None = None
     min_parents = 0
     trains_backbone = False
+    speedups = Speedups()
+
+    def __init_subclass__(cls) -> None:
+        """A method made of another one does not inherit what was tried for that one alone."""
+        super().__init_subclass__()
+        if "speedups" not in cls.__dict__:
+            cls.speedups = Speedups()
 
     @property
     def peft_type(self) -> str | None:
@@ -115,9 +127,13 @@ class Method(ABC):
     def open(self, folder: Path, setup: Setup) -> nn.Module:
         """The saved model on `setup.device`, in evaluation mode, giving the logits that it gave when saved."""
 
-    def for_asking(self, model: nn.Module, setup: Setup) -> nn.Module:
-        """An opened model made quicker where it is only asked: the same logits, no longer fit to train or to save."""
+    def for_inference(self, model: nn.Module, setup: Setup) -> nn.Module:
+        """An opened model made faster for inference alone: the same logits; it can no longer be trained or saved."""
         return model
+
+    def extra_loss(self, model: nn.Module) -> Tensor | None:
+        """A term added to each step's loss, such as a regulariser; None for most methods. In float32, a scalar."""
+        return None
 
     @abstractmethod
     def trainable_parameters(self, shape: Shape, options: Any, labels: int) -> int:
@@ -164,12 +180,6 @@ class Method(ABC):
             "from transformers import AutoModelForSequenceClassification\n\n"
             "model = AutoModelForSequenceClassification.from_pretrained(folder)"
         )
-
-    def trainer_class(self) -> type[Trainer]:
-        """The library's trainer that fits the method."""
-        from transformers import Trainer
-
-        return Trainer
 
     def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
         """This method's options as the adapter_config.json of an adapter trained elsewhere tells them, or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainer.methods.base import Method, Setup, load_classifier
+from trainer.methods.base import CLASSIFIER_SPEEDUPS, Method, Setup, load_classifier
 from trainer.sources.backbones import Shape
 from trainer.texts import mark
 
@@ -21,6 +21,7 @@ class Full(Method):
     library = "transformers"
     learning_rates = (5e-5, 3e-5)
     trains_backbone = True
+    speedups = CLASSIFIER_SPEEDUPS
 
     def build(self, setup: Setup):
         return load_classifier(setup).to(setup.device.kind)

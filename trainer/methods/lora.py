@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from trainer.engine.prepare import Speedups
 from trainer.errors import UserError
 from trainer.methods.base import Method, Options, Setup, common_linears, label_rows, load_classifier
 from trainer.sources.backbones import Family, Part, Shape
@@ -49,6 +50,7 @@ class Lora(Method):
     library = "peft"
     learning_rates = (2e-3, 5e-4)
     options = LoraOptions
+    speedups = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
 
     def base_model(self, setup: Setup):
         """The frozen encoder with its head, before the update is added."""

@@ -34,6 +34,7 @@ class Qlora(Lora):
     library = "peft with bitsandbytes"
     quantised_from = "lora"
     options = QloraOptions
+    speedups = Lora.speedups
 
     def base_model(self, setup: Setup):
         import torch
@@ -54,8 +55,8 @@ class Qlora(Lora):
             # The head is trained; the pooler feeds it and is small.
             llm_int8_skip_modules=[*setup.backbone.family.head, "pooler"],
         )
-        place = {"": setup.device.kind if setup.device.kind == "cpu" else 0}
-        model = load_classifier(setup, quantization_config=quantised, device_map=place, dtype=torch.float32)
+        device_map = {"": "cpu" if setup.device.kind == "cpu" else torch.cuda.current_device()}
+        model = load_classifier(setup, quantization_config=quantised, device_map=device_map, dtype=torch.float32)
         for module in model.modules():
             if isinstance(module, Linear4bit):
                 # On CPUs with AVX-512 BF16 bitsandbytes repacks a weight at the first evaluation for a kernel that has
@@ -67,10 +68,10 @@ class Qlora(Lora):
                 module.register_forward_hook(_ask_for_contiguous_gradients)
         return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
-    def for_asking(self, model, setup: Setup):
-        """On a CPU the 4-bit weights as the float32 ones that they stand for.
+    def for_inference(self, model, setup: Setup):
+        """On a CPU the 4-bit linear layers become float32 ones of the same values.
 
-        Else every pass computes them anew, which takes longer than the rest; runs of one backbone share them.
+        Otherwise every pass dequantises them, which takes longer than the rest; runs of one backbone share them.
         """
         import torch
         from bitsandbytes.functional import dequantize_4bit

@@ -1,4 +1,4 @@
-"""Questions to trained runs: one text or many through each, side by side, in a fixed order."""
+"""Predictions of trained runs: one text or many through each, side by side, in a fixed order."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from trainer import methods
 from trainer.engine import forward
-from trainer.engine.first_token import FirstToken
+from trainer.engine.prepare import Prepared, Speedups, prepare
 from trainer.engine.sharing import Pool, unique_bytes
 from trainer.errors import ArgumentError, UserError
 from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import ParentWeights, Setup
-from trainer.methods.base import load_classifier
+from trainer.methods.base import CLASSIFIER_SPEEDUPS, load_classifier
 from trainer.runs.store import Run, Store
 from trainer.serving import attribution
 from trainer.serving.attribution import Attribution
@@ -31,14 +31,14 @@ UNTRAINED_SEED = 0
 
 
 NEAR = 0.05
-"""Two best labels whose probabilities lie this close are asked again in float32 when many texts are asked quickly."""
+"""Where the two best probabilities differ by less, a quick prediction is computed again in float32."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One run's answer to one text. `seconds` is its own forward pass, the model being loaded.
+    """One run's prediction for one text. `seconds` is its own forward pass, without loading the model.
 
-    Runs that are asked together are computed side by side, so their seconds do not add up to the time that passed.
+    Runs of one call are computed side by side, so their seconds do not add up to the time that passed.
     """
 
     run_id: str
@@ -56,20 +56,27 @@ class Answer:
 
 @dataclass
 class _Loaded:
-    model: Any
+    prepared: Prepared
     tokeniser: Any
-    pad_id: int
     max_length: int
-    first: FirstToken
     seconds: float = 0.0
-    """Of its last answer."""
+    """Of its last prediction."""
+
+    @property
+    def model(self) -> Any:
+        return self.prepared.model
+
+    @property
+    def pad_id(self) -> int:
+        return self.prepared.pad_id
 
 
 class Predictor:
-    """Keeps the models that were asked last, and asks them. Safe to call from several threads, one question at a time.
+    """Loads runs and predicts with them, and keeps those used last in memory. Safe to call from several threads, which
+    wait for one another.
 
-    Runs of one backbone share its frozen weights. On a CPU the runs that one question goes to share the cores.
-    At most `max_models`, and at most half of the device's memory, stay loaded; untrained backbones are kept apart.
+    Runs of one backbone share its frozen weights. On a CPU the runs of one call share the cores. At most `max_models`,
+    and at most half of the device's memory, stay loaded; untrained backbones are counted apart.
     """
 
     def __init__(self, store: Store, *, max_models: int = 24, max_untrained: int = 4) -> None:
@@ -84,9 +91,9 @@ class Predictor:
         self._tokenisers: dict[Path, Any] = {}
 
     def ask(self, text: str, runs: Sequence[Run]) -> list[Answer]:
-        """Each run's answer to one text, in the order of `runs`.
+        """Each run's prediction for one text, in the order of `runs`.
 
-        Raises `ArgumentError` for an empty text, and what the first run that cannot be asked raises.
+        Raises `ArgumentError` for an empty text, and the error of the first run that cannot predict.
         """
         answers = self.ask_each(text, runs)
         for answer in answers:
@@ -95,32 +102,32 @@ class Predictor:
         return answers
 
     def ask_each(self, text: str, runs: Sequence[Run]) -> list[Answer | Exception]:
-        """Like `ask`, but a run that cannot be asked has its error in its place. Raises `ArgumentError` for an empty
-        text."""
+        """Like `ask`, but with the error of a run that cannot predict instead of its answer. Raises `ArgumentError` for
+        an empty text."""
         _check(text)
-        found: dict[int, Answer | Exception] = {}
+        answers: dict[int, Answer | Exception] = {}
         with self._lock:
-            together: dict[int, _Loaded] = {}
-            for place, run in enumerate(runs):
+            loaded: dict[int, _Loaded] = {}
+            for index, run in enumerate(runs):
                 try:
-                    loaded = self._load(run)
-                except Exception as error:  # whatever it is: the other runs answer all the same
-                    found[place] = error
+                    model = self._load(run)
+                except Exception as error:  # whatever it is: the other runs predict all the same
+                    answers[index] = error
                     continue
-                if any(runs[earlier].id not in self._models for earlier in together):
-                    # It took the room of one that waits to be asked: no more stays in memory than may.
-                    found |= self._answers(text, runs, together)
-                    together = {}
-                together[place] = loaded
-            found |= self._answers(text, runs, together)
-        return [found[place] for place in range(len(runs))]
+                if any(runs[earlier].id not in self._models for earlier in loaded):
+                    # Loading it evicted one that has not predicted yet: run those first, and free their memory.
+                    answers |= self._answers(text, runs, loaded)
+                    loaded = {}
+                loaded[index] = model
+            answers |= self._answers(text, runs, loaded)
+        return [answers[index] for index in range(len(runs))]
 
     def ask_one(self, text: str, run: Run) -> Answer:
-        """One run's answer. Raises `ArgumentError` for an empty text, `UserError` for a run that cannot be asked."""
+        """One run's prediction. Raises `ArgumentError` for an empty text, `UserError` for a run that cannot predict."""
         return self.ask(text, [run])[0]
 
     def untrained(self, text: str, run: Run) -> Answer:
-        """What the run's backbone says with a fresh head, before any training: the same answer every time."""
+        """The prediction of the run's backbone with a new head, before any training: the same every time."""
         _check(text)
         with self._lock:
             loaded, backbone = self._load_untrained(run), run.recipe.backbone
@@ -143,13 +150,13 @@ class Predictor:
             )
 
     def parent_weights(self, text: str, run: Run) -> ParentWeights | None:
-        """How much each parent of a fusion lends for this text; None for a method without parents."""
+        """The attention weight of each parent of a fusion for this text; None for a method without parents."""
         _check(text)
         with self._lock:
             loaded = self._load(run)
             ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
             batch = (tensor.to(self._device.kind) for tensor in forward.pad(ids, loaded.pad_id))
-            with loaded.first.whole():  # a mean over every token of the text
+            with loaded.prepared.every_token():  # a mean over every token of the text
                 return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
 
     def ask_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> np.ndarray:
@@ -160,21 +167,21 @@ class Predictor:
         """
         if not len(texts):
             return np.empty((0, len(run.label_names)), dtype=np.float32)
-        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-        distinct = list(place)
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        distinct = list(row_of)
         with self._lock:
             loaded = self._load(run)
             precision = self._device.precisions[0] if quick else "fp32"
-            found = self._probabilities(loaded, distinct, batch_size, precision)
+            probabilities = self._probabilities(loaded, distinct, batch_size, precision)
             if precision != "fp32":
-                best = np.sort(found, axis=1)
+                best = np.sort(probabilities, axis=1)
                 near = np.flatnonzero(best[:, -1] - best[:, -2] < NEAR)
                 if len(near):
-                    found[near] = self._probabilities(loaded, [distinct[row] for row in near], batch_size)
-        return found[[place[text] for text in texts]]
+                    probabilities[near] = self._probabilities(loaded, [distinct[row] for row in near], batch_size)
+        return probabilities[[row_of[text] for text in texts]]
 
     def is_loaded(self, run: Run) -> bool:
-        """Whether a question to the run is answered without loading its model first."""
+        """Whether the run predicts without loading its model first."""
         return run.id in self._models
 
     def forget(self, run_id: str) -> None:
@@ -182,28 +189,28 @@ class Predictor:
         with self._lock:
             self._models.pop(run_id, None)
 
-    def _answers(self, text: str, runs: Sequence[Run], asked: dict[int, _Loaded]) -> dict[int, Answer | Exception]:
-        """Ask loaded models about one text, by their places in `runs`."""
+    def _answers(self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]) -> dict[int, Answer | Exception]:
+        """Predictions of loaded models for one text, by their index in `runs`."""
         ids = {}
-        for loaded in asked.values():  # a tokeniser is not for two threads at once
+        for loaded in models.values():  # a tokeniser is not for two threads at once
             key = id(loaded.tokeniser), loaded.max_length
             ids[key] = ids.get(key) or forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
 
-        def answer(place: int) -> Answer | Exception:
-            loaded = asked[place]
+        def answer(index: int) -> Answer | Exception:
+            loaded = models[index]
             try:
-                return self._answer(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[place])
+                return self._answer(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[index])
             except Exception as error:
                 return error
 
-        if len(asked) < 2 or self._device.kind != "cpu":
-            return {place: answer(place) for place in asked}
+        if len(models) < 2 or self._device.kind != "cpu":
+            return {index: answer(index) for index in models}
         # The longest first, so that none is left for the end.
-        order = sorted(asked, key=lambda place: -asked[place].seconds)
+        order = sorted(models, key=lambda index: -models[index].seconds)
         return dict(zip(order, self._side_by_side().map(answer, order), strict=True))
 
     def _side_by_side(self) -> ThreadPoolExecutor:
-        """Threads that divide the cores among them: for one short text torch's own threads mostly wait for another."""
+        """Threads that share the cores: within one short text torch's own threads mostly wait for one another."""
         if self._workers is None:
             import torch
 
@@ -246,24 +253,17 @@ class Predictor:
         from scipy.special import softmax
 
         def logits(part: Sequence[int]) -> np.ndarray:
-            return forward.predict_logits(
-                loaded.model,
-                [ids[place] for place in part],
-                pad_id=loaded.pad_id,
-                batch_size=batch_size,
-                device=self._device,
-                precision=precision,
-            )
+            return loaded.prepared.logits([ids[i] for i in part], batch_size=batch_size, precision=precision)
 
         if self._device.kind != "cpu" or len(ids) <= batch_size:
             return softmax(logits(range(len(ids))), axis=-1)
         # Batches side by side, each with its share of the cores, wait less for one another than threads in one batch.
         workers = self._side_by_side()
-        order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         parts = [order[start :: self._worker_count] for start in range(min(self._worker_count, len(order)))]
-        found = list(workers.map(logits, parts))
-        whole = np.empty((len(ids), found[0].shape[1]), dtype=np.float32)
-        for part, rows in zip(parts, found, strict=True):
+        shares = list(workers.map(logits, parts))
+        whole = np.empty((len(ids), shares[0].shape[1]), dtype=np.float32)
+        for part, rows in zip(parts, shares, strict=True):
             whole[part] = rows
         return softmax(whole, axis=-1)
 
@@ -278,8 +278,8 @@ class Predictor:
             self._device = self._device or detect()
             setup = open_setup(run, self._device)
             method = methods.get(run.recipe.method)
-            model = method.for_asking(method.open(run.model_folder, setup), setup)
-            self._models[run.id] = self._prepare(model, setup, run)
+            model = method.for_inference(method.open(run.model_folder, setup), setup)
+            self._models[run.id] = self._prepare(model, method.speedups, setup, run)
             while len(self._models) > 1 and (
                 len(self._models) > self.max_models or self._bytes() > self._device.memory / 2
             ):
@@ -297,23 +297,30 @@ class Predictor:
             with torch.random.fork_rng():
                 torch.manual_seed(UNTRAINED_SEED)
                 model = load_classifier(setup).to(self._device.kind).eval()
-            self._untrained[key] = self._prepare(model, setup, run)
+            self._untrained[key] = self._prepare(model, CLASSIFIER_SPEEDUPS, setup, run)
             while len(self._untrained) > self.max_untrained:
                 self._untrained.popitem(last=False)
         self._untrained.move_to_end(key)
         return self._untrained[key]
 
-    def _prepare(self, model: Any, setup: Setup, run: Run) -> _Loaded:
+    def _prepare(self, model: Any, speedups: Speedups, setup: Setup, run: Run) -> _Loaded:
         from transformers import AutoTokenizer
 
-        self._pool.share(model)
         folder = setup.backbone.folder
         if folder not in self._tokenisers:
             self._tokenisers[folder] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         tokeniser = self._tokenisers[folder]
-        first = FirstToken(model, setup.backbone.family)
         longest = min(run.recipe.max_length, setup.backbone.shape.longest)
-        loaded = _Loaded(model, tokeniser, tokeniser.pad_token_id, longest, first)
+        prepared = prepare(
+            model,
+            speedups,
+            family=setup.backbone.family,
+            device=self._device,
+            pad_id=tokeniser.pad_token_id,
+            longest=longest,
+            pool=self._pool,
+        )
+        loaded = _Loaded(prepared, tokeniser, longest)
         # The first pass of a fresh model allocates: keep it out of what is timed.
         self._probabilities(loaded, ["warm up"], 1)
         return loaded

@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Predictions:
-    """`probabilities`: (sentences, labels), rows sum to 1, in the order asked. `loss`: mean cross-entropy."""
+    """`probabilities`: (sentences, labels), rows sum to 1, in the sentences' order. `loss`: mean cross-entropy."""
 
     probabilities: np.ndarray
     labels: np.ndarray
@@ -48,8 +48,8 @@ def metrics(predictions: Predictions, label_names: Sequence[str]) -> dict[str, A
     truth, predicted = predictions.labels, predictions.predicted
 
     def scores(average: str) -> dict[str, float]:
-        got = precision_recall_fscore_support(truth, predicted, labels=every, average=average, zero_division=0)
-        return dict(zip(("precision", "recall", "f1"), map(float, got[:3]), strict=True))
+        values = precision_recall_fscore_support(truth, predicted, labels=every, average=average, zero_division=0)
+        return dict(zip(("precision", "recall", "f1"), map(float, values[:3]), strict=True))
 
     per_class = precision_recall_fscore_support(truth, predicted, labels=every, zero_division=0)
     return {

@@ -1,246 +1,326 @@
-"""What this project adds to the library's trainer: batches by length, the best epoch, events, safe checkpoints."""
+"""The training loop: what a step, an epoch, an evaluation, a checkpoint and a resumption are.
+
+On accelerate (device, precision, gradient scaling, several processes), torch's AdamW and transformers' schedules.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch.utils.data import DataLoader
 
 from trainer.config import RunConfig
-from trainer.engine import checkpoints, forward
-from trainer.engine.batching import ByLength
-from trainer.engine.dropout import Masks
-from trainer.engine.packing import Packing
+from trainer.engine import checkpoints
+from trainer.engine.batching import ByLength, Encoded
+from trainer.engine.prepare import Prepared
 from trainer.errors import Cancelled, TrainingStopped
-from trainer.events import Evaluated, Event, Saved, Step
+from trainer.events import Evaluated, Saved, Step
 from trainer.machine import measure
-from trainer.machine.device import Device
-from trainer.methods import Method, Parent, Setup
-from trainer.runs.result import Result
-from trainer.tasks import TaskData
 from trainer.texts import tr
 from trainer.training import evaluate as evaluation
+from trainer.training.optimiser import make_optimizer, make_schedule
+from trainer.training.request import Request, Work
 
-SECONDS_BETWEEN_STEPS = 0.25
-"""Steps are reported at most this often, so that a log stays readable."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `train` needs: the recipe, where to write, whom to tell, when to stop."""
-
-    config: RunConfig
-    folder: Path
-    emit: Callable[[Event], None]
-    should_stop: Callable[[], bool] = lambda: False
-    parents: tuple[Parent, ...] = ()
-    parent_results: tuple[Result, ...] = ()
-    label_order: tuple[str, ...] = ()
-    """For an adapter trained elsewhere: its labels in its own order, where that is not the task's."""
-
-    def heed(self, _: int = 0) -> None:
-        """Raise `Cancelled` if the run was asked to stop."""
-        if self.should_stop():
-            raise Cancelled(tr("Cancelled on request."))
+SECONDS_BETWEEN_REPORTS = 0.25
+"""Steps are reported at most this often, so that a log stays readable and a GPU seldom waits for the report."""
+SECONDS_BETWEEN_CHECKPOINTS = 300.0
+"""A checkpoint is written at each epoch's end, and within an epoch once this long has passed since the last."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is fixed before the first step."""
+@dataclass
+class Progress:
+    """How far a run is, as a checkpoint's progress.json has it."""
 
-    method: Method
-    setup: Setup
-    data: TaskData
-    ids: dict[str, list[list[int]]]
-    pad_id: int
-    device: Device
+    step: int = 0
+    best: dict[str, Any] | None = None
+    """The best epoch so far: epoch, step, accuracy and loss on the validation split."""
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    """What each evaluation reported."""
+    loss_sum: float = 0.0
+    """Training loss summed over the epoch's sentences so far, and how many these are."""
+    sentences: int = 0
 
-    def logits(self, model, split: str, batch_size: int, on_batch=None):
-        return forward.predict_logits(
-            model,
-            self.ids[split],
-            pad_id=self.pad_id,
-            batch_size=batch_size,
-            device=self.device,
-            precision=self.setup.precision,
-            on_batch=on_batch,
+
+class Loop:
+    """Trains one prepared model: its optimiser, schedule and progress."""
+
+    def __init__(
+        self,
+        request: Request,
+        work: Work,
+        prepared: Prepared,
+        *,
+        accelerator: Accelerator,
+        clock: measure.Clock,
+        meter: measure.Meter,
+    ) -> None:
+        config = request.config
+        self.request, self.work, self.prepared, self.config = request, work, prepared, config
+        self.accelerator, self.clock, self.meter = accelerator, clock, meter
+        self.dataset, self.collator = Encoded(work.ids["train"], work.data.train.labels), prepared.collator()
+        self.sampler = ByLength(
+            [len(ids) for ids in work.ids["train"]],
+            batch_size=config.batch_size,
+            seed=config.seed,
+            similar=config.group_by_length,
+        )
+        self.steps_per_epoch = steps_per_epoch(config, len(self.dataset))
+        self.total_steps = self.steps_per_epoch * config.epochs
+        optimizer = make_optimizer(prepared.model, config, precision=work.setup.precision)
+        self.schedule = make_schedule(optimizer, config, steps=self.total_steps)
+        self.parameters = [p for p in prepared.model.parameters() if p.requires_grad]
+        self.model, self.optimizer = accelerator.prepare(prepared.model, optimizer)
+        self.progress = Progress()
+        self.best_state: dict[str, torch.Tensor] | None = None
+        self.pending: list[tuple[torch.Tensor, int]] = []
+        """(mean loss, sentences) of steps whose losses are still on the device."""
+        self.losses: list[float] = []
+        """Losses since the last report."""
+
+    def run(self) -> None:
+        """Train to the end. `best_state` then has the weights of the best epoch.
+
+        Raises `TrainingStopped` for a loss that is not a number, `Cancelled` when the request says so.
+        """
+        self.first_step, self.started = self.progress.step, time.perf_counter()
+        self.reported_at, self.saved_at = 0.0, self.started
+        self.model.train()
+        for epoch in range(self.progress.step // self.steps_per_epoch, self.config.epochs):
+            done = self.progress.step % self.steps_per_epoch
+            if done == 0:
+                self.prepared.start_epoch()
+            groups = self.groups(epoch)[done:]
+            batches = self.load(groups)
+            for group in groups:
+                self.step(group, batches)
+                stop, report, save = self.due()
+                if stop:
+                    raise Cancelled(tr("Cancelled on request."))
+                if report:
+                    self.report()
+                if save:
+                    self.checkpoint()
+            self.evaluate()
+            self.checkpoint()
+
+    def groups(self, epoch: int) -> list[list[list[int]]]:
+        """The sentences of an epoch by index: a group of batches for each step, `gradient_accumulation_steps` long."""
+        batches, count = self.sampler.batches(epoch), self.config.gradient_accumulation_steps
+        return [batches[start : start + count] for start in range(0, len(batches), count)]
+
+    def load(self, groups: list[list[list[int]]]) -> Iterator[dict[str, torch.Tensor]]:
+        """This process's share of each batch, one after another, collated."""
+        shares = [self.share(batch) or batch[:1] for group in groups for batch in group]
+        return iter(
+            DataLoader(
+                self.dataset,
+                batch_sampler=shares,
+                collate_fn=self.collator,
+                pin_memory=self.accelerator.device.type == "cuda",
+                generator=torch.Generator(),  # else it draws from torch's own, and a resumed epoch would differ
+            )
         )
 
+    def share(self, batch: list[int]) -> list[int]:
+        """The sentences of a batch that this process computes; none of a batch smaller than the processes are many."""
+        return batch[self.accelerator.process_index :: self.accelerator.num_processes]
 
-class LabTrainer:
-    """What this project adds to the library's trainer; mixed in before it.
+    def step(self, group: list[list[int]], batches: Iterator[dict[str, torch.Tensor]]) -> None:
+        """One optimiser step: the gradient of the mean loss over all sentences of a group, clipped."""
+        accelerator, sentences, mean = self.accelerator, sum(map(len, group)), 0.0
+        for number, indices in enumerate(group, start=1):
+            batch = {name: values.to(accelerator.device, non_blocking=True) for name, values in next(batches).items()}
+            # Processes average their gradients, so each counts its share as many times as there are processes.
+            weight = len(self.share(indices)) * accelerator.num_processes / sentences
+            last = number == len(group)
+            with nullcontext() if last else accelerator.no_sync(self.model), self.prepared.batch(batch):
+                loss = self.model(**batch).loss * weight
+                extra = self.work.method.extra_loss(self.prepared.model) if last else None
+                accelerator.backward(loss if extra is None else loss + extra)
+            mean = mean + loss.detach()
+        accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        self.optimizer.step()
+        if not self.optimizer.step_was_skipped:
+            self.schedule.step()
+        self.optimizer.zero_grad()
+        self.progress.step += 1
+        self.pending.append((mean, sentences))
 
-    Batches by length, our own evaluation, the best epoch kept, a crash-safe checkpoint after each epoch.
-    """
+    def due(self) -> list[bool]:
+        """Whether to stop, to report and to write a checkpoint after this step, as the main process decides."""
+        step, now = self.progress.step, time.perf_counter()
+        stop = self.request.should_stop()
+        report = now - self.reported_at >= SECONDS_BETWEEN_REPORTS or step == self.total_steps
+        save = now - self.saved_at >= SECONDS_BETWEEN_CHECKPOINTS and step % self.steps_per_epoch != 0
+        return broadcast_object_list([stop, report, save])
 
-    def attach(
-        self, request: Request, work: Work, clock: measure.Clock, meter: measure.Meter, packing: Packing
-    ) -> None:
-        """Give the trainer what it reports to, and how the model takes batches; called once, before training."""
-        self.request, self.work, self.clock, self.meter, self.packing = request, work, clock, meter, packing
-        self.best: dict[str, Any] | None = None
-        self.best_state: dict[str, Any] | None = None
-        self.epochs: list[dict[str, Any]] = []
-        self.epoch_losses: list[tuple[float, int]] = []
-        self.last_loss = math.nan
+    def settle(self) -> None:
+        """Read the losses of the steps since the last time from the device: the only wait for it between reports.
 
-    def _get_train_sampler(self, dataset=None) -> ByLength:
-        lengths = [len(ids) for ids in self.work.ids["train"]]
-        config = self.request.config
-        return ByLength(lengths, batch_size=config.batch_size, seed=config.seed, alike=config.group_by_length)
+        Raises `TrainingStopped` for one that is not a number, before anything of it is saved.
+        """
+        if not self.pending:
+            return
+        means = self.accelerator.reduce(torch.stack([mean for mean, _ in self.pending]), "mean").tolist()
+        first = self.progress.step - len(means) + 1
+        for step, (mean, (_, sentences)) in enumerate(zip(means, self.pending, strict=True), start=first):
+            if not math.isfinite(mean):
+                raise self.stopped(tr("a training loss that is a number at step {step}", step=step), mean)
+            self.progress.loss_sum += mean * sentences
+            self.progress.sentences += sentences
+        self.losses += means
+        self.pending = []
 
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        with self.packing.of(inputs):
-            loss = super().training_step(model, inputs, num_items_in_batch)
-        self.last_loss = float(loss)
-        if not math.isfinite(self.last_loss):
-            fix = tr("lower learning_rate or choose another precision")
-            if self.best:
-                fix = tr(
-                    "lower learning_rate or choose another precision; the best epoch so far ({epoch}) is kept",
-                    epoch=self.best["epoch"],
-                )
-            raise TrainingStopped(
-                expected=tr("a training loss that is a number at step {step}", step=self.state.global_step + 1),
-                got=str(self.last_loss),
-                fix=fix,
+    def stopped(self, expected: str, loss: float) -> TrainingStopped:
+        """The error for a loss that is not a number."""
+        fix = tr("lower learning_rate or choose another precision")
+        if self.progress.best:
+            fix = tr(
+                "lower learning_rate or choose another precision; the best epoch so far ({epoch}) is kept",
+                epoch=self.progress.best["epoch"],
             )
-        self.epoch_losses.append((self.last_loss, len(inputs["labels"])))
-        return loss
+        return TrainingStopped(expected=expected, got=str(loss), fix=fix)
 
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Not counted: at each step the library would add up the model's parameters for a figure that nobody reads."""
-        return 0
+    def report(self) -> None:
+        """Emit a `Step` with the mean loss since the last one, and the time that is left."""
+        self.settle()
+        config, progress, now = self.config, self.progress, time.perf_counter()
+        evaluating = sum(row["seconds"] for row in progress.epochs if row["step"] > self.first_step)
+        per_step = (now - self.started - evaluating) / (progress.step - self.first_step)
+        per_evaluation = progress.epochs[-1]["seconds"] if progress.epochs else 0.0
+        steps_left, evaluations_left = self.total_steps - progress.step, config.epochs - len(progress.epochs)
+        self.request.emit(
+            Step(
+                step=progress.step,
+                total_steps=self.total_steps,
+                epoch=self.epoch,
+                loss=sum(self.losses) / len(self.losses),
+                learning_rate=self.schedule.get_last_lr()[0],
+                sentences_per_second=config.batch_size * config.gradient_accumulation_steps / per_step,
+                seconds=self.clock.so_far("training"),
+                seconds_left=steps_left * per_step + evaluations_left * per_evaluation,
+                memory=self.meter.now(),
+            )
+        )
+        self.losses, self.reported_at = [], now
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        batch_size = self.args.eval_batch_size
-        since = time.perf_counter()
+    @property
+    def epoch(self) -> float:
+        """Passes over the training split so far."""
+        return round(self.progress.step / self.steps_per_epoch, 4)
+
+    def evaluate(self) -> None:
+        """Measure an epoch on the validation split, and keep its weights if it is the best so far."""
+        self.settle()
+        progress, since = self.progress, time.perf_counter()
         with self.clock("evaluation"):
-            logits = self.work.logits(self.model, "validation", batch_size, self.request.heed)
-            found = evaluation.score(logits, self.work.data.validation.labels)
+            logits = self.prepared.logits(
+                self.work.ids["validation"],
+                batch_size=eval_batch_size(self.config.batch_size),
+                on_batch=self.request.heed,
+            )
+            scores = evaluation.score(logits, self.work.data.validation.labels)
         seconds = time.perf_counter() - since
-        better = self.best is None or (found.accuracy, -found.loss) > (self.best["accuracy"], -self.best["loss"])
-        epoch = round(self.state.epoch or 0.0, 4)
+        if not math.isfinite(scores.loss):
+            expected = tr("a validation loss that is a number after step {step}", step=progress.step)
+            raise self.stopped(expected, scores.loss)
+        best = progress.best
+        better = best is None or (scores.accuracy, -scores.loss) > (best["accuracy"], -best["loss"])
         if better:
-            self.best = {"epoch": epoch, "step": self.state.global_step, "accuracy": found.accuracy, "loss": found.loss}
-            self.best_state = checkpoints.snapshot(self.model)
-        count = sum(size for _, size in self.epoch_losses)
-        train_loss = sum(loss * size for loss, size in self.epoch_losses) / count if count else None
-        self.epoch_losses = []
+            progress.best = {
+                "epoch": self.epoch, "step": progress.step, "accuracy": scores.accuracy, "loss": scores.loss
+            }  # fmt: skip
+            self.best_state = checkpoints.snapshot(self.prepared.model)
         event = Evaluated(
             split="validation",
-            epoch=epoch,
-            step=self.state.global_step,
-            loss=found.loss,
-            accuracy=found.accuracy,
+            epoch=self.epoch,
+            step=progress.step,
+            loss=scores.loss,
+            accuracy=scores.accuracy,
             seconds=seconds,
-            train_loss=train_loss,
+            train_loss=progress.loss_sum / progress.sentences,
             memory=self.meter.now(),
             utilisation=self.meter.utilisation[-1] if self.meter.utilisation else None,
             best=better,
         )
+        progress.loss_sum, progress.sentences = 0.0, 0
         row = event.as_dict() | {"train_seconds": self.clock.seconds["training"]}
-        self.epochs.append({key: value for key, value in row.items() if key not in ("type", "split")})
+        progress.epochs.append({key: value for key, value in row.items() if key not in ("type", "split")})
         self.request.emit(event)
-        return {"eval_loss": found.loss, "eval_accuracy": found.accuracy}
 
-    def _save_checkpoint(self, model, trial) -> None:
-        step = self.state.global_step
-        if step >= self.state.max_steps:
+    def checkpoint(self) -> None:
+        """Write all that a resumed run needs to end as an unbroken one; nothing after the last step."""
+        if self.progress.step == self.total_steps:
             return  # the model itself is saved next
+        self.settle()
         with self.clock("checkpoints"):
-            folder = self.request.folder / "checkpoints"
-            written, final = folder / ".writing", folder / f"step-{step}"
-            shutil.rmtree(written, ignore_errors=True)
-            written.mkdir(parents=True)
-            checkpoints.save_state(written / checkpoints.TRAINABLE, checkpoints.snapshot(self.model))
-            checkpoints.save_state(written / checkpoints.BEST, self.best_state)
-            self._save_optimizer_and_scheduler(str(written))
-            self._save_scaler(str(written))
-            self._save_rng_state(str(written))
-            self.state.save_to_json(str(written / "trainer_state.json"))
-            collator = self.data_collator
-            progress = {
-                "best": self.best,
-                "epochs": self.epochs,
-                "seconds": dict(self.clock.seconds),
-                "tokens": [collator.real_tokens, collator.padded_tokens],
+            weights = checkpoints.snapshot(self.prepared.model)
+            if not all(values.isfinite().all() for values in weights.values()):
+                return  # the next loss is not a number, and a run can only go on from before
+            own = {
+                "random": checkpoints.random_state(),
+                "prepared": self.prepared.state_dict(),
+                "tokens": [self.collator.real_tokens, self.collator.padded_tokens],
             }
-            (written / checkpoints.PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
-            checkpoints.commit(written, final)
-            for older in folder.glob("step-*"):
-                if older != final:
-                    shutil.rmtree(older, ignore_errors=True)
-        self.request.emit(Saved(step=step, what="checkpoint", bytes=measure.folder_bytes(final)))
+            training = {
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+                "processes": gather_object([own]),
+            }
+            size = 0
+            if self.accelerator.is_main_process:
+                size = checkpoints.write(
+                    self.request.folder / "checkpoints",
+                    self.progress.step,
+                    weights=weights,
+                    best=self.best_state,
+                    training=training,
+                    progress={**asdict(self.progress), "losses": self.losses, "seconds": dict(self.clock.seconds)},
+                )
+        self.saved_at = time.perf_counter()
+        self.request.emit(Saved(step=self.progress.step, what="checkpoint", bytes=size))
 
-    def recall(self, checkpoint: Path) -> int:
-        """Take up what was known at a checkpoint; the step it was written at."""
-        progress = checkpoints.read_progress(checkpoint)
-        self.best, self.epochs = progress["best"], progress["epochs"]
-        self.best_state = checkpoints.load_state(checkpoint / checkpoints.BEST)
-        for part, seconds in progress["seconds"].items():
+    def resume(self, checkpoint: Path) -> None:
+        """Take up everything that `checkpoint` wrote; call before `run`."""
+        progress, training = checkpoints.read_progress(checkpoint), checkpoints.read_training(checkpoint)
+        self.losses = progress.pop("losses")
+        for part, seconds in progress.pop("seconds").items():
             self.clock.seconds[part] += seconds
-        self.data_collator.real_tokens, self.data_collator.padded_tokens = progress["tokens"]
-        return int(checkpoint.name.removeprefix("step-"))
+        self.progress = Progress(**progress)
+        checkpoints.restore(self.prepared.model, checkpoints.load_state(checkpoint / checkpoints.WEIGHTS))
+        if self.progress.best:
+            self.best_state = checkpoints.load_state(checkpoint / checkpoints.BEST)
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.schedule.load_state_dict(training["schedule"])
+        if self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(training["scaler"])
+        own = training["processes"][self.accelerator.process_index % len(training["processes"])]
+        self.collator.real_tokens, self.collator.padded_tokens = own["tokens"]
+        self.prepared.load_state_dict(own["prepared"])
+        checkpoints.restore_random(own["random"])
 
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
-        checkpoints.restore(self.model, checkpoints.load_state(Path(resume_from_checkpoint) / checkpoints.TRAINABLE))
+    def tokens(self) -> tuple[int, int]:
+        """(real, padded) tokens that training computed, of all processes."""
+        own = torch.tensor([self.collator.real_tokens, self.collator.padded_tokens], device=self.accelerator.device)
+        real, padded = self.accelerator.reduce(own, "sum").tolist()
+        return real, padded
 
 
-class Renewal(TrainerCallback):
-    """Each epoch begins with fresh dropout masks, so that a resumed one goes on as an unbroken one would."""
-
-    def __init__(self, masks: Masks) -> None:
-        self.masks = masks
-
-    def on_epoch_begin(self, args, state, control, **_: Any) -> None:
-        self.masks.renew()
+def steps_per_epoch(config: RunConfig, sentences: int) -> int:
+    """Optimiser steps in one pass over the training split."""
+    return math.ceil(math.ceil(sentences / config.batch_size) / config.gradient_accumulation_steps)
 
 
-class Progress(TrainerCallback):
-    """Reports steps with the time that is left, and stops when asked to."""
-
-    def __init__(self, trainer: LabTrainer) -> None:
-        self.trainer = trainer
-        self.last_report = 0.0
-        self.losses: list[float] = []
-        self.first_step: int | None = None
-
-    def on_train_begin(self, args, state, control, **_: Any) -> None:
-        self.since, self.first_step = time.perf_counter(), state.global_step
-
-    def on_step_end(self, args, state, control, **_: Any) -> None:
-        trainer = self.trainer
-        trainer.request.heed()
-        self.losses.append(trainer.last_loss)
-        now = time.perf_counter()
-        last_of_all = state.global_step >= state.max_steps
-        if now - self.last_report < SECONDS_BETWEEN_STEPS and not last_of_all:
-            return
-        elapsed = now - self.since
-        evaluating = sum(row["seconds"] for row in trainer.epochs if row["step"] > self.first_step)
-        done = state.global_step - self.first_step
-        per_step = (elapsed - evaluating) / done
-        per_evaluation = trainer.epochs[-1]["seconds"] if trainer.epochs else 0.0
-        evaluations_left = args.num_train_epochs - len(trainer.epochs)
-        trainer.request.emit(
-            Step(
-                step=state.global_step,
-                total_steps=state.max_steps,
-                epoch=round(state.epoch, 4),
-                loss=sum(self.losses) / len(self.losses),
-                learning_rate=trainer.lr_scheduler.get_last_lr()[0],
-                sentences_per_second=args.train_batch_size / per_step,
-                seconds=trainer.clock.so_far("training"),
-                seconds_left=(state.max_steps - state.global_step) * per_step + evaluations_left * per_evaluation,
-                memory=trainer.meter.now(),
-            )
-        )
-        self.losses, self.last_report = [], now
+def eval_batch_size(batch_size: int) -> int:
+    """Sentences in one batch when nothing is kept for a backward pass."""
+    return max(64, batch_size)

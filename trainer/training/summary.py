@@ -11,7 +11,7 @@ import torch
 from trainer import tasks
 from trainer.machine import measure
 from trainer.runs.result import Result
-from trainer.training.loop import Request, Work
+from trainer.training.request import Request, Work
 
 
 def assemble(

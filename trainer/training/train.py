@@ -1,33 +1,30 @@
-"""A run from its recipe to its result: the library's trainer runs the steps, events tell of them."""
+"""A run from its recipe to its result: load, train, test, write; events report what happens."""
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback
+from transformers import AutoTokenizer, set_seed
 
 from trainer import methods, tasks
 from trainer.engine import checkpoints, forward
-from trainer.engine.batching import Encoded, PackingCollator, PaddingCollator
-from trainer.engine.dropout import quicken
-from trainer.engine.embedding_rows import ReadRows
-from trainer.engine.first_token import FirstToken, hold_frozen
-from trainer.engine.packing import Packing
+from trainer.engine.prepare import Prepared, prepare
 from trainer.errors import TrainingStopped
 from trainer.events import Evaluated, Finished, Saved, Started, State
 from trainer.machine import measure
-from trainer.machine.device import detect, quiet_libraries
+from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
 from trainer.runs.result import Result
 from trainer.sources import backbones
 from trainer.training import evaluate as evaluation
 from trainer.training import summary as results
-from trainer.training.loop import LabTrainer, Progress, Renewal, Request, Work
+from trainer.training.loop import Loop, eval_batch_size
+from trainer.training.optimiser import start_accelerator
+from trainer.training.request import Request, Work
 
 __all__ = ["Request", "evaluate", "train"]
 
@@ -45,56 +42,57 @@ def train(request: Request) -> Result:
     quiet_libraries()
     config, clock, started_at = request.config, measure.Clock(), time.time()
     with clock("loading"):
+        device = detect()
+        accelerator = start_accelerator(device, device.choose(config.precision))
+        if not accelerator.is_main_process:
+            request = replace(request, emit=lambda event: None)
         request.emit(State("running", "loading the task and the backbone"))
-        work = _prepare(request)
+        work = _load(request, device)
         with measure.Meter(work.device) as meter:
             model = work.method.build(work.setup)
-            family = work.setup.backbone.family
-            packing = Packing(model, family, FirstToken(model, family))
-            hold_frozen(model, family, work.setup.precision)
-            masks = quicken(model) if work.device.kind == "cpu" else None
             trainable, total = measure.count_parameters(model)
-            rows = ReadRows(model, work.ids["train"], work.pad_id)
-            trainer = _trainer(request, work, model, clock, meter, packing)
-            if masks:
-                trainer.add_callback(Renewal(masks))
-            checkpoint = checkpoints.latest(request.folder / "checkpoints", model)
-            done = trainer.recall(checkpoint) if checkpoint else 0
-            steps = math.ceil(len(work.data.train) / config.batch_size) * config.epochs
+            prepared = _speed_up(model, work, training=True)
+            loop = Loop(request, work, prepared, accelerator=accelerator, clock=clock, meter=meter)
+            set_seed(config.seed + accelerator.process_index)  # each process drops other elements
+            if checkpoint := checkpoints.latest(request.folder / "checkpoints", model):
+                loop.resume(checkpoint)
             request.emit(
                 Started(
-                    total_steps=steps,
+                    total_steps=loop.total_steps,
                     epochs=config.epochs,
                     train_sentences=len(work.data.train),
                     trainable_parameters=trainable,
                     total_parameters=total,
                     device=work.device.name,
                     precision=work.setup.precision,
-                    resumed_at_step=done,
+                    resumed_at_step=loop.progress.step,
                 )
             )
             with clock("training"):
                 try:
-                    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                    loop.run()
                 except TrainingStopped:
-                    if trainer.best is not None:
-                        _save_best(request, work, trainer, rows)
+                    if loop.progress.best is not None:
+                        _save_best(request, work, loop)
                     raise
-            size = _save_best(request, work, trainer, rows)
-            found = _test(request, work, trainer.model, clock, at=trainer.best)
+            size = _save_best(request, work, loop)
+            at, main = loop.progress.best, accelerator.is_main_process
+            predictions = _test(request, work, prepared, clock, at=at, write=main)
             memory = meter.result()
-    collator = trainer.data_collator
+    real_tokens, padded_tokens = loop.tokens()
     figures = results.trained(
-        epochs=trainer.epochs,
-        best=trainer.best,
-        steps=trainer.state.global_step,
-        samples=round(len(trainer.train_dataset) * trainer.state.epoch),
-        real_tokens=collator.real_tokens,
-        padded_tokens=collator.padded_tokens,
+        epochs=loop.progress.epochs,
+        best=loop.progress.best,
+        steps=loop.progress.step,
+        samples=len(loop.dataset) * config.epochs,
+        real_tokens=real_tokens,
+        padded_tokens=padded_tokens,
         seconds=clock.seconds["training"],
     )
     counts = (trainable, total, size)
-    return _finish(request, work, found, clock, memory=memory, counts=counts, started_at=started_at, training=figures)
+    return _finish(
+        request, work, predictions, clock, memory=memory, counts=counts, started_at=started_at, training=figures
+    )
 
 
 def evaluate(request: Request) -> Result:
@@ -107,7 +105,7 @@ def evaluate(request: Request) -> Result:
     clock, started_at = measure.Clock(), time.time()
     with clock("loading"):
         request.emit(State("running", "opening the adapter"))
-        work = _prepare(request)
+        work = _load(request, detect())
         source, final = request.folder / "source", request.folder / "model"
         if source.is_dir():  # gone where this was done before
             written = _empty(request.folder / ".model")
@@ -115,20 +113,21 @@ def evaluate(request: Request) -> Result:
             checkpoints.commit(written, final)
         model = work.method.open(final, work.setup)
     _, total = measure.count_parameters(model)
-    found = _test(request, work, model, clock, at={"epoch": 0.0, "step": 0, "accuracy": None})
+    prepared = _speed_up(model, work, training=False)
+    predictions = _test(request, work, prepared, clock, at={"epoch": 0.0, "step": 0, "accuracy": None})
     counts = (measure.saved_parameters(final), total, work.method.file_size(final))
     result = _finish(
-        request, work, found, clock, memory=dict.fromkeys(measure.FIGURES), counts=counts, started_at=started_at,
-        training=results.trained_elsewhere(found["validation"].accuracy),
+        request, work, predictions, clock, memory=dict.fromkeys(measure.FIGURES), counts=counts, started_at=started_at,
+        training=results.trained_elsewhere(predictions["validation"].accuracy),
     )  # fmt: skip
     shutil.rmtree(source, ignore_errors=True)
     return result
 
 
-def _finish(request: Request, work: Work, found, clock: measure.Clock, **known: Any) -> Result:
-    """The result with what the predictions say; the run is over."""
-    scores = {split: evaluation.metrics(found[split], work.data.label_names) for split in ("validation", "test")}
-    result = results.assemble(request, work, seconds=clock.seconds, **known, **scores)
+def _finish(request: Request, work: Work, predictions, clock: measure.Clock, **figures: Any) -> Result:
+    """The result with the metrics of its predictions; the run is over."""
+    scores = {split: evaluation.metrics(predictions[split], work.data.label_names) for split in ("validation", "test")}
+    result = results.assemble(request, work, seconds=clock.seconds, **figures, **scores)
     shutil.rmtree(request.folder / "checkpoints", ignore_errors=True)
     request.emit(Finished(result))
     return result
@@ -140,9 +139,8 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _prepare(request: Request) -> Work:
+def _load(request: Request, device: Device) -> Work:
     config = request.config
-    device = detect()
     precision = device.choose(config.precision)
     data = tasks.from_config(config)
     backbone = backbones.locate(config.backbone)
@@ -156,79 +154,51 @@ def _prepare(request: Request) -> Work:
     return Work(method, setup, data, ids, tokeniser.pad_token_id, device)
 
 
-def _trainer(request: Request, work: Work, model, clock: measure.Clock, meter: measure.Meter, packing: Packing):
-    config = request.config
-    longest = work.setup.backbone.shape.longest
-    padded = config.group_by_length or not packing.possible
-    collator = PaddingCollator(work.pad_id) if padded else PackingCollator(work.pad_id, longest)
-    arguments = TrainingArguments(
-        output_dir=str(request.folder / "checkpoints"),
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=eval_batch_size(config.batch_size),
-        num_train_epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        warmup_ratio=config.warmup_ratio,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(config.lr_scheduler, config.lr_scheduler),
-        optim="adamw_torch_fused",
-        bf16=work.setup.precision == "bf16",
-        fp16=work.setup.precision == "fp16",
-        use_cpu=work.device.kind == "cpu",
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        seed=config.seed,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=work.device.kind == "cuda",
+def _speed_up(model, work: Work, *, training: bool) -> Prepared:
+    backbone = work.setup.backbone
+    return prepare(
+        model,
+        work.method.speedups,
+        family=backbone.family,
+        device=work.device,
+        pad_id=work.pad_id,
+        longest=backbone.shape.longest,
+        precision=work.setup.precision,
+        training_ids=work.ids["train"] if training else None,
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # else the library splits each batch over every GPU that it finds
-    base = work.method.trainer_class()
-    dataset = Encoded(work.ids["train"], work.data.train.labels)
-    trainer = type("Trainer", (LabTrainer, base), {})(
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        eval_dataset=Encoded(work.ids["validation"], work.data.validation.labels),
-        data_collator=collator,
-    )
-    trainer.attach(request, work, clock, meter, packing)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress(trainer))
-    return trainer
 
 
-def _save_best(request: Request, work: Work, trainer, rows: ReadRows) -> int:
+def _save_best(request: Request, work: Work, loop: Loop) -> int:
     """Put the best epoch back into the model and write model/; its size in bytes, parents apart."""
-    with trainer.clock("saving"):
-        checkpoints.restore(trainer.model, trainer.best_state)
-        rows.restore()
-        written, final = _empty(request.folder / ".model"), request.folder / "model"
-        work.method.save(trainer.model, written, work.setup)
-        checkpoints.commit(written, final)
+    with loop.clock("saving"):
+        model = loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
+        checkpoints.restore(model, loop.best_state)
+        loop.prepared.restore()
+        final = request.folder / "model"
+        if loop.accelerator.is_main_process:
+            written = _empty(request.folder / ".model")
+            work.method.save(model, written, work.setup)
+            checkpoints.commit(written, final)
+        loop.accelerator.wait_for_everyone()
         size = work.method.file_size(final)
-    request.emit(Saved(step=trainer.best["step"], what="model", bytes=size))
+    request.emit(Saved(step=loop.progress.best["step"], what="model", bytes=size))
     return size
 
 
 def _test(
-    request: Request, work: Work, model, clock: measure.Clock, *, at: dict[str, Any]
+    request: Request, work: Work, prepared: Prepared, clock: measure.Clock, *, at: dict[str, Any], write: bool = True
 ) -> dict[str, evaluation.Predictions]:
-    """Predictions on the validation and the test split, written row by row. `at` says which epoch and step it is."""
+    """Predictions on the validation and the test split, written row by row. `at` has the model's epoch and step."""
     import pandas as pd
 
     batch_size = eval_batch_size(request.config.batch_size)
-    found, frames = {}, []
+    predictions, frames = {}, []
     for split in ("validation", "test"):
         since = time.perf_counter()
         sentences = getattr(work.data, split)
         with clock("test" if split == "test" else "evaluation"):
-            logits = work.logits(model, split, batch_size, request.heed)
-        found[split] = evaluation.score(logits, sentences.labels)
-        probabilities = found[split].probabilities.astype("float32")
+            logits = prepared.logits(work.ids[split], batch_size=batch_size, on_batch=request.heed)
+        scores = predictions[split] = evaluation.score(logits, sentences.labels)
         frames.append(
             pd.DataFrame(
                 {
@@ -236,8 +206,8 @@ def _test(
                     "row": sentences.rows,
                     "text": sentences.texts,
                     "label": sentences.labels,
-                    "predicted": found[split].predicted,
-                    "probabilities": list(probabilities),
+                    "predicted": scores.predicted,
+                    "probabilities": list(scores.probabilities.astype("float32")),
                 }
             )
         )
@@ -246,15 +216,11 @@ def _test(
             split="test",
             epoch=at["epoch"],
             step=at["step"],
-            loss=found["test"].loss,
-            accuracy=found["test"].accuracy,
+            loss=predictions["test"].loss,
+            accuracy=predictions["test"].accuracy,
             seconds=time.perf_counter() - since,
         )
     )
-    pd.concat(frames, ignore_index=True).to_parquet(request.folder / "predictions.parquet", index=False)
-    return found
-
-
-def eval_batch_size(batch_size: int) -> int:
-    """Sentences in one batch when nothing is kept for a backward pass."""
-    return max(64, batch_size)
+    if write:
+        pd.concat(frames, ignore_index=True).to_parquet(request.folder / "predictions.parquet", index=False)
+    return predictions

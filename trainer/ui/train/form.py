@@ -17,6 +17,7 @@ TRAINING, SENTENCES, OPTIMISER = mark("Training"), mark("Sentences"), mark("Opti
 RECIPE = {
     "epochs": TRAINING,
     "batch_size": TRAINING,
+    "gradient_accumulation_steps": TRAINING,
     "group_by_length": TRAINING,
     "max_length": TRAINING,
     "learning_rate": TRAINING,

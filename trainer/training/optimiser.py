@@ -1,0 +1,64 @@
+"""accelerate, AdamW with its parameter groups, and the learning rate's schedule, as a recipe has them."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
+from transformers import get_scheduler
+
+from trainer.config import RunConfig
+from trainer.machine.device import Device
+
+NO_DECAY = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
+"""Parameters without weight decay by their names in lower case, as transformers' Trainer chooses them."""
+
+
+def start_accelerator(device: Device, precision: str) -> Accelerator:
+    """accelerate's view of the device and the processes; call before a model is built.
+
+    accelerate keeps its state as long as the process lives and refuses a second run at another precision: it is reset.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(
+        mixed_precision="no" if precision == "fp32" else precision,
+        cpu=device.kind == "cpu",
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # they do not change in training
+    )
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The trained parameters for an optimiser: those with weight decay, and biases and layer norms without."""
+    norms = {id(p) for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
+    groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[id(parameter) in norms or NO_DECAY.search(name.lower()) is not None].append(parameter)
+    return [{"params": groups[0], "weight_decay": weight_decay}, {"params": groups[1], "weight_decay": 0.0}]
+
+
+def make_optimizer(model: nn.Module, config: RunConfig, *, precision: str) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) over the trained parameters."""
+    return torch.optim.AdamW(
+        parameter_groups(model, config.weight_decay),
+        lr=config.learning_rate,
+        fused=precision != "fp16",  # the fused one hides from accelerate that gradient scaling skipped a step
+    )
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, config: RunConfig, *, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """The recipe's warm-up and course over all optimiser steps."""
+    return get_scheduler(
+        {"constant": "constant_with_warmup"}.get(config.lr_scheduler, config.lr_scheduler),
+        optimizer,
+        num_warmup_steps=math.ceil(steps * config.warmup_ratio),
+        num_training_steps=steps,
+    )
