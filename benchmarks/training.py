@@ -4,8 +4,9 @@
     python -m benchmarks.training accuracy --out accuracy.json
 
 The plain recipe pads every sentence to 128 tokens and computes in float32 with the library's own trainer, dropout and
-attention. Each way trains in a process of its own, in turn. `speed` times a few hundred sentences of every method;
-`accuracy` trains to the end with several seeds, tests the difference on the test sentences (McNemar's exact test) and
+attention. A careful recipe (`benchmarks.careful`) is the third way: `speed --ways plain careful ours`. Each way trains
+in a process of its own, in turn. `speed` times a few hundred sentences of every method; `accuracy` trains to the end with
+several seeds, tests the difference on the test sentences (McNemar's exact test) and
 compares the seconds to the plain recipe's best validation accuracy less 0.3 points. On a machine with CUDA both use
 it; `--random bert-base` takes that encoder's shape with random weights, for speed and memory without a download.
 """
@@ -30,6 +31,7 @@ from trainer.machine.device import environment_for_training, keep_memory, share_
 METHODS = ("full", "lora", "qlora", "adapter", "adapter_fusion")
 PLAIN_LENGTH = 128
 BELOW_BEST = 0.003
+WAYS = ("plain", "careful", "ours")
 FUSED = ("movies", "products")
 
 
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--ways", nargs="+", default=["plain", "ours"], choices=("plain", "ours"), help="for speed")
+    parser.add_argument("--ways", nargs="+", default=["plain", "ours"], choices=WAYS, help="for speed")
     parser.add_argument("--order", default=None)
     arguments = parser.parse_args()
     if arguments.what != "child" and arguments.out is None:
@@ -85,7 +87,7 @@ def speed(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[str,
 
 
 def _figures(found: dict[str, list[dict]]) -> dict[str, Any]:
-    """One method's figures, each by the way; `ratio` is the median of ours over plain in the same repeat."""
+    """One method's figures, each by the way; ratios are medians of ours over another way in the same repeat."""
     figures = {
         "sentences_per_second": {
             way: round(statistics.median(one["rate"] for one in results), 1) for way, results in found.items()
@@ -95,9 +97,10 @@ def _figures(found: dict[str, list[dict]]) -> dict[str, Any]:
     }
     if "ours" in found:
         figures["utilisation"] = found["ours"][-1]["utilisation"]
-    if len(found) == 2:
-        pairs = zip(found["ours"], found["plain"], strict=True)
-        figures["ratio"] = round(statistics.median(ours["rate"] / plain["rate"] for ours, plain in pairs), 2)
+    for name, way in (("ratio", "plain"), ("ratio_to_careful", "careful")):
+        if {"ours", way} <= found.keys():
+            pairs = zip(found["ours"], found[way], strict=True)
+            figures[name] = round(statistics.median(ours["rate"] / other["rate"] for ours, other in pairs), 2)
     return figures
 
 
@@ -171,8 +174,7 @@ def child(order: dict[str, Any]) -> None:
     config = recipes.make(**order, batch_size=32, precision="fp32" if way == "plain" else "auto")
     folder = Path(tempfile.mkdtemp(dir=root))
     request = Request(config, folder, lambda event: None, parents=parents(config, root))
-    found = plainly(request) if way == "plain" else ourselves(request)
-    print(json.dumps(found))
+    print(json.dumps({"plain": plainly, "careful": carefully, "ours": ourselves}[way](request)))
 
 
 def parents(config, root: Path) -> tuple:
@@ -216,6 +218,38 @@ def ourselves(request) -> dict[str, Any]:
         "accuracy": result.test.accuracy,
         "right": (rows["label"] == rows["predicted"]).tolist(),
     }
+
+
+def carefully(request) -> dict[str, Any]:
+    """The libraries with care (`benchmarks.careful`), in the device's best precision."""
+    from benchmarks import careful
+    from trainer import methods, tasks
+    from trainer.machine import measure
+    from trainer.machine.device import detect
+    from trainer.runs.result import Memory
+    from trainer.sources import backbones
+
+    config, device, data = request.config, detect(), tasks.from_config(request.config)
+    with measure.Meter(device) as meter:
+        figures = careful.train(
+            method=config.method,
+            options=methods.get(config.method).options(**config.options).model_dump(),
+            backbone=backbones.locate(config.backbone).folder,
+            splits={split: (getattr(data, split).texts, getattr(data, split).labels) for split in tasks.SPLITS},
+            label_names=data.label_names,
+            parents={parent.name: parent.folder for parent in request.parents},
+            output=request.folder,
+            settings={
+                "seed": config.seed, "num_train_epochs": config.epochs, "learning_rate": config.learning_rate,
+                "per_device_train_batch_size": config.batch_size, "per_device_eval_batch_size": 64,
+                "warmup_ratio": config.warmup_ratio, "weight_decay": config.weight_decay,
+                "lr_scheduler_type": config.lr_scheduler, "use_cpu": device.kind == "cpu",
+            },
+            precision=device.choose("auto"),
+            max_length=config.max_length,
+        )  # fmt: skip
+        memory = Memory(**meter.result()).peak
+    return figures | {"memory": memory, "utilisation": None}
 
 
 def library_trainer(method) -> type:

@@ -1,0 +1,75 @@
+"""The program for GPUs: it runs whole on this machine, and a step that crashes, hangs or has no time stops no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from conftest import ROOT
+
+from benchmarks.gpu.__main__ import Program, table
+from benchmarks.gpu.steps import METHODS, STEPS, Step
+
+
+def test_every_step_runs_on_this_machine_and_what_it_checks_holds(tmp_path):
+    out = tmp_path / "gpu.json"
+    command = [sys.executable, "-m", "benchmarks.gpu", "--out", str(out), "--minutes", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    outcomes = json.loads(out.read_text(encoding="utf-8"))["outcomes"]
+    assert [row for row in outcomes if row["held"] is False] == []
+    assert done.returncode == 0, done.stderr[-2000:]
+    checks = {step.name: [row for row in outcomes if row["step"] == step.name] for step in STEPS}
+    assert all(checks.values())
+    for name in METHODS:
+        assert len([row for row in checks[name] if row["held"]]) >= 6
+    assert len(checks["queue"]) == len(METHODS) + 5
+    assert not [row for row in outcomes if "not run" in row["check"]]
+    assert "checks held" in done.stdout
+    # No model of this machine's own is left behind in the person's folders, and nothing asks the network.
+    assert not (ROOT / "backbone").exists()
+
+
+def test_a_crash_a_hang_and_a_lack_of_time_are_outcomes_of_their_own_step_alone(tmp_path):
+    out, folder = tmp_path / "gpu.json", tmp_path / "work"
+    folder.mkdir()
+    crash, hang = Step("crash", "no_such_module"), Step("hang", "machine", seconds=0.2)
+    program = Program(folder, out, minutes=1)
+    outcomes = program.run([crash, hang])
+    assert [(row["step"], row["held"]) for row in outcomes] == [("crash", False), ("hang", False)]
+    assert outcomes[0]["figure"] == "exit status 1"
+    assert "no_such_module" in outcomes[0]["log"]
+    assert outcomes[1]["check"] == "ended within 0 s"
+    assert json.loads(out.read_text(encoding="utf-8"))["outcomes"] == outcomes
+    late = Program(folder, out, minutes=0).run([crash, hang])
+    assert [row["held"] for row in late] == [None, None]
+    assert all("not run" in row["check"] for row in late)
+    assert "0 of 2 checks held" in table(outcomes)
+
+
+def test_a_step_that_is_killed_says_by_which_signal_and_keeps_what_it_had_found(tmp_path):
+    """The process kills itself after its first check, as the kernel would for want of memory."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    code = (
+        "import os, signal, sys; from pathlib import Path; from benchmarks.gpu.kit import Kit; "
+        "kit = Kit(sys.argv[1], Path(sys.argv[2])); kit.check('first', True, 1.23456); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    program = Program(folder, tmp_path / "gpu.json", minutes=1)
+    program.order = ["killed"]
+    program.command = lambda step: [sys.executable, "-c", code, step.name, str(folder)]
+    program.one(Step("killed", "machine"))
+    first, second = program.all()
+    assert (first["check"], first["held"], first["figure"]) == ("first", True, 1.235)
+    assert (second["held"], second["figure"]) == (False, "signal SIGKILL")
+
+
+def test_a_failed_check_is_the_programs_exit_status(tmp_path):
+    """`queue` was not run, so `predict` has no runs and says so: its check fails, and with it the program."""
+    out = tmp_path / "gpu.json"
+    command = [sys.executable, "-m", "benchmarks.gpu", "--out", str(out), "--only", "predict", "--minutes", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert "NOT HELD" in done.stdout
