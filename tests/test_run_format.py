@@ -30,6 +30,7 @@ from trainer.runs import archive, recipes, result, store, upgrade
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import Store
 from trainer.ui.common.lab import Lab
+from trainer.ui.compare import tables as compare_tables
 from trainer.ui.train import queue as train_queue
 
 SCHEMA = ROOT / "docs" / "run.schema.json"
@@ -301,13 +302,14 @@ def put(own: Store, name: str, found: Any) -> Path:
     return folder
 
 
-BAD = (None, "<b>x</b>", "", True, -1, 0.5, 10**30, 10**400, float("inf"), float("nan"), [], [None], {}, {"x": {}})
+BAD = (None, "<b>x</b>", True, -1, 0.5, 10**400, float("inf"), float("nan"), [None], {"x": {}})
 
 
 def test_no_value_anywhere_in_run_json_breaks_a_table(suite, own_store):
     """Every value of a finished run is put wrong in every way: the run is left out, or tables and pages show it."""
     runs = [run for run in suite[0].list() if run.recipe.method == "adapter_fusion"]
     whole = content(runs[0])
+    del whole["result"]["train_info"]["metrics"][:-1]  # one epoch is enough
     lab = Lab.open(own_store)
     shown = 0
     for path in leaves(whole):
@@ -325,7 +327,7 @@ def test_no_value_anywhere_in_run_json_breaks_a_table(suite, own_store):
                     assert [metric.show(metric.of(run)) for metric in METRICS.values()]
                     tables.runs_table(both), tables.comparable(both), variants.variants(both)
                     if run.result:
-                        tables.per_class(run)
+                        compare_tables.cards([run], {run.id: "a run"})
                     train_queue.details_html(lab, run)
                     json.dumps(run.as_json())
                 except Exception as error:
