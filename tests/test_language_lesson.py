@@ -83,6 +83,11 @@ def component(block):
     return words(shown | {"value": shown["value"] if isinstance(shown["value"], str) else None})
 
 
+ROOM = [{"text": text, "who": "", "said": {"good": ["full", "lora"], "bad": ["adapter"]}}]
+FRAME = view(lesson_tab, columns=["column"] * len(STEPS))
+FROZEN, COST, TRAIN, CURVES, SPLIT, REAL, CHOOSE = map(view, (
+    lesson_frozen, lesson_cost, lesson_train, lesson_curves, lesson_split, lesson_real, lesson_choose
+))
 lab, none = Lab.open(Store(Path(root))), Lab.open(Store(Path(empty)))
 with gr.Blocks() as page:
     kept = lesson_tab.states()
@@ -97,11 +102,6 @@ said["page"] = [word for block in shown for word in component(block)]
 said["page"] += [block.label for block in page.blocks.values() if block.get_block_name() == "dropdown"]
 said["page"] += [word for place in range(len(STEPS)) for word in words(lesson_tab.show_step(FRAME, place))]
 
-ROOM = [{"text": text, "who": "", "said": {"good": ["full", "lora"], "bad": ["adapter"]}}]
-FRAME = view(lesson_tab, columns=["column"] * len(STEPS))
-FROZEN, COST, TRAIN, CURVES, SPLIT, REAL, CHOOSE = map(view, (
-    lesson_frozen, lesson_cost, lesson_train, lesson_curves, lesson_split, lesson_real, lesson_choose
-))
 steps = {
     "frozen": lambda lab: [
         lesson_frozen.draw(FROZEN, method, backbone, 16, ["query", "value", "output"], 8, "houlsby")
@@ -136,8 +136,8 @@ for name, draw in steps.items():
 VIEW, FILE = view(live_view), view(live_file)
 
 
-def predict(text, chosen, untrained, guessing, guess, session=Session()):
-    return list(live_predict.predict(lab, VIEW, text, chosen, untrained, guessing, guess, session))
+def predict(text, chosen, untrained, guessing, guess, session=None):
+    return list(live_predict.predict(lab, VIEW, text, chosen, untrained, guessing, guess, session or Session()))
 
 
 def predict_file(lab, file, column):
