@@ -13,7 +13,7 @@ import pytest
 from conftest import sentences
 
 from trainer import methods, tasks
-from trainer.config import RunConfig
+from trainer.config import Names, RunConfig
 from trainer.errors import ArgumentError, Problems, Unreachable, UserError, sentence
 from trainer.events import State
 from trainer.machine import device
@@ -153,6 +153,76 @@ def test_an_option_goes_to_the_methods_that_have_it():
     full, lora = recipes.suite(methods_=["full", "lora"], seeds=[0], task="movies", backbone="minilm", r=4)
     assert "r" not in full.options
     assert lora.options["r"] == 4
+
+
+NOT_PATHS = {"method", "text_column", "label_column", "fairness", "precision", "lr_scheduler", "options", "parents"} | {
+    "target_modules", "placement",
+}  # fmt: skip
+"""Fields of text that name no file or folder of this machine."""
+
+
+def fields_of_text() -> dict[str, tuple]:
+    """(owner, field) -> what it names, of every field that holds text; the owner is "recipe" or a method."""
+    models = {"recipe": RunConfig} | {name: method.options for name, method in methods.METHODS.items()}
+    return {
+        (owner, name): tuple(kind for kind in field.metadata if isinstance(kind, Names))
+        for owner, model in models.items()
+        for name, field in model.model_fields.items()
+        if "str" in str(field.annotation) or "Literal" in str(field.annotation)
+    }
+
+
+def test_every_field_of_text_says_whether_it_names_a_file():
+    for (owner, name), kinds in fields_of_text().items():
+        assert bool(kinds) != (name in NOT_PATHS), f"{owner}.{name}: give it a kind of Names, or add it to NOT_PATHS"
+
+
+@pytest.mark.parametrize("start", ["", "./", "sub/../", "~/"])
+def test_every_path_of_a_recipe_is_made_absolute(start, tmp_path, monkeypatch, tiny_backbone):
+    """The worker runs in another folder than the command line."""
+    import shutil
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "sub").mkdir()
+    shutil.copytree(tiny_backbone, "tiny")
+    for name, seed in (("a.csv", 0), ("b.csv", 1), ("c.csv", 2)):
+        write(tmp_path / name, sentences(80, seed=seed))
+    values = {Names.TASK: "a.csv", Names.FILE: "b.csv", Names.BACKBONE: "tiny"}
+    named = {field: kinds[0] for field, kinds in fields_of_text().items() if kinds}
+    for method in methods.METHODS:
+        given = {name: start + values[kind] for (owner, name), kind in named.items() if owner == "recipe"}
+        lists = [name for owner, name in named if owner == method]
+        config = recipes.make(method=method, **given, **dict.fromkeys(lists, (f"{start}a.csv", f"{start}c.csv")))
+        for name, value in given.items():
+            assert getattr(config, name) == str((tmp_path / Path(value).name).resolve()), name
+        for name in lists:
+            assert config.options[name] == [str((tmp_path / file).resolve()) for file in ("a.csv", "c.csv")], name
+        monkeypatch.chdir("/")
+        assert tasks.from_config(config).validation.texts
+        parents = recipes.parents_of(config)
+        assert [parent.task for parent in parents] == config.options.get("parent_tasks", [])
+        assert [parent.validation_file for parent in parents] == [config.validation_file, None][: len(parents)]
+        monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"validation_file": "gone.csv"}, "validation_file: expected a file, got gone.csv, which does not exist"),
+        ({"test_file": "."}, "test_file: expected a file"),
+        ({"test_file": ""}, "test_file: expected a file"),
+        ({"test_file": 3}, "test_file: expected a valid string, got 3"),
+        ({"parent_tasks": ("movies", "gone.csv")}, "gone.csv, which does not exist"),
+        ({"parent_tasks": ("movies", "moovies")}, "perhaps you meant movies"),
+    ],
+)
+def test_a_file_that_is_not_there_is_named_before_anything_starts(given, part, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.csv", sentences(40))
+    with pytest.raises(Problems) as caught:
+        recipes.make(method="adapter_fusion", task="a.csv", backbone="minilm", **given)
+    assert part in str(caught.value)
 
 
 def test_two_ways_to_be_fair():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from trainer import tasks
+from trainer.config import Names
 from trainer.errors import ArgumentError
 from trainer.machine.measure import folder_bytes
 from trainer.methods.adapter import AdapterOptions, add_head, bottlenecks, load_adapter_model, placed
@@ -26,7 +27,7 @@ HUB_PARENTS = ("sst2", "trec6", "products", "tweets", "news")
 class AdapterFusionOptions(AdapterOptions):
     """`reduction_factor` and `placement` shape the parents that are trained as part of the run."""
 
-    parent_tasks: tuple[str, ...] = Field(
+    parent_tasks: Annotated[tuple[str, ...], Names.TASK] = Field(
         (), title=mark("Tasks to fuse"), description=mark("tasks whose adapters are fused (chosen if not given)")
     )
     half_file: bool = Field(

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainer import methods, tasks
-from trainer.config import RunConfig, describe
+from trainer.config import Names, RunConfig, Strict, describe
 from trainer.errors import ArgumentError, Problems, one_of
 from trainer.sources import backbones
 from trainer.texts import mark, tr
@@ -30,8 +30,6 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
     problems = []
     if method not in methods.METHODS:
         problems.append(str(one_of(mark("a method"), method, DEFAULT_METHODS)))
-    if task not in tasks.TASKS and not (tasks.is_file(task) and Path(task).expanduser().is_file()):
-        problems.append(str(_unknown_task(task)))
     shape = None
     try:
         shape = backbones.shape_of(backbone)
@@ -57,18 +55,12 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
         if shape:
             settings.setdefault("learning_rate", known.learning_rate(shape))
         try:
-            own = known.options(**own).model_dump(mode="json")
+            own = _absolute(known.options, known.options(**own).model_dump(mode="json"), problems)
         except ValidationError as error:
             problems += describe(error)
     try:
-        # A relative path means something else to a worker that was started elsewhere.
-        if tasks.is_file(task):
-            task = str(Path(task).expanduser().resolve())
-        if Path(backbone).is_dir() and backbone not in backbones.BACKBONES:
-            backbone = str(Path(backbone).expanduser().resolve())
-        config = RunConfig(
-            method=method, task=task, backbone=backbone, options=own, **{"learning_rate": 1e-3, **settings}
-        )
+        named = _absolute(RunConfig, {"task": task, "backbone": backbone, **settings}, problems)
+        config = RunConfig(**{"method": method, "options": own, "learning_rate": 1e-3, **named})
     except ValidationError as error:
         problems += describe(error)
     if problems:
@@ -208,6 +200,39 @@ def parents_of(config: RunConfig) -> list[RunConfig]:
             )
         )
     return found
+
+
+def _absolute(model: type[Strict], values: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """`values` of a model with every path in them made absolute, as its fields say (`Names`).
+
+    A relative path means something else to a worker that was started elsewhere. A sentence for each task or file that
+    does not exist is added to `problems`; values of a wrong type are left to the model.
+    """
+    found = dict(values)
+    for name, field in model.model_fields.items():
+        kind, value = next((kind for kind in field.metadata if isinstance(kind, Names)), None), values.get(name)
+        if kind is not None and isinstance(value, str):
+            found[name] = _absolute_one(kind, name, value, problems)
+        elif kind is not None and isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
+            found[name] = [_absolute_one(kind, name, one, problems) for one in value]
+    return found
+
+
+def _absolute_one(kind: Names, name: str, value: str, problems: list[str]) -> str:
+    path = Path(value).expanduser()
+    if kind is Names.TASK and value not in tasks.TASKS and not (tasks.is_file(value) and path.is_file()):
+        problems.append(str(_unknown_task(value)))
+    if kind is Names.FILE and not path.is_file():
+        got = tr("{path}, which does not exist", path=value)
+        problems.append(
+            tr("{name}: expected {expected}, got {got}; change it.", name=name, expected=tr("a file"), got=got)
+        )
+    is_path = {
+        Names.TASK: tasks.is_file(value),
+        Names.FILE: True,
+        Names.BACKBONE: value not in backbones.BACKBONES and path.is_dir(),
+    }
+    return str(path.resolve()) if is_path[kind] else value
 
 
 def _unknown_task(task: str) -> ArgumentError:
