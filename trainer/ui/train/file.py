@@ -117,11 +117,11 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
                 got=tr("one that is not chosen"),
                 fix=tr("choose both columns"),
             )
-        counts = Counter(str(name) for name in frame[label])
-        own_file.choose_columns(list(frame.columns), text, label, Path(task))
-        own_file.label_names(counts)
+        usable = own_file.FileTask(task, text, label).usable()
     except UserError as error:
         return note(str(error), "warning")
+    # The sentences that training, validation and test share out, not the file's rows.
+    counts = Counter(usable.label_names[place] for place in usable.sentences.labels)
     spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
     if len(counts) > 8:
         spread = tr("{labels}, and {count} more", labels=spread, count=len(counts) - 8)
@@ -135,7 +135,8 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
         csv=False,
     )
     said = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
-    return f'<div class="lab-note">{escape(said)}</div>{shown}'
+    left_out = (tr("{sentence}.", sentence=tasks.note_shown(one)) for one in usable.notes)
+    return f'<div class="lab-note">{escape(" ".join([said, *left_out]))}</div>{shown}'
 
 
 def _short(text: object) -> str:
