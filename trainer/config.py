@@ -154,7 +154,10 @@ class RunConfig(Strict):
     )
 
     def fingerprint(self) -> str:
-        """A hash of everything that shapes the result: equal recipes have equal fingerprints."""
+        """A hash of everything that shapes the result: equal recipes have equal fingerprints.
+
+        Of a file it has the path; `recipes.identity` adds what the file holds.
+        """
         recipe = self.model_dump(mode="json", exclude={"track"})
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from pydantic import ValidationError
 
 from trainer import methods, tasks
 from trainer.config import Names, RunConfig, Strict, describe
-from trainer.errors import ArgumentError, Problems, one_of
+from trainer.errors import ArgumentError, Problems, UserError, one_of
+from trainer.runs.store import Run
 from trainer.sources import backbones
 from trainer.texts import mark, tr
 
@@ -200,6 +202,45 @@ def parents_of(config: RunConfig) -> list[RunConfig]:
             )
         )
     return found
+
+
+def content(config: RunConfig) -> dict[str, str]:
+    """Field of the recipe -> the SHA-256 of what it names on this machine: its files, a local backbone's weights.
+
+    A path alone does not tell what a run is trained on. What does not exist is left out.
+    """
+    found = tasks.contents(config)
+    if config.backbone not in backbones.BACKBONES:
+        with suppress(UserError, OSError):
+            found["backbone"] = backbones.locate(config.backbone).sha256()
+    return found
+
+
+def content_of(run: Run) -> dict[str, str] | None:
+    """The content that was there when the run began; None where that is not recorded."""
+    recorded = run.lineage.get("content")
+    # A run may come from elsewhere: what is no such record is none.
+    return {str(name): str(value) for name, value in recorded.items()} if isinstance(recorded, dict) else None
+
+
+Identity = tuple[str, tuple[tuple[str, str], ...]]
+"""(fingerprint of a recipe, content of what it names): what is equal in two runs gives equal results."""
+
+
+def identity(config: RunConfig) -> Identity:
+    """The identity that a run of this recipe would have if it began now."""
+    return config.fingerprint(), tuple(sorted(content(config).items()))
+
+
+def identity_of(run: Run) -> Identity:
+    """The identity of a run: with the content that was there when it began, for one that waits with today's.
+
+    A run of a version that did not record the content has none, so that it equals no recipe that names a file.
+    """
+    recorded = content_of(run)
+    if recorded is None:
+        recorded = content(run.recipe) if run.state == "queued" else {}
+    return run.recipe.fingerprint(), tuple(sorted(recorded.items()))
 
 
 def _absolute(model: type[Strict], values: dict[str, Any], problems: list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -97,11 +98,14 @@ def from_config(config: RunConfig) -> TaskData:
 def contents(config: RunConfig) -> dict[str, str]:
     """Field of the recipe -> the SHA-256 of the file that it names: what a path alone does not tell.
 
-    Empty for a task that is no file. A file that does not exist is left out.
+    Empty for a task that is no file. A file that cannot be read is left out.
     """
-    named = {name: getattr(config, name) for name in FILES if getattr(config, name)} if is_file(config.task) else {}
-    paths = {name: Path(value).expanduser() for name, value in named.items()}
-    return {name: measure.sha256(path) for name, path in paths.items() if path.is_file()}
+    found = {}
+    for name in FILES if is_file(config.task) else ():
+        if path := getattr(config, name):
+            with suppress(OSError):
+                found[name] = measure.sha256(Path(path).expanduser())
+    return found
 
 
 def extent(config: RunConfig) -> tuple[int, int]:
