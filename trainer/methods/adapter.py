@@ -70,10 +70,12 @@ class Adapter(Method):
             "model.load_adapter(folder, set_active=True, use_safetensors=True)"
         )
 
-    def trainable_parameters(self, shape: Shape, options: AdapterOptions, labels: int) -> int:
+    def trainable_parameters(
+        self, shape: Shape, options: AdapterOptions, labels: int, *, parents: Sequence[Any] = ()
+    ) -> int:
         return adapter_parameters(shape, options) + shape.head_parameters(labels)
 
-    def added_parts(self, shape: Shape, options: AdapterOptions) -> tuple[Part, ...]:
+    def added_parts(self, shape: Shape, options: AdapterOptions, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         return bottlenecks(shape, options, trains=True)
 
     def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
@@ -149,6 +151,11 @@ def load_adapter_model(setup: Setup):
         setup.backbone.folder, local_files_only=True, attn_implementation=setup.attention
     )
     model.name_or_path = model.config._name_or_path = setup.backbone.hub_id
+    if not setup.backbone.family.uses_pooler and getattr(model.base_model, "pooler", None) is not None:
+        from torch import nn
+
+        # RoBERTa's head does not read the pooler's output, which the library passes on all the same.
+        model.base_model.pooler = nn.Identity()
     return model
 
 

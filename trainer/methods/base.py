@@ -115,18 +115,22 @@ class Method(ABC):
         return model
 
     @abstractmethod
-    def trainable_parameters(self, shape: Shape, options: Any, labels: int) -> int:
-        """How many parameters the method trains, by theory, the head included."""
+    def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
+        """How many parameters the method trains, by theory, the head included.
+
+        `parents`, here and below, are the options of the runs that are fused, for a method that fuses runs.
+        """
 
     def learning_rate(self, shape: Shape) -> float:
         """The method's own peak learning rate for an encoder of this shape: small encoders take larger steps."""
         return self.learning_rates[0 if shape.hidden < 512 else 1]
 
-    def added_parameters(self, shape: Shape, options: Any, labels: int) -> int:
+    def added_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
         """Parameters that the method adds to the encoder, trained or not, the head included."""
-        return self.trainable_parameters(shape, options, labels)
+        added = self.added_parts(shape, options, parents=parents)
+        return sum(part.total for part in added) + shape.head_parameters(labels)
 
-    def parts(self, shape: Shape, options: Any, labels: int) -> tuple[Part, ...]:
+    def parts(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         """The whole model in groups: the encoder's, what the method adds to them, the head.
 
         The totals of those that train sum to `trainable_parameters`, all of them to the encoder's and
@@ -134,9 +138,9 @@ class Method(ABC):
         """
         encoder = tuple(replace(part, trains=self.trains_backbone) for part in shape.parts())
         head = Part("head", shape.head_parameters(labels), trains=True)
-        return (*encoder, *self.added_parts(shape, options), head)
+        return (*encoder, *self.added_parts(shape, options, parents=parents), head)
 
-    def added_parts(self, shape: Shape, options: Any) -> tuple[Part, ...]:
+    def added_parts(self, shape: Shape, options: Any, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         """What the method adds inside the layers."""
         return ()
 

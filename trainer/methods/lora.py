@@ -85,11 +85,13 @@ class Lora(Method):
             "model = PeftModel.from_pretrained(base, folder)"
         )
 
-    def trainable_parameters(self, shape: Shape, options: LoraOptions, labels: int) -> int:
+    def trainable_parameters(
+        self, shape: Shape, options: LoraOptions, labels: int, *, parents: Sequence[Any] = ()
+    ) -> int:
         maps = common_linears(shape, options.target_modules)
         return shape.layers * sum(options.r * (i + o) for i, o in maps) + shape.head_parameters(labels)
 
-    def added_parts(self, shape: Shape, options: LoraOptions) -> tuple[Part, ...]:
+    def added_parts(self, shape: Shape, options: LoraOptions, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         # A is (r, inputs) and B is (outputs, r).
         return tuple(
             Part("lora", options.r * sum(shape.linear(name)), shape.layers, beside=name, trains=True)

@@ -54,8 +54,9 @@ def estimate(
     method, shape = methods.get(config.method), backbones.shape_of(config.backbone)
     options = method.options(**config.options)
     sentences, labels = tasks.extent(config)
-    trainable = method.trainable_parameters(shape, options, labels)
-    total = shape.encoder_parameters + method.added_parameters(shape, options, labels)
+    fused = recipes.fused_options(config, earlier)
+    trainable = method.trainable_parameters(shape, options, labels, parents=fused)
+    total = shape.encoder_parameters + method.added_parameters(shape, options, labels, parents=fused)
     here = [run for run in earlier if _trained_here(run, device)]
     speed, based_on = _speed(config, here, device)
     parents = recipes.parents_of(config)

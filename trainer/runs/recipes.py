@@ -204,6 +204,34 @@ def parents_of(config: RunConfig) -> list[RunConfig]:
     return found
 
 
+def options_of_parents(method: methods.Method, task: str, options: Any) -> tuple[Any, ...]:
+    """The options of each parent that is trained as part of a run; empty for a method that fuses none."""
+    if method.parent_method is None:
+        return ()
+    own = methods.get(method.parent_method).options(**method.parent_options(options))
+    return (own,) * len(method.parent_tasks(task, options))
+
+
+def fused_options(config: RunConfig, runs: Sequence[Run]) -> tuple[Any, ...]:
+    """The options of each run that a recipe fuses: of a named parent as it is among `runs`, else as it is by default.
+
+    Empty for a method that fuses none.
+    """
+    method = methods.get(config.method)
+    options = method.options(**config.options)
+    if method.parent_method is None or not config.parents:
+        return options_of_parents(method, config.task, options)
+    parent = methods.get(method.parent_method)
+    known = {run.id: run.recipe.options for run in runs if run.recipe.method == parent.name}
+    found = []
+    for name in config.parents:
+        try:
+            found.append(parent.options(**known[name]))
+        except (KeyError, ValidationError):  # not among the runs, or of another version
+            found.append(parent.options(**method.parent_options(options)))
+    return tuple(found)
+
+
 def content(config: RunConfig) -> dict[str, str]:
     """Field of the recipe -> the SHA-256 of what it names on this machine: its files, a local backbone's weights.
 
