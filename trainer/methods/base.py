@@ -5,8 +5,9 @@ Importing a method imports no torch, so that the form, the command line and esti
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from trainer.config import Strict
 from trainer.errors import ArgumentError
 from trainer.machine.device import Device
 from trainer.machine.measure import folder_bytes
-from trainer.sources.backbones import Family, Located, Part, Shape
+from trainer.sources.backbones import Located, Part, Shape
 from trainer.texts import tr
 
 if TYPE_CHECKING:
@@ -170,8 +171,11 @@ class Method(ABC):
 
         return Trainer
 
-    def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
-        """This method's options as the adapter_config.json of an adapter trained elsewhere tells them, or None."""
+    def recognise(self, config: dict[str, Any], shape: Shape) -> dict[str, Any] | None:
+        """This method's options as the adapter_config.json of an adapter trained elsewhere tells them, or None.
+
+        `shape` is the encoder's. Raises `ArgumentError` where a setting that changes what is computed has no option.
+        """
         return None
 
     def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
@@ -196,6 +200,30 @@ class Method(ABC):
     def parent_weights(self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> ParentWeights | None:
         """What each parent lends to one text, (1, tokens) ids and mask on the model's device; None without parents."""
         return None
+
+
+def refuse_lost(method: Method, settings: dict[str, Any], *, plain: dict[str, Any], ignored: Collection[str]) -> None:
+    """Raise `ArgumentError`, by name, for settings of a foreign adapter that the method's options would lose.
+
+    `plain` has the value that an option-less setting must have, `ignored` what is an option or changes no prediction.
+    A setting of neither kind must be off: None, False or empty.
+    """
+    lost = {
+        name: value
+        for name, value in settings.items()
+        if name not in ignored and (value != plain[name] if name in plain else not _is_off(value))
+    }
+    if lost:
+        raise ArgumentError(
+            expected=tr("an adapter that the options of {method} describe in full", method=tr(method.title)),
+            got=", ".join(f"{name}={json.dumps(value)[:60]}" for name, value in lost.items()),
+            fix=tr("choose another"),
+        )
+
+
+def _is_off(value: Any) -> bool:
+    """None, False or empty. Zero is a value: the number of a layer, say."""
+    return value is None or value is False or value in ("", [], {})
 
 
 def label_rows(setup: Setup, order: Sequence[str], count: int) -> list[int]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from trainer import methods
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError, UserError
 from trainer.events import Event
@@ -104,6 +105,12 @@ def default_root() -> Path:
     if chosen := os.environ.get("ADAPTERS_STORE"):
         return Path(chosen).expanduser()
     return hosting.store_root() or Path(__file__).resolve().parents[2] / "adapters_store"
+
+
+def _with_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's options with those that came later at their defaults, which do what was done before them."""
+    method = methods.METHODS.get(recipe.get("method"))
+    return (method.options().model_dump(mode="json") if method else {}) | recipe.get("options", {})
 
 
 class Store:
@@ -370,7 +377,7 @@ class Store:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("schema_version") > SCHEMA_VERSION:
             raise ValueError("written by a newer version")
-        recipe = RunConfig(**BEFORE | content["recipe"])
+        recipe = RunConfig(**BEFORE | content["recipe"] | {"options": _with_defaults(content["recipe"])})
         run = Run(**{**content, "recipe": recipe, "folder": folder, "id": folder.name})
         self._read_before[folder] = version, run
         return run
