@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from trainer import methods, tasks
 from trainer.analysis import lesson
 from trainer.errors import ArgumentError
+from trainer.jobs import adoption, worker
+from trainer.jobs import queue as jobs
 from trainer.machine import device
 from trainer.methods import Parent, Setup
 from trainer.runs import estimate, recipes
@@ -163,6 +165,30 @@ def test_variants_of_lora_are_counted_saved_opened_and_recognised(family, name, 
     assert methods.get("lora").options(**told) == methods.get("lora").options(
         **setup.options.model_dump(exclude={"double_quantisation"})
     )
+
+
+def test_an_adapter_of_a_variant_trains_and_is_taken_from_elsewhere_with_its_switches(
+    own_store, tiny_backbone, tiny_file, monkeypatch
+):
+    monkeypatch.setattr(jobs, "ensure_worker", lambda store: None)
+    shared = {"task": str(tiny_file), "backbone": str(tiny_backbone)}
+    settings = {"use_dora": True, "use_rslora": True, "r": 4, "epochs": 3, "batch_size": 16, "learning_rate": 1e-2}
+    (run,) = jobs.launch(own_store, [recipes.make(method="lora", **shared, **settings)])
+    worker._supervise(own_store, run, worker._context())
+    run = own_store.load(run.id)
+    assert run.state == "finished", run.error
+    losses = [row["train_loss"] for row in run.result["train_info"]["metrics"]]
+    assert losses[-1] < losses[0]
+    cost = estimate.estimate(run.recipe)
+    assert cost.trainable_parameters == run.result["train_info"]["num_trainable_params"]
+    taken = adoption.adopt(own_store, str(run.model_folder), **shared)
+    assert taken.recipe.options == run.recipe.options
+    worker._supervise(own_store, taken, worker._context())
+    taken = own_store.load(taken.id)
+    assert taken.state == "finished", taken.error
+    assert taken.result["test"]["confusion_matrix"] == run.result["test"]["confusion_matrix"]
+    info, before = taken.result["train_info"], run.result["train_info"]
+    assert info["num_trainable_params"] == before["num_trainable_params"]
 
 
 def test_a_scale_by_the_root_of_the_rank_is_another_update(tmp_path):
