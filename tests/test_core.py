@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import ast
+import html
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import sentences
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from trainer import methods, tasks
-from trainer.config import RunConfig
+from trainer.config import Names, RunConfig
 from trainer.errors import ArgumentError, Problems, Unreachable, UserError, sentence
 from trainer.events import State
 from trainer.machine import device
 from trainer.runs import recipes
 from trainer.runs.result import SCHEMA_VERSION
 from trainer.runs.store import Store
+from trainer.serving import files as sentences_file
 from trainer.sources import assets, backbones
+from trainer.tasks import own_file
 from trainer.tasks.base import Split, distinct, normalise
 from trainer.tasks.hub import separate_sentences
 from trainer.training import evaluate as evaluation
@@ -155,6 +162,76 @@ def test_an_option_goes_to_the_methods_that_have_it():
     full, lora = recipes.suite(methods_=["full", "lora"], seeds=[0], task="movies", backbone="minilm", r=4)
     assert "r" not in full.options
     assert lora.options["r"] == 4
+
+
+NOT_PATHS = {"method", "text_column", "label_column", "fairness", "precision", "lr_scheduler", "options", "parents"} | {
+    "target_modules", "placement",
+}  # fmt: skip
+"""Fields of text that name no file or folder of this machine."""
+
+
+def fields_of_text() -> dict[str, tuple]:
+    """(owner, field) -> what it names, of every field that holds text; the owner is "recipe" or a method."""
+    models = {"recipe": RunConfig} | {name: method.options for name, method in methods.METHODS.items()}
+    return {
+        (owner, name): tuple(kind for kind in field.metadata if isinstance(kind, Names))
+        for owner, model in models.items()
+        for name, field in model.model_fields.items()
+        if "str" in str(field.annotation) or "Literal" in str(field.annotation)
+    }
+
+
+def test_every_field_of_text_says_whether_it_names_a_file():
+    for (owner, name), kinds in fields_of_text().items():
+        assert bool(kinds) != (name in NOT_PATHS), f"{owner}.{name}: give it a kind of Names, or add it to NOT_PATHS"
+
+
+@pytest.mark.parametrize("start", ["", "./", "sub/../", "~/"])
+def test_every_path_of_a_recipe_is_made_absolute(start, tmp_path, monkeypatch, tiny_backbone):
+    """The worker runs in another folder than the command line."""
+    import shutil
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "sub").mkdir()
+    shutil.copytree(tiny_backbone, "tiny")
+    for name, seed in (("a.csv", 0), ("b.csv", 1), ("c.csv", 2)):
+        write(tmp_path / name, sentences(80, seed=seed))
+    values = {Names.TASK: "a.csv", Names.FILE: "b.csv", Names.BACKBONE: "tiny"}
+    named = {field: kinds[0] for field, kinds in fields_of_text().items() if kinds}
+    for method in methods.METHODS:
+        given = {name: start + values[kind] for (owner, name), kind in named.items() if owner == "recipe"}
+        lists = [name for owner, name in named if owner == method]
+        config = recipes.make(method=method, **given, **dict.fromkeys(lists, (f"{start}a.csv", f"{start}c.csv")))
+        for name, value in given.items():
+            assert getattr(config, name) == str((tmp_path / Path(value).name).resolve()), name
+        for name in lists:
+            assert config.options[name] == [str((tmp_path / file).resolve()) for file in ("a.csv", "c.csv")], name
+        monkeypatch.chdir("/")
+        assert tasks.from_config(config).validation.texts
+        parents = recipes.parents_of(config)
+        assert [parent.task for parent in parents] == config.options.get("parent_tasks", [])
+        assert [parent.validation_file for parent in parents] == [config.validation_file, None][: len(parents)]
+        monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"validation_file": "gone.csv"}, "validation_file: expected a file, got gone.csv, which does not exist"),
+        ({"test_file": "."}, "test_file: expected a file"),
+        ({"test_file": ""}, "test_file: expected a file"),
+        ({"test_file": 3}, "test_file: expected a valid string, got 3"),
+        ({"parent_tasks": ("movies", "gone.csv")}, "gone.csv, which does not exist"),
+        ({"parent_tasks": ("movies", "moovies")}, "perhaps you meant movies"),
+    ],
+)
+def test_a_file_that_is_not_there_is_named_before_anything_starts(given, part, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.csv", sentences(40))
+    with pytest.raises(Problems) as caught:
+        recipes.make(method="adapter_fusion", task="a.csv", backbone="minilm", **given)
+    assert part in str(caught.value)
 
 
 def test_two_ways_to_be_fair():
@@ -311,6 +388,116 @@ def test_an_unfit_file_gets_one_sentence(content, name, part, tmp_path):
         tasks.FileTask(str(path)).load(0)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+CELLS = st.one_of(st.none(), st.just(""), st.just("  "), st.just(float("nan")))
+LABELS = st.sampled_from(["good", " good", "bad ", "1", 1, 1.0, 0, 0.5, True])
+ROWS = st.lists(
+    st.tuples(
+        st.one_of(CELLS, st.integers(0, 30).map(lambda i: f" sentence  {i} ")),
+        st.one_of(CELLS, LABELS),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ROWS, st.sampled_from([".csv", ".tsv", ".jsonl"]), st.integers(0, 3))
+def test_the_preview_counts_what_training_takes(tmp_path, extra, suffix, split_seed):
+    """Blank and repeated sentences, labels with spaces, whole numbers as floats: one function reads them for both."""
+    from trainer.ui.train.file import preview_html
+
+    rows = [(f"plain sentence {i}", ("good", "bad")[i % 2]) for i in range(20)] + extra
+    path = write(tmp_path / f"mine{suffix}", rows)
+    preview = html.unescape(preview_html(str(path), "sentence", "label"))
+    if "lab-warning" in preview:
+        with pytest.raises(ArgumentError) as caught:
+            tasks.get(str(path)).load(split_seed)
+        assert str(caught.value) in preview
+        return
+    data = tasks.get(str(path)).load(split_seed)
+    labels = Counter(data.label_names[i] for split in tasks.SPLITS for i in getattr(data, split).labels)
+    text = re.sub("<table.*", "", preview, flags=re.DOTALL)
+    shown = re.search(r"([\d,]+) rows, (\d+) labels \((.*?)\)", text)
+    assert int(shown[1]) == len(own_file.read_table(path))
+    assert {name: int(count) for name, count in re.findall(r"(\S+): (\d+)", shown[3])} == labels
+    assert int(shown[2]) == len(data.label_names) == len(labels)
+    assert all(f"{note}." in text for note in data.notes)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int64", "Int64", "float32", "float64", "Float64", "string"])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_whole_number_is_one_label_whatever_type_a_file_holds_it_in(kind, suffix, tmp_path):
+    import pandas as pd
+
+    labels = pd.Series([i % 3 for i in range(60)]).astype(kind)
+    frame = pd.DataFrame({"text": [f"sentence {i}" for i in range(60)], "label": labels})
+    path = tmp_path / f"mine{suffix}"
+    if suffix == ".parquet":
+        frame.to_parquet(path)
+    elif suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_csv(path, index=False, float_format="%d")
+    assert tasks.get(str(path)).load(0).label_names == ("0", "1", "2")
+
+
+def test_a_file_is_parsed_once_between_upload_and_training(own_store, tmp_path, monkeypatch, tiny_file, second_file):
+    """Upload, copy in the store, columns, preview, estimate, splits: one process, one content."""
+    from trainer.runs import estimate
+    from trainer.ui.common.lab import Lab
+    from trainer.ui.train import file as train_file
+
+    parsed, parse = [], own_file._parse
+    monkeypatch.setattr(own_file, "_parse", lambda path: parsed.append(path.name) or parse(path))
+    frame = own_file.read_table(tiny_file)
+    frame["column"] = "more"
+    assert "column" not in own_file.read_table(tiny_file), "what a caller adds is its own"
+    parsed.clear()
+    path = tmp_path / "mine.csv"
+    frame.to_csv(path, index=False)
+    lab = Lab.open(own_store)
+    kept = train_file.keep(lab, str(path))[1]["value"]
+    train_file.open_file(kept, None, None)
+    train_file.preview_html(kept, "sentence", "label")
+    for method in ("lora", "adapter"):
+        config = recipes.make(method=method, task=kept, backbone="minilm", validation_file=str(second_file))
+        estimate.estimate(config)
+        tasks.from_config(config)
+    sentences_file.read(path)
+    assert parsed == ["mine.csv", "second.csv"]
+
+
+def test_tables_of_large_files_do_not_pile_up(tmp_path):
+    paths = [write(tmp_path / f"{i}.csv", sentences(20, seed=i)) for i in range(5)]
+    size = max(path.stat().st_size for path in paths)
+    for most, count in ((0, 1), (2 * size, 2), (20 * size, 5)):
+        tables = own_file.Tables(most=most)
+        for path in paths:
+            tables.read(path)
+        assert len(tables._tables) == count
+
+
+@pytest.mark.parametrize("changed", tasks.FILES)
+def test_what_is_remembered_of_files_holds_until_one_of_them_changes(changed, tmp_path):
+    paths = {name: write(tmp_path / f"{name}.csv", sentences(60, seed=i)) for i, name in enumerate(tasks.FILES)}
+    config = recipes.make(method="lora", backbone="minilm", **{name: str(path) for name, path in paths.items()})
+
+    def known():
+        return tasks.extent(config), tasks.contents(config)
+
+    def stored():
+        data = tasks.from_config(config)
+        return len(data.train), len(data.label_names)
+
+    before = known()
+    assert before[0] == stored()
+    assert set(before[1]) == set(tasks.FILES)
+    # Sentences of the training file that a held-out one has too leave training.
+    write(paths[changed], sentences(70, seed=5) if changed == "task" else sentences(60)[:20])
+    assert known()[0] == stored() != before[0]
+    assert {name for name in tasks.FILES if known()[1][name] != before[1][name]} == {changed}
+    assert tasks.contents(recipes.make(method="lora", task="movies", backbone="minilm")) == {}
 
 
 # Backbones, assets, the Hub

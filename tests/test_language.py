@@ -35,7 +35,7 @@ NAMES = {
 """Shown as they are in any language."""
 NAMES_OF_MODELS = re.compile(r"(BERT|DistilBERT|RoBERTa|DeBERTa|ALBERT|ELECTRA|MiniLM)\b.*")
 CITED = (
-    "Reimers and Gurevych", "Loshchilov and Hutter", "Goyal et al", "Pascanu et al", "van Rijsbergen",
+    "Reimers and Gurevych", "Loshchilov and Hutter", "Goyal et al", "Pascanu et al", "Liu et al", "van Rijsbergen",
     "Weights & Biases", "Hugging Face Hub", "JSON Lines", "NVIDIA Tesla", "python -m trainer push",
 )  # fmt: skip
 

@@ -62,14 +62,16 @@ FROZEN, COST, TRAIN, CURVES, SPLIT, REAL, CHOOSE = (
 
 @pytest.mark.parametrize("name", list(methods.METHODS))
 @pytest.mark.parametrize("backbone", list(backbones.BACKBONES))
-def test_parts_sum_to_the_totals(name, backbone):
-    method, shape = methods.get(name), backbones.shape_of(backbone)
+def test_parts_are_the_encoders_the_head_and_what_stands_beside_the_encoders(name, backbone):
+    shape = backbones.shape_of(backbone)
     for options in [{}, *(values for other, values in OPTIONS if other == name)]:
-        found, own = lesson.anatomy(name, backbone, options, labels=6), method.options(**options)
-        assert found.trained == method.trainable_parameters(shape, own, 6)
-        assert found.total == shape.encoder_parameters + method.added_parameters(shape, own, 6)
-        hosts = {part.name for part in found.parts}
-        assert {part.beside for part in found.parts} <= hosts | {""}
+        found = lesson.anatomy(name, backbone, options, labels=6)
+        own = [part for part in found.parts if not part.beside and part.name != "head"]
+        assert sum(part.total for part in own) == shape.encoder_parameters
+        assert {part.beside for part in found.parts} <= {part.name for part in own} | {""}
+        assert {part.trains for part in own} == {name == "full"}
+        assert found.parts[-1].name == "head"
+        assert found.parts[-1].trains
 
 
 @pytest.mark.parametrize(("name", "values"), OPTIONS)

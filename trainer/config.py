@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from enum import Enum
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,13 +22,25 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
+class Names(Enum):
+    """What the text of a field names, where that may be a file or folder: `recipes.make` then makes it absolute."""
+
+    TASK = "task"
+    FILE = "file"
+    BACKBONE = "backbone"
+
+
 class RunConfig(Strict):
     """One recipe. Field descriptions also feed the command line's help and, translated, the form's help lines."""
 
     # What is trained
     method: str = Field(description=mark("how the backbone is adapted: full, lora, qlora, adapter, adapter_fusion"))
-    task: str = Field(description=mark("a task's name, or the path of a CSV, TSV, JSON Lines or Parquet file"))
-    backbone: str = Field(description=mark("a backbone's name, or a local folder that holds one"))
+    task: Annotated[str, Names.TASK] = Field(
+        description=mark("a task's name, or the path of a CSV, TSV, JSON Lines or Parquet file")
+    )
+    backbone: Annotated[str, Names.BACKBONE] = Field(
+        description=mark("a backbone's name, or a local folder that holds one")
+    )
     text_column: str | None = Field(
         None,
         title=mark("Text column"),
@@ -39,8 +52,12 @@ class RunConfig(Strict):
         description=mark("for a file: the column with the label (recognised if not given)"),
     )
 
-    validation_file: str | None = Field(None, description=mark("for a file: another file to validate on, same columns"))
-    test_file: str | None = Field(None, description=mark("for a file: another file to test on, same columns"))
+    validation_file: Annotated[str | None, Names.FILE] = Field(
+        None, description=mark("for a file: another file to validate on, same columns")
+    )
+    test_file: Annotated[str | None, Names.FILE] = Field(
+        None, description=mark("for a file: another file to test on, same columns")
+    )
 
     # Seeds and sizes
     seed: int = Field(
@@ -146,6 +163,7 @@ class RunConfig(Strict):
     def fingerprint(self) -> str:
         """A hash of everything that shapes the result: equal recipes have equal fingerprints.
 
+        Of a file it has the path; `recipes.identity` adds what the file holds.
         A field that came later is left out at the value that recipes without it had, so that their hashes stay.
         """
         recipe = self.model_dump(mode="json", exclude={"track"})

@@ -48,10 +48,14 @@ class Anatomy:
 
 
 def anatomy(method: str, backbone: str, options: dict[str, Any] | None = None, *, labels: int = LABELS) -> Anatomy:
-    """The parts of a model. `options` of other methods are left out. Raises `UserError` for what does not fit."""
+    """The parts of a model on the lesson's task. `options` of other methods are left out.
+
+    Raises `UserError` for what does not fit.
+    """
     found, shape = methods.get(method), backbones.shape_of(backbone)
-    own = {name: value for name, value in (options or {}).items() if name in found.options.model_fields}
-    parts = found.parts(shape, check(found.options, own), labels)
+    own = check(found.options, {n: value for n, value in (options or {}).items() if n in found.options.model_fields})
+    fused = recipes.options_of_parents(found, PRESETS[PRESET].task, own)
+    parts = found.parts(shape, own, labels, parents=fused)
     return Anatomy(method, backbone, shape.layers, parts)
 
 

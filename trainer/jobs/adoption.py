@@ -74,10 +74,13 @@ def find(source: str) -> tuple[Path, str]:
 
 
 def recognise(config: dict[str, Any], backbone: str) -> tuple[str, dict[str, Any]]:
-    """(method, its options) that an adapter_config.json tells. Raises `ArgumentError` for another kind of adapter."""
-    family = backbones.FAMILIES[backbones.shape_of(backbone).family]
+    """(method, its options) that an adapter_config.json tells.
+
+    Raises `ArgumentError` for another kind of adapter, or one with settings that no option has.
+    """
+    shape = backbones.shape_of(backbone)
     for name, method in methods.METHODS.items():
-        if (options := method.recognise(config, family)) is not None:
+        if (options := method.recognise(config, shape)) is not None:
             return name, options
     kind = config.get("peft_type") or config.get("architecture") or tr("an unknown kind")
     raise ArgumentError(

@@ -27,7 +27,7 @@ CANCEL_FILE = "cancel"
 def launch(store: Store, configs: Sequence[RunConfig], *, label: str = "", owner: str | None = None) -> list[Run]:
     """Queue runs as one suite, parents before what fuses them, and see that a worker is at work.
 
-    A finished or waiting run with the very recipe of a needed parent is taken instead of training it again.
+    A finished or waiting run with the very recipe and files of a needed parent is taken instead of training it again.
     Returns the runs asked for; their parents are queued besides. Raises `ArgumentError` for unfit parents.
     """
     # Everything is checked before anything is queued, and what others build on is queued first.
@@ -111,7 +111,11 @@ def resume(store: Store, run_id: str) -> Run:
 
 
 def again(store: Store, run_id: str, *, owner: str | None = None) -> Run:
-    """Queue a new run with the recipe of an ended one, which stays as it is. Parents that are gone are trained too."""
+    """Queue a new run with the recipe of an ended one, which stays as it is.
+
+    Parents that are gone are trained too, and so are those that were trained as part of the run if their files have
+    changed since.
+    """
     run = store.load(run_id)
     if run.state not in ENDED or run.adopted:
         raise ArgumentError(
@@ -121,8 +125,14 @@ def again(store: Store, run_id: str, *, owner: str | None = None) -> Run:
             else tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
             fix=tr("choose another run"),
         )
-    here = {other.id for other in store.list() if other.state not in ("failed", "cancelled")}
-    recipe = run.recipe if here.issuperset(run.recipe.parents) else run.recipe.model_copy(update={"parents": ()})
+    here = {other.id: other for other in store.list() if other.state not in ("failed", "cancelled")}
+    recipe, alone = run.recipe, run.recipe.model_copy(update={"parents": ()})
+    if not recipe.parents or any(name not in here for name in recipe.parents):
+        recipe = alone
+    elif any(_outdated(here[name]) for name in recipe.parents):
+        own = [parent.fingerprint() for parent in recipes.parents_of(alone)]
+        if own == [here[name].recipe.fingerprint() for name in recipe.parents]:
+            recipe = alone
     return launch(store, [recipe], label=run.label, owner=owner)[0]
 
 
@@ -198,17 +208,23 @@ def with_parents(store: Store, runs: Sequence[Run]) -> list[Run]:
     return sorted(every.values(), key=lambda run: run.place)
 
 
+def _outdated(run: Run) -> bool:
+    """Whether a file that the run was trained on holds something else now."""
+    now = recipes.content(run.recipe)
+    return any(now.get(name, then) != then for name, then in (recipes.content_of(run) or {}).items())
+
+
 def _parent(store: Store, recipe: RunConfig, suite: str, owner: str | None) -> Run:
-    """A run with this very recipe that is finished or waiting, else a new one in the queue.
+    """A run with this very recipe, on files of the same content, that is finished or waiting, else a new one.
 
     An adapter trained elsewhere only has the recipe's shape: it is fused when it is named, never on its own.
     """
-    fingerprint = recipe.fingerprint()
+    identity = recipes.identity(recipe)
     for run in reversed(store.list()):
         if (
             run.adopted is None
-            and run.recipe.fingerprint() == fingerprint
             and (run.answers or run.state in ("queued", "running"))
+            and recipes.identity_of(run) == identity
         ):
             return run
     return store.create(recipe, suite=suite, owner=owner)

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from trainer.errors import ArgumentError, Cancelled, UserError, sentence
 from trainer.events import Event, State
 from trainer.jobs.queue import CANCEL_FILE, end
 from trainer.machine.device import keep_memory
+from trainer.runs import recipes
 from trainer.runs.result import Result
 from trainer.runs.store import ENDED, INTERRUPTED, Run, Store
+from trainer.sources import backbones
 from trainer.texts import tr
 
 SECONDS_TO_HEED = 30.0
@@ -112,8 +115,12 @@ def execute(root: str, run_id: str) -> None:
         if cancelled():
             end(store, run_id, "cancelled", tr("Cancelled before it began."))
             return
-        store.update(run_id, state="running", error=None)
+        content, resumes = recipes.content(run.recipe), any((run.folder / "checkpoints").glob("step-*"))
+        lineage = run.lineage | {"content": content} if content and not resumes else run.lineage
+        store.update(run_id, state="running", error=None, lineage=lineage)
         try:
+            if resumes:
+                _check_content(run, content)
             result = _train(store, run, cancelled)
         except (Cancelled, KeyboardInterrupt) as error:
             end(store, run_id, "cancelled", sentence(error))
@@ -128,6 +135,21 @@ def execute(root: str, run_id: str) -> None:
         else:
             store.update(run_id, state="finished", result=result)
             store.append(run_id, State("finished"))
+
+
+def _check_content(run: Run, content: dict[str, str]) -> None:
+    """Raise `UserError` if a run would go on from a checkpoint with other sentences or weights than it began with."""
+    then = recipes.content_of(run) or {}
+    changed = [name for name, now in content.items() if then.get(name, now) != now]
+    if changed:
+        raise UserError(
+            expected=tr(
+                "{files} as it was when the run began",
+                files=", ".join(Path(getattr(run.recipe, name)).name for name in changed),
+            ),
+            got=tr("other content"),
+            fix=tr("launch a new run instead"),
+        )
 
 
 def _train(store: Store, run: Run, cancelled) -> Result:
@@ -154,9 +176,13 @@ def _train(store: Store, run: Run, cancelled) -> Result:
 
 
 def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], tuple[Result, ...]]:
-    """The finished parents of a run, each under a name of its own. Raises `UserError` when one is not there."""
+    """The finished parents of a run, each under a name of its own.
+
+    Raises `UserError` when one is not there, or was trained on other weights of the backbone.
+    """
     parents: dict[str, methods.Parent] = {}
     results = []
+    backbone = backbones.locate(run.recipe.backbone) if run.recipe.parents else None
     for parent_id in run.recipe.parents:
         parent = store.load(parent_id)
         if not parent.answers:
@@ -166,10 +192,19 @@ def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], 
             raise UserError(
                 expected=tr("a finished parent {run}", run=parent.id), got=got, fix=tr("resume it and then this run")
             )
+        trained_on = parent.result["meta_info"]["model_info"]["sha256"]
+        if backbone.sha256() != trained_on:
+            raise UserError(
+                expected=tr(
+                    "the backbone that {run} was trained on (weights {hash})", run=parent.id, hash=trained_on[:12]
+                ),
+                got=tr("other weights in {folder} ({hash})", folder=backbone.folder, hash=backbone.sha256()[:12]),
+                fix=tr("put the original weights back"),
+            )
         stem = Path(parent.recipe.task).stem
         name = "".join(c if c.isascii() and c.isalnum() else "_" for c in stem)
         if name in parents:
-            name = f"{name}_{len(parents)}"
+            name = next(other for i in count(len(parents)) if (other := f"{name}_{i}") not in parents)
         parents[name] = methods.Parent(name, parent.id, parent.model_folder)
         results.append(parent.result)
     return tuple(parents.values()), tuple(results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import sys
@@ -10,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from trainer.machine.device import Device
@@ -212,6 +214,18 @@ def saved_parameters(folder: Path) -> int:
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files below a folder; 0 if there is none."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's content, computed again once the file was changed or replaced. Raises `OSError`."""
+    stat = path.stat()
+    return _sha256(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@lru_cache(maxsize=128)
+def _sha256(path: Path, *_: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def system_info(device: Device) -> dict[str, object]:

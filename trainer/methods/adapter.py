@@ -10,11 +10,33 @@ from pydantic import Field
 
 from trainer.engine.prepare import Speedups
 from trainer.errors import UserError
-from trainer.methods.base import Method, Options, Setup, label_rows
-from trainer.sources.backbones import Family, Part, Shape
+from trainer.methods.base import Method, Options, Setup, label_rows, refuse_lost
+from trainer.sources.backbones import Part, Shape
 from trainer.texts import mark, tr
 
 NAME = "adapter"
+
+
+PLAIN = {
+    "output_adapter": True,
+    "original_ln_after": True,
+    "residual_before_ln": True,
+    "scaling": 1.0,
+}
+"""What AdapterHub's SeqBnConfig and DoubleSeqBnConfig have beside what is off; whatever differs is another adapter."""
+PLACEMENTS = {
+    "pfeiffer": {"non_linearity": "relu", "original_ln_before": True},
+    "houlsby": {"non_linearity": "swish", "original_ln_before": False},
+}
+IGNORED = {
+    *("mh_adapter", "reduction_factor"),
+    # Of training alone.
+    *("init_weights", "init_weights_seed", "dropout", "stochastic_depth"),
+    # Of phm_layer and inv_adapter, which are off.
+    *("phm_dim", "factorized_phm_W", "shared_W_phm", "shared_phm_rule", "factorized_phm_rule", "phm_c_init"),
+    *("phm_init_range", "learn_phm", "hypercomplex_nonlinearity", "phm_rank", "phm_bias"),
+    "inv_adapter_reduction_factor",
+}
 
 
 class AdapterOptions(Options):
@@ -69,20 +91,21 @@ class Adapter(Method):
             "model.load_adapter(folder, set_active=True, use_safetensors=True)"
         )
 
-    def trainable_parameters(self, shape: Shape, options: AdapterOptions, labels: int) -> int:
+    def trainable_parameters(
+        self, shape: Shape, options: AdapterOptions, labels: int, *, parents: Sequence[Any] = ()
+    ) -> int:
         return adapter_parameters(shape, options) + shape.head_parameters(labels)
 
-    def added_parts(self, shape: Shape, options: AdapterOptions) -> tuple[Part, ...]:
+    def added_parts(self, shape: Shape, options: AdapterOptions, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         return bottlenecks(shape, options, trains=True)
 
-    def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
+    def recognise(self, config: dict[str, Any], shape: Shape) -> dict[str, Any] | None:
         inner = config.get("config")
         if not isinstance(inner, dict) or "reduction_factor" not in inner or "peft_type" in config:
             return None
-        return {
-            "reduction_factor": inner["reduction_factor"],
-            "placement": "houlsby" if inner.get("mh_adapter") else "pfeiffer",
-        }
+        placement = "houlsby" if inner.get("mh_adapter") else "pfeiffer"
+        refuse_lost(self, inner, plain=PLAIN | PLACEMENTS[placement], ignored=IGNORED)
+        return {"reduction_factor": inner["reduction_factor"], "placement": placement}
 
     def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
         import torch
@@ -143,6 +166,11 @@ def load_adapter_model(setup: Setup):
         setup.backbone.folder, local_files_only=True, attn_implementation=setup.attention
     )
     model.name_or_path = model.config._name_or_path = setup.backbone.hub_id
+    if not setup.backbone.family.uses_pooler and getattr(model.base_model, "pooler", None) is not None:
+        from torch import nn
+
+        # RoBERTa's head does not read the pooler's output, which the library passes on all the same.
+        model.base_model.pooler = nn.Identity()
     return model
 
 

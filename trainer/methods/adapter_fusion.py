@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from trainer import tasks
+from trainer.config import Names
 from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError
 from trainer.machine.measure import folder_bytes
@@ -24,7 +27,7 @@ HUB_PARENTS = ("sst2", "trec6", "products", "tweets", "news")
 class AdapterFusionOptions(AdapterOptions):
     """`reduction_factor` and `placement` shape the parents that are trained as part of the run."""
 
-    parent_tasks: tuple[str, ...] = Field(
+    parent_tasks: Annotated[tuple[str, ...], Names.TASK] = Field(
         (), title=mark("Tasks to fuse"), description=mark("tasks whose adapters are fused (chosen if not given)")
     )
     half_file: bool = Field(
@@ -101,20 +104,28 @@ class AdapterFusion(Method):
         fusion.fold(model)
         return model
 
-    def trainable_parameters(self, shape: Shape, options: AdapterFusionOptions, labels: int) -> int:
-        return sum(part.total for part in self._fusions(shape, options)) + shape.head_parameters(labels)
+    def trainable_parameters(
+        self, shape: Shape, options: AdapterFusionOptions, labels: int, *, parents: Sequence[AdapterOptions] = ()
+    ) -> int:
+        fusions = self._fusions(shape, parents[0] if parents else options)
+        return sum(part.total for part in fusions) + shape.head_parameters(labels)
 
-    def added_parameters(self, shape: Shape, options: AdapterFusionOptions, labels: int) -> int:
-        return sum(part.total for part in self.added_parts(shape, options)) + shape.head_parameters(labels)
+    def added_parts(
+        self, shape: Shape, options: AdapterFusionOptions, *, parents: Sequence[AdapterOptions] = ()
+    ) -> tuple[Part, ...]:
+        if not parents:
+            raise ValueError("a fusion has as many adapters as it has parents: give their options")
+        alike = Counter(parents).items()
+        adapters = (part for own, copies in alike for part in bottlenecks(shape, own, trains=False, copies=copies))
+        return (*adapters, *self._fusions(shape, parents[0]))
 
-    def added_parts(self, shape: Shape, options: AdapterFusionOptions) -> tuple[Part, ...]:
-        parents = len(options.parent_tasks) or 4
-        return (*bottlenecks(shape, options, trains=False, copies=parents), *self._fusions(shape, options))
+    def _fusions(self, shape: Shape, adapter: AdapterOptions) -> tuple[Part, ...]:
+        """One at every place of a bottleneck, which all parents have at the same places.
 
-    def _fusions(self, shape: Shape, options: AdapterFusionOptions) -> tuple[Part, ...]:
-        """One at every place of a bottleneck: query and key with biases, value without (the paper's equation 1)."""
+        Query and key with biases, value without (the paper's equation 1).
+        """
         one = 3 * shape.hidden**2 + 2 * shape.hidden
-        return tuple(Part("fusion", one, shape.layers, beside=place, trains=True) for place in placed(options))
+        return tuple(Part("fusion", one, shape.layers, beside=place, trains=True) for place in placed(adapter))
 
     def file_size(self, folder: Path) -> int:
         return folder_bytes(folder / "fusion")

@@ -5,8 +5,9 @@ Importing a method imports no torch, so that the form, the command line and esti
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError
 from trainer.machine.device import Device
 from trainer.machine.measure import folder_bytes
-from trainer.sources.backbones import Family, Located, Part, Shape
+from trainer.sources.backbones import Located, Part, Shape
 from trainer.texts import tr
 
 if TYPE_CHECKING:
@@ -136,18 +137,22 @@ class Method(ABC):
         return None
 
     @abstractmethod
-    def trainable_parameters(self, shape: Shape, options: Any, labels: int) -> int:
-        """How many parameters the method trains, by theory, the head included."""
+    def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
+        """How many parameters the method trains, by theory, the head included.
+
+        `parents`, here and below, are the options of the runs that are fused, for a method that fuses runs.
+        """
 
     def learning_rate(self, shape: Shape) -> float:
         """The method's own peak learning rate for an encoder of this shape: small encoders take larger steps."""
         return self.learning_rates[0 if shape.hidden < 512 else 1]
 
-    def added_parameters(self, shape: Shape, options: Any, labels: int) -> int:
+    def added_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
         """Parameters that the method adds to the encoder, trained or not, the head included."""
-        return self.trainable_parameters(shape, options, labels)
+        added = self.added_parts(shape, options, parents=parents)
+        return sum(part.total for part in added) + shape.head_parameters(labels)
 
-    def parts(self, shape: Shape, options: Any, labels: int) -> tuple[Part, ...]:
+    def parts(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         """The whole model in groups: the encoder's, what the method adds to them, the head.
 
         The totals of those that train sum to `trainable_parameters`, all of them to the encoder's and
@@ -155,9 +160,9 @@ class Method(ABC):
         """
         encoder = tuple(replace(part, trains=self.trains_backbone) for part in shape.parts())
         head = Part("head", shape.head_parameters(labels), trains=True)
-        return (*encoder, *self.added_parts(shape, options), head)
+        return (*encoder, *self.added_parts(shape, options, parents=parents), head)
 
-    def added_parts(self, shape: Shape, options: Any) -> tuple[Part, ...]:
+    def added_parts(self, shape: Shape, options: Any, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         """What the method adds inside the layers."""
         return ()
 
@@ -181,8 +186,11 @@ class Method(ABC):
             "model = AutoModelForSequenceClassification.from_pretrained(folder)"
         )
 
-    def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
-        """This method's options as the adapter_config.json of an adapter trained elsewhere tells them, or None."""
+    def recognise(self, config: dict[str, Any], shape: Shape) -> dict[str, Any] | None:
+        """This method's options as the adapter_config.json of an adapter trained elsewhere tells them, or None.
+
+        `shape` is the encoder's. Raises `ArgumentError` where a setting that changes what is computed has no option.
+        """
         return None
 
     def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
@@ -207,6 +215,30 @@ class Method(ABC):
     def parent_weights(self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> ParentWeights | None:
         """What each parent lends to one text, (1, tokens) ids and mask on the model's device; None without parents."""
         return None
+
+
+def refuse_lost(method: Method, settings: dict[str, Any], *, plain: dict[str, Any], ignored: Collection[str]) -> None:
+    """Raise `ArgumentError`, by name, for settings of a foreign adapter that the method's options would lose.
+
+    `plain` has the value that an option-less setting must have, `ignored` what is an option or changes no prediction.
+    A setting of neither kind must be off: None, False or empty.
+    """
+    lost = {
+        name: value
+        for name, value in settings.items()
+        if name not in ignored and (value != plain[name] if name in plain else not _is_off(value))
+    }
+    if lost:
+        raise ArgumentError(
+            expected=tr("an adapter that the options of {method} describe in full", method=tr(method.title)),
+            got=", ".join(f"{name}={json.dumps(value)[:60]}" for name, value in lost.items()),
+            fix=tr("choose another"),
+        )
+
+
+def _is_off(value: Any) -> bool:
+    """None, False or empty. Zero is a value: the number of a layer, say."""
+    return value is None or value is False or value in ("", [], {})
 
 
 def label_rows(setup: Setup, order: Sequence[str], count: int) -> list[int]:

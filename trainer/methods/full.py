@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,8 @@ class Full(Method):
         )
         return model.to(setup.device.kind).eval()
 
-    def trainable_parameters(self, shape: Shape, options: Any, labels: int) -> int:
+    def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
         return shape.encoder_parameters + shape.head_parameters(labels)
-
-    def added_parameters(self, shape: Shape, options: Any, labels: int) -> int:
-        return shape.head_parameters(labels)
 
 
 METHOD = Full()

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from trainer.engine.prepare import Speedups
 from trainer.errors import UserError
-from trainer.methods.base import Method, Options, Setup, common_linears, label_rows, load_classifier
-from trainer.sources.backbones import Family, Part, Shape
+from trainer.methods.base import Method, Options, Setup, common_linears, label_rows, load_classifier, refuse_lost
+from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark, tr
 
 Target = Literal["query", "key", "value", "attention_output", "intermediate", "output"]
@@ -37,6 +37,18 @@ class LoraOptions(Options):
         min_length=1,
         title=mark("Target modules"),
         description=mark("linear maps of each layer that get an update"),
+    )
+    use_rslora: bool = Field(
+        False,
+        title=mark("Rank-stabilised scale (rsLoRA)"),
+        description=mark("the update is scaled by lora_alpha over the root of r (Kalajdzievski 2023)"),
+    )
+    use_dora: bool = Field(
+        False,
+        title=mark("Direction and magnitude apart (DoRA)"),
+        description=mark(
+            "LoRA changes the direction of each weight's rows, and their lengths are trained too (Liu et al. 2024)"
+        ),
     )
 
 
@@ -64,6 +76,8 @@ class Lora(Method):
             r=setup.options.r,
             lora_alpha=setup.options.lora_alpha,
             lora_dropout=setup.options.lora_dropout,
+            use_rslora=setup.options.use_rslora,
+            use_dora=setup.options.use_dora,
             target_modules=target_pattern(setup),
             modules_to_save=list(setup.backbone.family.head),
         )
@@ -87,26 +101,53 @@ class Lora(Method):
             "model = PeftModel.from_pretrained(base, folder)"
         )
 
-    def trainable_parameters(self, shape: Shape, options: LoraOptions, labels: int) -> int:
+    def trainable_parameters(
+        self, shape: Shape, options: LoraOptions, labels: int, *, parents: Sequence[Any] = ()
+    ) -> int:
         maps = common_linears(shape, options.target_modules)
-        return shape.layers * sum(options.r * (i + o) for i, o in maps) + shape.head_parameters(labels)
+        magnitudes = sum(o for _, o in maps) if options.use_dora else 0
+        updates = sum(options.r * (i + o) for i, o in maps)
+        return shape.layers * (updates + magnitudes) + shape.head_parameters(labels)
 
-    def added_parts(self, shape: Shape, options: LoraOptions) -> tuple[Part, ...]:
-        # A is (r, inputs) and B is (outputs, r).
+    def added_parts(self, shape: Shape, options: LoraOptions, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
+        # A is (r, inputs) and B is (outputs, r); DoRA's magnitudes are one an output.
         return tuple(
-            Part("lora", options.r * sum(shape.linear(name)), shape.layers, beside=name, trains=True)
-            for name in options.target_modules
+            Part(
+                "lora",
+                options.r * (inputs + outputs) + outputs * options.use_dora,
+                shape.layers,
+                beside=name,
+                trains=True,
+            )
+            for name, (inputs, outputs) in zip(
+                options.target_modules, common_linears(shape, options.target_modules), strict=True
+            )
         )
 
-    def recognise(self, config: dict[str, Any], family: Family) -> dict[str, Any] | None:
+    def recognise(self, config: dict[str, Any], shape: Shape) -> dict[str, Any] | None:
         if config.get("peft_type") != "LORA":
             return None
-        targets = config.get("target_modules") or ()
+        targets = config.get("target_modules")
+        adapted, beside = _adapted(targets if isinstance(targets, (str, list)) else (), shape)
+        head = FAMILIES[shape.family].head
+        also = config.get("modules_to_save") or []
+        saved = [name for name in also if str(name).split(".")[0] not in (*head, "score")]
+        start = config.get("init_lora_weights", True)
+        settings = config | {
+            "target_modules": beside,
+            "modules_to_save": saved,
+            # These start from weights of the backbone that they change, and that are not saved with the adapter.
+            "init_lora_weights": None if start in STARTS else start,
+            "task_type": config.get("task_type") or "SEQ_CLS",
+        }
+        refuse_lost(self, settings, plain=PLAIN, ignored=IGNORED)
         return {
             "r": config.get("r"),
             "lora_alpha": config.get("lora_alpha"),
             "lora_dropout": config.get("lora_dropout", 0.0),
-            "target_modules": [name for name, path in family.linears.items() if _targets(targets, path, family)],
+            "target_modules": adapted,
+            "use_rslora": config.get("use_rslora") or False,
+            "use_dora": config.get("use_dora") or False,
         }
 
     def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
@@ -145,32 +186,46 @@ class Lora(Method):
             raise _unfit(setup, tr("differing weights such as {name}", name=unlike[0]))
 
 
-_KEPT = (
-    "r",
-    "lora_alpha",
-    "lora_dropout",
-    "target_modules",
-    "bias",
+_KEPT = ("r", "lora_alpha", "lora_dropout", "target_modules", "fan_in_fan_out", "use_rslora", "use_dora")
+STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
+"""Values of PEFT's init_lora_weights that leave the backbone's weights as they are."""
+PLAIN = {"bias": "none", "task_type": "SEQ_CLS"}
+IGNORED = {
+    *("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"),
+    *("peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode"),
+    # For maps that are stored transposed, which no encoder here has.
     "fan_in_fan_out",
-    "use_rslora",
-    "use_dora",
-    "rank_pattern",
-    "alpha_pattern",
-    "layers_to_transform",
-    "layers_pattern",
-    "exclude_modules",
-)
+    # Of settings that are off, and of how A starts.
+    *("layers_pattern", "megatron_core", "qalora_group_size", "runtime_config", "eva_config"),
+}
+"""Settings of PEFT's LoRA that are options here or change no prediction; all others must be off (`refuse_lost`)."""
 
 
-def _targets(targets: str | Sequence[str], path: str, family: Family) -> bool:
-    """Whether PEFT would adapt this linear map: a pattern for the whole name, or the name's last parts."""
-    whole = f"model.{family.layer_path}.0.{path}"
+def _adapted(targets: str | Sequence[str], shape: Shape) -> tuple[list[str], list[str]]:
+    """(the maps that PEFT would adapt in every layer, the modules that it would adapt besides)."""
+    family = FAMILIES[shape.family]
+    layers = [f"{shape.family}.{family.layer_path}.{i}." for i in range(shape.layers)]
+    hits = {
+        name: [layer for layer in layers if _targets(targets, layer + path)] for name, path in family.linears.items()
+    }
+    beside = [layer + family.linears[name] for name, some in hits.items() if len(some) < len(layers) for layer in some]
+    others = [f"{shape.family}.embeddings.{kind}_embeddings" for kind in ("word", "position", "token_type")]
+    others += [f"{shape.family}.pooler.dense"] if family.uses_pooler else []
+    # A head of more layers than names, RoBERTa's, is one module with two maps.
+    inner = family.head_layers > len(family.head)
+    others += [f"{name}.{part}" for name in family.head for part in ("dense", "out_proj")] if inner else family.head
+    beside += [name for name in others if _targets(targets, name)]
+    return [name for name, some in hits.items() if len(some) == len(layers)], beside
+
+
+def _targets(targets: str | Sequence[str], name: str) -> bool:
+    """Whether PEFT would adapt this module: a pattern for the whole name, or the name's last parts."""
     if isinstance(targets, str):
         try:
-            return re.fullmatch(targets, whole) is not None
+            return re.fullmatch(targets, name) is not None
         except re.error:
             return False
-    return any(whole.endswith(f".{target}") for target in targets)
+    return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
 def _read_weights(source: Path) -> dict[str, Any]:

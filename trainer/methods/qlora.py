@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -102,7 +103,9 @@ class Qlora(Lora):
             "model = PeftModel.from_pretrained(base, folder)"
         )
 
-    def parts(self, shape: Shape, options: QloraOptions, labels: int) -> tuple[Part, ...]:
+    def parts(
+        self, shape: Shape, options: QloraOptions, labels: int, *, parents: Sequence[Any] = ()
+    ) -> tuple[Part, ...]:
         held = FAMILIES[shape.family].linears
         return tuple(
             replace(part, bits=4) if part.name in held else part for part in super().parts(shape, options, labels)

@@ -54,17 +54,15 @@ def estimate(
     method, shape = methods.get(config.method), backbones.shape_of(config.backbone)
     options = method.options(**config.options)
     sentences, labels = tasks.extent(config)
-    trainable = method.trainable_parameters(shape, options, labels)
-    total = shape.encoder_parameters + method.added_parameters(shape, options, labels)
+    fused = recipes.fused_options(config, earlier)
+    trainable = method.trainable_parameters(shape, options, labels, parents=fused)
+    total = shape.encoder_parameters + method.added_parameters(shape, options, labels, parents=fused)
     here = [run for run in earlier if _trained_here(run, device)]
     speed, based_on = _speed(config, here, device)
-    there = {run.recipe.fingerprint() for run in earlier if run.answers and not run.adopted}
-    there |= {other.fingerprint() for other in beside}
-    parents = sum(
-        estimate(parent, earlier=earlier, device=device).seconds
-        for parent in recipes.parents_of(config)
-        if parent.fingerprint() not in there
-    )
+    parents = recipes.parents_of(config)
+    there = {recipes.identity_of(run) for run in earlier if parents and run.answers and not run.adopted}
+    there |= {recipes.identity(other) for other in beside if parents}
+    missing = [parent for parent in parents if recipes.identity(parent) not in there]
     return Estimate(
         method=config.method,
         trainable_parameters=trainable,
@@ -72,7 +70,7 @@ def estimate(
         memory=_memory(config, here) or round(_theoretical_memory(config, trainable)),
         seconds=sentences * config.epochs / speed,
         based_on=based_on,
-        parents_seconds=parents,
+        parents_seconds=sum(estimate(parent, earlier=earlier, device=device).seconds for parent in missing),
     )
 
 

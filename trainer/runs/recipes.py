@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from trainer import methods, tasks
-from trainer.config import RunConfig, describe
-from trainer.errors import ArgumentError, Problems, one_of
+from trainer.config import Names, RunConfig, Strict, describe
+from trainer.errors import ArgumentError, Problems, UserError, one_of
+from trainer.runs.store import Run
 from trainer.sources import backbones
 from trainer.texts import mark, tr
 
@@ -30,8 +32,6 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
     problems = []
     if method not in methods.METHODS:
         problems.append(str(one_of(mark("a method"), method, DEFAULT_METHODS)))
-    if task not in tasks.TASKS and not (tasks.is_file(task) and Path(task).expanduser().is_file()):
-        problems.append(str(_unknown_task(task)))
     shape = None
     try:
         shape = backbones.shape_of(backbone)
@@ -57,18 +57,12 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
         if shape:
             settings.setdefault("learning_rate", known.learning_rate(shape))
         try:
-            own = known.options(**own).model_dump(mode="json")
+            own = _absolute(known.options, known.options(**own).model_dump(mode="json"), problems)
         except ValidationError as error:
             problems += describe(error)
     try:
-        # A relative path means something else to a worker that was started elsewhere.
-        if tasks.is_file(task):
-            task = str(Path(task).expanduser().resolve())
-        if Path(backbone).is_dir() and backbone not in backbones.BACKBONES:
-            backbone = str(Path(backbone).expanduser().resolve())
-        config = RunConfig(
-            method=method, task=task, backbone=backbone, options=own, **{"learning_rate": 1e-3, **settings}
-        )
+        named = _absolute(RunConfig, {"task": task, "backbone": backbone, **settings}, problems)
+        config = RunConfig(**{"method": method, "options": own, "learning_rate": 1e-3, **named})
     except ValidationError as error:
         problems += describe(error)
     if problems:
@@ -208,6 +202,106 @@ def parents_of(config: RunConfig) -> list[RunConfig]:
             )
         )
     return found
+
+
+def options_of_parents(method: methods.Method, task: str, options: Any) -> tuple[Any, ...]:
+    """The options of each parent that is trained as part of a run; empty for a method that fuses none."""
+    if method.parent_method is None:
+        return ()
+    own = methods.get(method.parent_method).options(**method.parent_options(options))
+    return (own,) * len(method.parent_tasks(task, options))
+
+
+def fused_options(config: RunConfig, runs: Sequence[Run]) -> tuple[Any, ...]:
+    """The options of each run that a recipe fuses: of a named parent as it is among `runs`, else as it is by default.
+
+    Empty for a method that fuses none.
+    """
+    method = methods.get(config.method)
+    options = method.options(**config.options)
+    if method.parent_method is None or not config.parents:
+        return options_of_parents(method, config.task, options)
+    parent = methods.get(method.parent_method)
+    known = {run.id: run.recipe.options for run in runs if run.recipe.method == parent.name}
+    found = []
+    for name in config.parents:
+        try:
+            found.append(parent.options(**known[name]))
+        except (KeyError, ValidationError):  # not among the runs, or of another version
+            found.append(parent.options(**method.parent_options(options)))
+    return tuple(found)
+
+
+def content(config: RunConfig) -> dict[str, str]:
+    """Field of the recipe -> the SHA-256 of what it names on this machine: its files, a local backbone's weights.
+
+    A path alone does not tell what a run is trained on. What does not exist is left out.
+    """
+    found = tasks.contents(config)
+    if config.backbone not in backbones.BACKBONES:
+        with suppress(UserError, OSError):
+            found["backbone"] = backbones.locate(config.backbone).sha256()
+    return found
+
+
+def content_of(run: Run) -> dict[str, str] | None:
+    """The content that was there when the run began; None where that is not recorded."""
+    recorded = run.lineage.get("content")
+    # A run may come from elsewhere: what is no such record is none.
+    return {str(name): str(value) for name, value in recorded.items()} if isinstance(recorded, dict) else None
+
+
+Identity = tuple[str, tuple[tuple[str, str], ...]]
+"""(fingerprint of a recipe, content of what it names): what is equal in two runs gives equal results."""
+
+
+def identity(config: RunConfig) -> Identity:
+    """The identity that a run of this recipe would have if it began now."""
+    return config.fingerprint(), tuple(sorted(content(config).items()))
+
+
+def identity_of(run: Run) -> Identity:
+    """The identity of a run: with the content that was there when it began, for one that waits with today's.
+
+    A run of a version that did not record the content has none, so that it equals no recipe that names a file.
+    """
+    recorded = content_of(run)
+    if recorded is None:
+        recorded = content(run.recipe) if run.state == "queued" else {}
+    return run.recipe.fingerprint(), tuple(sorted(recorded.items()))
+
+
+def _absolute(model: type[Strict], values: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """`values` of a model with every path in them made absolute, as its fields say (`Names`).
+
+    A relative path means something else to a worker that was started elsewhere. A sentence for each task or file that
+    does not exist is added to `problems`; values of a wrong type are left to the model.
+    """
+    found = dict(values)
+    for name, field in model.model_fields.items():
+        kind, value = next((kind for kind in field.metadata if isinstance(kind, Names)), None), values.get(name)
+        if kind is not None and isinstance(value, str):
+            found[name] = _absolute_one(kind, name, value, problems)
+        elif kind is not None and isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
+            found[name] = [_absolute_one(kind, name, one, problems) for one in value]
+    return found
+
+
+def _absolute_one(kind: Names, name: str, value: str, problems: list[str]) -> str:
+    path = Path(value).expanduser()
+    if kind is Names.TASK and value not in tasks.TASKS and not (tasks.is_file(value) and path.is_file()):
+        problems.append(str(_unknown_task(value)))
+    if kind is Names.FILE and not path.is_file():
+        got = tr("{path}, which does not exist", path=value)
+        problems.append(
+            tr("{name}: expected {expected}, got {got}; change it.", name=name, expected=tr("a file"), got=got)
+        )
+    is_path = {
+        Names.TASK: tasks.is_file(value),
+        Names.FILE: True,
+        Names.BACKBONE: value not in backbones.BACKBONES and path.is_dir(),
+    }
+    return str(path.resolve()) if is_path[kind] else value
 
 
 def _unknown_task(task: str) -> ArgumentError:

@@ -17,6 +17,7 @@ import pydantic_core
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from trainer import methods
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError, UserError
 from trainer.events import Event
@@ -95,6 +96,12 @@ def default_root() -> Path:
     if chosen := os.environ.get("ADAPTERS_STORE"):
         return Path(chosen).expanduser()
     return hosting.store_root() or Path(__file__).resolve().parents[2] / "adapters_store"
+
+
+def _with_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's options with those that came later at their defaults, which do what was done before them."""
+    method = methods.METHODS.get(recipe.get("method"))
+    return (method.options().model_dump(mode="json") if method else {}) | recipe.get("options", {})
 
 
 class Store:
@@ -371,6 +378,7 @@ class Store:
         if known is not None and known[0] == version:
             return known[1]
         content = upgrade(pydantic_core.from_json(path.read_bytes()))
+        content["recipe"] |= {"options": _with_defaults(content["recipe"])}
         run = Run.model_validate(content | {"id": folder.name, "folder": folder})
         self._read_before[folder] = version, run
         return run

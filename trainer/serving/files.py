@@ -70,7 +70,7 @@ def predict(table: pd.DataFrame, column: str, runs: Sequence[Run], predictor: Pr
     """
     texts = [None if missing(value) else str(value) for value in table[column]]
     rows = [row for row, text in enumerate(texts) if text is not None]
-    # Alike lengths stand together, so that little padding is computed.
+    # By length, so that a chunk has like ones: its batches, by tokens, are `predict_logits`'s.
     rows.sort(key=lambda row: -len(texts[row]))
     for place, run in enumerate(runs, start=1):
         labels, shares = [None] * len(texts), [None] * len(texts)

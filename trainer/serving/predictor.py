@@ -259,8 +259,8 @@ class Predictor:
             return softmax(logits(range(len(ids))), axis=-1)
         # Batches side by side, each with its share of the cores, wait less for one another than threads in one batch.
         workers = self._side_by_side()
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        parts = [order[start :: self._worker_count] for start in range(min(self._worker_count, len(order)))]
+        # `predict_logits` sorts each part by length: it needs no order here.
+        parts = [range(start, len(ids), self._worker_count) for start in range(min(self._worker_count, len(ids)))]
         shares = list(workers.map(logits, parts))
         whole = np.empty((len(ids), shares[0].shape[1]), dtype=np.float32)
         for part, rows in zip(parts, shares, strict=True):

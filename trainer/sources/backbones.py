@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError, one_of
+from trainer.machine import measure
 from trainer.sources import assets, hub
 from trainer.texts import mark, tr
 
@@ -253,14 +252,7 @@ class Located:
     def sha256(self) -> str:
         """The hash of the weights: what a run was trained on, whatever the folder is called."""
         weights = next(self.folder / name for name in hub.WEIGHTS if (self.folder / name).is_file())
-        stat = weights.stat()
-        return _sha256(weights, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=32)
-def _sha256(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return measure.sha256(weights)
 
 
 def shape_of(name: str) -> Shape:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from trainer.config import RunConfig
 from trainer.errors import one_of
+from trainer.machine import measure
 from trainer.tasks.base import SPLITS, Split, Task, TaskData, note_shown
 from trainer.tasks.embedded import EmbeddedTask
 from trainer.tasks.hub import Sst2, Trec6
@@ -44,6 +46,8 @@ TASKS: dict[str, Task] = {
         Trec6(),
     )
 }
+FILES = ("task", "validation_file", "test_file")
+"""Fields of a recipe that name its own files."""
 EMBEDDED = tuple(task.name for task in TASKS.values() if isinstance(task, EmbeddedTask))
 
 __all__ = [
@@ -53,6 +57,7 @@ __all__ = [
     "Split",
     "Task",
     "TaskData",
+    "contents",
     "extent",
     "from_config",
     "get",
@@ -90,6 +95,19 @@ def from_config(config: RunConfig) -> TaskData:
     )
 
 
+def contents(config: RunConfig) -> dict[str, str]:
+    """Field of the recipe -> the SHA-256 of the file that it names: what a path alone does not tell.
+
+    Empty for a task that is no file. A file that cannot be read is left out.
+    """
+    found = {}
+    for name in FILES if is_file(config.task) else ():
+        if path := getattr(config, name):
+            with suppress(OSError):
+                found[name] = measure.sha256(Path(path).expanduser())
+    return found
+
+
 def extent(config: RunConfig) -> tuple[int, int]:
     """(training sentences, labels) of a recipe; loads the task only where they are not known beforehand."""
     known = TASKS[config.task].known_extent if config.task in TASKS else None
@@ -100,19 +118,14 @@ def extent(config: RunConfig) -> tuple[int, int]:
         config.label_column,
         config.validation_file,
         config.test_file,
-        _modified(config.task),
+        *contents(config).items(),
     )
     return min(config.train_size or sentences, sentences), labels
 
 
 @lru_cache(maxsize=32)
-def _extent(task, split_seed, text_column, label_column, validation_file, test_file, _) -> tuple[int, int]:
+def _extent(task, split_seed, text_column, label_column, validation_file, test_file, *_) -> tuple[int, int]:
+    """Remembered until the content of one of the files changes."""
     own_file = {"validation_file": validation_file, "test_file": test_file}
     data = get(task, text_column=text_column, label_column=label_column, **own_file).load(split_seed)
     return len(data.train), len(data.label_names)
-
-
-def _modified(task: str) -> int:
-    """When a file was changed last: what is remembered of it holds until then."""
-    path = Path(task).expanduser()
-    return path.stat().st_mtime_ns if is_file(task) and path.is_file() else 0

@@ -141,8 +141,18 @@ def divide_in_three(
     Raises `ArgumentError` when a label has too few sentences for each split to have some.
     """
     splits = dict(held_out or {})
-    counts = {name: split.labels.count(i) for i, name in enumerate(label_names)}
-    rare = {name: count for name, count in counts.items() if count < 8}
+    check_enough(split, label_names)
+    size = max(round(len(split) * share), len(label_names))
+    for name in ("test", "validation"):
+        if name not in splits:
+            split, splits[name] = divide(split, held_out=size, seed=seed)
+    return {"train": split, **splits}
+
+
+def check_enough(split: Split, label_names: tuple[str, ...]) -> None:
+    """Raise `ArgumentError` when a label has too few sentences for each split to have some."""
+    counts = Counter(split.labels)
+    rare = {name: counts[i] for i, name in enumerate(label_names) if counts[i] < 8}
     if rare:
         raise ArgumentError(
             expected=tr("at least 8 different sentences for each label, so that each split has some"),
@@ -151,11 +161,6 @@ def divide_in_three(
             ),
             fix=tr("add sentences or leave these labels out"),
         )
-    size = max(round(len(split) * share), len(label_names))
-    for name in ("test", "validation"):
-        if name not in splits:
-            split, splits[name] = divide(split, held_out=size, seed=seed)
-    return {"train": split, **splits}
 
 
 def _at_most(split: Split, size: int | None, seed: int) -> Split:

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError
-from trainer.tasks.base import Split, Task, TaskData, distinct, divide_in_three, normalise, note
+from trainer.machine import measure
+from trainer.tasks.base import Split, Task, TaskData, check_enough, distinct, divide_in_three, normalise, note
 from trainer.texts import mark, tr
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 READERS = {".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".parquet": "Parquet"}
 TEXT_NAMES = ("text", "sentence", "review", "question", "comment", "tweet", "content", "message", "body", "utterance")
 LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "target", "intent", "topic", "coarse_label")
 MAX_CLASSES = 200
+
+
+@dataclass(frozen=True)
+class Usable:
+    """What of a file is used: its different, complete sentences before they are divided, and its held-out files'.
+
+    `notes` says in English what was left out and why (`note_shown`).
+    """
+
+    sentences: Split
+    label_names: tuple[str, ...]
+    notes: tuple[str, ...]
+    held_out: dict[str, Split]
 
 
 class FileTask(Task):
@@ -35,15 +56,23 @@ class FileTask(Task):
         self.held_out = {"validation": validation_file, "test": test_file}
 
     def load(self, split_seed: int) -> TaskData:
+        usable = self.usable()
+        splits = divide_in_three(
+            usable.sentences, seed=split_seed, label_names=usable.label_names, held_out=usable.held_out
+        )
+        return TaskData(self.name, usable.label_names, notes=usable.notes, **splits)
+
+    def usable(self) -> Usable:
+        """What of the file is used. Raises `ArgumentError` for an unfit file, or one with too few sentences."""
         rows, incomplete = self._rows(self.path)
         names = label_names(name for _, _, name in rows)
-        held = {split: self._held_out(file, names) for split, file in self.held_out.items() if file}
-        elsewhere = {normalise(text) for split in held.values() for text in split.texts}
+        held_out = {split: self._held_out(file, names) for split, file in self.held_out.items() if file}
+        elsewhere = {normalise(text) for split in held_out.values() for text in split.texts}
         kept, notes = distinct(_encode([row for row in rows if normalise(row[1]) not in elsewhere], names))
         if incomplete:
             notes += (note("incomplete", incomplete),)
-        splits = divide_in_three(kept, seed=split_seed, label_names=names, held_out=held)
-        return TaskData(self.name, names, notes=notes, **splits)
+        check_enough(kept, names)
+        return Usable(kept, names, notes, held_out)
 
     def _rows(self, path: Path) -> tuple[list[tuple[int, str, str]], int]:
         """((row, text, label) of each complete row, how many were not)."""
@@ -73,7 +102,33 @@ class FileTask(Task):
         return distinct(_encode(rows, names))[0]
 
 
-def read_table(path: Path):
+class Tables:
+    """Tables that were read last, by their files' content: the same file is parsed once in a process.
+
+    Together they have files of at most `most` bytes; the newest stays whatever its size.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._tables: OrderedDict[tuple[str, str], tuple[int, pd.DataFrame]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """The file's table; what is added to it stays with the caller. Raises what `_parse` raises, and `OSError`."""
+        key = measure.sha256(path), path.suffix.lower()
+        with self._lock:
+            if key not in self._tables:
+                self._tables[key] = path.stat().st_size, _parse(path)
+                while len(self._tables) > 1 and sum(size for size, _ in self._tables.values()) > self.most:
+                    self._tables.popitem(last=False)
+            self._tables.move_to_end(key)
+            return self._tables[key][1].copy(deep=False)
+
+
+_TABLES = Tables(most=200_000_000)
+
+
+def read_table(path: Path) -> pd.DataFrame:
     """The file as a DataFrame with string column names. Raises `ArgumentError` with what is wrong with it."""
     import pandas as pd
 
@@ -87,23 +142,31 @@ def read_table(path: Path):
         raise ArgumentError(
             expected=tr("a file"), got=tr("{path}, which does not exist", path=path), fix=tr("check the path")
         )
-    kind = READERS[path.suffix.lower()]
     try:
-        if kind == "Parquet":
-            frame = pd.read_parquet(path)
-        elif kind == "JSON Lines":
-            frame = pd.read_json(path, lines=True, encoding="utf-8-sig", dtype=False)
-        else:
-            # Labels and texts stay as they are written: "007", "NA" and "1.0" are names, not numbers or gaps.
-            options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
-            frame = pd.read_csv(path, sep="\t" if kind == "TSV" else ",", **_quoting(kind), **options)
+        return _TABLES.read(path)
     except UnicodeDecodeError as error:
         raise not_utf8(path, error) from None
     except (ValueError, pd.errors.ParserError, OSError) as error:
+        kind = READERS[path.suffix.lower()]
         got = (str(error).strip().splitlines() or [tr("nothing readable")])[0].rstrip(".")
         raise ArgumentError(
             expected=tr("{file} as {kind}", file=path.name, kind=kind), got=got, fix=tr("check the file's content")
         ) from None
+
+
+def _parse(path: Path) -> pd.DataFrame:
+    """The file as pandas reads it, with string column names. Raises `ArgumentError` where it has no rows."""
+    import pandas as pd
+
+    kind = READERS[path.suffix.lower()]
+    if kind == "Parquet":
+        frame = pd.read_parquet(path)
+    elif kind == "JSON Lines":
+        frame = pd.read_json(path, lines=True, encoding="utf-8-sig", dtype=False)
+    else:
+        # Labels and texts stay as they are written: "007", "NA" and "1.0" are names, not numbers or gaps.
+        options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+        frame = pd.read_csv(path, sep="\t" if kind == "TSV" else ",", **_quoting(kind), **options)
     frame.columns = [str(name) for name in frame.columns]
     if frame.empty:
         raise ArgumentError(

@@ -131,11 +131,11 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
                 got=tr("one that is not chosen"),
                 fix=tr("choose both columns"),
             )
-        counts = Counter(str(name) for name in frame[label])
-        own_file.choose_columns(list(frame.columns), text, label, Path(task))
-        own_file.label_names(counts)
+        usable = own_file.FileTask(task, text, label).usable()
     except UserError as error:
         return note(str(error), "warning")
+    # The sentences that training, validation and test share out, not the file's rows.
+    counts = Counter(usable.label_names[place] for place in usable.sentences.labels)
     spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
     if len(counts) > 8:
         spread = tr("{labels}, and {count} more", labels=spread, count=len(counts) - 8)
@@ -149,7 +149,8 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
         csv=False,
     )
     summary = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
-    return render("train/preview.html", summary=summary, table=shown)
+    left_out = [tr("{sentence}.", sentence=tasks.note_shown(note)) for note in usable.notes]
+    return render("train/preview.html", summary=" ".join([summary, *left_out]), table=shown)
 
 
 def _short(text: object) -> str:
