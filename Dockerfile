@@ -1,6 +1,7 @@
 # PEFT Lab for those who host it themselves; docs/deployment.md says how to build and run it.
 #   docker build -t peft-lab .
-#   docker build -t peft-lab --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .    # for an NVIDIA GPU
+#   docker build -t peft-lab --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126 .    # for an NVIDIA GPU
+# The build for CUDA 12.6 runs on every driver from 525 on, that for CUDA 13 (cu130) only from 580 on.
 FROM python:3.11-slim
 
 # libgomp is what bitsandbytes' CPU library links to.
@@ -43,5 +44,5 @@ RUN python -m trainer fetch
 VOLUME /store
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=90s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['GRADIO_SERVER_PORT'], timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['GRADIO_SERVER_PORT'] + '/health', timeout=4)"]
 CMD ["python", "app.py"]

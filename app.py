@@ -22,7 +22,7 @@ from trainer.machine.device import share_cores
 from trainer.publish import bundled
 from trainer.texts import mark, tr
 from trainer.ui import static
-from trainer.ui.common import language, script, theme, uploads
+from trainer.ui.common import health, language, script, theme, uploads
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.compare import tab as compare_tab
 from trainer.ui.lesson import tab as lesson_tab
@@ -67,7 +67,7 @@ def pressed(event: gr.EventData) -> tuple[str, gr.Tabs]:
 
 def device_now(lab: Lab) -> tuple[str, gr.Timer]:
     """What this machine computes on; the timer stops once that is known."""
-    return note(lab.device_line), gr.Timer(active=not lab.warm)
+    return note(lab.device_line, "warning" if lab.problem else "note"), gr.Timer(active=not lab.warm)
 
 
 def choose_language(arguments: Sequence[str] | None = None) -> None:
@@ -110,7 +110,9 @@ def main() -> None:
         show_error=True,
         # Where everybody can send files; strangers' are smaller (`uploads`).
         max_file_size=None if lab.access.rules.open else "1gb",
-        app_kwargs={"middleware": [*language.middleware(), *uploads.middleware(lab)]},
+        app_kwargs={"middleware": [*health.middleware(lab), *language.middleware(), *uploads.middleware(lab)]},
+        # A Space would put a server in Node before this one, which never sends it the requests that these look at.
+        ssr_mode=False,
         prevent_thread_lock=True,
     )
     # Not before: the imports would take turns with the start of the server.

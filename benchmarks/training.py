@@ -6,8 +6,9 @@
 The plain recipe pads every sentence to 128 tokens and computes in float32 with the library's own trainer, dropout and
 attention. A careful recipe (`benchmarks.careful`) is the third way: `speed --ways plain careful ours`. Each way trains
 in a process of its own, in turn. `speed` times a few hundred sentences of every method; `accuracy` trains to the end
-with several seeds, tests the difference on the test sentences (McNemar's exact test) and compares the seconds to the plain recipe's best validation accuracy less 0.3 points. On a machine with CUDA both use
-it; `--random bert-base` takes that encoder's shape with random weights, for speed and memory without a download.
+with several seeds, tests the difference on the test sentences (McNemar's exact test) and compares the
+seconds to the plain recipe's best validation accuracy less 0.3 points. On a machine with CUDA both use it; `--random
+bert-base` takes that encoder's shape with random weights, for speed and memory without a download.
 """
 
 from __future__ import annotations

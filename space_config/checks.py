@@ -8,13 +8,17 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from huggingface_hub import SpaceHardware, metadata_load
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import Version
 from yaml import YAMLError
 
 FIELDS = {
@@ -57,6 +61,10 @@ MAX_FILE = 10_000_000
 MAX_TOTAL = 1_000_000_000
 ADDED = ("gradio[oauth,mcp]=={sdk_version}", "uvicorn>=0.14.0", "websockets>=10.4", "spaces")
 """What a Gradio Space adds to the line that installs requirements.txt, as its build log shows (2026)."""
+TORCH = "requirements-cuda.txt"
+"""In space_config: what a Space's requirements.txt begins with, so that torch suits the drivers of its GPU."""
+ZERO_GPU = "zero-"
+"""How the names of ZeroGPU's hardware begin: it wants torch as the package index has it, and trains on the CPU here."""
 SECRET_NAMES = re.compile(r"(^|/)(\.env(\..+)?|\.netrc|\.pypirc|id_(rsa|dsa|ecdsa|ed25519)|[^/]+\.(pem|key|p12|pfx))$")
 SECRETS = {
     "a Hugging Face token": re.compile(rb"\bhf_[A-Za-z0-9]{30,}"),
@@ -71,6 +79,8 @@ SECRETS = {
 def every_problem(folder: Path, *, hardware: str) -> list[str]:
     """A sentence for whatever stands in the way of sending this folder as a Space; empty when nothing does."""
     found = [*_card(folder), *_sizes(folder), *_secrets(folder)]
+    if not hardware.startswith(ZERO_GPU):
+        found += _torch(folder)
     known = [one.value for one in SpaceHardware]
     if hardware not in known:
         found.append(f"Expected a Space's hardware ({', '.join(known)}), got {hardware!r}; choose one of these.")
@@ -135,6 +145,98 @@ def requirements(folder: Path) -> list[Requirement]:
     """What requirements.txt names."""
     lines = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return [Requirement(line.partition(" #")[0]) for line in lines if line.strip() and line[0] not in "#-"]
+
+
+@dataclass(frozen=True)
+class Build:
+    """The build of torch that a Space asks for: its exact version, such as 2.13.0+cu126, and the index that has it."""
+
+    version: Version
+    index: str
+
+
+def lay_torch(folder: Path, hardware: str) -> None:
+    """Put the lines that choose torch's build at the head of the copy's requirements.txt, if they are not there."""
+    path, lines = folder / "requirements.txt", (folder / "space_config" / TORCH).read_text(encoding="utf-8")
+    rest = path.read_text(encoding="utf-8")
+    if not hardware.startswith(ZERO_GPU) and not rest.startswith(lines):
+        path.write_text(f"{lines}{rest}", encoding="utf-8")
+
+
+def torch_build(folder: Path) -> Build | None:
+    """The build that the copy's requirements.txt names, or None where it leaves torch to the package index."""
+    text = (folder / "requirements.txt").read_text(encoding="utf-8")
+    index = re.search(r"^--extra-index-url\s+(\S+)", text, re.MULTILINE)
+    exact = [
+        Version(one.version)
+        for requirement in requirements(folder)
+        if requirement.name == "torch"
+        for one in requirement.specifier
+        if one.operator == "==" and "+" in one.version
+    ]
+    return Build(exact[0], index[1].rstrip("/")) if index and exact else None
+
+
+def _torch(folder: Path) -> Iterator[str]:
+    """The build of torch against its index, the range in requirements.txt, and the libraries of bitsandbytes."""
+    build, where = torch_build(folder), f"space_config/{TORCH}"
+    if build is None:
+        yield f"Expected an index and torch's exact build in {where}, got none; write them as torch==2.13.0+cu126."
+        return
+    if not build.index.endswith(f"/{build.version.local}"):
+        yield f"Expected torch's index for {build.version.local}, got {build.index}; change one of them in {where}."
+    for one in requirements(folder):
+        if one.name == "torch" and not one.specifier.contains(build.version):
+            yield f"Expected torch's build within {one}, got {build.version}; change {where} or requirements.txt."
+    library = f"libbitsandbytes_cuda{str(build.version.local).removeprefix('cu')}.so"
+    try:
+        listed = {path.name for path in metadata.files("bitsandbytes") or ()}
+    except metadata.PackageNotFoundError:
+        listed = set()
+    if library not in listed:
+        yield f"Expected bitsandbytes to have {library}, got none here; install requirements.txt, or change {where}."
+
+
+def missing_wheel(folder: Path) -> str | None:
+    """A sentence where torch's own index does not answer, or lacks the build for the card's Python; needs the network.
+
+    Other packages come from the package index, which pip asks in `resolve`.
+    """
+    import requests
+
+    build, python = torch_build(folder), str(card_of(folder)["python_version"])
+    if build is None:
+        return None
+    address, interpreter = f"{build.index}/torch/", "cp" + "".join(python.split(".")[:2])
+    try:
+        answer = requests.get(address, timeout=30)
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        status = getattr(error.response, "status_code", None)
+        reason = f"status {status}" if status else type(error).__name__
+        return (
+            f"Expected an answer of {address}, got {reason}; check the network and run it again, or give --no-resolve."
+        )
+    versions = set()
+    for target in re.findall(r"""<a\s[^>]*href=["']([^"']+)""", answer.text):
+        try:
+            _, version, _, tags = parse_wheel_filename(unquote(urlsplit(target).path.rpartition("/")[2]))
+        except InvalidWheelFilename:
+            continue
+        if any(tag.interpreter == tag.abi == interpreter and _is_linux(tag.platform) for tag in tags):
+            versions.add(version)
+    if build.version in versions:
+        return None
+    newest = f"{max(versions)} as its newest" if versions else "no build for it"
+    return (
+        f"Expected torch {build.version} for Python {python} at {address}, got {newest}; "
+        f"put a version that is there into space_config/{TORCH}."
+    )
+
+
+def _is_linux(platform: str) -> bool:
+    """Whether a wheel's platform is a Space's: Linux on x86-64."""
+    return "linux" in platform and platform.endswith("x86_64")
 
 
 def _sizes(folder: Path) -> Iterator[str]:

@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 """Set on every Space: nothing is counted anywhere."""
 FREE = "cpu-basic"
+WITHOUT_GPU = ("cpu-", checks.ZERO_GPU)
+"""How the names of the hardware begin on which nothing can train on a GPU."""
 FAILED = ("NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR", "DELETING", "STOPPED", "PAUSED")
 ASLEEP = ("PAUSED", "STOPPED", "SLEEPING")
 """States that a new commit does not always end."""
@@ -81,6 +83,8 @@ def show(folder: Path, plan: Plan, left_out: list[str]) -> Iterator[str]:
         inside = [size for name, size in sizes.items() if name == top or name.startswith(f"{top}/")]
         count = f", {len(inside)} files" if (folder / top).is_dir() else ""
         yield f"            {top} ({sum(inside) / 1e3:,.1f} kB{count})"
+    build = checks.torch_build(folder)
+    yield f"torch       {f'{build.version} from {build.index}' if build else 'as the package index has it'}"
     if left_out:
         yield f"Left out    {len(left_out)} changes that are not committed: {', '.join(left_out[:5])}"
 
@@ -156,6 +160,50 @@ def wait(api: Any, plan: Plan, commit: str, say: Callable[[str], None], *, minut
         time.sleep(pause)
 
 
+def wait_for_cuda(api: Any, plan: Plan, say: Callable[[str], None], *, minutes: float, pause: float) -> None:
+    """Until a Space on a GPU says at /health that it computes on CUDA. Raises `UserError` where it does not."""
+    import requests
+    from huggingface_hub.utils import build_hf_headers
+
+    if plan.hardware.startswith(WITHOUT_GPU):
+        return
+    with hub.writing("ask for the Space's address"):
+        space = api.space_info(plan.repository)
+    address = f"{space.host or 'https://' + plan.repository.replace('/', '-').lower() + '.hf.space'}/health"
+    log = f"{api.endpoint}/spaces/{plan.repository}?logs=container"
+    # The Space's own program sees the request: only one that is private is sent a token, without which it is closed.
+    headers = build_hf_headers(token=None if space.private else False)
+    begun, told = time.monotonic(), "no answer"
+    while True:
+        try:
+            answer = requests.get(address, headers=headers, timeout=30)
+            told = f"status {answer.status_code}"
+            health = answer.json() if answer.ok else {}
+            health = health if isinstance(health, dict) else {}
+        except (requests.RequestException, ValueError) as error:
+            told, health = type(error).__name__, {}
+        device = health.get("device") or {}
+        if device.get("kind") == "cuda":
+            say(f"It computes on {device['name']}, in {device['precision']}.")
+            return
+        problem = health.get("problem")
+        if device or problem:
+            reported = " ".join(str(problem or f"{device['name']}, and no NVIDIA GPU").split())
+            fix = "mend that" if problem else "restart the Space in its settings, or choose other hardware"
+            raise UserError(
+                expected=f"a Space that computes on CUDA on {plan.hardware}",
+                got=reported.rstrip("."),
+                fix=f"{fix} and deploy again; its log is at {log}",
+            )
+        if time.monotonic() - begun > minutes * 60:
+            raise UserError(
+                expected=f"a Space that says at {address} within {minutes:g} minutes what it computes on",
+                got=told,
+                fix=f"its log is at {log}",
+            )
+        time.sleep(pause)
+
+
 def pairs(given: list[str] | None) -> dict[str, str]:
     """NAME=VALUE as a dictionary. Raises `ArgumentError`, for what looks like a secret too."""
     found = {}
@@ -208,7 +256,7 @@ def main(
     minutes: Annotated[float, typer.Option(help="how long to wait for it to run")] = 30,
     pause: Annotated[float, typer.Option(hidden=True)] = 5,
 ) -> None:
-    """Check a clean copy of what git has, show what will be sent, send it, and wait until the Space runs."""
+    """Check a clean copy of what git has, show it, send it, and wait until the Space runs (one with a GPU: on CUDA)."""
     if not dry_run and (repository.count("/") != 1 or not all(repository.split("/"))):
         raise ArgumentError(expected="the Space as owner/name", got=repr(repository), fix="or give --dry-run")
     with tempfile.TemporaryDirectory() as temporary:
@@ -216,6 +264,7 @@ def main(
         folder.mkdir()
         left_out = stage(folder)
         hardware = hardware or str(checks.card_of(folder).get("suggested_hardware", FREE))
+        checks.lay_torch(folder, hardware)
         secrets = from_environment(secret)
         plan = Plan(repository, hardware, sleep_time, VARIABLES | pairs(variable), secrets, private)
         for line in show(folder, plan, left_out):
@@ -235,6 +284,7 @@ def main(
         api = HfApi()
         commit = send(api, plan, folder, typer.echo)
         wait(api, plan, commit, typer.echo, minutes=minutes, pause=pause)
+        wait_for_cuda(api, plan, typer.echo, minutes=minutes, pause=pause)
         typer.echo(f"It runs: {api.endpoint}/spaces/{repository}")
 
 
@@ -243,7 +293,9 @@ def _check(folder: Path, plan: Plan, *, resolve: bool) -> None:
     for line in checks.notes(folder):
         typer.echo(f"Note        {line}")
     problems = checks.every_problem(folder, hardware=plan.hardware)
-    if resolve and not problems:
+    if resolve and not problems and (missing := checks.missing_wheel(folder)):
+        problems.append(missing)
+    elif resolve and not problems:
         try:
             found = checks.resolve(folder)
             typer.echo(f"Resolves    {len(found)} packages, with what a Space adds")
@@ -252,7 +304,10 @@ def _check(folder: Path, plan: Plan, *, resolve: bool) -> None:
                 f"Expected requirements that go together on a Space, got: {error}; change requirements.txt."
             )
     elif not resolve:
-        typer.echo("Not checked: whether the requirements go together on a Space; --resolve asks the package index.")
+        typer.echo(
+            "Not checked: whether the requirements go together on a Space, and whether torch's index has its build; "
+            "--resolve asks both indexes."
+        )
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:
@@ -261,7 +316,7 @@ def _check(folder: Path, plan: Plan, *, resolve: bool) -> None:
             got=f"{len(problems)}, named above",
             fix="mend them and commit: what git has not committed is not sent",
         )
-    typer.echo("Checked     front matter, versions, sizes, secrets: in order")
+    typer.echo("Checked     front matter, versions, torch's build, sizes, secrets: in order")
 
 
 def run() -> None:

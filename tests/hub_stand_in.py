@@ -13,11 +13,13 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 TOKEN = "hf_" + "x" * 34
 LARGE = 100_000
 """Files from so many bytes on go through LFS here (10 MB on the Hub)."""
+
+ON_CUDA = {"ready": True, "device": {"kind": "cuda", "name": "Tesla T4", "precision": "fp16"}, "problem": None}
 
 
 @dataclass
@@ -47,6 +49,12 @@ class Hub:
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
     """The end of a path -> (status, message) that it is answered with."""
     coming: list[dict[str, Any]] = field(default_factory=lambda: [{"stage": "BUILDING"}, {"stage": "RUNNING"}])
+    health: list[Any] = field(default_factory=lambda: [ON_CUDA])
+    """What the Spaces answer at /health: an object, or a status. Told one a request, the last one again and again."""
+    wheels: dict[str, list[str]] = field(default_factory=dict)
+    """Names of torch's wheels by build, such as cu126: a package index like PyTorch's, at /whl."""
+    tokens: list[str | None] = field(default_factory=list)
+    """The Authorization headers that the Spaces themselves were sent."""
 
     def of(self, repository: str) -> dict[str, bytes]:
         """A repository's files by path."""
@@ -85,6 +93,10 @@ class Handler(BaseHTTPRequestHandler):
         writes = method == "POST" and path != "api/validate-yaml"
         if writes and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.say({"error": "Invalid user token."}, 401)
+        if path.startswith("host/"):
+            return self.running(path.removeprefix("host/"))
+        if path.startswith("whl/"):
+            return self.index(path.removeprefix("whl/").removesuffix("/torch"))
         if path.startswith("lfs/"):
             return self.large(path.removeprefix("lfs/"))
         if path.endswith("/info/lfs/objects/batch"):
@@ -124,7 +136,8 @@ class Handler(BaseHTTPRequestHandler):
         newest = [one["oid"] for one in self.hub.commits if one["repository"] == repository] or ["a" * 40]
         sha = revision if len(revision) == 40 else newest[-1]
         private = self.hub.private.get((kind, repository), False)
-        return self.say({"id": repository, "sha": sha, "siblings": siblings, "private": private})
+        told = {"id": repository, "sha": sha, "siblings": siblings, "private": private}
+        return self.say(told | ({"host": f"{self.hub.address}/host/{repository}"} if kind == "space" else {}))
 
     def tree(self, repository: str):
         rows = [
@@ -132,6 +145,10 @@ class Handler(BaseHTTPRequestHandler):
             for name, data in self.hub.of(repository).items()
         ]
         return self.say(rows)
+
+    def index(self, build: str):
+        rows = [f'<a href="/whl/{build}/{quote(name)}#sha256=0">{name}</a><br/>' for name in self.hub.wheels[build]]
+        return self.say("\n".join(["<!DOCTYPE html>", *rows]).encode(), headers={"Content-Type": "text/html"})
 
     # Writing
 
@@ -249,6 +266,16 @@ class Handler(BaseHTTPRequestHandler):
             stage = stages.pop(0) if what == "runtime" and len(stages) > 1 else stages[0]
         hardware = {"current": space.hardware if stage["stage"] == "RUNNING" else None, "requested": space.hardware}
         return self.say({"hardware": hardware, "gcTimeout": space.sleep, "storage": None, **stage})
+
+    def running(self, path: str):
+        """What the Space's own program answers, at an address of its own; a private one is closed without a token."""
+        repository, _, route = path.rpartition("/")
+        token = self.headers.get("Authorization")
+        self.hub.tokens.append(token)
+        if route != "health" or (self.hub.private["space", repository] and token != f"Bearer {TOKEN}"):
+            return self.say(b"<html>404</html>", 404, {"Content-Type": "text/html"})
+        told = self.hub.health.pop(0) if len(self.hub.health) > 1 else self.hub.health[0]
+        return self.say(b"<html>starting</html>", told) if isinstance(told, int) else self.say(told)
 
     def log_message(self, *_):
         pass

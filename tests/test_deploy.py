@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import hub_stand_in
 import pytest
@@ -18,6 +19,7 @@ from conftest import free_port, trainer
 
 from space_config import checks, deploy
 from trainer import methods
+from trainer.errors import UserError
 from trainer.runs.store import Store
 from trainer.serving import predictor as inference
 from trainer.sources import assets
@@ -84,6 +86,7 @@ def test_a_dry_run_needs_no_token_and_no_network(project):
     assert done.returncode == 0, done.stderr
     for part in ("t4-small", "after 3600 s", "trainer (", "Not checked: whether the requirements", "Nothing was sent"):
         assert part in done.stdout
+    assert "torch       2.13.0+cu126 from https://download.pytorch.org/whl/cu126" in done.stdout
     assert "untracked.txt" in done.stdout.partition("Left out")[2].splitlines()[0]
     assert "untracked.txt" not in done.stdout.partition("Left out")[0]
 
@@ -102,6 +105,10 @@ def test_the_space_is_created_filled_and_waited_for(project, hub):
     assert space.secrets == {"PEFT_LAB_PASSWORD": "in the class"}
     assert files["app.py"] == (project / "app.py").read_bytes()
     assert files["README.md"] == (project / "space_config" / "README.md").read_bytes()
+    head = (project / "space_config" / checks.TORCH).read_bytes()
+    assert files["requirements.txt"] == head + (project / "requirements.txt").read_bytes()
+    assert "It computes on Tesla T4, in fp16." in done.stdout
+    assert hub.tokens == [None], "a public Space is sent no token"
     assert files["docs/large.png"] == (project / "docs" / "large.png").read_bytes()
     assert any(request.endswith("info/lfs/objects/batch") for request in hub.requests)
     assert "untracked.txt" not in files
@@ -208,6 +215,61 @@ def test_what_is_asked_to_be_private_is_not_sent_where_everybody_sees_it(project
     assert hub.spaces["teacher/lab"].secrets == {}
 
 
+ON_CPU = {"ready": True, "device": {"kind": "cpu", "name": "Intel Xeon", "precision": "bf16"}, "problem": None}
+TOO_OLD = "Expected torch to compute on the Tesla T4 (driver 550.54.15), got torch 2.13.0+cu130; install another."
+
+
+def test_a_space_on_a_gpu_is_waited_for_until_it_computes_there(project, hub):
+    """Whatever it answers before its program is up."""
+    starting = {"ready": False, "device": None, "problem": None}
+    hub.health = [404, 503, 200, starting, hub_stand_in.ON_CUDA]
+    done = deployed(project, *SEND, "--private", **to(hub))
+    assert done.returncode == 0, done.stderr
+    assert "It computes on Tesla T4, in fp16." in done.stdout
+    assert hub.tokens == [f"Bearer {hub_stand_in.TOKEN}"] * 5, "a private Space answers its owner alone"
+
+
+@pytest.mark.parametrize(
+    ("health", "said"),
+    [
+        (ON_CPU | {"problem": TOO_OLD}, f"got {TOO_OLD.rstrip('.')}; mend that and deploy again; its log is at"),
+        (ON_CPU, "got Intel Xeon, and no NVIDIA GPU; restart the Space in its settings, or choose other hardware"),
+        ({"ready": False, "device": None, "problem": "Something went wrong."}, "got Something went wrong; mend that"),
+        (404, "/host/teacher/lab/health within 0 minutes what it computes on, got status 404; its log is at"),
+        (200, "within 0 minutes what it computes on, got JSONDecodeError; its log is at"),
+    ],
+)
+def test_a_space_on_a_gpu_that_computes_elsewhere_is_said(hub, health, said):
+    hub.health, hub.private["space", "teacher/lab"] = [health], False
+    space = SimpleNamespace(host=f"{hub.address}/host/teacher/lab", private=False)
+    api = SimpleNamespace(endpoint=hub.address, space_info=lambda name: space)  # this process is offline to the Hub
+    plan = deploy.Plan("teacher/lab", "t4-small", 3600)
+    with pytest.raises(UserError, match=re.escape(said)):
+        deploy.wait_for_cuda(api, plan, print, minutes=0, pause=0)
+
+
+def test_a_space_that_does_not_compute_on_its_gpu_ends_the_deployment(project, hub):
+    hub.health = [ON_CPU | {"problem": TOO_OLD}]
+    done = deployed(project, *SEND, **to(hub))
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("Expected a Space that computes on CUDA on t4-small, got")
+    assert "It runs" not in done.stdout
+
+
+def test_a_space_without_a_gpu_is_not_asked_what_it_computes_on(project, hub):
+    hub.health = [ON_CPU]
+    done = deployed(project, *SEND, "--hardware", "cpu-basic", **to(hub))
+    assert done.returncode == 0, done.stderr
+    assert hub.tokens == []
+    assert b"torch==2.13.0+cu126" in hub.of("teacher/lab")["requirements.txt"], "a GPU can be chosen in its settings"
+
+
+def test_zero_gpu_takes_torch_from_the_package_index(project):
+    done = deployed(project, "--dry-run", "--hardware", "zero-a10g")
+    assert done.returncode == 0, done.stderr
+    assert "torch       as the package index has it" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "status", "said"),
     [
@@ -237,6 +299,7 @@ def copy(project, tmp_path) -> Path:
     folder = tmp_path / "copy"
     folder.mkdir()
     deploy.stage(folder, project)
+    checks.lay_torch(folder, "t4-small")
     assert checks.every_problem(folder, hardware="t4-small") == []
     return folder
 
@@ -245,7 +308,7 @@ def copy(project, tmp_path) -> Path:
     ("old", "new", "said"),
     [
         ("sdk_version: 6.17.3", "sdk_version: 6.30.0", "sdk_version within gradio<6.18,>=6.17.3, got 6.30.0"),
-        ('python_version: "3.11"', 'python_version: "3.9"', "python_version >=3.11, got 3.9"),
+        ('python_version: "3.11"', 'python_version: "3.9"', "python_version >=3.11,<3.14, got 3.9"),
         ("app_file: app.py", "app_file: main.py", "got no main.py"),
         ("suggested_hardware: t4-small", "suggested_hardware: t4", "got 't4'"),
         ("fullWidth: true", "fullWide: true", "got fullWide"),
@@ -278,6 +341,97 @@ def test_secrets_and_large_files_are_found(copy, name, content, said):
     (copy / name).write_bytes(content)
     (found,) = checks.every_problem(copy, hardware="t4-small")
     assert said in found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("torch==2.13.0+cu126", "torch==2.14.0+cu126", "torch's build within torch<2.14,>=2.13, got 2.14.0+cu126"),
+        (
+            "torch==2.13.0+cu126",
+            "torch==2.13.0+cu130",
+            "torch's index for cu130, got https://download.pytorch.org/whl/cu126",
+        ),
+        ("torch==2.13.0+cu126\n", "", "Expected an index and torch's exact build"),
+        ("--extra-index-url https", "# https", "Expected an index and torch's exact build"),
+        ("cu126", "cu127", "Expected bitsandbytes to have libbitsandbytes_cuda127.so, got none here"),
+    ],
+)
+def test_a_wrong_build_of_torch_is_named(copy, old, new, said):
+    path = copy / "requirements.txt"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    (found,) = checks.every_problem(copy, hardware="t4-small")
+    assert said in found
+    assert checks.every_problem(copy, hardware="zero-a10g") == []
+
+
+WHEEL = "torch-{}-cp{}-cp{}-manylinux_2_28_x86_64.whl"
+
+
+@pytest.mark.parametrize(
+    ("wheels", "said"),
+    [
+        ([WHEEL.format("2.12.1+cu126", 311, 311), WHEEL.format("2.13.0+cu126", 311, 311)], None),
+        ([WHEEL.format("2.9.0+cu126", 311, 311), WHEEL.format("2.12.1+cu126", 311, 311)], "got 2.12.1+cu126 as its"),
+        ([WHEEL.format("2.13.0+cu126", 312, 312)], "Expected torch 2.13.0+cu126 for Python 3.11 at"),
+        ([WHEEL.format("2.13.0+cu126", 311, "311t")], "got no build for it; put a version that is there"),
+        (["torch-2.13.0+cu126-cp311-cp311-win_amd64.whl", "torch-2.13.0+cu126.tar.gz"], "got no build for it"),
+        (["torch-2.13.0+cu126-cp311-cp311-manylinux_2_28_aarch64.whl"], "got no build for it"),
+        ([], "got no build for it"),
+    ],
+)
+def test_torchs_index_is_asked_for_the_build(copy, hub, wheels, said):
+    hub.wheels["cu126"] = wheels
+    at(copy / "requirements.txt", hub.address)
+    found = checks.missing_wheel(copy)
+    assert found is None if said is None else said in found
+    hub.refuse["torch"] = (503, "no")
+    assert "got status 503; check the network" in checks.missing_wheel(copy)
+    at(copy / "requirements.txt", "http://127.0.0.1:1")
+    assert "got ConnectionError; check the network" in checks.missing_wheel(copy)
+
+
+def at(path: Path, address: str) -> None:
+    """Let the lines that choose torch's build name another index."""
+    lines = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"(--extra-index-url )\S+(?=/whl/)", rf"\g<1>{address}", lines), encoding="utf-8")
+
+
+def test_without_its_build_of_torch_nothing_is_uploaded(project, hub, tmp_path):
+    """The whole command, on a checkout whose lines name the stand-in's index."""
+    checkout = tmp_path / "checkout"
+    shutil.copytree(project, checkout)
+    at(checkout / "space_config" / checks.TORCH, hub.address)
+    commit(checkout)
+    hub.wheels["cu126"] = [WHEEL.format("2.12.1+cu126", 311, 311)]
+    done = deployed(checkout, "teacher/lab", "--yes", "--pause", "0.05", **to(hub))
+    assert done.returncode == 1
+    assert f"Expected torch 2.13.0+cu126 for Python 3.11 at {hub.address}/whl/cu126/torch/" in done.stderr
+    assert hub.requests == ["GET whl/cu126/torch"]
+
+
+def test_pip_takes_the_build_for_an_older_cuda(tmp_path, monkeypatch):
+    """With two indexes made here: of a range pip takes a patch release that only one has; the exact build it finds."""
+    for folder, version in (("index", "2.13.0"), ("index", "2.13.1"), ("whl/cu126", "2.13.0+cu126")):
+        (tmp_path / folder / "torch").mkdir(parents=True, exist_ok=True)
+        wheel(tmp_path / folder / "torch", "torch", version)
+    for folder in (tmp_path / "index", tmp_path / "whl" / "cu126"):
+        names = [path.name for path in (folder / "torch").glob("*.whl")]
+        rows = [f'<a href="{name.replace("+", "%2B")}">{name}</a>' for name in names]
+        (folder / "torch" / "index.html").write_text("\n".join(rows), encoding="utf-8")
+    for name, value in {"CONFIG_FILE": os.devnull, "INDEX_URL": (tmp_path / "index").as_uri()}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(checks, "ADDED", ())
+    (tmp_path / "README.md").write_text(f"---\npython_version: '3.{sys.version_info[1]}'\nsdk_version: 1\n---\n")
+    head = (ROOT / "space_config" / checks.TORCH).read_text(encoding="utf-8")
+    head = head.replace("https://download.pytorch.org", tmp_path.as_uri())
+    for lines, taken in ((head, "2.13.0+cu126"), (head.replace("torch==2.13.0+cu126\n", ""), "2.13.1")):
+        (tmp_path / "requirements.txt").write_text(f"{lines}torch>=2.13,<2.14\n", encoding="utf-8")
+        assert checks.resolve(tmp_path) == [f"torch {taken}"]
 
 
 def test_requirements_that_do_not_go_together_are_said(copy, tmp_path, monkeypatch):

@@ -337,7 +337,7 @@ COMMANDS: dict[str, Here | By] = {
         "tests/test_docs.py::test_what_the_documents_ask_of_the_hubs_client_is_there", "pause_space", why=ACCOUNT
     ),
     "docker build -t peft-lab .": CONTAINER,
-    "docker build -t peft-lab --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .": CONTAINER,
+    "docker build -t peft-lab --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126 .": CONTAINER,
     "docker run --rm -p 7860:7860 -v peft-lab:/store peft-lab": CONTAINER,
     "docker run --rm -p 7860:7860 -v peft-lab:/store -e PEFT_LAB_PASSWORD=... peft-lab": CONTAINER,
     "docker run --rm --gpus all -p 7860:7860 -v peft-lab:/store peft-lab": CONTAINER,

@@ -90,8 +90,13 @@ def test_the_curl_examples(lab):
     sent, answers = {}, {}
     finished = next(run.id for run in store.list() if run.state == "finished")
     every = [line for language, block in blocks(read(ENDPOINTS)) if language == "bash" for line in shell(block)]
-    assert len(every) == 10
+    assert len(every) == 11
+    (direct,) = [command for command in every if "/call/" not in command]
+    told = subprocess.run(["bash", "-c", direct.replace(ADDRESS, address)], capture_output=True, timeout=120)
+    assert set(json.loads(told.stdout)) == {"ready", "device", "problem"}
     for command in every:
+        if command == direct:
+            continue
         name = re.search(r"/call/(\w+)", command)[1]
         command = command.replace(ADDRESS, address).replace("EVENT_ID", sent.get(name, "")).replace("RUN", finished)
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
@@ -131,6 +136,8 @@ def test_the_tables_say_what_goes_in_and_comes_out(lab):
         inputs = [one["parameter_name"] for one in named[f"/{name}"]["parameters"]]
         own = [one for one in inspect.signature(function).parameters if one not in ("lab", "request")]
         assert table(section(name), heading="input") == inputs == own
+    fields = table(read(ENDPOINTS).partition("## Health\n")[2], heading="field")
+    assert fields == ["ready", "device", "problem"]
     answers = {
         name: client.predict(*given, api_name=f"/{name}")
         for name, given in (("predict", ("the film is warm",)), ("runs", ()), ("compare", ()))

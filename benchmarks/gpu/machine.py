@@ -18,7 +18,7 @@ def run(kit: Kit) -> None:
     kit.check("device", None, device.name)
     if device.kind == "cuda":
         kit.check("compute capability", None, ".".join(map(str, device.capability)))
-        kit.check("driver", None, cuda.driver_version())
+        kit.check("driver", None, ", ".join(sorted({card.driver for card in cuda.cards()})))
     kit.check("torch, and its CUDA", None, f"{torch.__version__}, {torch.version.cuda or 'none'}")
     kit.check("precisions, best first", None, " ".join(device.precisions))
     kit.check("a product in the precision chosen is finite", _product_is_finite(device), device.choose("auto"))

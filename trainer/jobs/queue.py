@@ -16,6 +16,7 @@ from trainer import methods
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError
 from trainer.events import State
+from trainer.machine.cuda import require_usable_card
 from trainer.machine.device import environment_for_training
 from trainer.runs import recipes
 from trainer.runs.store import ENDED, Run, Store
@@ -28,8 +29,10 @@ def launch(store: Store, configs: Sequence[RunConfig], *, label: str = "", owner
     """Queue runs as one suite, parents before what fuses them, and see that a worker is at work.
 
     A finished or waiting run with the very recipe and files of a needed parent is taken instead of training it again.
-    Returns the runs asked for; their parents are queued besides. Raises `ArgumentError` for unfit parents.
+    Returns the runs asked for; their parents are queued besides. Raises `ArgumentError` for unfit parents, and
+    `UnusableCard` on a machine whose NVIDIA card torch cannot use.
     """
+    require_usable_card()
     # Everything is checked before anything is queued, and what others build on is queued first.
     plan = [(config, recipes.parents_of(config)) for config in configs]
     for config in configs:
@@ -103,6 +106,7 @@ def resume(store: Store, run_id: str) -> Run:
     for parent in run.recipe.parents:
         if store.load(parent).state in ("failed", "cancelled"):
             resume(store, parent)
+    require_usable_card()
     (run.folder / CANCEL_FILE).unlink(missing_ok=True)
     run = store.update(run.id, state="queued", error=None, place=time.time_ns())
     store.append(run.id, State("queued", "resumed"))

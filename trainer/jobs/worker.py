@@ -18,6 +18,7 @@ from trainer import methods
 from trainer.errors import ArgumentError, Cancelled, UserError, sentence
 from trainer.events import Event, State
 from trainer.jobs.queue import CANCEL_FILE, end
+from trainer.machine.cuda import require_usable_card
 from trainer.machine.device import keep_memory
 from trainer.runs import recipes
 from trainer.runs.result import Result
@@ -156,6 +157,7 @@ def _train(store: Store, run: Run, cancelled) -> Result:
     from trainer.jobs import tracking
     from trainer.training import train as training
 
+    require_usable_card()
     parents, results = _ready_parents(store, run)
     with tracking.tracker(run) as track:
 

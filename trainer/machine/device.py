@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from functools import reduce
 
 from trainer.errors import ArgumentError
-from trainer.machine import hosting
+from trainer.machine import cuda, hosting
 from trainer.texts import tr
 
 
 @dataclass(frozen=True)
 class Device:
-    """`kind` is torch's device type. `memory` is in bytes. `precisions` lists what runs well, best first."""
+    """`kind` is torch's device type. `memory` is in bytes. `precisions` lists what runs well, best first.
+
+    `problem` says, on a machine whose NVIDIA card torch cannot use, why this is the CPU (`cuda.unusable_card`).
+    """
 
     kind: str
     name: str
     memory: int
     precisions: tuple[str, ...]
     capability: tuple[int, int] | None = None
+    problem: str | None = None
 
     def choose(self, requested: str) -> str:
         """The precision to use: the device's best for "auto". Raises `ArgumentError` for one it lacks."""
@@ -91,11 +95,13 @@ def quiet_libraries() -> None:
 
 
 def detect() -> Device:
-    """The CUDA device if there is one, else the CPU. Imports torch."""
+    """The CUDA device if there is one that torch can use and nobody chose the CPU, else the CPU. Imports torch."""
     import torch
 
+    problem = cuda.unusable_card()
     # On ZeroGPU the page's process is told of a GPU that it has only inside functions that ask for one.
-    if torch.cuda.is_available() and not hosting.zero_gpu():
+    usable = problem is None and not cuda.cpu_is_chosen() and not hosting.zero_gpu()
+    if usable and torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         capability = (properties.major, properties.minor)
         return Device(
@@ -107,7 +113,7 @@ def detect() -> Device:
         )
     import psutil
 
-    return Device("cpu", _cpu_name(), psutil.virtual_memory().total, cpu_precisions())
+    return Device("cpu", _cpu_name(), psutil.virtual_memory().total, cpu_precisions(), problem=problem)
 
 
 def free_memory(device: Device) -> int:

@@ -98,8 +98,6 @@ def about_hardware(kind: str) -> str:
             "ZeroGPU lends a GPU for seconds at a time, too short to train: everything here runs on the CPU. "
             "The owner of this Space can choose a GPU that trains, such as t4-small, in its settings."
         )
-    if kind == "cpu" and Path("/proc/driver/nvidia/version").exists():
-        return tr("There is an NVIDIA GPU, but torch cannot use it: its driver may be older than torch's CUDA needs.")
     if kind == "cpu" and on_space():
         return tr("The owner of this Space can choose a GPU, such as t4-small, in its settings.")
     return ""

@@ -41,6 +41,7 @@ class Lab:
     device: Device | None = None
     device_line: str = field(default_factory=lambda: tr("Looking at what this machine computes on."))
     warm: bool = False
+    problem: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _started_worker: float = -math.inf
 
@@ -72,6 +73,7 @@ class Lab:
             from trainer.machine import device
 
             self.device = device.detect()
+            self.problem = self.device.problem
             self.device_line, self.warm = describe_device(self.device), True
             print(self.device_line, flush=True)
             from trainer.sources import assets
@@ -81,12 +83,14 @@ class Lab:
             import transformers  # noqa: F401
         except Exception as error:  # shown again, with what to do, where the person needs it
             print(sentence(error), file=sys.stderr, flush=True)
+            if self.device is None:  # else it can compute, and lacks only what the network did not give
+                self.problem = _FOLDERS.sub("", sentence(error))
 
 
 def describe_device(device: Device) -> str:
-    """What this machine computes on, in a sentence, and what a Space's hardware means."""
+    """What this machine computes on, in a sentence, and what its hardware means where that must be known."""
     line = tr("This machine computes on {device}, in {precision}.", device=device.name, precision=device.precisions[0])
-    return " ".join(filter(None, (line, hosting.about_hardware(device.kind))))
+    return " ".join(filter(None, (line, device.problem or hosting.about_hardware(device.kind))))
 
 
 def endpoint(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
