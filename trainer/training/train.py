@@ -16,6 +16,7 @@ from trainer.engine.prepare import Prepared, prepare
 from trainer.errors import TrainingStopped
 from trainer.events import Evaluated, Finished, Saved, Started, State
 from trainer.machine import measure
+from trainer.machine.cuda import require_usable_card
 from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
 from trainer.runs.result import Result
@@ -140,6 +141,7 @@ def _empty(folder: Path) -> Path:
 
 
 def _load(request: Request, device: Device) -> Work:
+    require_usable_card()
     config = request.config
     precision = device.choose(config.precision)
     data = tasks.from_config(config)
