@@ -165,8 +165,9 @@ class Packing:
     def _replace_attention(self, layer: nn.Module, family: Family) -> None:
         """Give a layer's attention a forward of ours for packed batches; a padded one goes through the library's.
 
-        The library's own way, a mask of (rows, length, length), is not taken by DistilBERT's plain attention, and
-        widens bfloat16 scores: docs/contributing.md has what it costs.
+        The library's own way, a mask of (rows, length, length) and position ids, made full fine-tuning of MiniLM 4 %
+        slower (bfloat16, batches of 32, two cores; LoRA was as fast), and DistilBERT's plain attention takes no such
+        mask.
         """
         path = family.linears["query"].rpartition(".")[0]
         module = layer.get_submodule(path)
