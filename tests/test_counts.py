@@ -178,18 +178,17 @@ def test_an_adapter_of_a_variant_trains_and_is_taken_from_elsewhere_with_its_swi
     worker._supervise(own_store, run, worker._context())
     run = own_store.load(run.id)
     assert run.state == "finished", run.error
-    losses = [row["train_loss"] for row in run.result["train_info"]["metrics"]]
+    losses = [row.train_loss for row in run.result.train_info.metrics]
     assert losses[-1] < losses[0]
     cost = estimate.estimate(run.recipe)
-    assert cost.trainable_parameters == run.result["train_info"]["num_trainable_params"]
+    assert cost.trainable_parameters == run.result.train_info.num_trainable_params
     taken = adoption.adopt(own_store, str(run.model_folder), **shared)
     assert taken.recipe.options == run.recipe.options
     worker._supervise(own_store, taken, worker._context())
     taken = own_store.load(taken.id)
     assert taken.state == "finished", taken.error
-    assert taken.result["test"]["confusion_matrix"] == run.result["test"]["confusion_matrix"]
-    info, before = taken.result["train_info"], run.result["train_info"]
-    assert info["num_trainable_params"] == before["num_trainable_params"]
+    assert taken.result.test.confusion_matrix == run.result.test.confusion_matrix
+    assert taken.result.train_info.num_trainable_params == run.result.train_info.num_trainable_params
 
 
 def test_a_scale_by_the_root_of_the_rank_is_another_update(tmp_path):

@@ -117,7 +117,7 @@ def execute(root: str, run_id: str) -> None:
             end(store, run_id, "cancelled", tr("Cancelled before it began."))
             return
         content, resumes = recipes.content(run.recipe), any((run.folder / "checkpoints").glob("step-*"))
-        lineage = run.lineage | {"content": content} if content and not resumes else run.lineage
+        lineage = run.lineage.model_copy(update={"content": content}) if content and not resumes else run.lineage
         store.update(run_id, state="running", error=None, lineage=lineage)
         try:
             if resumes:
@@ -194,7 +194,7 @@ def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], 
             raise UserError(
                 expected=tr("a finished parent {run}", run=parent.id), got=got, fix=tr("resume it and then this run")
             )
-        trained_on = parent.result["meta_info"]["model_info"]["sha256"]
+        trained_on = parent.result.meta_info.model_info.sha256
         if backbone.sha256() != trained_on:
             raise UserError(
                 expected=tr(

@@ -246,9 +246,7 @@ def content(config: RunConfig) -> dict[str, str]:
 
 def content_of(run: Run) -> dict[str, str] | None:
     """The content that was there when the run began; None where that is not recorded."""
-    recorded = run.lineage.get("content")
-    # A run may come from elsewhere: what is no such record is none.
-    return {str(name): str(value) for name, value in recorded.items()} if isinstance(recorded, dict) else None
+    return run.lineage.content
 
 
 Identity = tuple[str, tuple[tuple[str, str], ...]]

@@ -25,6 +25,7 @@ Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Loss = Annotated[float, Field(allow_inf_nan=True)]
 """Cross-entropy; NaN where the weights broke in an epoch that was not kept."""
 Time = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
@@ -58,6 +59,9 @@ class Lineage(Record):
     """What the run builds on."""
 
     parents: Many[str] = Field(description="runs that a fusion fuses, as recipe.parents names them")
+    content: dict[str, Sha256] | None = Field(
+        None, description="of what the recipe names, as it was when training began; absent where it names no file"
+    )
     adopted: Adopted | None = Field(None, description="absent for a run that was trained here")
     bundled: Bundled | None = Field(None, description="absent for a run that does not come with the program")
 
