@@ -32,7 +32,7 @@ from trainer.runs.metrics import METRICS
 from trainer.runs.store import Store
 from trainer.ui.common.lab import Lab
 from trainer.ui.compare import tables as compare_tables
-from trainer.ui.train import queue as train_queue
+from trainer.ui.train import panel as train_panel
 
 SCHEMA = ROOT / "docs" / "run.schema.json"
 GUIDE = ROOT / "docs" / "run-format.md"
@@ -329,7 +329,7 @@ def test_no_value_anywhere_in_run_json_breaks_a_table(suite, own_store):
                     tables.runs_table(both), tables.comparable(both), variants.variants(both)
                     if run.result:
                         compare_tables.cards([run], {run.id: "a run"})
-                    train_queue.details_html(lab, run)
+                    train_panel.details_html(lab, run)
                     json.dumps(run.as_json())
                 except Exception as error:
                     raise AssertionError(f"{path} = {value!r}") from error
