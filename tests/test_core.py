@@ -444,6 +444,8 @@ def test_a_whole_number_is_one_label_whatever_type_a_file_holds_it_in(kind, suff
 
 def test_a_file_is_parsed_once_between_upload_and_training(own_store, tmp_path, monkeypatch, tiny_file, second_file):
     """Upload, copy in the store, columns, preview, estimate, splits: one process, one content."""
+    import gradio as gr
+
     from trainer.runs import estimate
     from trainer.ui.common.lab import Lab
     from trainer.ui.train import file as train_file
@@ -458,7 +460,9 @@ def test_a_file_is_parsed_once_between_upload_and_training(own_store, tmp_path, 
     frame.to_csv(path, index=False)
     lab = Lab.open(own_store)
     kept = train_file.keep(lab, str(path))[1]["value"]
-    train_file.open_file(kept, None, None)
+    with gr.Blocks():
+        view = train_file.View(gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.HTML())
+    train_file.open_file(view, kept, None, None)
     train_file.preview_html(kept, "sentence", "label")
     for method in ("lora", "adapter"):
         config = recipes.make(method=method, task=kept, backbone="minilm", validation_file=str(second_file))

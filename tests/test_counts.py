@@ -157,8 +157,8 @@ def test_variants_of_lora_are_counted_saved_opened_and_recognised(family, name, 
     with torch.no_grad():
         expected = model(**batch).logits
         assert torch.equal(opened(**batch).logits, expected)
-        asked = method.for_asking(opened, setup)
-        Pool().share(asked)
+        asked = method.for_inference(opened, setup)
+        Pool().add(asked, prepack=method.speedups.prepacked)
         torch.testing.assert_close(asked(**batch).logits, expected, atol=1e-5, rtol=1e-5)
     config = json.loads((tmp_path / "saved" / "adapter_config.json").read_text())
     told = methods.get("lora").recognise(config, backbone.shape)
