@@ -223,7 +223,7 @@ def predict(
     if file is not None:
         _predict_file(predictor, chosen, file, out, text_column, as_json)
         return
-    answers = predictor.ask(text, chosen)
+    answers = predictor.predict(text, chosen)
     if not runs:
         for missing, trains in jobs.without_weights(store):
             fix = f"{trains.id} trains" if trains else f"train it: python -m trainer again {missing.id}"

@@ -21,7 +21,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Answers:
+class Outcomes:
     """What runs said of one common test set. Arrays have a row a sentence and a column a run.
 
     `labels` is the true label's number; `probability` is that of the predicted label.
@@ -40,7 +40,7 @@ class Answers:
         return self.predicted == self.labels[:, None]
 
 
-def collect(store: Store, runs: Sequence[Run]) -> Answers | None:
+def collect(store: Store, runs: Sequence[Run]) -> Outcomes | None:
     """The test predictions of finished runs with one fingerprint, on the sentences that all of them have.
 
     None when no run has any. Runs without predictions are left out.
@@ -61,7 +61,7 @@ def collect(store: Store, runs: Sequence[Run]) -> Answers | None:
     shares = [np.stack(frame["probabilities"].to_numpy()) if len(rows) else np.zeros((0, 1)) for frame in frames]
     predicted = np.stack([frame["predicted"].to_numpy() for frame in frames], axis=1)
     every = np.arange(len(rows))
-    return Answers(
+    return Outcomes(
         runs=tuple(kept),
         names=kept[0].label_names,
         texts=tuple(frames[0]["text"]),
@@ -88,11 +88,11 @@ def pairs(runs: Sequence[Run]) -> list[tuple[int, int]]:
         ]
         rate = run.recipe.learning_rate
         if fitting:
-            found.append((i, max(fitting, key=lambda j: (runs[j].recipe.learning_rate == rate, runs[j].place))))
+            found.append((i, max(fitting, key=lambda j: (runs[j].recipe.learning_rate == rate, runs[j].queue_order))))
     return found
 
 
-def find(answers: Answers) -> dict[str, np.ndarray]:
+def find(answers: Outcomes) -> dict[str, np.ndarray]:
     """Kind -> places of its sentences, most disputed first.
 
     split: nearest to half right, then where the surest wrong and the surest right run are surest. wrong: where the

@@ -73,7 +73,7 @@ def members(runs: Sequence[Run]) -> dict[str, Run]:
     the runs that come with the program changes no figure of the lesson.
     """
     groups: dict[tuple, dict[str, Run]] = defaultdict(dict)
-    for run in sorted(runs, key=lambda run: run.place):
+    for run in sorted(runs, key=lambda run: run.queue_order):
         if run.state == "finished" and run.result and not run.adopted:
             key = run.split_fingerprint, run.recipe.backbone
             groups[key].setdefault(run.recipe.method, run)
@@ -84,9 +84,9 @@ def members(runs: Sequence[Run]) -> dict[str, Run]:
 
 
 def _fitness(group: dict[str, Run]) -> tuple[bool, int, int]:
-    preset, first = PRESETS[PRESET], min(group.values(), key=lambda run: run.place)
+    preset, first = PRESETS[PRESET], min(group.values(), key=lambda run: run.queue_order)
     own = (first.recipe.task, first.recipe.backbone) == (preset.task, preset.backbone)
-    return own and len(group) > 1, len(group), -first.place
+    return own and len(group) > 1, len(group), -first.queue_order
 
 
 @dataclass(frozen=True)

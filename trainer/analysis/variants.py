@@ -22,7 +22,7 @@ UNHEEDED = {"method", "task", "backbone", "seed", "fairness", "parents", "track"
 def ordered(runs: Sequence[Run]) -> list[Run]:
     """In the order of the methods, and then of the queue."""
     order = {name: place for place, name in enumerate(METHODS)}
-    return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.place))
+    return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.queue_order))
 
 
 def variants(runs: Sequence[Run]) -> dict[str, str]:
@@ -77,8 +77,8 @@ def some(runs: Sequence[Run], limit: int) -> list[Run]:
     if len(runs) <= limit:
         return list(runs)
     names, seen, ranked = variants(runs), defaultdict(int), []
-    for run in sorted(runs, key=lambda run: -run.place):
-        ranked.append((seen[names[run.id]], -run.place, run.id))
+    for run in sorted(runs, key=lambda run: -run.queue_order):
+        ranked.append((seen[names[run.id]], -run.queue_order, run.id))
         seen[names[run.id]] += 1
     kept = {run_id for _, _, run_id in sorted(ranked)[:limit]}
     return [run for run in runs if run.id in kept]

@@ -108,7 +108,7 @@ def resume(store: Store, run_id: str) -> Run:
             resume(store, parent)
     require_usable_card()
     (run.folder / CANCEL_FILE).unlink(missing_ok=True)
-    run = store.update(run.id, state="queued", error=None, place=time.time_ns())
+    run = store.update(run.id, state="queued", error=None, queue_order=time.time_ns())
     store.append(run.id, State("queued", "resumed"))
     ensure_worker(store)
     return run
@@ -152,7 +152,7 @@ def without_weights(store: Store) -> list[tuple[Run, Run | None]]:
             continue
         recipe = run.recipe.fingerprint()
         others = [other for other in runs if other.id != run.id and other.recipe.fingerprint() == recipe]
-        if not any(other.answers for other in others):
+        if not any(other.can_predict for other in others):
             found.append((run, next((o for o in reversed(others) if o.state in ("queued", "running")), None)))
     return found
 
@@ -209,7 +209,7 @@ def with_parents(store: Store, runs: Sequence[Run]) -> list[Run]:
             found = store.load(parent)
             if found.state not in ENDED:
                 every.setdefault(found.id, found)
-    return sorted(every.values(), key=lambda run: run.place)
+    return sorted(every.values(), key=lambda run: run.queue_order)
 
 
 def _outdated(run: Run) -> bool:
@@ -227,7 +227,7 @@ def _parent(store: Store, recipe: RunConfig, suite: str, owner: str | None) -> R
     for run in reversed(store.list()):
         if (
             run.adopted is None
-            and (run.answers or run.state in ("queued", "running"))
+            and (run.can_predict or run.state in ("queued", "running"))
             and recipes.identity_of(run) == identity
         ):
             return run

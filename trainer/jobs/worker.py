@@ -187,7 +187,7 @@ def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], 
     backbone = backbones.locate(run.recipe.backbone) if run.recipe.parents else None
     for parent_id in run.recipe.parents:
         parent = store.load(parent_id)
-        if not parent.answers:
+        if not parent.can_predict:
             got = tr("one that is {state}", state=tr(parent.state))
             if parent.error:
                 got = tr("one that is {state} ({error})", state=tr(parent.state), error=parent.error)

@@ -205,7 +205,7 @@ def _check(run: Run, repository: str) -> None:
         raise ArgumentError(
             expected=tr("a repository as owner/name"), got=repr(repository), fix=tr("write --repo you/name")
         )
-    if not run.answers:
+    if not run.can_predict:
         raise ArgumentError(
             expected=tr("a finished run with its weights"),
             got=tr("{run}, which is {state}", run=run.id, state=tr(run.state)),

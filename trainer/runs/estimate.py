@@ -60,7 +60,7 @@ def estimate(
     here = [run for run in earlier if _trained_here(run, device)]
     speed, based_on = _speed(config, here, device)
     parents = recipes.parents_of(config)
-    there = {recipes.identity_of(run) for run in earlier if parents and run.answers and not run.adopted}
+    there = {recipes.identity_of(run) for run in earlier if parents and run.can_predict and not run.adopted}
     there |= {recipes.identity(other) for other in beside if parents}
     missing = [parent for parent in parents if recipes.identity(parent) not in there]
     return Estimate(

@@ -397,7 +397,7 @@ class Content(Record):
     label: str = Field(description="a person's own name for the run; may be empty, need not be unique")
     state: State
     created_at: Time = Field(description="when it was queued")
-    place: Count = Field(description="its place in the queue: nanoseconds since 1970 when it was queued last")
+    queue_order: Count = Field(description="its order in the queue: nanoseconds since 1970 when it was queued last")
     suite: str = Field(description="the same for runs that were launched together; empty for one that was not")
     recipe: RunConfig
     lineage: Lineage

@@ -37,7 +37,7 @@ INTERRUPTED = mark(
 
 
 class Run(Content):
-    """A run: what run.json holds, and the folder it lies in. `place` orders the queue; `folder` is not written."""
+    """A run: what run.json holds, and the folder it lies in. `queue_order` orders the queue; `folder` is not written."""
 
     id: str
     folder: Path = Field(exclude=True)
@@ -47,7 +47,7 @@ class Run(Content):
         return self.folder / "model"
 
     @property
-    def answers(self) -> bool:
+    def can_predict(self) -> bool:
         """Whether the run can be asked: it finished and its weights are here."""
         return self.state == "finished" and self.model_folder.is_dir()
 
@@ -116,7 +116,9 @@ class Store:
     def list(self) -> list[Run]:
         """Every readable run, oldest first. A folder whose run.json is damaged is left out, not an error."""
         found = (self._read(folder) for folder in self._folders())
-        return sorted((run for run in found if run is not None), key=lambda run: (run.place, run.created_at, run.id))
+        return sorted(
+            (run for run in found if run is not None), key=lambda run: (run.queue_order, run.created_at, run.id)
+        )
 
     def load(self, name: str) -> Run:
         """A run by its id, or by a beginning of it or a label that no other run has.
@@ -192,7 +194,7 @@ class Store:
             label=label,
             state="queued",
             created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            place=time.time_ns(),
+            queue_order=time.time_ns(),
             suite=suite,
             recipe=recipe,
             lineage={"parents": recipe.parents, **(lineage or {})},
@@ -244,7 +246,7 @@ class Store:
                 fix=tr("export it again where it was trained"),
             )
         os.replace(folder, self._folder(run_id))
-        self.update(run_id, place=time.time_ns())
+        self.update(run_id, queue_order=time.time_ns())
         return self.load(run_id)
 
     def update(self, run_id: str, **changes: Any) -> Run:

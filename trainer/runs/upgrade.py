@@ -25,13 +25,18 @@ def upgrade(content: Json) -> Json:
 
 
 def _from_1(content: Json) -> Json:
-    """2 reads with PEFT's reader: its names stand beside ours, and full fine-tuning has no `peft_config`."""
+    """2 reads with PEFT's reader: its names stand beside ours, and full fine-tuning has no `peft_config`.
+
+    `place` is `queue_order` since.
+    """
     # Batches were of like lengths before recipes had the field.
     recipe = {"group_by_length": True} | content["recipe"]
     result = content["result"]
     if result is not None:
         result = _result_from_1(result, run_id=content["id"], adopted="adopted" in content["lineage"])
-    return content | {"schema_version": 2, "recipe": recipe, "result": result}
+    order = {"queue_order": content["place"]}
+    others = {name: value for name, value in content.items() if name != "place"}
+    return others | order | {"schema_version": 2, "recipe": recipe, "result": result}
 
 
 PEFT_TYPES = {"lora": "LORA", "qlora": "LORA", "adapter": "ADAPTER", "adapter_fusion": "ADAPTER_FUSION"}

@@ -71,7 +71,7 @@ def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:
         if run.bundled:
             whole = tr("test accuracy {accuracy}%, came with the program", accuracy=accuracy)
             bare = tr("test accuracy {accuracy}%, came with the program without its weights", accuracy=accuracy)
-            return whole if run.answers else bare, 1.0
+            return whole if run.can_predict else bare, 1.0
         return tr("test accuracy {accuracy}%, trained in {minutes} min", accuracy=accuracy, minutes=minutes), 1.0
     if run.state in ENDED:
         error = run.error or ""
