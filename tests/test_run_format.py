@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import shutil
 import time
@@ -333,6 +334,19 @@ def test_no_value_anywhere_in_run_json_breaks_a_table(suite, own_store):
                 except Exception as error:
                     raise AssertionError(f"{path} = {value!r}") from error
     assert shown > 50, "names, notes and the like may be anything"
+
+
+def test_a_loss_that_broke_after_the_best_epoch_is_written_and_read(own_store):
+    """The run is finished all the same: its best epoch was kept."""
+    found = next(run for run in bundled.shipped() if run.recipe.method == "lora").as_json()
+    for entry in (found["result"]["train_info"]["metrics"][-1], found["result"]["validation"]):
+        entry["loss"] = float("nan")
+    folder = put(own_store, found["id"], found)
+    own_store.update(found["id"], label="mine")
+    again = Store(own_store.root).load(found["id"]).result
+    assert math.isnan(again.train_info.metrics[-1].loss)
+    assert math.isnan(again.validation.loss)
+    assert (folder / "run.json").read_text(encoding="utf-8").count("NaN") == 2
 
 
 def leaves(part: Any, path: tuple = ()) -> list[tuple]:

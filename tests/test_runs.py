@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import trainer
+from markupsafe import escape
 
 from trainer.analysis import tables as analysis
 from trainer.analysis.paired import holm
@@ -461,7 +461,7 @@ def test_the_report_tells_figures_differences_and_commands(suite, tmp_path):
     finished = [run for run in store.list() if run.state == "finished"]
     for run in finished:
         assert run.id in page
-        assert html.escape(recipes.command_of(run.recipe)) in page
+        assert escape(recipes.command_of(run.recipe)) in page
     assert not re.search(r"(src|href)=|@import|url\(", page), "nothing is fetched"
     accuracy = METRICS["test_accuracy"]
     assert f"<td>{accuracy.show(accuracy.of(next(r for r in finished if r.recipe.method == 'full')))}<span" in page

@@ -136,7 +136,9 @@ def cpu_precisions() -> tuple[str, ...]:
     """bf16 autocast where the CPU multiplies bf16 natively (AVX-512 BF16 or AMX), else fp32."""
     import torch
 
-    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    # Private names of torch: where a version lacks one, the CPU does without.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    capable = any(getattr(torch.cpu, name, bool)() for name in names)
     return ("bf16", "fp32") if capable else ("fp32",)
 
 
