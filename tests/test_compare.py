@@ -71,8 +71,8 @@ def fake(number: int, *, adopted: str | None = None, **settings):
     source = {"adopted": {"source": adopted, "label_order": []}} if adopted else {}
     return Run(
         schema_version=SCHEMA_VERSION, id=f"r{number}", folder=Path("nowhere"), label="", state="failed",
-        created_at="2026-11-26T12:00:00Z", queue_order=number, suite="", recipe=config, lineage={"parents": [], **source},
-        owner=None, result=None, error="It went wrong.",
+        created_at="2026-11-26T12:00:00Z", queue_order=number, suite="", recipe=config,
+        lineage={"parents": [], **source}, owner=None, result=None, error="It went wrong.",
     )  # fmt: skip
 
 
