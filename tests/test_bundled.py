@@ -113,14 +113,14 @@ def test_what_is_kept_is_whole_and_has_lasting_ids(suite, tmp_path, monkeypatch)
     """`remake --replace` without its minutes of training: the same step on runs of a tiny encoder."""
     trained, _ = suite
     monkeypatch.setattr(bundled, "BUNDLED", tmp_path)
-    ids = bundled.keep(trained.list())
+    ids = bundled.replace(trained.list())
     kept = {run.id: run for run in Store(tmp_path).list()}
     assert set(ids) == set(kept)
     for run in kept.values():
         assert run.id.endswith(bundled.SUFFIX)
         assert set(run.recipe.parents) | set(run.lineage.parents) <= set(kept)
         assert run.can_predict == run.bundled.weights == (run.recipe.method != "full")
-    assert bundled.keep(list(kept.values())[:1]) == [next(iter(kept))], "again under its own id, the others gone"
+    assert bundled.replace(list(kept.values())[:1]) == [next(iter(kept))], "again under its own id, the others gone"
     assert len(Store(tmp_path).list()) == 1
 
 
@@ -132,7 +132,7 @@ def test_a_run_without_weights_is_trained_by_one_press(suite, tmp_path, monkeypa
     trained, _ = suite
     monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "box")
     (tmp_path / "box").mkdir()
-    bundled.keep([run for run in trained.list() if run.recipe.method in ("full", "lora")])
+    bundled.replace([run for run in trained.list() if run.recipe.method in ("full", "lora")])
     lab = Lab.open(Store(tmp_path / "box"))
     ((full, trains),) = jobs.without_weights(lab.store)
     assert (full.recipe.method, trains) == ("full", None)
@@ -155,7 +155,7 @@ def test_again_is_for_what_has_ended_here(suite):
 
     store, _ = suite
     with pytest.raises(UserError, match="Expected a run's id"):
-        jobs.again(store, "nothing")
+        jobs.retrain(store, "nothing")
 
 
 def test_remake_says_what_it_does_not_take(runs):

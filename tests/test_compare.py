@@ -386,13 +386,13 @@ def test_the_differences_that_hold_are_those_of_the_test_by_hand(seeds):
     answers = disputes.collect(seeds, members)
     count = len(answers.runs) * (len(answers.runs) - 1) // 2
     assert count == 10
-    found = paired.pairs(answers.right)
+    found = paired.pairs(answers.correct)
     assert [(p.first, p.second) for p in found] == list(itertools.combinations(range(len(answers.runs)), 2))
-    smallest = min(found, key=lambda p: p.found.p)
-    assert smallest.p == pytest.approx(min(1, count * smallest.found.p)), "Holm's first step is Bonferroni's"
+    smallest = min(found, key=lambda p: p.result.p)
+    assert smallest.p == pytest.approx(min(1, count * smallest.result.p)), "Holm's first step is Bonferroni's"
     assert f"Of {count} differences" in shown
     assert shown.count("<tr") == count + 1
-    assert shown.count(">holds<") == sum(p.holds for p in found)
+    assert shown.count(">holds<") == sum(p.significant for p in found)
     alone = compare_draw.test_differences(lab, None, [], ["lora"])
     assert "needs two recipes" in alone
 

@@ -1,4 +1,4 @@
-"""What run.json holds, as models: a run, and the result of a finished one. docs/run.schema.json comes out of them.
+"""Pydantic models of run.json: a run, and the result of a finished one. docs/run.schema.json is generated from them.
 
 Bytes, seconds, and shares from 0 to 1, unless a field says otherwise. `run_info`, `train_info` and `meta_info` have the
 field names of PEFT's method comparison (huggingface/peft, method_comparison/processing.py), and fields that it lacks.
@@ -16,7 +16,7 @@ from trainer.config import RunConfig, Strict
 
 SCHEMA_VERSION = 2
 RUN_ID = re.compile("[a-z0-9_][a-z0-9_-]{3,120}")
-"""How the program names runs."""
+"""Pattern of the ids that the program makes."""
 
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Field(strict=False)]
@@ -160,7 +160,7 @@ class Epoch(Record):
 
     @property
     def has_peft_names(self) -> bool:
-        """Whether everything is there that PEFT's reader takes from the last entry."""
+        """Whether all fields that PEFT's reader takes from the last entry have values."""
         peft = (self.peft_test_accuracy, self.peft_train_loss, self.peft_train_samples, self.peft_train_total_tokens)
         return None not in peft
 
@@ -179,11 +179,11 @@ TRAINED = (
     "padded_tokens",
     "best_epoch",
 )
-"""Figures that only an adapter from elsewhere lacks."""
+"""Fields of `TrainInfo` that are null only for an adapter that was trained elsewhere."""
 
 
 def _trained_schema(schema: dict[str, Any]) -> None:
-    """In JSON Schema what `TrainInfo` checks about runs that were trained here."""
+    """Add to a JSON Schema the rule that `TrainInfo` checks for runs that were trained here."""
     figures = {name: {"not": {"type": "null"}} for name in TRAINED}
     schema["if"] = {"properties": {"status": {"const": "success"}}}
     schema["then"] = {"properties": figures | {"metrics": {"minItems": 1}}}
@@ -332,7 +332,7 @@ class Scores(Record):
     confusion_matrix: Many[Many[Count]] = Field(description="sentences; rows are true labels, columns predicted ones")
 
     def fit(self, label_names: tuple[str, ...]) -> bool:
-        """Whether the scores are of exactly these labels."""
+        """Whether the scores cover exactly these labels."""
         count = len(label_names)
         return self.per_class.keys() == set(label_names) and [len(row) for row in self.confusion_matrix] == (
             [count] * count
@@ -364,7 +364,7 @@ State = Literal["queued", "running", "finished", "failed", "cancelled"]
 
 
 def _run_schema(schema: dict[str, Any]) -> None:
-    """In JSON Schema what `Content` checks across fields, and when there is an error."""
+    """Add to a JSON Schema the rules across fields that `Content` checks, and when a run has an error."""
     null = {"type": "null"}
     finished = {"properties": {"state": {"const": "finished"}}}
     ended_badly = {"properties": {"state": {"enum": ["failed", "cancelled"]}}}

@@ -59,7 +59,7 @@ def _counts(answers: Outcomes, kinds: dict[str, np.ndarray]) -> str:
         "all right on {right}, some right and some wrong on {split}, all wrong on {wrong}.",
         len(answers.runs),
         total=f"{len(answers.texts):,}",
-        right=f"{int(answers.right.all(axis=1).sum()):,}",
+        right=f"{int(answers.correct.all(axis=1).sum()):,}",
         split=f"{len(kinds['split']):,}",
         wrong=f"{len(kinds['wrong']):,}",
     )
@@ -80,7 +80,7 @@ def _table(answers: Outcomes, positions: Sequence[int], *, names: dict[str, str]
 
 
 def _row(answers: Outcomes, position: int) -> list[Cell]:
-    text, right = answers.texts[position], answers.right[position]
+    text, right = answers.texts[position], answers.correct[position]
     cells = [
         Cell(text, markup=tables.pick(text, text)),
         Cell(answers.names[answers.labels[position]]),
@@ -97,8 +97,8 @@ def _row(answers: Outcomes, position: int) -> list[Cell]:
 def _flips(answers: Outcomes, names: dict[str, str], quantised: int, plain: int) -> str:
     """How many sentences the quantised run labels otherwise than the plain one, and which way that went."""
     differ = answers.predicted[:, quantised] != answers.predicted[:, plain]
-    mended = int((differ & answers.right[:, quantised]).sum())
-    spoilt = int((differ & answers.right[:, plain]).sum())
+    mended = int((differ & answers.correct[:, quantised]).sum())
+    spoilt = int((differ & answers.correct[:, plain]).sum())
     one, other = names[answers.runs[quantised].id], names[answers.runs[plain].id]
     return tr(
         "{one} against {other}: {count} labels changed, {mended} to right, {spoilt} to wrong.",

@@ -125,7 +125,7 @@ def compare(view: View, answers: Outcomes, first: Run, second: Run, *, size: int
     if first.id == second.id:
         return {view.comparison: note(tr("Choose two different runs."), "warning"), view.question: ""}
     columns = [answers.runs.index(run) for run in (first, second)]
-    every = answers.right[: size or len(answers.texts)]
+    every = answers.correct[: size or len(answers.texts)]
     result = paired.compare(*every[:, columns].T)
     adjusted = next(pair.p for pair in paired.pairs(every) if {pair.first, pair.second} == set(columns))
     values = _values(result, method_title(first.recipe.method), method_title(second.recipe.method))

@@ -193,7 +193,7 @@ def _hints_and_question(lab: Lab, runs: list[Run]) -> tuple[str, str]:
         ANSWER,
         sentences=f"{len(answers.texts):,}",
         runs=len(answers.runs),
-        agreed=f"{int(answers.right.all(axis=1).sum()):,}",
+        agreed=f"{int(answers.correct.all(axis=1).sum()):,}",
         disputed=f"{len(disputed):,}",
         near=f"{int(unsure[disputed].sum()):,}",
         near_share=f"{unsure.mean():.0%}",

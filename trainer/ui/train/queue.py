@@ -143,7 +143,7 @@ def again(lab: Lab, run_id: str | None) -> str:
     """Queue a new run with the chosen run's recipe."""
 
     def act(run: Run) -> str:
-        jobs.again(lab.store, run.id)
+        jobs.retrain(lab.store, run.id)
         return tr("A new run with the recipe of {run} is queued.", run=run_name(run))
 
     return _do(lab, run_id, act)
