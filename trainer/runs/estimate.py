@@ -58,8 +58,8 @@ def estimate(
     fused = recipes.fused_options(config, earlier)
     trainable = method.trainable_parameters(shape, options, labels, parents=fused)
     total = shape.encoder_parameters + method.added_parameters(shape, options, labels, parents=fused)
-    here = [run for run in earlier if _trained_here(run, device)]
-    speed, based_on = _speed(config, here, device)
+    on_this_machine = [run for run in earlier if _trained_here(run, device)]
+    speed, based_on = _speed(config, on_this_machine, device)
     parents = recipes.parents_of(config)
     available = {recipes.identity_of(run) for run in earlier if parents and run.can_predict and not run.adopted}
     available |= {recipes.identity(other) for other in beside if parents}
@@ -68,7 +68,7 @@ def estimate(
         method=config.method,
         trainable_parameters=trainable,
         total_parameters=total,
-        memory=_memory(config, here) or round(_theoretical_memory(config, trainable)),
+        memory=_memory(config, on_this_machine) or round(_theoretical_memory(config, trainable)),
         seconds=sentences * config.epochs / speed,
         based_on=based_on,
         parents_seconds=sum(estimate(parent, earlier=earlier, device=device).seconds for parent in missing),
