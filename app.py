@@ -1,4 +1,4 @@
-"""PEFT Lab: train, compare and question fine-tuning methods side by side. Start it with `python app.py`."""
+"""PEFT Lab's page: train, compare and try fine-tuning methods side by side. Start it with `python app.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is imported: nothing is sent anywhere
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # set before Gradio is imported: no usage data is sent
 
 import gradio as gr
 
@@ -31,9 +31,9 @@ from trainer.ui.train import tab as train_tab
 
 
 def build_app(lab: Lab | None = None) -> gr.Blocks:
-    """The page: four tabs over one store."""
+    """The page: four tabs on one store of runs."""
     lab = lab or Lab.open()
-    # Where everybody can send files, they are looked through every hour and gone after a day.
+    # Where strangers can upload files, Gradio checks every hour and deletes those older than a day.
     cleaning = None if lab.access.rules.open else (3600, 24 * 3600)
     with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=cleaning) as page:
         about = tr("Train fine-tuning methods on the same sentences, compare them, and question them.")
@@ -51,7 +51,7 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
                 live_inputs = live_tab.build(lab, live, page, tabs)
             with gr.Tab(tr("Lesson"), id=lesson_tab.TAB) as lesson:
                 lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, kept=lesson_states, live=live_inputs)
-        # A sentence pressed in Compare is predicted in Live.
+        # A click on a sentence in Compare predicts it in Live.
         opened = sentences.select(pressed, None, [live_inputs.text, tabs], **live_tab.NEWEST)
         opened.then(**live_inputs.ask)
         timer = gr.Timer(2)
@@ -61,17 +61,17 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
 
 
 def pressed(event: gr.EventData) -> tuple[str, gr.Tabs]:
-    """(the sentence that was pressed, the tab that predicts it)."""
+    """(the sentence that was clicked, an update that opens the Live tab)."""
     return str(event.value), gr.Tabs(selected="live")
 
 
 def device_now(lab: Lab) -> tuple[str, gr.Timer]:
-    """What this machine computes on; the timer stops once that is known."""
+    """(HTML with the device of this machine, an update that stops the timer once the device is known)."""
     return note(lab.device_line, "warning" if lab.problem else "note"), gr.Timer(active=not lab.warm)
 
 
 def choose_language(arguments: Sequence[str] | None = None) -> None:
-    """Set the language of `--language`, if any, for this process and those that it starts to train.
+    """Set the language given by `--language`, if any, for this process and the training processes that it starts.
 
     Raises `ArgumentError` for a language without a catalogue.
     """
@@ -87,7 +87,7 @@ def choose_language(arguments: Sequence[str] | None = None) -> None:
 
 
 def main() -> None:
-    """Serve the page; what takes seconds to import is imported behind it."""
+    """Serve the page; slow imports run in a thread after the server has started."""
     try:
         choose_language()
     except ArgumentError as error:
@@ -96,7 +96,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the language's letters
     share_cores()
-    # Gradio asks Starlette for a renamed constant at every event, and each would be a warning on the terminal.
+    # Gradio reads a constant that Starlette renamed, at every event; without this each prints a warning.
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
     hosting.admit_zero_gpu()
     lab = Lab.open()
@@ -108,14 +108,14 @@ def main() -> None:
         css_paths=static.styles(),
         head=script.head(),
         show_error=True,
-        # Where everybody can send files; strangers' are smaller (`uploads`).
+        # A limit where strangers can upload files; `uploads` sets a lower one for them.
         max_file_size=None if lab.access.rules.open else "1gb",
         app_kwargs={"middleware": [*health.middleware(lab), *language.middleware(), *uploads.middleware(lab)]},
-        # A Space would put a server in Node before this one, which never sends it the requests that these look at.
+        # On a Space Gradio would put a Node server in front, which would not pass on requests to the middleware above.
         ssr_mode=False,
         prevent_thread_lock=True,
     )
-    # Not before: the imports would take turns with the start of the server.
+    # Not earlier: the imports would compete with the start of the server.
     threading.Thread(target=lab.warm_up, daemon=True).start()
     page.block_thread()
 

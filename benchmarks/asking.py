@@ -58,7 +58,7 @@ class Plain:
         self.tokeniser = AutoTokenizer.from_pretrained(folder)
         self.model = opened(run.recipe.method, run.model_folder, folder, len(run.label_names)).eval()
 
-    def ask(self, texts: list[str]):
+    def predict(self, texts: list[str]):
         """Probabilities (texts, labels) of one batch."""
         import torch
 
@@ -66,11 +66,11 @@ class Plain:
             batch = self.tokeniser(texts, return_tensors="pt", padding=True, truncation=True, max_length=128)
             return self.model(**batch).logits.softmax(-1)
 
-    def ask_many(self, texts: list[str]):
+    def predict_many(self, texts: list[str]):
         """Probabilities (texts, labels), in batches in the order given."""
         import torch
 
-        return torch.cat([self.ask(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)])
+        return torch.cat([self.predict(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)])
 
 
 def opened(method: str, folder: Path, backbone: Path, labels: int):
@@ -110,14 +110,17 @@ def opened(method: str, folder: Path, backbone: Path, labels: int):
 def one_sentence(predictor, runs, ways, repeats: int) -> dict:
     """Milliseconds for one sentence through all runs, both ways in turn; and each run alone."""
     found = timed(
-        {"plain": lambda: [way.ask([TEXT]) for way in ways.values()], "ours": lambda: predictor.ask(TEXT, runs)},
+        {
+            "plain": lambda: [way.predict([TEXT]) for way in ways.values()],
+            "ours": lambda: predictor.predict(TEXT, runs),
+        },
         repeats,
     )
     found["tokens"] = len(next(iter(ways.values())).tokeniser(TEXT)["input_ids"])
     for run in runs:
         way = ways[run.recipe.method]
         found[run.recipe.method] = timed(
-            {"plain": lambda way=way: way.ask([TEXT]), "ours": lambda run=run: predictor.ask_one(TEXT, run)},
+            {"plain": lambda way=way: way.predict([TEXT]), "ours": lambda run=run: predictor.predict_one(TEXT, run)},
             max(repeats // 3, 5),
         )
     return found
@@ -176,10 +179,10 @@ def file(predictor, runs, ways, sentences: list[str]) -> dict:
             pass
         seconds["ours"].append(time.perf_counter() - since)
         since = time.perf_counter()
-        plain = ways[run.recipe.method].ask_many(sentences).numpy()
+        plain = ways[run.recipe.method].predict_many(sentences).numpy()
         seconds["plain"].append(time.perf_counter() - since)
-        exact = predictor.ask_many(sentences, run)
-        quick = predictor.ask_many(sentences, run, quick=True)
+        exact = predictor.predict_many(sentences, run)
+        quick = predictor.predict_many(sentences, run, quick=True)
         found[run.recipe.method] = {
             "plain": round(seconds["plain"][-1], 1),
             "ours": round(seconds["ours"][-1], 1),

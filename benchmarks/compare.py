@@ -61,7 +61,7 @@ def fill(root: Path, source: Path, count: int) -> None:
         run = runs[place % len(runs)]
         told = run.as_json()
         told["id"] = f"{run.id[:100]}-{place:05d}"
-        told["place"] += place
+        told["queue_order"] += place
         told["recipe"]["seed"] = place // len(runs)
         folder = root / told["id"]
         folder.mkdir()

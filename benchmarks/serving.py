@@ -36,18 +36,18 @@ def main() -> None:
         store = copies(arguments.run, Path(root), arguments.count)
         runs = store.list()
         # What libraries allocate once is in neither figure.
-        Predictor(store).ask(TEXTS[0], runs[:1])
-        Plain(runs[0]).ask(TEXTS)
+        Predictor(store).predict(TEXTS[0], runs[:1])
+        Plain(runs[0]).predict(TEXTS)
         before = resident()
         shared = Predictor(store)
         since = time.perf_counter()
-        answers = [shared.ask_many(TEXTS, run) for run in runs]
+        answers = [shared.predict_many(TEXTS, run) for run in runs]
         seconds = time.perf_counter() - since
         together = resident() - before
         weights = unique_bytes(kept.model for kept in shared._models.values())
         before = resident()
         alone = [Plain(run) for run in runs]
-        separately = [one.ask(TEXTS).numpy() for one in alone]
+        separately = [one.predict(TEXTS).numpy() for one in alone]
         apart = resident() - before
         weights_apart = sum(unique_bytes([one.model]) for one in alone)
     figures = {

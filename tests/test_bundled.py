@@ -47,7 +47,7 @@ def test_they_are_small_and_git_has_all_of_them(runs):
 def test_only_what_trains_the_backbone_came_without_weights(runs):
     for run in runs:
         weights = not methods.get(run.recipe.method).trains_backbone
-        assert run.answers == weights == run.bundled.weights
+        assert run.can_predict == weights == run.bundled.weights
         assert run.bundled.command.startswith(f"python -m trainer suite --method {run.recipe.method} ")
         assert run.bundled.command == recipes.command_of(run.recipe)
 
@@ -68,10 +68,10 @@ def test_nothing_in_them_names_a_place_of_the_machine_that_made_them(runs):
 def test_their_weights_give_the_predictions_that_came_with_them(runs, tmp_path):
     predictor = Predictor(Store(bundled.BUNDLED))
     for run in runs:
-        if not run.answers:
+        if not run.can_predict:
             continue
         rows = Store(bundled.BUNDLED).predictions(run.id).query("split == 'test'").head(100)
-        probabilities = predictor.ask_many(list(rows["text"]), run)
+        probabilities = predictor.predict_many(list(rows["text"]), run)
         assert (probabilities.argmax(axis=1) == rows["predicted"]).mean() > 0.97  # trained in the machine's precision
 
 
@@ -113,14 +113,14 @@ def test_what_is_kept_is_whole_and_has_lasting_ids(suite, tmp_path, monkeypatch)
     """`remake --replace` without its minutes of training: the same step on runs of a tiny encoder."""
     trained, _ = suite
     monkeypatch.setattr(bundled, "BUNDLED", tmp_path)
-    ids = bundled.keep(trained.list())
+    ids = bundled.replace(trained.list())
     kept = {run.id: run for run in Store(tmp_path).list()}
     assert set(ids) == set(kept)
     for run in kept.values():
         assert run.id.endswith(bundled.SUFFIX)
         assert set(run.recipe.parents) | set(run.lineage.parents) <= set(kept)
-        assert run.answers == run.bundled.weights == (run.recipe.method != "full")
-    assert bundled.keep(list(kept.values())[:1]) == [next(iter(kept))], "again under its own id, the others gone"
+        assert run.can_predict == run.bundled.weights == (run.recipe.method != "full")
+    assert bundled.replace(list(kept.values())[:1]) == [next(iter(kept))], "again under its own id, the others gone"
     assert len(Store(tmp_path).list()) == 1
 
 
@@ -132,13 +132,13 @@ def test_a_run_without_weights_is_trained_by_one_press(suite, tmp_path, monkeypa
     trained, _ = suite
     monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "box")
     (tmp_path / "box").mkdir()
-    bundled.keep([run for run in trained.list() if run.recipe.method in ("full", "lora")])
+    bundled.replace([run for run in trained.list() if run.recipe.method in ("full", "lora")])
     lab = Lab.open(Store(tmp_path / "box"))
     ((full, trains),) = jobs.without_weights(lab.store)
     assert (full.recipe.method, trains) == ("full", None)
     assert f'data-pick="{full.id}"' in live_missing.missing_html(lab)
     with pytest.raises(UserError, match="came without them; train it: python -m trainer again"):
-        lab.predictor.ask_one("the film is warm", full)
+        lab.predictor.predict_one("the film is warm", full)
     assert "queued" in live_missing.train_again(lab, full.id)
     assert "is being trained" in live_missing.missing_html(lab)
     new = next(run for run in lab.store.list() if not run.bundled)
@@ -146,7 +146,7 @@ def test_a_run_without_weights_is_trained_by_one_press(suite, tmp_path, monkeypa
     for _ in jobs.follow(lab.store, [new.id]):
         pass
     assert live_missing.missing_html(lab) == ""
-    assert lab.predictor.ask_one("the film is warm", lab.store.load(new.id)).method == "full"
+    assert lab.predictor.predict_one("the film is warm", lab.store.load(new.id)).method == "full"
     assert lab.store.load(full.id).as_json() == full.as_json(), "what came with the program stays as it is"
 
 
@@ -155,7 +155,7 @@ def test_again_is_for_what_has_ended_here(suite):
 
     store, _ = suite
     with pytest.raises(UserError, match="Expected a run's id"):
-        jobs.again(store, "nothing")
+        jobs.retrain(store, "nothing")
 
 
 def test_remake_says_what_it_does_not_take(runs):

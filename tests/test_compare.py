@@ -71,8 +71,8 @@ def fake(number: int, *, adopted: str | None = None, **settings):
     source = {"adopted": {"source": adopted, "label_order": []}} if adopted else {}
     return Run(
         schema_version=SCHEMA_VERSION, id=f"r{number}", folder=Path("nowhere"), label="", state="failed",
-        created_at="2026-11-26T12:00:00Z", place=number, suite="", recipe=config, lineage={"parents": [], **source},
-        owner=None, result=None, error="It went wrong.",
+        created_at="2026-11-26T12:00:00Z", queue_order=number, suite="", recipe=config,
+        lineage={"parents": [], **source}, owner=None, result=None, error="It went wrong.",
     )  # fmt: skip
 
 
@@ -109,10 +109,10 @@ def test_a_few_runs_stand_for_many():
     assert variants.some(runs, 11) == runs
 
 
-def answers(right: list[list[int]], sure: list[list[float]], runs=None) -> disputes.Answers:
+def answers(right: list[list[int]], sure: list[list[float]], runs=None) -> disputes.Outcomes:
     """Two labels, the true one 1; `right` and `sure` have a row a sentence and a column a run."""
     predicted, probability = np.array(right), np.array(sure)
-    return disputes.Answers(
+    return disputes.Outcomes(
         runs=tuple(runs or [fake(i, seed=i) for i in range(predicted.shape[1])]), names=("bad", "good"),
         texts=tuple(f"sentence {i}" for i in range(len(right))), labels=np.ones(len(right), dtype=int),
         predicted=predicted, probability=probability,
@@ -235,8 +235,8 @@ def seeds(suite, tmp_path_factory):
             test = run.result.test.model_copy(update={"accuracy": run.result.test.accuracy - 0.1})
             result = run.result.model_copy(update={"test": test})
             recipe = run.recipe.model_copy(update={"seed": 1})
-            store.update(twin.name, recipe=recipe, result=result, place=run.place + 10**12)
-    newest = max(store.list(), key=lambda run: run.place)
+            store.update(twin.name, recipe=recipe, result=result, queue_order=run.queue_order + 10**12)
+    newest = max(store.list(), key=lambda run: run.queue_order)
     failed = store.create(newest.recipe.model_copy(update={"seed": 9}), label="broken")
     store.update(failed.id, state="failed", error="no more memory")
     return store
@@ -386,13 +386,13 @@ def test_the_differences_that_hold_are_those_of_the_test_by_hand(seeds):
     answers = disputes.collect(seeds, members)
     count = len(answers.runs) * (len(answers.runs) - 1) // 2
     assert count == 10
-    found = paired.pairs(answers.right)
+    found = paired.pairs(answers.correct)
     assert [(p.first, p.second) for p in found] == list(itertools.combinations(range(len(answers.runs)), 2))
-    smallest = min(found, key=lambda p: p.found.p)
-    assert smallest.p == pytest.approx(min(1, count * smallest.found.p)), "Holm's first step is Bonferroni's"
+    smallest = min(found, key=lambda p: p.result.p)
+    assert smallest.p == pytest.approx(min(1, count * smallest.result.p)), "Holm's first step is Bonferroni's"
     assert f"Of {count} differences" in shown
     assert shown.count("<tr") == count + 1
-    assert shown.count(">holds<") == sum(p.holds for p in found)
+    assert shown.count(">holds<") == sum(p.significant for p in found)
     alone = compare_draw.test_differences(lab, None, [], ["lora"])
     assert "needs two recipes" in alone
 

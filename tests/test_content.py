@@ -114,15 +114,15 @@ def test_again_trains_the_parents_of_a_fusion_anew_once_their_files_changed(file
     (run,) = jobs.launch(own_store, [fusion(files)])
     for one in own_store.list():
         finish(own_store, one)
-    assert jobs.again(own_store, run.id).recipe == run.recipe
+    assert jobs.retrain(own_store, run.id).recipe == run.recipe
     rewrite(files["task"], 9)
-    new = jobs.again(own_store, run.id)
+    new = jobs.retrain(own_store, run.id)
     assert len(set(new.recipe.parents) & set(run.recipe.parents)) == 1
     # Parents that a person named stay those of the recipe.
     named = fusion(files, parents=run.recipe.parents[::-1])
     (chosen,) = jobs.launch(own_store, [named])
     finish(own_store, chosen)
-    assert jobs.again(own_store, chosen.id).recipe == chosen.recipe
+    assert jobs.retrain(own_store, chosen.id).recipe == chosen.recipe
 
 
 def test_the_worker_records_what_it_trains_on_and_resumes_nothing_else(files, own_store):

@@ -509,7 +509,7 @@ def test_a_pushed_run_opens_with_its_library_alone(small_runs, hub, tmp_path):
     printed = [line for line in opened.stdout.splitlines() if line.startswith("{")]
     predictor = inference.Predictor(store)
     for method, line in zip(codes, printed, strict=True):
-        (ours,) = predictor.ask("A warm, funny film.", [runs[method]])
+        (ours,) = predictor.predict("A warm, funny film.", [runs[method]])
         # On CPUs with bf16 the program asks in bf16, and 4-bit weights have a kernel of their own.
         assert ast.literal_eval(line) == pytest.approx(ours.probabilities, abs=0.03), method
 

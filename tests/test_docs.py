@@ -304,7 +304,7 @@ COMMANDS: dict[str, Here | By] = {
         "tests/test_bundled.py::test_one_command_makes_a_run_again_with_the_same_figures", '"remake", lora.id'
     ),
     "python -m trainer remake --replace": By(
-        "tests/test_bundled.py::test_what_is_kept_is_whole_and_has_lasting_ids", "bundled.keep"
+        "tests/test_bundled.py::test_what_is_kept_is_whole_and_has_lasting_ids", "bundled.replace"
     ),
     "python -m trainer delete RUN": By("tests/test_runs.py::test_delete_asks_and_removes", '"delete", run.id], input='),
     "python -m trainer delete RUN --yes": Here(says="is deleted."),

@@ -241,10 +241,10 @@ def test_a_pair_chosen_of_many_is_no_finding_that_counting_them_takes_away():
 # Steps on real runs
 
 
-def finished(method, *, place):
+def finished(method, *, queue_order):
     """A finished run of the lesson's own recipe, as far as choosing goes."""
     return SimpleNamespace(
-        state="finished", result=True, split_fingerprint="the lesson's own", adopted=None, place=place,
+        state="finished", result=True, split_fingerprint="the lesson's own", adopted=None, queue_order=queue_order,
         recipe=lesson.recipe(method),
     )  # fmt: skip
 
@@ -270,12 +270,12 @@ def test_the_lesson_shows_one_run_a_method_on_the_same_sentences(silent):
     assert accuracy.of(second) == min(map(accuracy.of, runs.values()))
     assert lesson.members([]) == {}
     # Two methods of the lesson's own task go before five of another.
-    own = [finished("full", place=9), finished("lora", place=8), finished("lora", place=7)]
+    own = [finished("full", queue_order=9), finished("lora", queue_order=8), finished("lora", queue_order=7)]
     found = lesson.members([*silent.store.list(), *own])
-    assert [(name, run.place) for name, run in found.items()] == [("full", 9), ("lora", 7)]
+    assert [(name, run.queue_order) for name, run in found.items()] == [("full", 9), ("lora", 7)]
     assert list(lesson.members([*silent.store.list(), own[0]])) == list(methods.METHODS), "one alone compares nothing"
     # What is trained in the lesson stands beside, and changes nothing.
-    again = [*silent.store.list(), runs["lora"].model_copy(update={"id": "other", "place": 2**63})]
+    again = [*silent.store.list(), runs["lora"].model_copy(update={"id": "other", "queue_order": 2**63})]
     assert lesson.members(again)["lora"].id == runs["lora"].id
 
 

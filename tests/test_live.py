@@ -25,7 +25,7 @@ from trainer.runs.store import Store
 from trainer.serving import attribution
 from trainer.serving import files as questions
 from trainer.serving import predictor as inference
-from trainer.serving.predictor import Answer, Predictor
+from trainer.serving.predictor import Prediction, Predictor
 from trainer.sources import backbones
 from trainer.tasks.own_file import FileTask, missing
 from trainer.ui.common import uploads
@@ -81,7 +81,7 @@ def test_attributions_are_complete_for_every_method(lab, method):
     """Sundararajan et al. 2017, section 3: they sum to what the words changed, and the prediction is explained."""
     run = of(lab, method)
     said = lab.predictor.explain(TEXT, run)
-    answer = lab.predictor.ask_one(TEXT, run)
+    answer = lab.predictor.predict_one(TEXT, run)
     assert said.label == answer.predicted
     assert said.complete, f"{said.gap} after {said.steps} steps"
     assert sum(word.score for word in said.words) == pytest.approx(said.total, abs=1e-4)
@@ -164,7 +164,7 @@ def test_the_untrained_backbone_is_deterministic_and_apart(lab, suite):
     run = of(lab, "full")
     first = lab.predictor.untrained(TEXT, run)
     again = Predictor(suite[0]).untrained(TEXT, run)
-    trained = lab.predictor.ask_one(TEXT, run)
+    trained = lab.predictor.predict_one(TEXT, run)
     assert first.probabilities == again.probabilities
     assert first.probabilities != trained.probabilities
     html = predicted(lab, untrained=True)["predictions"]
@@ -186,9 +186,9 @@ def test_cards_come_in_while_models_load_and_keep_their_order(suite):
     assert f"{len(runs)} runs answered" in boards[-1]
 
 
-def answer(run, predicted: str) -> Answer:
+def answer(run, predicted: str) -> Prediction:
     names = run.label_names
-    return Answer(
+    return Prediction(
         run.id, run.id, run.recipe.method, predicted, {n: 0.9 if n == predicted else 0.1 for n in names}, 0.01
     )
 
@@ -226,7 +226,7 @@ def test_any_label_set_has_bars_and_examples(lab):
     group = live_groups.groups([six, run])
     assert len(group) == 2, "the same task name with other labels is another task"
     many = with_labels(run, [f"topic {i}" for i in range(200)])
-    said = Answer(many.id, "", "lora", "topic 7", dict.fromkeys(many.label_names, 1 / 200), 0.01)
+    said = Prediction(many.id, "", "lora", "topic 7", dict.fromkeys(many.label_names, 1 / 200), 0.01)
     board = live_board.Board(TEXT, live_groups.groups([many]), predictions={many.id: said})
     assert board.html("").count('class="lab-bar"') == live_board.SHOWN_OF_MANY + 1
     assert "194 others" in board.html("")
@@ -238,7 +238,7 @@ def test_a_run_deleted_after_it_was_chosen_is_one_sentence_and_the_rest_answer(c
     predicted(copied, chosen=[lora.id])
     shutil.rmtree(lora.folder)
     with pytest.raises(UserError, match="deleted"):
-        copied.predictor.ask_one(TEXT, lora)
+        copied.predictor.predict_one(TEXT, lora)
     assert not copied.predictor.is_loaded(lora)
     html = predicted(copied, chosen=[lora.id, full.id])["predictions"]
     assert f"The run {lora.id} is no longer in the store; the others are asked." in html
@@ -252,7 +252,7 @@ def test_two_people_at_once_get_their_own_answers(lab):
 
     texts = [f"the {thing} is {word}" for thing in ("film", "cast") for word in ("warm", "dull", "grim", "bright")]
     runs = [run for group in live_groups.groups(inference.choose(lab.store)) for run in group.runs]
-    alone = {text: lab.predictor.ask(text, runs) for text in texts}
+    alone = {text: lab.predictor.predict(text, runs) for text in texts}
     lab.predictor.forget(of(lab, "qlora").id)
     with ThreadPoolExecutor(8) as pool:
         boards = dict(zip(texts, pool.map(lambda text: predicted(lab, text), texts), strict=True))
@@ -327,9 +327,9 @@ def test_more_runs_than_cards_are_said(lab, monkeypatch):
 def test_models_beyond_the_limit_are_dropped_and_come_back(suite):
     small = Predictor(suite[0], max_models=1)
     runs = inference.choose(suite[0])[:2]
-    once = small.ask(TEXT, runs)
+    once = small.predict(TEXT, runs)
     assert [small.is_loaded(run) for run in runs] == [False, True]
-    assert [a.probabilities for a in small.ask(TEXT, runs)] == [a.probabilities for a in once]
+    assert [a.probabilities for a in small.predict(TEXT, runs)] == [a.probabilities for a in once]
     small.forget(runs[1].id)
     assert not small.is_loaded(runs[1])
 
@@ -346,7 +346,7 @@ detect()
 threading.Thread(target=__import__, args=["transformers"]).start()
 while "transformers" not in sys.modules:
     time.sleep(0.0005)
-print(Predictor(store).ask("the film is warm", choose(store)[:1])[0].predicted)
+print(Predictor(store).predict("the film is warm", choose(store)[:1])[0].predicted)
 """
 
 
@@ -366,7 +366,7 @@ def test_the_class_guesses_and_is_held_against_every_run(lab):
     last = predicted(lab, guess="good")
     html, tally, session = last["predictions"], last["tally"], last["session"]
     runs = inference.choose(lab.store)
-    labels = [lab.predictor.ask_one(TEXT, run).predicted for run in runs]
+    labels = [lab.predictor.predict_one(TEXT, run).predicted for run in runs]
     assert html.count("✓ Agrees with the class") == labels.count("good")
     assert html.count("✗ Differs from the class") == labels.count("bad")
     assert last["guess"] is None, "the next sentence begins without a guess"
@@ -464,7 +464,7 @@ def test_every_kind_of_file_comes_back_with_predictions(lab, tmp_path, suffix):
     assert "2 sentences through 1 run. 2 rows without a text kept" in drawn["status"]
     got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)
     assert len(got) == 4
-    expected = [lab.predictor.ask_one(text, run) for text in (texts[0], texts[2])]
+    expected = [lab.predictor.predict_one(text, run) for text in (texts[0], texts[2])]
     assert got[run.id].to_list() == [expected[0].predicted, "", expected[1].predicted, ""]
     # A file is computed in the device's best precision, near ties again in float32: the labels are the same.
     assert float(got[f"{run.id}:probability"][0]) == pytest.approx(expected[0].confidence, abs=0.02)
@@ -491,8 +491,8 @@ def test_a_parquet_file_with_lists_and_gaps_of_every_kind_is_shown_and_predicted
     assert "2 sentences through 1 run. 1 row without a text kept" in drawn["status"]
     assert "NA" not in drawn["preview"]
     got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)[run.id].to_list()
-    assert got == [lab.predictor.ask_one("the film is warm", run).predicted, "",
-                   lab.predictor.ask_one("the cast is dull", run).predicted]  # fmt: skip
+    assert got == [lab.predictor.predict_one("the film is warm", run).predicted, "",
+                   lab.predictor.predict_one("the cast is dull", run).predicted]  # fmt: skip
 
 
 def test_gaps_of_a_training_file_are_left_out(tmp_path):
@@ -694,9 +694,9 @@ def test_runs_of_one_backbone_share_its_weights_and_keep_their_answers(suite):
     store, _ = suite
     runs = inference.choose(store)
     text = "the film is warm and the cast is funny"
-    alone = [inference.Predictor(store).ask(text, [run])[0].probabilities for run in runs]
+    alone = [inference.Predictor(store).predict(text, [run])[0].probabilities for run in runs]
     predictor = inference.Predictor(store)
-    together = [answer.probabilities for answer in predictor.ask(text, runs)]
+    together = [answer.probabilities for answer in predictor.predict(text, runs)]
     for one, other in zip(alone, together, strict=True):
         assert one == pytest.approx(other, abs=1e-6)
     models = {run.recipe.method: predictor._models[run.id].model for run in runs}
@@ -711,15 +711,15 @@ def test_runs_of_one_backbone_share_its_weights_and_keep_their_answers(suite):
     # What goes leaves the others whole.
     predictor.forget(next(run.id for run in runs if run.recipe.method == "lora"))
     adapter = next(run for run in runs if run.recipe.method == "adapter")
-    assert predictor.ask(text, [adapter])[0].probabilities == pytest.approx(together[runs.index(adapter)], abs=1e-6)
+    assert predictor.predict(text, [adapter])[0].probabilities == pytest.approx(together[runs.index(adapter)], abs=1e-6)
 
 
 def test_runs_asked_together_answer_as_when_asked_alone_and_an_error_is_its_own(copied):
     """Side by side on the cores, in the order asked, whichever is done first."""
     runs = inference.choose(copied.store)
-    alone = [inference.Predictor(copied.store).ask_one(TEXT, run) for run in runs]
+    alone = [inference.Predictor(copied.store).predict_one(TEXT, run) for run in runs]
     shutil.rmtree(runs[1].folder)
-    said = copied.predictor.ask_each(TEXT, [*runs, runs[0]])
+    said = copied.predictor.predict_each(TEXT, [*runs, runs[0]])
     assert isinstance(said.pop(1), UserError)
     expected = [alone[0], *alone[2:], alone[0]]
     assert [answer.run_id for answer in said] == [answer.run_id for answer in expected]
@@ -727,17 +727,17 @@ def test_runs_asked_together_answer_as_when_asked_alone_and_an_error_is_its_own(
         assert answer.probabilities == pytest.approx(one.probabilities, abs=1e-5)
     # With room for one model nothing waits in memory for its turn.
     small = Predictor(copied.store, max_models=1)
-    assert [a.predicted for a in small.ask(TEXT, runs[2:])] == [one.predicted for one in alone[2:]]
+    assert [a.predicted for a in small.predict(TEXT, runs[2:])] == [one.predicted for one in alone[2:]]
     assert len(small._models) == 1
     with pytest.raises(UserError, match="deleted"):
-        small.ask(TEXT, runs)
+        small.predict(TEXT, runs)
 
 
 def test_a_file_gets_the_labels_that_single_sentences_get(lab):
     """Whatever precision this machine computes a file in; equal sentences in it are one."""
     texts = [text for text, _ in sentences(60, seed=7)]
     for run in inference.choose(lab.store):
-        exact, quick = (lab.predictor.ask_many([*texts, texts[0]], run, quick=quick) for quick in (False, True))
+        exact, quick = (lab.predictor.predict_many([*texts, texts[0]], run, quick=quick) for quick in (False, True))
         assert (exact.argmax(axis=1) == quick.argmax(axis=1)).all()
         assert quick == pytest.approx(exact, abs=inference.NEAR / 2)
         assert (quick[-1] == quick[0]).all()

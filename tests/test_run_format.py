@@ -255,7 +255,7 @@ OVERLOOKED = [
         _set("schema_version", store.SCHEMA_VERSION + 1),
         _set("label", None),
         _set("created_at", "yesterday"),
-        _set("place", "first"),
+        _set("queue_order", "first"),
         _set("surprise", 1),
         _set("result", None),
         _set("state", "queued"),

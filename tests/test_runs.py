@@ -162,7 +162,7 @@ def test_a_run_goes_through_a_zip_into_another_store_and_still_answers(suite, ow
     (loaded,) = own_store.list()
     assert loaded.result == run.result
     before, after = (
-        inference.Predictor(s).ask("the film is warm", [r]) for s, r in ((store, run), (own_store, loaded))
+        inference.Predictor(s).predict("the film is warm", [r]) for s, r in ((store, run), (own_store, loaded))
     )
     assert before[0].probabilities == after[0].probabilities
     again = trainer("load", str(path), store=own_store, check=False)
@@ -224,7 +224,7 @@ def test_a_changed_backbone_is_refused(suite, tiny_backbone, tmp_path, monkeypat
     save_file({name: tensor + 1 for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
     moved = run.recipe.model_copy(update={"backbone": str(other)})
     with pytest.raises(UserError, match="put the original weights back"):
-        inference.Predictor(store).ask("a film", [run.model_copy(update={"recipe": moved})])
+        inference.Predictor(store).predict("a film", [run.model_copy(update={"recipe": moved})])
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ GUARDED = {
 }  # fmt: skip
 ENDPOINTS = {"launch_api", "cancel_api"}
 CHANGES = {
-    "launch", "again", "cancel", "resume", "adopt", "create", "update", "delete", "keep_file", "forget_file",
+    "launch", "retrain", "cancel", "resume", "adopt", "create", "update", "delete", "store_file", "delete_file",
     "load_folder", "append",
 }  # fmt: skip
 """Names of what changes a store, in `jobs`, `store`, `archive` and `adoption`."""

@@ -440,7 +440,7 @@ def test_a_plain_adapter_is_evaluated_as_it_was_where_it_was_trained(
     assert {file.suffix for file in adopted.model_folder.iterdir()} <= {".json", ".safetensors", ".md"}
     text = "the film is warm and the cast is funny"
     answers = [
-        inference.Predictor(store).ask(text, [found])[0] for store, found in ((suite[0], run), (own_store, adopted))
+        inference.Predictor(store).predict(text, [found])[0] for store, found in ((suite[0], run), (own_store, adopted))
     ]
     assert answers[0].probabilities == pytest.approx(answers[1].probabilities, abs=1e-5)
     assert "trained elsewhere" in train_queue.queue_html(Lab.open(own_store))

@@ -1,4 +1,4 @@
-"""The command line: python -m trainer. Everything the app does, without a browser."""
+"""Command line, `python -m trainer`: everything that the app does, without a browser."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def suite(
     from trainer.runs import recipes
     from trainer.runs.presets import PRESETS
 
-    chosen = PRESETS.get(preset or "")
-    if preset is not None and chosen is None:
+    named = PRESETS.get(preset or "")
+    if preset is not None and named is None:
         from trainer.errors import one_of
 
         raise one_of("a preset", preset, tuple(PRESETS))
-    settings = dict(chosen.settings) if chosen else {}
+    settings = dict(named.settings) if named else {}
     settings |= _columns(text_column, label_column) | {"track": track} | _settings(set_)
     default_task, default_backbone = _defaults()
     configs = recipes.suite(
-        methods_=method or (chosen.methods if chosen else recipes.DEFAULT_METHODS),
-        seeds=seed or (chosen.seeds if chosen else (0,)),
-        task=task or (chosen.task if chosen else default_task),
-        backbone=backbone or (chosen.backbone if chosen else default_backbone),
+        methods_=method or (named.methods if named else recipes.DEFAULT_METHODS),
+        seeds=seed or (named.seeds if named else (0,)),
+        task=task or (named.task if named else default_task),
+        backbone=backbone or (named.backbone if named else default_backbone),
         **settings,
     )
     _train(configs, label)
@@ -123,21 +123,21 @@ def show(run: RunName, as_json: AsJson = False) -> None:
     from trainer.runs.metrics import METRICS
     from trainer.runs.store import Store
 
-    found = Store().load(run)
+    stored = Store().load(run)
     if as_json:
-        _print_json(found.as_json())
+        _print_json(stored.as_json())
         return
-    typer.echo(f"{found.id}: {found.state}" + (f" ({found.label})" if found.label else ""))
-    if found.error:
-        typer.echo(found.error)
-    for name, value in found.recipe.model_dump(mode="json", exclude_none=True).items():
+    typer.echo(f"{stored.id}: {stored.state}" + (f" ({stored.label})" if stored.label else ""))
+    if stored.error:
+        typer.echo(stored.error)
+    for name, value in stored.recipe.model_dump(mode="json", exclude_none=True).items():
         typer.echo(f"  {name}: {value}")
-    if found.result:
+    if stored.result:
         typer.echo("")
-        figures = [(metric.title, metric.show(metric.of(found))) for metric in METRICS.values()]
+        figures = [(metric.title, metric.show(metric.of(stored))) for metric in METRICS.values()]
         _print_table(("figure", "value"), [row for row in figures if row[1] != "–"])
         typer.echo("")
-        typer.echo(per_class(found).to_string(index=False, float_format=lambda value: f"{value:.4f}"))
+        typer.echo(per_class(stored).to_string(index=False, float_format=lambda value: f"{value:.4f}"))
 
 
 @app.command()
@@ -158,14 +158,14 @@ def compare(
     if as_json:
         _print_json(json.loads(table.to_json(orient="records", double_precision=12)))
     elif csv is None:
-        shown = ("test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size")
-        heading = ("run", "method", "task", *(METRICS[key].title for key in shown))
+        keys = ("test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size")
+        heading = ("run", "method", "task", *(METRICS[key].title for key in keys))
         rows = [
             (
                 run.id,
                 run.recipe.method,
                 Path(run.recipe.task).name,
-                *(METRICS[k].show(METRICS[k].of(run)) for k in shown),
+                *(METRICS[key].show(METRICS[key].of(run)) for key in keys),
             )
             for run in runs
         ]
@@ -179,13 +179,13 @@ def report(
     out: Annotated[Path, typer.Option(help="the HTML file to write")],
     runs: Annotated[str, typer.Option(metavar="A,B", help="which runs (all finished ones if not given)")] = "",
 ) -> None:
-    """Write a lab report: figures, which differences hold, and how each run was made."""
+    """Write a lab report: figures, statistical significance of the differences, and how each run was made."""
     from trainer.publish import report as reports
     from trainer.runs.store import Store
 
     store = Store()
-    chosen = [store.load(name) for name in runs.split(",") if name] or store.list()
-    finished = [run for run in chosen if run.state == "finished"]
+    selected = [store.load(name) for name in runs.split(",") if name] or store.list()
+    finished = [run for run in selected if run.state == "finished"]
     if not finished:
         raise UserError(
             expected="a finished run to report", got="none", fix="train one: python -m trainer suite --preset quick"
@@ -197,13 +197,13 @@ def report(
 @app.command()
 def predict(
     text: Annotated[Optional[str], typer.Argument(help="one sentence")] = None,
-    runs: Annotated[str, typer.Option(metavar="A,B", help="which runs to ask (all finished ones if not given)")] = "",
+    runs: Annotated[str, typer.Option(metavar="A,B", help="which runs predict (all finished ones if not given)")] = "",
     file: Annotated[Optional[Path], typer.Option(help="a file of sentences instead")] = None,
     out: Annotated[Optional[Path], typer.Option(help="where to write every run's predictions (CSV)")] = None,
     text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask trained runs about one sentence, or about a file of sentences."""
+    """Predict the label of one sentence, or of each sentence of a file, with trained runs."""
     from trainer.runs.store import Store
 
     if (text is None) == (file is None):
@@ -214,24 +214,24 @@ def predict(
     from trainer.jobs import queue as jobs
     from trainer.serving import predictor as inference
 
-    chosen = inference.choose(store, [name for name in runs.split(",") if name])
-    if not chosen:
+    selected = inference.choose(store, [name for name in runs.split(",") if name])
+    if not selected:
         raise UserError(
             expected="a finished run to ask", got="none", fix="train one: python -m trainer suite --preset quick"
         )
     predictor = inference.Predictor(store)
     if file is not None:
-        _predict_file(predictor, chosen, file, out, text_column, as_json)
+        _predict_file(predictor, selected, file, out, text_column, as_json)
         return
-    answers = predictor.ask(text, chosen)
+    predictions = predictor.predict(text, selected)
     if not runs:
         for missing, trains in jobs.without_weights(store):
             fix = f"{trains.id} trains" if trains else f"train it: python -m trainer again {missing.id}"
             typer.echo(f"Not asked: {missing.id}, which came without its weights ({fix}).", err=True)
     if as_json:
-        _print_json([answer.__dict__ for answer in answers])
+        _print_json([prediction.__dict__ for prediction in predictions])
         return
-    rows = [(a.run_id, a.method, a.predicted, f"{a.confidence:.1%}", f"{a.seconds * 1000:.1f} ms") for a in answers]
+    rows = [(p.run_id, p.method, p.predicted, f"{p.confidence:.1%}", f"{p.seconds * 1000:.1f} ms") for p in predictions]
     _print_table(("run", "method", "predicted", "probability", "time"), rows)
 
 
@@ -243,7 +243,7 @@ def estimate(
     set_: Sets = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a run would cost: parameters, memory, time."""
+    """Estimated cost of a run: parameters, memory, time."""
     from trainer.runs import estimate as estimates
     from trainer.runs import recipes
     from trainer.runs.metrics import METRICS
@@ -253,25 +253,25 @@ def estimate(
     config = recipes.make(
         method=method, task=task or default_task, backbone=backbone or default_backbone, **_settings(set_)
     )
-    found = estimates.estimate(config, earlier=Store().list())
+    cost = estimates.estimate(config, earlier=Store().list())
     if as_json:
-        _print_json(found.__dict__)
+        _print_json(cost.__dict__)
         return
     rows = [
-        (METRICS["trainable"].title, f"{found.trainable_parameters:,}"),
-        ("Parameters in all", f"{found.total_parameters:,}"),
-        (METRICS["peak_memory"].title, f"about {found.memory / 1e6:,.0f}"),
-        (METRICS["train_minutes"].title, f"about {found.seconds / 60:.1f}"),
+        (METRICS["trainable"].title, f"{cost.trainable_parameters:,}"),
+        ("Parameters in all", f"{cost.total_parameters:,}"),
+        (METRICS["peak_memory"].title, f"about {cost.memory / 1e6:,.0f}"),
+        (METRICS["train_minutes"].title, f"about {cost.seconds / 60:.1f}"),
     ]
-    if found.parents_seconds:
-        rows.append((METRICS["parents_minutes"].title, f"about {found.parents_seconds / 60:.1f}"))
+    if cost.parents_seconds:
+        rows.append((METRICS["parents_minutes"].title, f"about {cost.parents_seconds / 60:.1f}"))
     _print_table(("figure", "estimate"), rows)
-    typer.echo(f"Time and memory are estimated from {found.based_on}.")
+    typer.echo(f"Time and memory are estimated from {cost.based_on}.")
 
 
 @app.command()
 def cancel(run: RunName) -> None:
-    """Stop a run that waits or trains. What it has written stays."""
+    """Cancel a run that waits or trains. The files it has written stay."""
     from trainer.jobs import queue as jobs
     from trainer.runs.store import Store
 
@@ -280,7 +280,7 @@ def cancel(run: RunName) -> None:
 
 @app.command()
 def resume(run: RunName) -> None:
-    """Go on with a failed or cancelled run from its last checkpoint."""
+    """Continue a failed or cancelled run from its last checkpoint."""
     from trainer.jobs import queue as jobs
     from trainer.runs.store import Store
 
@@ -295,7 +295,7 @@ def again(run: RunName) -> None:
     from trainer.runs.store import Store
 
     store = Store()
-    _watch(store, [jobs.again(store, run)])
+    _watch(store, [jobs.retrain(store, run)])
 
 
 @app.command()
@@ -304,11 +304,11 @@ def delete(run: RunName, yes: Annotated[bool, typer.Option("--yes", "-y", help="
     from trainer.runs.store import Store
 
     store = Store()
-    found = store.load(run)
-    if not yes and not typer.confirm(f"Delete {found.id} and its files?"):
+    stored = store.load(run)
+    if not yes and not typer.confirm(f"Delete {stored.id} and its files?"):
         raise Cancelled("Nothing was deleted.")
-    store.delete(found.id)
-    typer.echo(f"{found.id} is deleted.")
+    store.delete(stored.id)
+    typer.echo(f"{stored.id} is deleted.")
 
 
 @app.command()
@@ -341,7 +341,7 @@ def push(
 def load(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="a zip file that export wrote, or a folder of runs")],
 ) -> None:
-    """Take a run from a zip file, or the runs in a folder, into the store."""
+    """Add a run from a zip file, or the runs in a folder, to the store."""
     from trainer.runs import archive
     from trainer.runs.store import Store
 
@@ -369,7 +369,7 @@ def adopt(
     text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
     label_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
 ) -> None:
-    """Evaluate a plain PEFT or AdapterHub adapter here, so that it can be compared and asked."""
+    """Evaluate a plain PEFT or AdapterHub adapter here, so that it can be compared and can predict."""
     from trainer.jobs import adoption
     from trainer.runs.store import Store
 
@@ -388,8 +388,8 @@ def fetch() -> None:
     from trainer.sources import assets
 
     for asset in (assets.MINILM, assets.SENTENCES):
-        here = assets.is_cached(asset)
-        typer.echo(f"{asset.name}: " + ("already here" if here else f"fetching {asset.megabytes} MB"))
+        cached = assets.is_cached(asset)
+        typer.echo(f"{asset.name}: " + ("already here" if cached else f"fetching {asset.megabytes} MB"))
         assets.fetch(asset)
     typer.echo(f"Kept in {assets.cache_folder()}")
 
@@ -399,34 +399,37 @@ def remake(
     names: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN]...", help="which; all if not given")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="put all of them in the place of those there")] = False,
 ) -> None:
-    """Train the runs that come with the program again and check that their figures agree."""
+    """Retrain the runs that come with the program and check that their figures agree."""
     import tempfile
 
     from trainer.jobs import queue as jobs
     from trainer.publish import bundled
     from trainer.runs.store import Store
 
-    kept = bundled.shipped()
+    stored = bundled.shipped()
     if replace and names:
         raise ArgumentError(expected="no names beside --replace", got=", ".join(names), fix="leave them out")
     if names:
         known = Store(bundled.BUNDLED)
-        kept = [run for run in map(known.load, names) if run.bundled]
-    if not kept and not replace:
+        stored = [run for run in map(known.load, names) if run.bundled]
+    if not stored and not replace:
         raise UserError(expected="runs that came with the program", got="none", fix="make them with --replace")
     with tempfile.TemporaryDirectory() as root:
         store = Store(root)
-        asked = bundled.configs() if replace else [bundled.recipe(run) for run in kept]
-        _watch(store, jobs.launch(store, asked))
+        configs = bundled.configs() if replace else [bundled.recipe(run) for run in stored]
+        _watch(store, jobs.launch(store, configs))
         checks = [
-            check for run in kept if (again := bundled.counterpart(run, store)) for check in bundled.compare(run, again)
+            check
+            for run in stored
+            if (retrained := bundled.counterpart(run, store))
+            for check in bundled.compare(run, retrained)
         ]
         if replace:
-            for run_id in bundled.keep(store.list()):
+            for run_id in bundled.replace(store.list()):
                 typer.echo(f"{run_id} written to {bundled.BUNDLED}")
     _print_table(
         ("run", "figure", "kept", "again", ""),
-        [(c.run_id, c.figure, c.kept, c.again, "agrees" if c.agrees else "DIFFERS") for c in checks],
+        [(c.run_id, c.figure, c.stored, c.retrained, "agrees" if c.agrees else "DIFFERS") for c in checks],
     )
     if not all(check.agrees for check in checks):
         raise UserError(
@@ -436,7 +439,7 @@ def remake(
 
 @app.command(hidden=True)
 def worker() -> None:
-    """Train what is queued, then end. The app and the other commands start it."""
+    """Train the queued runs, then exit. The app and the other commands start this process."""
     from trainer.jobs.worker import work
     from trainer.runs.store import Store
 
@@ -447,7 +450,10 @@ def worker() -> None:
 
 
 def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """NAME=VALUE pairs; a value that reads as JSON is taken as such, a list may be written a,b."""
+    """Settings by name, from NAME=VALUE pairs. A value is parsed as JSON if it can be; a list may be written a,b.
+
+    Raises `Problems` for pairs without a name or "=", and for settings that have an argument of their own.
+    """
     from trainer.runs import recipes
 
     settings: dict[str, Any] = {}
@@ -471,14 +477,14 @@ def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _columns(text_column: str | None, label_column: str | None) -> dict[str, str]:
-    """A file's columns as settings, where they are given."""
-    given = {"text_column": text_column, "label_column": label_column}
-    return {name: value for name, value in given.items() if value is not None}
+    """Settings for the columns of a file; a column that is None is left out."""
+    columns = {"text_column": text_column, "label_column": label_column}
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 def _defaults() -> tuple[str, str]:
-    """(task, backbone) on this machine: BERT base on SST-2 with CUDA, else what needs no Hub."""
-    # Importing torch takes seconds: only where there may be a GPU to find.
+    """Default (task, backbone) on this machine: BERT base on SST-2 with CUDA, else those that need no Hub."""
+    # Importing torch takes seconds: only on a machine that may have a GPU.
     if _has_nvidia_driver():
         from trainer.machine.device import detect
 
@@ -510,7 +516,7 @@ def _watch(store: Any, launched: Sequence[Any]) -> None:
     progress = Progress(runs, write=typer.echo, live=sys.stdout.isatty())
     try:
         for run, event in jobs.follow(store, [run.id for run in runs]):
-            progress.tell(run, event)
+            progress.show(run, event)
     except KeyboardInterrupt:
         typer.echo("\nCancelling; what is trained stays.", err=True)
         for run in runs:
@@ -527,15 +533,15 @@ def _watch(store: Any, launched: Sequence[Any]) -> None:
 
 
 def _predict_file(predictor, runs, file: Path, out: Path, text_column: str | None, as_json: bool) -> None:
-    from trainer.serving import files as questions
+    from trainer.serving import files
 
-    table = questions.read(file)
-    column = questions.text_column(table, file, text_column)
-    for step in questions.predict(table, column, runs, predictor):
+    table = files.read(file)
+    column = files.text_column(table, file, text_column)
+    for step in files.predict(table, column, runs, predictor):
         if sys.stderr.isatty():
             last = step.done == step.of
             typer.echo(f"\r{step.run.id}: {step.done:,} of {step.of:,} sentences", nl=last, err=True)
-    questions.write(table, out)
+    files.write(table, out)
     if as_json:
         _print_json({"out": str(out), "rows": len(table), "runs": [run.id for run in runs]})
     else:
@@ -547,13 +553,13 @@ def _print_json(value: Any) -> None:
 
 
 def _print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns padded to their widest cell; figures to the right."""
+    """Print a table: columns padded to their widest cell, numbers aligned to the right."""
     widths = [max(len(str(row[i])) for row in [heading, *rows]) for i in range(len(heading))]
     numeric = [all(str(row[i])[:1] in "0123456789–-" for row in rows) for i in range(len(heading))]
     for row in [heading, *rows]:
         cells = (
-            str(cell).rjust(width) if right else str(cell).ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
+            str(cell).rjust(width) if is_number else str(cell).ljust(width)
+            for cell, width, is_number in zip(row, widths, numeric, strict=True)
         )
         typer.echo("  ".join(cells).rstrip())
 

@@ -1,4 +1,4 @@
-"""The recipe of a run: every hyperparameter, documented once, checked all at once."""
+"""Recipe of a run: every hyperparameter, documented once and validated together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Strict(BaseModel):
 
 
 class Names(Enum):
-    """What the text of a field names, where that may be a file or folder: `recipes.make` then makes it absolute."""
+    """Kind of thing that a field names, for fields that may hold a path: `recipes.make` makes the path absolute."""
 
     TASK = "task"
     FILE = "file"
@@ -31,7 +31,7 @@ class Names(Enum):
 
 
 class RunConfig(Strict):
-    """One recipe. Field descriptions also feed the command line's help and, translated, the form's help lines."""
+    """Recipe of one run. The field descriptions are also the command line's help and, translated, the form's."""
 
     # What is trained
     method: str = Field(description=mark("how the backbone is adapted: full, lora, qlora, adapter, adapter_fusion"))
@@ -149,7 +149,7 @@ class RunConfig(Strict):
         "auto", title=mark("Precision"), description=mark("auto takes what the device does well: bf16, fp16 or fp32")
     )
 
-    # The method's own, and what a run builds on
+    # The method's own options, and the runs that a fusion builds on
     options: dict[str, Any] = Field(default_factory=dict, description=mark("the method's own hyperparameters"))
     parents: tuple[str, ...] = Field(
         (), title=mark("Runs to fuse"), description=mark("for AdapterFusion: ids of the adapter runs to fuse")
@@ -161,10 +161,10 @@ class RunConfig(Strict):
     )
 
     def fingerprint(self) -> str:
-        """A hash of everything that shapes the result: equal recipes have equal fingerprints.
+        """Hash (16 hexadecimal digits) of all fields that affect the result: equal recipes have equal fingerprints.
 
-        Of a file it has the path; `recipes.identity` adds what the file holds.
-        A field that came later is left out at the value that recipes without it had, so that their hashes stay.
+        A file is hashed by its path; `recipes.identity` adds the hash of its content.
+        A field that was added later is left out while it has the value that older recipes imply: their hashes stay.
         """
         recipe = self.model_dump(mode="json", exclude={"track"})
         for name, value in _ADDED.items():
@@ -174,16 +174,16 @@ class RunConfig(Strict):
 
 
 _ADDED = {"gradient_accumulation_steps": 1}
-"""Fields that came after fingerprints were stored, with the value that they stand for where they are missing."""
+"""Fields added after the first fingerprints were stored -> the value that a recipe without the field implies."""
 
 
 def describe(error: ValidationError) -> list[str]:
-    """One sentence for each problem that pydantic found."""
+    """One translated sentence for each problem in a pydantic error."""
     return [_sentence(problem) for problem in error.errors()]
 
 
 def check(model: type[Strict], values: dict[str, Any]) -> Any:
-    """`model(**values)`, or a `Problems` error that names every problem at once."""
+    """`model(**values)`. Raises `Problems`, which names every problem at once."""
     try:
         return model(**values)
     except ValidationError as error:
@@ -210,7 +210,7 @@ _PYDANTICS = (
     mark("a valid dictionary"),
     mark("tuple should have at least 1 item after validation, not 0"),
 )
-"""What pydantic itself says of a wrong value, named for those who translate."""
+"""Pydantic's own messages for wrong values, marked so that they are in the catalogue for translation."""
 
 
 def _sentence(problem: Any) -> str:
@@ -228,6 +228,5 @@ def _sentence(problem: Any) -> str:
         return tr("{name}: expected a value, got none; give one.", name=name)
     else:
         message = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        told = message[:1].lower() + message[1:]
-        expected = tr(told)
+        expected = tr(message[:1].lower() + message[1:])
     return tr("{name}: expected {expected}, got {got}; change it.", name=name, expected=expected, got=repr(got))

@@ -1,4 +1,4 @@
-"""Errors a person can meet, each one sentence: what was expected, what came, what to do."""
+"""Errors that a person can see. Each is one sentence: what was expected, what came instead, what to do."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from trainer.texts import tr
 
 
 class UserError(Exception):
-    """Something a person can mend. `str(error)` is the sentence that they see, in the process's language.
+    """An error that a person can fix. `str(error)` is the sentence they see, in the process's language.
 
-    The parts come translated: noun phrases for `expected` and `got`, for `fix` what to do.
+    Pass the parts already translated: noun phrases for `expected` and `got`, an instruction for `fix`.
     """
 
     exit_status = 1
@@ -24,7 +24,7 @@ class ArgumentError(UserError):
 
 
 class Problems(ArgumentError):
-    """Several wrong arguments, reported together so that they can be mended together."""
+    """Several wrong arguments, reported together so that a person can fix all of them at once."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -35,7 +35,7 @@ class Problems(ArgumentError):
 
 
 class Unreachable(UserError):
-    """A source (the Hub, the package index) that did not answer or did not have the file."""
+    """A source (the Hub, the package index) that did not respond or does not have the file."""
 
 
 class TrainingStopped(UserError):
@@ -43,11 +43,11 @@ class TrainingStopped(UserError):
 
 
 class Cancelled(Exception):
-    """A person asked for the run to stop."""
+    """The run was cancelled by a person."""
 
 
 def one_of(kind: str, got: object, names: list[str] | tuple[str, ...]) -> ArgumentError:
-    """An unknown name, with the known ones and the nearest of them; `kind` is a marked text."""
+    """The error for an unknown name: lists the known names and suggests the nearest. `kind` is a marked text."""
     import difflib
 
     near = difflib.get_close_matches(str(got), names, n=1)
@@ -56,7 +56,7 @@ def one_of(kind: str, got: object, names: list[str] | tuple[str, ...]) -> Argume
 
 
 def sentence(error: BaseException) -> str:
-    """One plain sentence for any error, without a traceback or a second line."""
+    """One sentence that describes any error, without a traceback and on a single line."""
     import errno
 
     if isinstance(error, (UserError, Cancelled)):

@@ -1,4 +1,4 @@
-"""What a run says while it works. The worker, the command line, the app and the tests all read these."""
+"""Events of a run, in the order of its work. The worker, the command line, the app and the tests read them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a run."""
+    """Base class of the events of a run."""
 
     kind: ClassVar[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """The event as a line of events.jsonl holds it, without its time."""
+        """The event as a line of events.jsonl, without the time."""
         return {"type": self.kind, **dataclasses.asdict(self)}
 
 
 @dataclass(frozen=True)
 class State(Event):
-    """The run changed state: queued, running, finished, failed or cancelled; `note` says why, or what it does now."""
+    """A change of state: queued, running, finished, failed or cancelled. `note` is the reason or the activity."""
 
     kind = "state"
     state: str
@@ -29,7 +29,7 @@ class State(Event):
 
 @dataclass(frozen=True)
 class Started(Event):
-    """Training begins. Sizes in sentences and parameters."""
+    """Start of training. Counts of sentences and parameters."""
 
     kind = "started"
     total_steps: int
@@ -44,7 +44,7 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Step(Event):
-    """Progress: mean training loss since the last such event; memory in bytes."""
+    """Progress of training: mean training loss since the previous `Step`; times in seconds, memory in bytes."""
 
     kind = "step"
     step: int
@@ -60,7 +60,7 @@ class Step(Event):
 
 @dataclass(frozen=True)
 class Evaluated(Event):
-    """A split was evaluated. `train_loss` is the mean over the epoch that ended (validation only)."""
+    """Evaluation of a split. `train_loss` is the mean over the epoch that ended (validation only)."""
 
     kind = "evaluation"
     split: str
@@ -77,7 +77,7 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """A checkpoint or the model was written."""
+    """A checkpoint or model written to disk; `bytes` is its size."""
 
     kind = "checkpoint"
     step: int
@@ -87,11 +87,11 @@ class Saved(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The result is complete; `result` is a `runs.result.Result`."""
+    """End of a successful run; `result` is a `runs.result.Result`."""
 
     kind = "finished"
     result: Any
 
     def as_dict(self) -> dict[str, Any]:
-        """run.json holds the result: the log says only that it is there."""
+        """The line of events.jsonl: test accuracy alone, for run.json holds the result."""
         return {"type": self.kind, "test_accuracy": self.result.test.accuracy}

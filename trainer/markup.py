@@ -1,4 +1,4 @@
-"""HTML from Jinja2 templates: every value is escaped, so that no label or sentence becomes markup."""
+"""HTML from Jinja2 templates. Every value is escaped: a label or sentence cannot add markup to a page."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 FOLDERS = ("ui/templates", "publish/templates")
-"""Where templates are, below this package; names are unique across them: `live/card.html`, `report.html`."""
+"""Folders of templates in this package. A template's name (`live/card.html`, `report.html`) is unique among them."""
 
 
 def render(template: str, /, **values: Any) -> Markup:
-    """The HTML of a template, with `tr` and `tr_count` at hand in it. Raises `UndefinedError` for a missing value.
+    """HTML of a template filled with `values`; the template can call `tr` and `tr_count`.
 
-    What is already HTML comes in as `markupsafe.Markup`, as `render` of another template gives it.
+    Pass values that are already HTML as `markupsafe.Markup`, the type that `render` returns: they are not escaped
+    again. Raises `UndefinedError` for a missing value.
     """
     from markupsafe import Markup
 

@@ -1,7 +1,8 @@
-"""The language of what people read: English in the code, other languages in `trainer/locale` (docs/translating.md).
+"""Translation of texts that people read: English in the code, other languages in `trainer/locale`.
 
-`tr` gives a text in the process's language, `mark` leaves one for `tr` to come, so that importing a module decides
-nothing. The language is that of the variable PEFT_LAB_LANGUAGE, or English.
+`tr` translates a text into the process's language; `mark` marks a text that `tr` translates later, so that a module
+can be imported before the language is set. The variable PEFT_LAB_LANGUAGE sets the language; the default is English.
+docs/translating.md describes how to add one.
 """
 
 from __future__ import annotations
@@ -19,30 +20,30 @@ ENGLISH = "en"
 
 
 def tr(text: str, /, **values: Any) -> str:
-    """The text in the process's language, its named places filled: `tr("{count} runs", count=3)`."""
-    found = _catalogue(language()).gettext(text) if text else ""
-    return found.format(**values) if values else found
+    """The text in the process's language, with its named fields filled: `tr("{count} runs", count=3)`."""
+    translated = _catalogue(language()).gettext(text) if text else ""
+    return translated.format(**values) if values else translated
 
 
 def tr_count(one: str, many: str, count: int, /, **values: Any) -> str:
-    """`one` or `many` after the language's own rule of numbers; `count` fills the place of that name."""
+    """The singular or plural form of a text, by the plural rule of the process's language; fills the field `count`."""
     return _catalogue(language()).ngettext(one, many, count).format(count=f"{count:,}", **values)
 
 
 def mark(text: str) -> str:
-    """The text itself, found by those who collect texts; whoever shows it calls `tr`."""
+    """The text, unchanged: marks it for extraction into the catalogue. Code that displays it calls `tr`."""
     return text
 
 
 def language() -> str:
-    """The code of the process's language, one of `languages`; English where that is asked which nobody wrote."""
-    asked = os.environ.get(VARIABLE, ENGLISH)
-    return asked if asked in languages() else ENGLISH
+    """Code of the process's language, one of `languages()`; English if the one set has no catalogue."""
+    code = os.environ.get(VARIABLE, ENGLISH)
+    return code if code in languages() else ENGLISH
 
 
 @functools.cache
 def languages() -> tuple[str, ...]:
-    """English, and what is in `trainer/locale`."""
+    """Codes of the languages: English, and those with a catalogue in `trainer/locale`."""
     return ENGLISH, *sorted(path.parent.parent.name for path in LOCALE.glob(f"*/LC_MESSAGES/{DOMAIN}.mo"))
 
 

@@ -17,7 +17,7 @@ def run(kit: Kit) -> None:
     from trainer.serving.predictor import Predictor
 
     store = Store(kit.root / "queue" / "store")
-    finished = {run.recipe.method: run for run in reversed(store.list()) if run.answers}
+    finished = {run.recipe.method: run for run in reversed(store.list()) if run.can_predict}
     runs = [finished[name] for name in METHODS if name in finished]
     kit.check("runs of every method to predict with", len(runs) == len(METHODS), len(runs))
     if not runs:
@@ -25,20 +25,20 @@ def run(kit: Kit) -> None:
     before = allocated(kit)
     predictor = Predictor(store)
     text = sentences(1, seed=7, least=14, most=14)[0][0]
-    predictor.ask(text, runs)
+    predictor.predict(text, runs)
     seconds = []
     for _ in range(20):
         since = time.perf_counter()
-        answers = predictor.ask(text, runs)
+        answers = predictor.predict(text, runs)
         seconds.append(time.perf_counter() - since)
     proper = all(abs(sum(a.probabilities.values()) - 1) < 1e-4 for a in answers)
     kit.check("one sentence through five runs, ms", proper, 1000 * statistics.median(seconds))
     texts = [text for text, _ in sentences(kit.scale.file_sentences, seed=8)]
     for run in runs:
         since = time.perf_counter()
-        quick = predictor.ask_many(texts, run, quick=True)
+        quick = predictor.predict_many(texts, run, quick=True)
         seconds = time.perf_counter() - since
-        exact = predictor.ask_many(texts, run)
+        exact = predictor.predict_many(texts, run)
         same = int((quick.argmax(1) == exact.argmax(1)).sum())
         kit.check(f"{len(texts)} sentences, {run.recipe.method}: labels are float32's", same == len(texts),
                   f"{len(texts) / seconds:.0f} a second, {len(texts) - same} differ")  # fmt: skip
@@ -64,7 +64,7 @@ def shared(kit: Kit, run: Any) -> None:
     store = copies(run.folder, kit.folder / "copies", 10)
     before, predictor, sizes = allocated(kit), Predictor(store), []
     for copy in store.list():
-        predictor.ask_one("the film is warm", copy)
+        predictor.predict_one("the film is warm", copy)
         sizes.append(allocated(kit) - before)
     if kit.device.kind == "cuda":
         ratio = sizes[-1] / (10 * sizes[0])

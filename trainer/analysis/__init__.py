@@ -1,1 +1,1 @@
-"""Metrics, comparisons and statistics of stored runs."""
+"""Tables, comparisons and statistics of stored runs."""

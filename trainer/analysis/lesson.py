@@ -1,4 +1,4 @@
-"""What a lesson on fine-tuning needs besides its words: counts of a model's parts, runs to show, curves read."""
+"""Data of the lesson on fine-tuning: parameter counts of a model's parts, the runs to show, readings of curves."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 PRESET = "quick"
 LABELS = 2
 REFERENCE, LIGHT = "full", "lora"
-"""The two methods whose costs the class guesses, and the second is trained live."""
+"""The two methods whose costs the class guesses; the second is also trained live."""
 COSTS = ("trainable", "peak_memory", "train_minutes", "file_size")
 RISE, STILL, FALL = 0.03, 0.01, 0.05
-"""Shares of the validation loss: a rise above its lowest value, a move that is none, a fall that goes on."""
+"""Thresholds as shares of the loss: a rise above its minimum, a negligible change, a continuing fall."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A backbone under a method: every parameter in exactly one part, in the order in which a sentence passes."""
+    """Parts of a backbone with a method. Each parameter is in exactly one part; parts are in order of computation."""
 
     method: str
     backbone: str
@@ -40,40 +40,42 @@ class Anatomy:
 
     @property
     def total(self) -> int:
+        """Number of parameters."""
         return sum(part.total for part in self.parts)
 
     @property
     def trained(self) -> int:
+        """Number of parameters that train."""
         return sum(part.total for part in self.parts if part.trains)
 
 
 def anatomy(method: str, backbone: str, options: dict[str, Any] | None = None, *, labels: int = LABELS) -> Anatomy:
-    """The parts of a model on the lesson's task. `options` of other methods are left out.
+    """Parts of a model on the lesson's task. `options` that the method does not have are ignored.
 
-    Raises `UserError` for what does not fit.
+    Raises `UserError` for an unknown method or backbone, and for wrong options.
     """
-    found, shape = methods.get(method), backbones.shape_of(backbone)
-    own = check(found.options, {n: value for n, value in (options or {}).items() if n in found.options.model_fields})
-    fused = recipes.options_of_parents(found, PRESETS[PRESET].task, own)
-    parts = found.parts(shape, own, labels, parents=fused)
+    chosen, shape = methods.get(method), backbones.shape_of(backbone)
+    own = check(chosen.options, {n: value for n, value in (options or {}).items() if n in chosen.options.model_fields})
+    fused = recipes.options_of_parents(chosen, PRESETS[PRESET].task, own)
+    parts = chosen.parts(shape, own, labels, parents=fused)
     return Anatomy(method, backbone, shape.layers, parts)
 
 
 def recipe(method: str, *, seed: int = 0) -> RunConfig:
-    """What the lesson trains, and what it estimates where nothing was trained: the quick preset's recipe."""
+    """Recipe of a method in the lesson, for live training and for estimates: the quick preset's."""
     preset = PRESETS[PRESET]
     return recipes.make(method=method, task=preset.task, backbone=preset.backbone, seed=seed, **preset.settings)
 
 
 def members(runs: Sequence[Run]) -> dict[str, Run]:
-    """Method -> the run that the lesson shows, in the order of the methods: runs on the same sentences.
+    """Method -> run that the lesson shows, in the order of the methods; all runs are on the same sentences.
 
-    Of the groups that share sentences and a backbone, one of the lesson's own task and backbone goes first, then the
-    one with the most methods, of equals the earliest; of a method the earliest run there. So what a class trains beside
-    the runs that come with the program changes no figure of the lesson.
+    Of the groups of runs with equal sentences and backbone, one of the lesson's own task and backbone is preferred,
+    then the one with the most methods, then the earliest; each method's run is the earliest in its group. So the runs
+    that a class trains change no figure of the lesson while the runs that come with the program are there.
     """
     groups: dict[tuple, dict[str, Run]] = defaultdict(dict)
-    for run in sorted(runs, key=lambda run: run.place):
+    for run in sorted(runs, key=lambda run: run.queue_order):
         if run.state == "finished" and run.result and not run.adopted:
             key = run.split_fingerprint, run.recipe.backbone
             groups[key].setdefault(run.recipe.method, run)
@@ -84,15 +86,18 @@ def members(runs: Sequence[Run]) -> dict[str, Run]:
 
 
 def _fitness(group: dict[str, Run]) -> tuple[bool, int, int]:
-    preset, first = PRESETS[PRESET], min(group.values(), key=lambda run: run.place)
+    """Sort key of a group of runs for `members`; the group with the highest is shown."""
+    preset, first = PRESETS[PRESET], min(group.values(), key=lambda run: run.queue_order)
     own = (first.recipe.task, first.recipe.backbone) == (preset.task, preset.backbone)
-    return own and len(group) > 1, len(group), -first.place
+    return own and len(group) > 1, len(group), -first.queue_order
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method costs, by metric in the metric's unit; `measured` is the run, or None where it is estimated
-    from `basis`."""
+    """Cost of a method: `figures` are metric -> value in the metric's unit.
+
+    `measured` is the run they come from; None for an estimate, whose basis `basis` names.
+    """
 
     method: str
     figures: dict[str, float]
@@ -101,11 +106,11 @@ class Cost:
 
 
 def cost(method: str, runs: dict[str, Run], *, device: Device | None = None) -> Cost:
-    """The figures of the lesson's run, else the estimate of its recipe."""
+    """Cost of a method from the lesson's run of it; without one, estimated from its recipe."""
     run = runs.get(method)
-    found = {key: METRICS[key].of(run) for key in COSTS} if run else {}
-    if run and None not in found.values():
-        return Cost(method, found, run)
+    figures = {key: METRICS[key].of(run) for key in COSTS} if run else {}
+    if run and None not in figures.values():
+        return Cost(method, figures, run)
     earlier = list(runs.values())
     guess = estimate.estimate(recipe(method), earlier=earlier, device=device)
     return Cost(
@@ -114,7 +119,7 @@ def cost(method: str, runs: dict[str, Run], *, device: Device | None = None) -> 
             "trainable": guess.trainable_parameters,
             "peak_memory": guess.memory * METRICS["peak_memory"].scale,
             "train_minutes": guess.seconds * METRICS["train_minutes"].scale,
-            # What is trained is saved, at 4 bytes a parameter.
+            # Only trained parameters are saved, at 4 bytes each.
             "file_size": 4 * guess.trainable_parameters * METRICS["file_size"].scale,
         },
         None,
@@ -123,17 +128,17 @@ def cost(method: str, runs: dict[str, Run], *, device: Device | None = None) -> 
 
 
 def pair(runs: dict[str, Run]) -> tuple[Run, Run] | None:
-    """The two runs to be compared first: those furthest apart in test accuracy, the better one first."""
+    """The two runs to compare first, (best, worst) by test accuracy; None for fewer than two."""
     ranked = sorted(runs.values(), key=lambda run: -METRICS["test_accuracy"].of(run))
     return (ranked[0], ranked[-1]) if len(ranked) > 1 else None
 
 
 def reading(points: pd.DataFrame) -> str:
-    """How one run learnt, of its training and validation loss by epoch (`analysis.curves`'s rows of one run).
+    """Name for the shape of a run's training and validation loss by epoch (`tables.curves`'s rows of one run).
 
-    "still": nothing moved. "rises": the validation loss ended above its lowest value. "gap": it hardly falls any more
-    while the training loss goes on down. "falls": both were still falling at the end. "flat": none of these. "short":
-    under two epochs, which tell nothing. The bounds are rules of thumb for a lesson, not a test.
+    "short": fewer than two epochs. "still": the validation loss did not change. "rises": it ended above its minimum.
+    "gap": it hardly falls at the end while the training loss still does. "falls": both still fall at the end. "flat":
+    none of these. The thresholds are rules of thumb for a lesson, not a test.
     """
     training, validation = losses(points)
     if min(len(training), len(validation)) < 2:
@@ -150,7 +155,7 @@ def reading(points: pd.DataFrame) -> str:
 
 
 def losses(points: pd.DataFrame) -> tuple[list[float], list[float]]:
-    """(training loss, validation loss) of one run, an entry an epoch."""
+    """(training loss, validation loss) of one run, each a list with an entry an epoch."""
     ordered = points.sort_values("epoch")
     training, validation = (
         list(ordered[ordered["curve"] == curve]["value"]) for curve in ("training loss", "validation loss")

@@ -1,4 +1,4 @@
-"""Two runs on the same test sentences: how far apart they are, and what chance alone would make of it."""
+"""Statistical comparison of two runs on the same test sentences: McNemar's test and a paired bootstrap interval."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 DRAWS = 20_000
 SEED = 0
-"""The interval is the same whenever it is drawn."""
+"""Of the bootstrap, fixed so that an interval is reproducible."""
 MOST_PAIRS = 45
-"""Those of ten runs."""
+"""Most pairs that are compared: those of ten runs."""
 BOUND = 0.05
-"""Of p, below which a difference is said to hold: the usual one (Fisher 1925)."""
+"""Significance level: a difference with p below it is significant (the customary 5%, Fisher 1925)."""
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Counts of sentences, and what they tell. Shares are from 0 to 1, `difference` is A's accuracy less B's.
+    """Comparison of runs A and B: counts of sentences that both, one or neither predicts correctly, and statistics.
 
-    `p` is McNemar's: how often as lopsided a split of the `only_a + only_b` sentences would come up were both runs
-    as good. (`low`, `high`) holds the difference in 95% of test sets drawn again from these sentences.
+    `p` is McNemar's p-value: the probability of a split of the `only_a + only_b` sentences at least this uneven if both
+    runs are equally good. (`low`, `high`) is the bootstrap's 95% interval of `difference`, as shares from -1 to 1.
     """
 
     both: int
@@ -35,33 +35,36 @@ class Paired:
 
     @property
     def sentences(self) -> int:
+        """Number of sentences."""
         return self.both + self.only_a + self.only_b + self.neither
 
     @property
     def difference(self) -> float:
+        """Accuracy of A minus accuracy of B."""
         return (self.only_a - self.only_b) / self.sentences
 
     @property
     def differs(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
-def compare(right_a: np.ndarray, right_b: np.ndarray) -> Paired:
-    """Compare two runs by whether each labelled each of the same sentences right: two boolean arrays of one length.
+def compare(correct_a: np.ndarray, correct_b: np.ndarray) -> Paired:
+    """Comparison of two runs, from two boolean arrays (sentences,): whether each run predicts each label correctly.
 
-    McNemar's test (McNemar 1947) in its exact form: of the sentences that only one run has right, each run's share is
-    binomial with 1/2. Dietterich 1998 recommends it for two classifiers and one test set. The interval is the paired
-    bootstrap's, by percentiles (Efron 1979; Koehn 2004 for language): whole sentences are drawn with replacement, so
-    that what both runs find hard stays paired. It tells of other test sentences, not of other seeds.
+    The test is McNemar's (McNemar 1947) in its exact form: of the sentences that only one run predicts correctly, the
+    number that run A does is binomial with probability 1/2 under the null hypothesis. Dietterich 1998 recommends it for
+    two classifiers and one test set. The interval is the paired bootstrap's, by percentiles (Efron 1979; Koehn 2004 for
+    language): sentences are resampled with replacement, each with both runs' outcomes. Both describe the variation over
+    test sentences, not over seeds.
 
     Raises `ValueError` without sentences.
     """
-    a, b = np.asarray(right_a, bool), np.asarray(right_b, bool)
+    a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     if not len(a):
         raise ValueError("no sentences")
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    # Drawing sentences is drawing from three kinds: +1, -1 and 0 for the difference.
+    # A resampled sentence changes the difference by +1, -1 or 0: resampling is one multinomial draw of three counts.
     shares = np.array([only_a, only_b, len(a) - only_a - only_b]) / len(a)
     drawn = np.random.default_rng(SEED).multinomial(len(a), shares, size=DRAWS)
     low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / len(a), [2.5, 97.5])
@@ -77,7 +80,7 @@ def compare(right_a: np.ndarray, right_b: np.ndarray) -> Paired:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """The two-sided exact p-value; 1 where the runs differ on no sentence."""
+    """Two-sided exact p-value of McNemar's test; 1 if the runs differ on no sentence."""
     if only_a + only_b == 0:
         return 1.0
     from scipy.stats import binomtest
@@ -87,31 +90,37 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two of several runs by their columns. `p` is the test's by Holm's correction for the number of pairs."""
+    """Comparison of two of several runs. `p` is adjusted for the number of pairs (Holm 1979).
+
+    `first` and `second` are the runs' columns in the array that `pairs` takes; `result.p` is not adjusted.
+    """
 
     first: int
     second: int
-    found: Paired
+    result: Paired
     p: float
 
     @property
-    def holds(self) -> bool:
-        """Whether the difference is more than the luck of the test sentences, however many pairs were looked at."""
+    def significant(self) -> bool:
+        """Whether the difference is statistically significant, adjusted for the number of pairs."""
         return self.p < BOUND
 
 
-def pairs(right: np.ndarray) -> list[Pair]:
-    """The first `MOST_PAIRS` pairs of runs. `right`: (sentences, runs), whether each labelled it right."""
-    columns = list(itertools.combinations(range(right.shape[1]), 2))[:MOST_PAIRS]
-    found = [compare(right[:, a], right[:, b]) for a, b in columns]
-    adjusted = holm([one.p for one in found])
-    return [Pair(a, b, one, p) for (a, b), one, p in zip(columns, found, adjusted, strict=True)]
+def pairs(correct: np.ndarray) -> list[Pair]:
+    """Comparisons of the first `MOST_PAIRS` pairs of runs.
+
+    `correct`: boolean (sentences, runs), whether each run predicts each sentence's label correctly.
+    """
+    columns = list(itertools.combinations(range(correct.shape[1]), 2))[:MOST_PAIRS]
+    results = [compare(correct[:, a], correct[:, b]) for a, b in columns]
+    adjusted = holm([result.p for result in results])
+    return [Pair(a, b, result, p) for (a, b), result, p in zip(columns, results, adjusted, strict=True)]
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values adjusted for how many there are (Holm 1979, step-down), in the order given."""
+    """p-values adjusted for multiple comparisons (Holm 1979, step-down), in the order of `values`."""
     adjusted, highest = [0.0] * len(values), 0.0
-    for rank, place in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
-        highest = max(highest, min((len(values) - rank) * values[place], 1.0))
-        adjusted[place] = highest
+    for rank, index in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
+        highest = max(highest, min((len(values) - rank) * values[index], 1.0))
+        adjusted[index] = highest
     return adjusted

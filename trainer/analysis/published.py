@@ -1,4 +1,4 @@
-"""The published report's own figures, as a reference beside runs made here, and where it disagrees with itself."""
+"""Figures of the published report, for comparison with runs, and the contradictions within that report."""
 
 from __future__ import annotations
 
@@ -49,34 +49,35 @@ FINDINGS = (
     ("adapter_fusion", NO_FIGURES, {}),
     ("adapter_fusion", STILL, {"low": "0.2561", "high": "0.2562", "epochs": 15}),
 )
-"""(method, what differs, its figures). The report does not change; a test holds each figure to its table and logs."""
+"""(method, text of a contradiction, its figures). The report is fixed; a test checks each figure with its data."""
 
 
 @cache
 def load() -> dict[str, Any]:
-    """published_report.json: source, configuration, summary (a row a method), epochs (its logs), in their own units."""
+    """Content of published_report.json: source, configuration, summary (a row a method), epochs (the logs)."""
     return json.loads((Path(__file__).parent / "published_report.json").read_text(encoding="utf-8"))
 
 
 def origin() -> str:
-    """Where the figures come from, and why they are a reference and no comparison."""
+    """Text about the source and the recipe of the report, and why it is a reference and not a comparison."""
     report = load()
-    made = report["configuration"]
+    configuration = report["configuration"]
     return tr(
         "Source: {source}. It trained {model} on {dataset} "
         "({training} training, {validation} validation and {test} test "
         "sentences) for {epochs} epochs at batch size {batch_size}, padded to {max_length} "
         "tokens, on an {gpu}. Its device, sentences and recipe differ from those of the runs here: "
         "read it as a reference, not as a comparison.",
-        **{name: made[name] for name in ("model", "dataset", "epochs", "batch_size", "max_length", "gpu")},
-        **{name: f"{made[f'{name}_set']:,}" for name in ("training", "validation", "test")},
+        **{name: configuration[name] for name in ("model", "dataset", "epochs", "batch_size", "max_length", "gpu")},
+        **{name: f"{configuration[f'{name}_set']:,}" for name in ("training", "validation", "test")},
         source=report["source"],
     )
 
 
 def table() -> pd.DataFrame:
-    """One row a method of its summary: `method`, and every metric of `analysis.METRICS` in its unit, NaN where it has
-    none. Peak memory is the peak in its logs; what its table calls memory is not a peak and is left out.
+    """Summary of the report, a row a method: `method`, and every metric of `METRICS` in its unit, NaN where unknown.
+
+    Peak memory is the peak in its logs; the memory in its own table is not a peak and is left out.
     """
     import pandas as pd
 
@@ -100,7 +101,7 @@ def table() -> pd.DataFrame:
 
 
 def curves() -> pd.DataFrame:
-    """Its logs in the form of `analysis.curves`. Seconds are missing where it logged none, steps throughout."""
+    """Logs of the report in the columns of `tables.curves`; NaN for unlogged seconds, and for all steps and seeds."""
     import pandas as pd
 
     rows = []
@@ -127,7 +128,7 @@ def curves() -> pd.DataFrame:
 
 
 def disagreements() -> list[str]:
-    """Where its table, its logs and its own description differ, a sentence each."""
+    """Contradictions between the report's table, its logs and its description, a sentence each."""
     return [
         tr("{method}: {finding}.", method=_title(method), finding=tr(text, **values))
         for method, text, values in FINDINGS

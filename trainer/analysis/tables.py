@@ -1,4 +1,4 @@
-"""Tidy tables and curves of stored runs, for charts and reports. Imports no torch."""
+"""Tidy DataFrames of stored runs, for charts and reports: metrics, curves, classification reports. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run: what it is, and every metric in its unit (NaN where there is none)."""
+    """Table with a row a run: id, label and recipe, then every metric in its unit (NaN if the run has none)."""
     import pandas as pd
 
     rows = [
@@ -38,7 +38,7 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def comparable(runs: Sequence[Run]) -> list[str]:
-    """What stands in the way of comparing these finished runs, in sentences; empty when a comparison holds."""
+    """Warnings about comparing the finished runs among these, a sentence each; empty if they are comparable."""
     finished = [run for run in runs if run.result]
     warnings = []
     splits = {run.split_fingerprint for run in finished}
@@ -58,45 +58,45 @@ def comparable(runs: Sequence[Run]) -> list[str]:
 
 
 def curves(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
-    """Tidy curves of runs, finished or not: run, name, method, task, seed, curve, epoch, step, seconds, value.
+    """Curves of runs in any state, a row a point: run, name, method, task, seed, curve, epoch, step, seconds, value.
 
-    Curves are "step loss" (between reports), "memory" (MB, likewise), "training loss" and "validation loss"
-    (per epoch), "validation accuracy".
+    `curve` is "step loss" (mean since the previous step event) or "memory" (MB), by step; or "training loss",
+    "validation loss" or "validation accuracy" (0 to 1), by epoch.
     """
     import pandas as pd
 
     rows = []
     for run in runs:
         events, _ = store.events(run.id)
-        of_run = {
+        shared = {
             "run": run.id,
             "name": run.label or run.id,
             "method": run.recipe.method,
             "task": run.task_name,
             "seed": run.recipe.seed,
         }
-        rows += [of_run | point for point in _points(events)]
+        rows += [shared | point for point in _points(events)]
     columns = ["run", "name", "method", "task", "seed", "curve", "epoch", "step", "seconds", "value"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _points(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Points of one run's curves; what a resumed run did over again counts once, as it was last."""
+    """Points of one run's curves. A step that a resumed run repeated counts once, with its last value."""
     points: dict[tuple[str, int], dict[str, Any]] = {}
     seconds = 0.0
     for event in events:
         if event["type"] == "step":
             seconds = event["seconds"]
-            found = [("step loss", event["loss"]), ("memory", event["memory"] * MEGABYTES)]
+            values = [("step loss", event["loss"]), ("memory", event["memory"] * MEGABYTES)]
         elif event["type"] == "evaluation" and event["split"] == "validation":
-            found = [
+            values = [
                 ("training loss", event["train_loss"]),
                 ("validation loss", event["loss"]),
                 ("validation accuracy", event["accuracy"]),
             ]
         else:
             continue
-        for curve, value in found:
+        for curve, value in values:
             if value is not None:
                 points[curve, event["step"]] = {
                     "curve": curve,
@@ -109,11 +109,11 @@ def _points(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 MEANS = {"macro": mark("macro mean"), "weighted": mark("weighted mean")}
-"""Means over the labels, and what the last rows of `per_class` are called."""
+"""Means over the labels -> their titles in the last rows of `per_class`."""
 
 
 def per_class(run: Run) -> pd.DataFrame:
-    """The classification report of a finished run: label, precision, recall, F1 (0 to 1) and support."""
+    """Classification report, a row a label and then the means: label, precision, recall, f1 (0 to 1), support."""
     import pandas as pd
 
     test = run.result.test
@@ -124,9 +124,9 @@ def per_class(run: Run) -> pd.DataFrame:
 
 
 def pareto(x: Sequence[float], y: Sequence[float], *, x_better: str, y_better: str) -> list[bool]:
-    """Which points no other point beats: at least as good in both, better in one (Pareto 1906). NaN is on no frontier.
+    """Whether each point is on the Pareto frontier: none is at least as good in both and better in one (Pareto 1906).
 
-    `x_better` and `y_better` are "higher" or "lower", as a metric has it. Equal points stand or fall together.
+    `x_better` and `y_better` are a metric's better direction, "higher" or "lower". Points with NaN are never on it.
     """
     signs = [1.0 if better == "higher" else -1.0 for better in (x_better, y_better)]
     points = [(signs[0] * a, signs[1] * b) for a, b in zip(x, y, strict=True)]

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, named by what sets them apart from others, with mean and spread."""
+"""Variants: groups of runs that differ only in the seed, with distinct names, means and standard deviations."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COMMON = ("task", "sentences", "backbone", "device", "precision", "source")
-"""Set apart runs of all methods, by their value alone; other settings are compared within a method, with their name."""
-UNHEEDED = {"method", "task", "backbone", "seed", "fairness", "parents", "track", "precision", "options"}
+"""Traits that distinguish runs across methods, shown by value alone; others are compared within a method, with name."""
+IGNORED = {"method", "task", "backbone", "seed", "fairness", "parents", "track", "precision", "options"}
 
 
 def ordered(runs: Sequence[Run]) -> list[Run]:
-    """In the order of the methods, and then of the queue."""
-    order = {name: place for place, name in enumerate(METHODS)}
-    return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.place))
+    """Runs in the order of the methods, and within a method of the queue."""
+    order = {name: index for index, name in enumerate(METHODS)}
+    return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.queue_order))
 
 
 def variants(runs: Sequence[Run]) -> dict[str, str]:
-    """Run id -> the name that it shares with runs of the same method and recipe, whatever their seed.
+    """Run id -> name of its variant, which is equal for runs of the same method and recipe, whatever their seed.
 
-    The name is the method's title, for an adapter trained elsewhere these words, and whatever sets the recipe apart
-    from others among `runs`, in the process's language.
+    The name is the method's title, "trained elsewhere" for an adopted adapter, and the traits that distinguish it from
+    other `runs`, in the process's language.
     """
     traits = {run.id: _traits(run) for run in runs}
-    everywhere = {name for name in COMMON if len({found[name] for found in traits.values() if name in found}) > 1}
-    if len({found["task"] for found in traits.values()}) == len(_sentences(traits.values())):
-        everywhere -= {"sentences"}  # the tasks tell them apart
+    varied = {name for name in COMMON if len({trait[name] for trait in traits.values() if name in trait}) > 1}
+    if len({trait["task"] for trait in traits.values()}) == len(_sentences(traits.values())):
+        varied -= {"sentences"}  # the task already distinguishes them
     by_method: dict[tuple[str, bool], list[Run]] = defaultdict(list)
     for run in runs:
         by_method[run.recipe.method, bool(run.adopted)].append(run)
     names = {}
     for (method, adopted), members in by_method.items():
         keys = dict.fromkeys(key for run in members for key in traits[run.id] if key not in COMMON)
-        inside = [key for key in keys if len({traits[run.id].get(key) for run in members}) > 1]
+        varied_within = [key for key in keys if len({traits[run.id].get(key) for run in members}) > 1]
         title = tr(METHODS[method].title) if method in METHODS else method
         title = tr("{method}, trained elsewhere", method=title) if adopted else title
         for run in members:
-            found = traits[run.id]
-            parts = [found[name] for name in COMMON if name in everywhere and name in found]
-            parts += [f"{key} {found[key]}" for key in inside if key in found]
+            own = traits[run.id]
+            parts = [own[name] for name in COMMON if name in varied and name in own]
+            parts += [f"{key} {own[key]}" for key in varied_within if key in own]
             names[run.id] = ", ".join([title, *parts])
     return names
 
 
 def means(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean, sample standard deviation (n - 1 below the line) and n of each metric over the runs of a variant.
+    """Mean, sample standard deviation (divisor n - 1) and n of each metric over the runs of each variant.
 
-    `table` is `analysis.runs_table`'s with a column `variant`. One row a variant, in the order of first appearance:
+    `table` is that of `tables.runs_table` with a column `variant`. One row a variant, in the order of first appearance:
     variant, method, runs, seeds, and for each metric its mean under its key, `<key>:sd` (NaN below two) and `<key>:n`.
     """
     import pandas as pd
@@ -73,53 +73,53 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def some(runs: Sequence[Run], limit: int) -> list[Run]:
-    """At most `limit` runs, newest first but every variant before any variant's second, in the order of `runs`."""
+    """At most `limit` of the runs, in the order of `runs`: the newest of each variant, then the second newest, ..."""
     if len(runs) <= limit:
         return list(runs)
     names, seen, ranked = variants(runs), defaultdict(int), []
-    for run in sorted(runs, key=lambda run: -run.place):
-        ranked.append((seen[names[run.id]], -run.place, run.id))
+    for run in sorted(runs, key=lambda run: -run.queue_order):
+        ranked.append((seen[names[run.id]], -run.queue_order, run.id))
         seen[names[run.id]] += 1
-    kept = {run_id for _, _, run_id in sorted(ranked)[:limit]}
-    return [run for run in runs if run.id in kept]
+    selection = {run_id for _, _, run_id in sorted(ranked)[:limit]}
+    return [run for run in runs if run.id in selection]
 
 
 def one_each(runs: Sequence[Run], names: dict[str, str]) -> list[Run]:
-    """The first run of each variant, in the order of `runs`. `names`: run id -> variant."""
+    """First run of each variant, in the order of `runs`. `names`: run id -> variant."""
     return list({names[run.id]: run for run in reversed(runs)}.values())[::-1]
 
 
 def _traits(run: Run) -> dict[str, str]:
-    """Everything that is known to shape a run but its seed, as text."""
+    """Name -> value as text, of everything known to affect a run's result except the seed."""
     recipe = run.recipe.model_dump(mode="json")
-    found = {
+    traits = {
         "task": run.task_name,
         "backbone": run.recipe.backbone.replace("\\", "/").rsplit("/", 1)[-1],
     }
     if run.result:
         splits = run.result.meta_info.dataset_info
-        # The number tells sizes apart, the fingerprint other sentences of the same number.
-        found["sentences"] = tr(
+        # Sets of equal size can hold other sentences: the fingerprint distinguishes them.
+        traits["sentences"] = tr(
             "{count} sentences ({fingerprint})",
             count=f"{splits.sizes.train:,}",
             fingerprint=splits.fingerprint[:6],
         )
-        found["device"] = run.device_name
-        found["precision"] = run.result.train_info.precision
+        traits["device"] = run.device_name
+        traits["precision"] = run.result.train_info.precision
     if run.result and run.result.parents:
-        # Seeds have parents of their own: the tasks that they learnt are what shapes the run.
-        found["parents"] = " + ".join(sorted(run.result.parents.names))
-    heeded = {name for name in recipe if name not in UNHEEDED}
+        # Each seed has its own parents, so their ids differ within a variant; their tasks do not.
+        traits["parents"] = " + ".join(sorted(run.result.parents.names))
+    names = {name for name in recipe if name not in IGNORED}
     if run.adopted:
-        found["source"] = run.adopted.source
-        heeded = {"max_length"}  # the rest of its recipe is about a training that was not this one
-    settings = {name: recipe[name] for name in recipe if name in heeded} | recipe["options"]
-    return found | {name: _text(value) for name, value in settings.items() if value is not None}
+        traits["source"] = run.adopted.source
+        names = {"max_length"}  # the other settings describe a training that did not happen here
+    settings = {name: recipe[name] for name in recipe if name in names} | recipe["options"]
+    return traits | {name: _text(value) for name, value in settings.items() if value is not None}
 
 
 def _sentences(traits: Iterable[dict[str, str]]) -> set[tuple[str, str]]:
-    """The (task, sentences) that finished runs have."""
-    return {(found["task"], found["sentences"]) for found in traits if "sentences" in found}
+    """Distinct (task, sentences) among the traits of finished runs."""
+    return {(trait["task"], trait["sentences"]) for trait in traits if "sentences" in trait}
 
 
 def _text(value: Any) -> str:

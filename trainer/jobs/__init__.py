@@ -1,1 +1,1 @@
-"""The queue, and the worker process that trains what is in it."""
+"""Queue of runs, and the worker process that trains them."""

@@ -1,4 +1,4 @@
-"""Adapters trained elsewhere: recognised, taken into the store, and evaluated here so that they can be compared."""
+"""Adoption of adapters that were trained elsewhere: import them into the store and evaluate them for comparison."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def adopt(
     owner: str | None = None,
     **settings: Any,
 ) -> Run:
-    """Queue the evaluation of a plain PEFT or AdapterHub adapter: a local folder, or a repository of the Hub.
+    """Queue the evaluation of a PEFT or AdapterHub adapter from a local folder or a repository of the Hub; its run.
 
-    `label_order` names the task's labels in the adapter's own order (the adapter's names, or the task's order, if not
-    given). `settings` are fields of the recipe that shape the task, such as train_size or text_column.
+    `label_order` names the task's labels in the adapter's own order; if empty, the adapter's label names decide, or the
+    task's order. `settings` are fields of the recipe that affect the task, such as train_size or text_column.
 
-    Raises `ArgumentError` for what is no such adapter or was trained on another backbone, `Unreachable` for the Hub.
+    Raises `ArgumentError` for another kind of adapter or one of another backbone, `Unreachable` if the Hub is.
     """
     folder, name = find(source)
     config = _read(folder)
@@ -56,12 +56,12 @@ def adopt(
 
 
 def find(source: str) -> tuple[Path, str]:
-    """(the folder with the adapter's files, what to call it): a local folder, or one fetched from the Hub."""
+    """(folder with the adapter's files, name to show) of a local folder, or of a repository fetched from the Hub."""
     source = source.strip()
     local = Path(source).expanduser()
     if source and local.is_dir():
-        whole = local.resolve()
-        folder, name = local, f"{whole.parent.name}/{whole.name}"
+        absolute = local.resolve()
+        folder, name = local, f"{absolute.parent.name}/{absolute.name}"
     elif source.count("/") == 1 and not source.startswith((".", "~", "/")):
         folder, name = hub.adapter_folder(source, max_bytes=MAX_BYTES), source
     else:
@@ -74,9 +74,9 @@ def find(source: str) -> tuple[Path, str]:
 
 
 def recognise(config: dict[str, Any], backbone: str) -> tuple[str, dict[str, Any]]:
-    """(method, its options) that an adapter_config.json tells.
+    """(method, its options) of an adapter, from its adapter_config.json.
 
-    Raises `ArgumentError` for another kind of adapter, or one with settings that no option has.
+    Raises `ArgumentError` for another kind of adapter, or one with settings that the method has no options for.
     """
     shape = backbones.shape_of(backbone)
     for name, method in methods.METHODS.items():
@@ -91,6 +91,7 @@ def recognise(config: dict[str, Any], backbone: str) -> tuple[str, dict[str, Any
 
 
 def _read(folder: Path) -> dict[str, Any]:
+    """Content of adapter_config.json. Raises `ArgumentError` if it is missing or damaged."""
     try:
         content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -111,13 +112,16 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _check_backbone(config: dict[str, Any], backbone: str) -> None:
-    """Refuse an adapter that names another of the offered backbones; an unknown name is left to the weights' shapes."""
+    """Raise `ArgumentError` if the adapter names another known backbone.
+
+    An unknown name passes: the shapes of the weights are checked when they are loaded.
+    """
     named = config.get("base_model_name_or_path") or config.get("model_name")
     short = str(named).rsplit("/", 1)[-1]
-    for found in backbones.BACKBONES.values():
-        if found.name != backbone and found.hub_id.rsplit("/", 1)[-1] == short:
+    for known in backbones.BACKBONES.values():
+        if known.name != backbone and known.hub_id.rsplit("/", 1)[-1] == short:
             raise ArgumentError(
                 expected=tr("an adapter for {backbone}", backbone=backbone),
                 got=tr("one for {backbone}", backbone=named),
-                fix=tr("choose the backbone {backbone}", backbone=found.name),
+                fix=tr("choose the backbone {backbone}", backbone=known.name),
             )

@@ -1,4 +1,4 @@
-"""A run's events as lines for a terminal."""
+"""Events of runs as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from trainer.runs.store import Run
 from trainer.texts import tr
 
 PLAIN_SECONDS = 5.0
-"""Without a terminal, steps are printed at most this often."""
+"""Shortest time between two printed steps where the output is no terminal."""
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes and seconds, or hours and minutes, in words."""
+    """A duration in words: seconds, minutes and seconds, or hours and minutes."""
     whole = round(max(seconds, 0))
     if whole >= 3600:
         return tr("{hours} h {minutes} min", hours=whole // 3600, minutes=f"{whole % 3600 // 60:02d}")
@@ -23,19 +23,19 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Writes one line for each thing that matters, and on a terminal one more that is kept up to date."""
+    """Prints a line for each important event of the runs; on a terminal (`live`) also the newest step."""
 
     def __init__(self, runs: Sequence[Run], *, write: Callable[..., Any], live: bool) -> None:
         self.write, self.live = write, live
-        self.place = {run.id: f"[{i}/{len(runs)}] {run.id}" for i, run in enumerate(runs, start=1)}
+        self.prefix = {run.id: f"[{i}/{len(runs)}] {run.id}" for i, run in enumerate(runs, start=1)}
         self._last_step, self._open_line = 0.0, False
 
-    def tell(self, run: Run, event: dict[str, Any]) -> None:
-        """Show one event."""
+    def show(self, run: Run, event: dict[str, Any]) -> None:
+        """Print one event of a run."""
         text = describe(event)
         if text is None:
             return
-        line = f"{self.place[run.id]}: {text}"
+        line = f"{self.prefix[run.id]}: {text}"
         if event["type"] == "step":
             if self.live:
                 self.write(f"\r\033[K{line}", nl=False)
@@ -51,7 +51,7 @@ class Progress:
 
 
 def describe(event: dict[str, Any]) -> str | None:
-    """One event in English words; None for one that only a program needs."""
+    """Text for one event, in English; None for events that are not for people."""
     kind = event["type"]
     if kind == "state":
         return " - ".join(part for part in (event["state"], event["note"]) if part)

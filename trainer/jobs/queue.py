@@ -1,4 +1,4 @@
-"""The on-disk queue: launch, cancel, resume, retrain and follow runs."""
+"""Queue of runs on the disk: launch, cancel, resume, retrain and follow runs."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ CANCEL_FILE = "cancel"
 
 
 def launch(store: Store, configs: Sequence[RunConfig], *, label: str = "", owner: str | None = None) -> list[Run]:
-    """Queue runs as one suite, parents before what fuses them, and see that a worker is at work.
+    """Queue runs as one suite, parents before the runs that fuse them, and start the worker.
 
-    A finished or waiting run with the very recipe and files of a needed parent is taken instead of training it again.
-    Returns the runs asked for; their parents are queued besides. Raises `ArgumentError` for unfit parents, and
-    `UnusableCard` on a machine whose NVIDIA card torch cannot use.
+    A finished or queued run with the same recipe and files as a missing parent is reused instead of training it again.
+    Returns a run for each of `configs`; parents are queued too but not returned.
+
+    Raises `ArgumentError` for parents that do not fit, `UnusableCard` if torch cannot use the machine's NVIDIA card.
     """
     require_usable_card()
-    # Everything is checked before anything is queued, and what others build on is queued first.
+    # Check all before queueing any, and queue parents first.
     plan = [(config, recipes.parents_of(config)) for config in configs]
     for config in configs:
         check_parents(store, config)
     suite = f"suite-{time.time_ns():x}"
     launched = []
-    for config, needed in sorted(plan, key=lambda step: bool(step[1] or step[0].parents)):
-        parents = [_parent(store, recipe, suite, owner).id for recipe in needed]
+    for config, parent_recipes in sorted(plan, key=lambda step: bool(step[1] or step[0].parents)):
+        parents = [_parent(store, recipe, suite, owner).id for recipe in parent_recipes]
         ready = config.model_copy(update={"parents": tuple(parents)}) if parents else config
         launched.append(store.create(ready, suite=suite, label=label, owner=owner))
     ensure_worker(store)
@@ -48,7 +49,7 @@ def launch(store: Store, configs: Sequence[RunConfig], *, label: str = "", owner
 
 
 def check_parents(store: Store, config: RunConfig) -> None:
-    """Raise `ArgumentError` unless the named parents are runs that this run can fuse."""
+    """Raise `ArgumentError` unless a run of this recipe can fuse the parents that the recipe names."""
     method = methods.get(config.method)
     if not config.parents:
         return
@@ -80,7 +81,7 @@ def check_parents(store: Store, config: RunConfig) -> None:
 
 
 def cancel(store: Store, run_id: str) -> Run:
-    """Ask a run to stop: at once while it waits, within a step while it trains. Raises `ArgumentError` if it ended."""
+    """Cancel a run: at once if queued, within a step if running. Raises `ArgumentError` if it has ended."""
     run = store.load(run_id)
     if run.state in ENDED:
         raise ArgumentError(
@@ -95,7 +96,7 @@ def cancel(store: Store, run_id: str) -> Run:
 
 
 def resume(store: Store, run_id: str) -> Run:
-    """Queue a failed or cancelled run again; it goes on from its last checkpoint."""
+    """Queue a failed or cancelled run again, with its failed parents; it continues from its last checkpoint."""
     run = store.load(run_id)
     if run.state not in ("failed", "cancelled"):
         raise ArgumentError(
@@ -108,16 +109,16 @@ def resume(store: Store, run_id: str) -> Run:
             resume(store, parent)
     require_usable_card()
     (run.folder / CANCEL_FILE).unlink(missing_ok=True)
-    run = store.update(run.id, state="queued", error=None, place=time.time_ns())
+    run = store.update(run.id, state="queued", error=None, queue_order=time.time_ns())
     store.append(run.id, State("queued", "resumed"))
     ensure_worker(store)
     return run
 
 
-def again(store: Store, run_id: str, *, owner: str | None = None) -> Run:
-    """Queue a new run with the recipe of an ended one, which stays as it is.
+def retrain(store: Store, run_id: str, *, owner: str | None = None) -> Run:
+    """Queue a new run with the recipe of an ended one, which does not change.
 
-    Parents that are gone are trained too, and so are those that were trained as part of the run if their files have
+    Deleted parents are trained again. So are parents that were trained as part of the run, if a file of theirs has
     changed since.
     """
     run = store.load(run_id)
@@ -129,36 +130,36 @@ def again(store: Store, run_id: str, *, owner: str | None = None) -> Run:
             else tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
             fix=tr("choose another run"),
         )
-    here = {other.id: other for other in store.list() if other.state not in ("failed", "cancelled")}
-    recipe, alone = run.recipe, run.recipe.model_copy(update={"parents": ()})
-    if not recipe.parents or any(name not in here for name in recipe.parents):
-        recipe = alone
-    elif any(_outdated(here[name]) for name in recipe.parents):
-        own = [parent.fingerprint() for parent in recipes.parents_of(alone)]
-        if own == [here[name].recipe.fingerprint() for name in recipe.parents]:
-            recipe = alone
+    usable = {other.id: other for other in store.list() if other.state not in ("failed", "cancelled")}
+    recipe, without_parents = run.recipe, run.recipe.model_copy(update={"parents": ()})
+    if not recipe.parents or any(name not in usable for name in recipe.parents):
+        recipe = without_parents
+    elif any(_outdated(usable[name]) for name in recipe.parents):
+        own = [parent.fingerprint() for parent in recipes.parents_of(without_parents)]
+        if own == [usable[name].recipe.fingerprint() for name in recipe.parents]:
+            recipe = without_parents
     return launch(store, [recipe], label=run.label, owner=owner)[0]
 
 
 def without_weights(store: Store) -> list[tuple[Run, Run | None]]:
-    """Finished runs that came without their weights, each with the newest run that trains its recipe here, if any.
+    """Finished runs that came without weights, each with the newest queued or running run of its recipe, or None.
 
-    Those whose recipe has an answering run are left out.
+    A run is left out if another run of its recipe can predict.
     """
     runs = store.list()
-    found = []
+    missing = []
     for run in runs:
         if run.state != "finished" or not run.bundled or run.model_folder.is_dir():
             continue
         recipe = run.recipe.fingerprint()
         others = [other for other in runs if other.id != run.id and other.recipe.fingerprint() == recipe]
-        if not any(other.answers for other in others):
-            found.append((run, next((o for o in reversed(others) if o.state in ("queued", "running")), None)))
-    return found
+        if not any(other.can_predict for other in others):
+            missing.append((run, next((o for o in reversed(others) if o.state in ("queued", "running")), None)))
+    return missing
 
 
 def ensure_worker(store: Store) -> None:
-    """Start a worker for this store, in a process of its own that outlives this one. One that is there stays alone."""
+    """Start a worker process for this store that outlives this one. It exits at once if another worker is at work."""
     store.root.mkdir(parents=True, exist_ok=True)
     with (store.root / ".worker.log").open("ab") as log:
         subprocess.Popen(
@@ -173,7 +174,7 @@ def ensure_worker(store: Store) -> None:
 
 
 def worker_is_alive(store: Store) -> bool:
-    """Whether a worker holds this store's queue."""
+    """Whether a worker process holds the lock of this store's queue."""
     lock = FileLock(store.root / ".worker.lock")
     try:
         lock.acquire(timeout=0)
@@ -184,13 +185,16 @@ def worker_is_alive(store: Store) -> bool:
 
 
 def follow(store: Store, run_ids: Sequence[str], *, pause: float = 0.2) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """(run, event) of these runs as they come, until all have ended; starts a worker again should it be gone."""
-    read = dict.fromkeys(run_ids, 0)
+    """Yield (run, event) of these runs as events are written, until all runs have ended.
+
+    Looks every `pause` seconds, and restarts the worker if it has died.
+    """
+    offsets = dict.fromkeys(run_ids, 0)
     checked = time.monotonic()
     while True:
         runs = [store.load(run_id) for run_id in run_ids]
         for run in runs:
-            events, read[run.id] = store.events(run.id, after=read[run.id])
+            events, offsets[run.id] = store.events(run.id, after=offsets[run.id])
             yield from ((run, event) for event in events)
         if all(run.state in ENDED for run in runs):
             return
@@ -202,14 +206,14 @@ def follow(store: Store, run_ids: Sequence[str], *, pause: float = 0.2) -> Itera
 
 
 def with_parents(store: Store, runs: Sequence[Run]) -> list[Run]:
-    """These runs and the parents they wait for, in the order of the queue."""
-    every = {run.id: run for run in runs}
+    """These runs and the parents that they wait for, in the order of the queue."""
+    by_id = {run.id: run for run in runs}
     for run in runs:
-        for parent in run.recipe.parents:
-            found = store.load(parent)
-            if found.state not in ENDED:
-                every.setdefault(found.id, found)
-    return sorted(every.values(), key=lambda run: run.place)
+        for parent_id in run.recipe.parents:
+            parent = store.load(parent_id)
+            if parent.state not in ENDED:
+                by_id.setdefault(parent.id, parent)
+    return sorted(by_id.values(), key=lambda run: run.queue_order)
 
 
 def _outdated(run: Run) -> bool:
@@ -219,15 +223,15 @@ def _outdated(run: Run) -> bool:
 
 
 def _parent(store: Store, recipe: RunConfig, suite: str, owner: str | None) -> Run:
-    """A run with this very recipe, on files of the same content, that is finished or waiting, else a new one.
+    """The newest finished or queued run of this recipe on files of the same content, else a new run.
 
-    An adapter trained elsewhere only has the recipe's shape: it is fused when it is named, never on its own.
+    An adopted adapter is not reused: its recipe does not tell how it was trained. It is fused only where named.
     """
     identity = recipes.identity(recipe)
     for run in reversed(store.list()):
         if (
             run.adopted is None
-            and (run.answers or run.state in ("queued", "running"))
+            and (run.can_predict or run.state in ("queued", "running"))
             and recipes.identity_of(run) == identity
         ):
             return run
@@ -235,11 +239,11 @@ def _parent(store: Store, recipe: RunConfig, suite: str, owner: str | None) -> R
 
 
 def end(store: Store, run_id: str, state: str, reason: str) -> Run:
-    """Record that a run ended (finished, failed or cancelled), and why."""
+    """Record the state in which a run ended (finished, failed or cancelled) and the reason; the run."""
     try:
         store.append(run_id, State(state, reason))
         return store.update(run_id, state=state, error=reason)
     except OSError as error:
-        # A full disk: the run's own files stay, and whoever reads it sees that nobody trains it any more.
+        # A full disk: the run's files stay, and a reader sees that no process trains it.
         print(f"Could not write the state of {run_id}: {error}", file=sys.stderr)
         return store.load(run_id)

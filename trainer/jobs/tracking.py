@@ -1,4 +1,4 @@
-"""Weights & Biases, when asked for. Nothing here can stop a run."""
+"""Optional tracking with Weights & Biases. An error here never stops a run."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ PROJECT = "peft-lab"
 
 @contextmanager
 def tracker(run: Run) -> Iterator[Callable[[Event], None]]:
-    """A function that tells Weights & Biases of events; it does nothing unless the run asks to be tracked.
+    """Function that sends events to Weights & Biases; it does nothing unless the recipe has `track`.
 
-    Without an account it writes to the run's folder (wandb/), to be sent later with `wandb sync`.
-    A missing or failing Weights & Biases is said once in the run's log.
+    Without an account it writes to the run's folder (wandb/), to be uploaded later with `wandb sync`.
+    If Weights & Biases is missing or fails, the run's log has one line about it, and tracking stops.
     """
     tracked = _start(run) if run.recipe.track else None
 
-    def tell(event: Event) -> None:
+    def track(event: Event) -> None:
         nonlocal tracked
         if tracked is None:
             return
         try:
             _log(tracked, event)
         except Exception as error:
-            _complain(error)
+            _warn(error)
             tracked = None
 
     try:
-        yield tell
+        yield track
     finally:
         if tracked is not None:
             try:
                 tracked.finish()
             except Exception as error:
-                _complain(error)
+                _warn(error)
 
 
 def has_account() -> bool:
-    """Whether an account is set up here: a key in the environment or in .netrc."""
+    """Whether an account is set up on this machine: a key in the environment or in .netrc."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
@@ -56,6 +56,7 @@ def has_account() -> bool:
 
 
 def _start(run: Run) -> Any:
+    """The tracked run of Weights & Biases; None if it cannot start."""
     try:
         import wandb
 
@@ -75,7 +76,7 @@ def _start(run: Run) -> Any:
         tracked.define_metric("validation/*", step_metric="epoch")
         return tracked
     except Exception as error:
-        _complain(error)
+        _warn(error)
         return None
 
 
@@ -112,7 +113,7 @@ def _log(tracked: Any, event: Event) -> None:
         )
 
 
-def _complain(error: Exception) -> None:
+def _warn(error: Exception) -> None:
     print(
         f"Weights & Biases does not track this run any more ({type(error).__name__}: {error}); the run goes on.",
         file=sys.stderr,

@@ -1,4 +1,4 @@
-"""The worker process: trains what is queued, one run at a time, whoever is watching."""
+"""Worker process: trains the queued runs, one at a time, independently of the page and the command line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -26,12 +27,12 @@ from trainer.runs.store import ENDED, INTERRUPTED, Run, Store
 from trainer.sources import backbones
 from trainer.texts import tr
 
-SECONDS_TO_HEED = 30.0
-"""A cancelled run that has not stopped by itself after this long is ended."""
+SECONDS_TO_STOP = 30.0
+"""A cancelled run that has not stopped by itself after this time is terminated."""
 
 
 def work(store: Store) -> bool:
-    """Train what is queued until nothing is left. False, at once, when another worker is at it."""
+    """Train runs until the queue is empty. False, at once, if another worker holds the queue."""
     lock = FileLock(store.root / ".worker.lock")
     context = _context()
     while True:
@@ -44,13 +45,13 @@ def work(store: Store) -> bool:
                 _supervise(store, run, context)
         finally:
             lock.release()
-        # Queued between the last look and the release, when another worker would have found this one at it.
+        # A run may have been queued after the last `_next` and before the release; a worker started then saw the lock.
         if _next(store) is None:
             return True
 
 
 def _next(store: Store) -> Run | None:
-    """The first run in the queue, once none is at work: one may be left from a worker that was killed."""
+    """First run in the queue, or None. Waits while a run is running: a killed worker may have left its process."""
     runs = store.list()
     while any(run.state == "running" for run in runs):
         time.sleep(0.5)
@@ -59,10 +60,10 @@ def _next(store: Store) -> Run | None:
 
 
 def _context() -> Any:
-    """Each run gets a fresh process, so that its memory is its own and a crash is only its own.
+    """Multiprocessing context for the process of each run: separate memory, and a crash ends that run alone.
 
-    On Linux without a GPU it is forked from a server that has imported the libraries once. bitsandbytes starts CUDA
-    while it is imported, and a fork cannot use what its parent started.
+    On Linux without a GPU the process is forked from a server that has imported the libraries once. With a GPU it is
+    spawned: bitsandbytes initialises CUDA on import, and a forked process cannot use CUDA that its parent initialised.
     """
     if sys.platform != "linux" or _has_gpu():
         return multiprocessing.get_context("spawn")
@@ -72,7 +73,7 @@ def _context() -> Any:
 
 
 def _has_gpu() -> bool:
-    """Whether torch finds a GPU; a build for CPUs alone is known by its version, without the import."""
+    """Whether torch can use a GPU. The version number tells a build for CPUs alone, without a slow import."""
     if version("torch").endswith("+cpu"):
         return False
     import torch
@@ -81,31 +82,31 @@ def _has_gpu() -> bool:
 
 
 def _supervise(store: Store, run: Run, context: Any) -> None:
-    """Train one run in a process and see that it ends in a state, however it ends."""
+    """Train one run in a process of its own, and record a state if the process ends without one."""
     process = context.Process(target=execute, args=(str(store.root), run.id), name=run.id)
     process.start()
-    cancel_file, asked = run.folder / CANCEL_FILE, None
+    cancel_file, cancelled_at = run.folder / CANCEL_FILE, None
     while process.is_alive():
         process.join(0.2)
         if cancel_file.exists():
-            asked = asked or time.monotonic()
-            if time.monotonic() - asked > SECONDS_TO_HEED:
+            cancelled_at = cancelled_at or time.monotonic()
+            if time.monotonic() - cancelled_at > SECONDS_TO_STOP:
                 process.terminate()
                 process.join(5)
                 process.kill()
     try:
-        left = store.load(run.id)
+        run = store.load(run.id)
     except ArgumentError:
-        return  # deleted before its process had begun
-    if left.state not in ENDED or left.error == tr(INTERRUPTED):
-        if asked is not None:
+        return  # deleted before its process started
+    if run.state not in ENDED or run.error == tr(INTERRUPTED):
+        if cancelled_at is not None:
             end(store, run.id, "cancelled", tr("Cancelled on request."))
         else:
-            end(store, run.id, "failed", _death(process.exitcode))
+            end(store, run.id, "failed", _reason(process.exitcode))
 
 
 def execute(root: str, run_id: str) -> None:
-    """Train one run from the queue in this process; its output goes to the run's log.txt."""
+    """Train one queued run in this process; output goes to the run's log.txt, and every error becomes its state."""
     store = Store(root)
     run = store.load(run_id)
     _log_to(run.folder / "log.txt")
@@ -139,7 +140,7 @@ def execute(root: str, run_id: str) -> None:
 
 
 def _check_content(run: Run, content: dict[str, str]) -> None:
-    """Raise `UserError` if a run would go on from a checkpoint with other sentences or weights than it began with."""
+    """Raise `UserError` if a run would resume with other sentences or weights than it began with."""
     then = recipes.content_of(run) or {}
     changed = [name for name, now in content.items() if then.get(name, now) != now]
     if changed:
@@ -153,7 +154,8 @@ def _check_content(run: Run, content: dict[str, str]) -> None:
         )
 
 
-def _train(store: Store, run: Run, cancelled) -> Result:
+def _train(store: Store, run: Run, cancelled: Callable[[], bool]) -> Result:
+    """Train a run, or evaluate an adopted one, with its events stored and tracked; the result."""
     from trainer.jobs import tracking
     from trainer.training import train as training
 
@@ -178,16 +180,16 @@ def _train(store: Store, run: Run, cancelled) -> Result:
 
 
 def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], tuple[Result, ...]]:
-    """The finished parents of a run, each under a name of its own.
+    """(finished parents of a run, each with a unique name; their results).
 
-    Raises `UserError` when one is not there, or was trained on other weights of the backbone.
+    Raises `UserError` for a parent that cannot predict, or that was trained on other weights of the backbone.
     """
     parents: dict[str, methods.Parent] = {}
     results = []
     backbone = backbones.locate(run.recipe.backbone) if run.recipe.parents else None
     for parent_id in run.recipe.parents:
         parent = store.load(parent_id)
-        if not parent.answers:
+        if not parent.can_predict:
             got = tr("one that is {state}", state=tr(parent.state))
             if parent.error:
                 got = tr("one that is {state} ({error})", state=tr(parent.state), error=parent.error)
@@ -212,7 +214,8 @@ def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], 
     return tuple(parents.values()), tuple(results)
 
 
-def _death(code: int | None) -> str:
+def _reason(code: int | None) -> str:
+    """Sentence for a process that ended without a state, by its exit code; negative codes are signals."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         if name == "SIGKILL":
@@ -230,7 +233,7 @@ def _death(code: int | None) -> str:
 
 
 def _log_to(path: Path) -> None:
-    """Send this process's output to a file, below Python too: libraries in C write there as well."""
+    """Append this process's output to a file, at the level of file descriptors: libraries in C write there too."""
     sys.stdout.flush()
     sys.stderr.flush()
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -1,1 +1,1 @@
-"""What leaves the store: reports, models on the Hub, the bundled runs."""
+"""Output from the store: reports, models on the Hub, and the runs that come with the program."""

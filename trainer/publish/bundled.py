@@ -1,4 +1,4 @@
-"""The runs that come with the program: how they are made, whether they come out the same, and where they go."""
+"""Runs that come with the program: train them, compare retrained ones, copy them into other stores."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer import methods
 from trainer.analysis.paired import mcnemar
@@ -18,20 +19,23 @@ from trainer.runs.presets import PRESETS
 from trainer.runs.store import Run, Store
 from trainer.texts import tr
 
+if TYPE_CHECKING:
+    import numpy as np
+
 BUNDLED = Path(__file__).resolve().parents[2] / "adapters_store"
 SUFFIX = "-bundled"
-"""How the ids of these runs end; .gitignore lets such folders in."""
+"""End of these runs' ids; .gitignore has an exception for such folders."""
 PRESET = "quick"
 SETTINGS = {"adapter_fusion.half_file": True}
-"""What differs from the preset: a fusion in 32 bits would take 10.6 MB of what may be 15 in all."""
-DOUBT = 0.01
-"""Below this chance (McNemar's exact test on the test sentences) two trainings of one recipe are taken to differ."""
-SIZE = 0.01
-"""A saved file may differ by this share: the libraries write their versions into it."""
+"""Differences from the preset. A fusion in 32 bits would take 10.6 MB of the 15 MB that all runs may take."""
+P_VALUE = 0.01
+"""Below this p-value of McNemar's exact test on the test sentences, two trainings of one recipe count as different."""
+SIZE_TOLERANCE = 0.01
+"""Share by which the saved bytes may differ: libraries write their versions into the files."""
 
 
 def configs() -> list[RunConfig]:
-    """The recipes of the bundled runs, the adapters that are fused apart: they follow from the fusion's."""
+    """Recipes of the bundled runs, except the adapters that are fused: their recipes follow from the fusion's."""
     preset = PRESETS[PRESET]
     return recipes.suite(
         methods_=preset.methods, seeds=preset.seeds, task=preset.task, backbone=preset.backbone,
@@ -40,47 +44,47 @@ def configs() -> list[RunConfig]:
 
 
 def shipped() -> list[Run]:
-    """The runs that came with the program, in the order in which they were trained."""
+    """Runs that came with the program, in the order in which they were trained."""
     return [run for run in Store(BUNDLED).list() if run.bundled]
 
 
 def recipe(run: Run) -> RunConfig:
-    """The run's recipe for another store, where its parents are trained as part of it."""
+    """Recipe of the run for another store: without parents, so that they are trained as part of it."""
     return run.recipe.model_copy(update={"parents": ()})
 
 
-def counterpart(run: Run, there: Store) -> Run | None:
-    """The finished run of the same recipe in another store."""
-    asked = recipe(run).fingerprint()
-    return next((r for r in there.list() if r.state == "finished" and recipe(r).fingerprint() == asked), None)
+def counterpart(run: Run, store: Store) -> Run | None:
+    """Finished run of the same recipe in another store, or None."""
+    fingerprint = recipe(run).fingerprint()
+    return next((r for r in store.list() if r.state == "finished" and recipe(r).fingerprint() == fingerprint), None)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One figure of a bundled run beside that of the same recipe trained again."""
+    """One figure of a bundled run and of a retrained run of the same recipe, as text."""
 
     run_id: str
     figure: str
-    kept: str
-    again: str
+    stored: str
+    retrained: str
     agrees: bool
 
 
-def compare(kept: Run, again: Run) -> Iterator[Check]:
-    """The figures that must agree: counts to the digit, sizes nearly, accuracy up to chance."""
+def compare(stored: Run, retrained: Run) -> Iterator[Check]:
+    """Checks of a retrained run: counts must be equal, sizes nearly, accuracy not significantly different."""
     for figure, of in EXACT.items():
-        yield Check(kept.id, figure, str(of(kept)), str(of(again)), of(kept) == of(again))
-    before, now = (run.result.train_info.file_size for run in (kept, again))
-    yield Check(kept.id, "bytes saved", f"{before:,}", f"{now:,}", abs(before - now) <= SIZE * before)
-    one, other = _right(kept), _right(again)
+        yield Check(stored.id, figure, str(of(stored)), str(of(retrained)), of(stored) == of(retrained))
+    before, now = (run.result.train_info.file_size for run in (stored, retrained))
+    yield Check(stored.id, "bytes saved", f"{before:,}", f"{now:,}", abs(before - now) <= SIZE_TOLERANCE * before)
+    one, other = _correct(stored), _correct(retrained)
     same_sentences = len(one) == len(other)
-    chance = mcnemar(int((one & ~other).sum()), int((~one & other).sum())) if same_sentences else 0.0
-    told = f"{100 * other.mean():.2f} (p = {chance:.2f})"
-    yield Check(kept.id, "test accuracy (%)", f"{100 * one.mean():.2f}", told, chance >= DOUBT)
+    p = mcnemar(int((one & ~other).sum()), int((~one & other).sum())) if same_sentences else 0.0
+    accuracy = f"{100 * other.mean():.2f} (p = {p:.2f})"
+    yield Check(stored.id, "test accuracy (%)", f"{100 * one.mean():.2f}", accuracy, p >= P_VALUE)
 
 
-def _right(run: Run):
-    """Whether each test sentence was labelled right, as a boolean array."""
+def _correct(run: Run) -> np.ndarray:
+    """Whether each test sentence's label was predicted correctly: boolean (sentences,)."""
     rows = Store(run.folder.parent).predictions(run.id).query("split == 'test'").sort_values("row")
     return (rows["label"] == rows["predicted"]).to_numpy()
 
@@ -95,10 +99,10 @@ EXACT = {
 }
 
 
-def keep(runs: Sequence[Run]) -> list[str]:
-    """Put finished runs into the program's own folder under lasting ids, in the place of those that are there.
+def replace(runs: Sequence[Run]) -> list[str]:
+    """Replace all bundled runs by copies of finished runs, under ids that end in `SUFFIX`; the new ids.
 
-    A method that trains the whole backbone leaves its weights out. Returns the new ids.
+    The weights of a method that trains the whole backbone are left out.
     """
     renamed = {run.id: run.id.rsplit("-", 1)[0] + SUFFIX for run in runs}
     for run in runs:
@@ -107,10 +111,10 @@ def keep(runs: Sequence[Run]) -> list[str]:
         weights = not methods.get(run.recipe.method).trains_backbone
         left_out = () if weights else ("model",)
         shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns(*left_out, "checkpoints", ".*", "*.lock"))
-        told = run.as_json()
-        told["lineage"] |= {"bundled": {"command": recipes.command_of(run.recipe), "weights": weights}}
-        told["suite"] = "suite" + SUFFIX
-        (folder / "run.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        content = run.as_json()
+        content["lineage"] |= {"bundled": {"command": recipes.command_of(run.recipe), "weights": weights}}
+        content["suite"] = "suite" + SUFFIX
+        (folder / "run.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         for path in (folder / "run.json", folder / "events.jsonl"):
             text = path.read_text(encoding="utf-8")
             for old, new in renamed.items():
@@ -124,9 +128,10 @@ def keep(runs: Sequence[Run]) -> list[str]:
 
 
 def bring(root: Path) -> int:
-    """Copy the runs that come with the program into a store elsewhere, each once; how many were new.
+    """Copy the runs that come with the program into the store in another folder, each once; the number of new ones.
 
-    A bundled run that a person deleted stays away. Without room or rights there, that is said on standard error.
+    A bundled run that a person deleted there is not copied again. A full or read-only disk is reported on standard
+    error and raises nothing.
     """
     if root.resolve() == BUNDLED.resolve():
         return 0
@@ -138,7 +143,7 @@ def bring(root: Path) -> int:
             count += len(archive.load_folder(store, folder)[0])
             known.add(folder.name)
             record.write_text("\n".join(sorted(known)) + "\n", encoding="utf-8")
-    except OSError as error:  # what is missing is tried again at the next start
-        said = tr("The runs that come with the program are not all in {folder}:", folder=root)
-        print(said, sentence(error), file=sys.stderr, flush=True)
+    except OSError as error:  # the next start tries the remaining runs again
+        message = tr("The runs that come with the program are not all in {folder}:", folder=root)
+        print(message, sentence(error), file=sys.stderr, flush=True)
     return count

@@ -1,4 +1,4 @@
-"""One run to the Hugging Face Hub as a model, with a card that says what it is and how its own library opens it."""
+"""Upload of a run to the Hugging Face Hub as a model, with a model card and code that loads it without PEFT Lab."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from trainer.sources import backbones, hub
 from trainer.texts import tr
 
 MARK = "peft-lab"
-"""The tag by which a repository is known as an earlier push."""
+"""Tag of the repositories that this program pushed."""
 LIBRARIES = {"adapters": "adapter-transformers"}
-"""The Hub's names of libraries, where they differ from the package's."""
+"""Package -> the Hub's name of the library, where they differ."""
 FIGURES = {"accuracy": "Accuracy", "f1": "Macro F1", "precision": "Macro precision", "recall": "Macro recall"}
 
 
 def push(
     store: Store, name: str, repository: str, *, private: bool | None = None, licence: str | None = None
 ) -> tuple[str, list[str]]:
-    """Upload a finished run's `model/` with a card; (its address, the files). Run again, it changes what differs.
+    """Upload a finished run's `model/` with a card; (its address, the files). A second push updates the repository.
 
-    Raises `ArgumentError` for a run without weights or from elsewhere, a wrong name, or a repository with other files;
-    `UserError` without a token, for a public one where `private` is asked, for what the Hub refuses; `Unreachable`.
+    Raises `ArgumentError` for a run without weights, an adopted run, a wrong name or a repository with other files;
+    `UserError` without a token, for a public repository with `private`, and for a refusal of the Hub; `Unreachable`.
     """
     from huggingface_hub import HfApi, get_token
 
@@ -46,7 +46,7 @@ def push(
         api = HfApi()
         with hub.writing(tr("create {repository}", repository=repository)):
             api.create_repo(repository, private=private, exist_ok=True)
-            # One that was there keeps its visibility, whatever was asked.
+            # An existing repository keeps its visibility, whatever `private` is.
             public = bool(private) and not api.repo_info(repository).private
             others = set(api.list_repo_files(repository)) - {*files, ".gitattributes"}
         if public:
@@ -67,7 +67,7 @@ def push(
 
 
 def stage(run: Run, repository: str, folder: Path, *, licence: str | None = None) -> list[str]:
-    """Put what will be uploaded into a folder, naming no folder of this machine; the files' names."""
+    """Write the files to upload into a folder; their names. Paths on this machine are removed from them."""
     shutil.copytree(run.model_folder, folder, dirs_exist_ok=True)
     (folder / "README.md").write_text(card(run, repository, licence=licence), encoding="utf-8")
     base = run.result.meta_info.model_info.hub_id
@@ -79,7 +79,7 @@ def stage(run: Run, repository: str, folder: Path, *, licence: str | None = None
 
 
 def card(run: Run, repository: str, *, licence: str | None = None) -> str:
-    """The model card in English: metadata with test figures, then what it is, its figures and data, how to open it."""
+    """Model card in English: metadata with test figures; then description, figures, data and how to load the model."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     method, model = methods.get(run.recipe.method), run.result.meta_info.model_info
@@ -115,7 +115,7 @@ def card(run: Run, repository: str, *, licence: str | None = None) -> str:
 
 
 def _text(run: Run, repository: str) -> str:
-    """The card below its metadata."""
+    """Markdown of the card, without its metadata."""
     method, data = methods.get(run.recipe.method), run.result.meta_info.dataset_info
     sizes = data.sizes
     figures = [(metric.title, metric.show(metric.of(run))) for metric in METRICS.values()]
@@ -123,7 +123,7 @@ def _text(run: Run, repository: str) -> str:
     recipe |= {"task": run.task_name, "backbone": Path(run.recipe.backbone).name}
     recipe |= {name: Path(recipe[name]).name for name in ("validation_file", "test_file") if name in recipe}
     options = {f"{run.recipe.method}.{name}": value for name, value in run.recipe.options.items()}
-    options = {name: _named(value) for name, value in options.items()}
+    options = {name: _without_folder(value) for name, value in options.items()}
     notes = "".join(f"- {note}.\n" for note in data.notes)
     sentences, task = per_class(run), tasks.TASKS.get(run.recipe.task)
     return f"""# {repository.partition("/")[2]}
@@ -171,7 +171,7 @@ another gives others.
 
 
 def usage(run: Run, repository: str) -> str:
-    """Python that opens the pushed model with its library alone and asks it about a sentence."""
+    """Python code that loads the pushed model with its library alone and predicts the label of a sentence."""
     info = run.result.meta_info.model_info
     base = Path(info.hub_id).name if Path(info.hub_id).is_absolute() else info.hub_id
     method = methods.get(run.recipe.method)
@@ -200,12 +200,13 @@ print(dict(zip(labels, shares)))"""
 
 
 def _check(run: Run, repository: str) -> None:
+    """Raise `ArgumentError` for a wrong repository name, and for a run that cannot be pushed."""
     owner, slash, name = repository.partition("/")
     if not (owner and slash and name) or "/" in name:
         raise ArgumentError(
             expected=tr("a repository as owner/name"), got=repr(repository), fix=tr("write --repo you/name")
         )
-    if not run.answers:
+    if not run.can_predict:
         raise ArgumentError(
             expected=tr("a finished run with its weights"),
             got=tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
@@ -220,24 +221,26 @@ def _check(run: Run, repository: str) -> None:
 
 
 def _base(run: Run) -> str:
+    """The backbone in the card's words; a local folder by its name alone."""
     base = run.result.meta_info.model_info.hub_id
     return f"a backbone of its author's own ({Path(base).name})" if Path(base).is_absolute() else f"`{base}`"
 
 
-def _named(value: Any) -> Any:
-    """A file's name in the place of its path: options name tasks, which may be files."""
+def _without_folder(value: Any) -> Any:
+    """An option's value with each path replaced by the file's name: options may name tasks, which may be files."""
     if isinstance(value, (list, tuple)):
-        return [_named(one) for one in value]
+        return [_without_folder(one) for one in value]
     return Path(value).name if isinstance(value, str) and tasks.is_file(value) else value
 
 
 def _cell(value: Any) -> str:
+    """A value as text in a table."""
     if isinstance(value, float):
         return f"{value:.4f}".rstrip("0").rstrip(".") if abs(value) >= 0.001 or value == 0 else f"{value:g}"
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _table(heading: Any, rows: Any) -> str:
-    """A Markdown table; a bar in a cell would end it."""
+    """A Markdown table; bars in cells are escaped."""
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,4 +1,4 @@
-"""A lab report: the finished runs of a store as one HTML file that needs no network and no program to read."""
+"""Lab report: the finished runs of a store as one HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 SHOWN = ("test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size")
 BARS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
-"""Drawn as bars under the figures, each from zero to the largest."""
+"""Metrics drawn as bars under their figures, from zero to the largest value."""
 
 
 def html(store: Store, runs: Sequence[Run]) -> str:
-    """The report of finished runs: figures a task, statistical significance, and how each run was made.
+    """HTML of the report on finished runs: figures by task, statistical significance, and how each run was made.
 
-    Runs on the same sentences stand together, runs that differ in their seed alone in one row.
+    Runs on the same sentences are in one group; in a group, runs that differ only in the seed share a row.
     """
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in ordered(runs):
@@ -43,7 +43,7 @@ def html(store: Store, runs: Sequence[Run]) -> str:
 
 
 def _group(store: Store, runs: list[Run]) -> dict[str, Any]:
-    """What the report has of runs on the same sentences."""
+    """Values of the template for one group: runs on the same sentences."""
     names, about = variants(runs), runs[0].result.meta_info.dataset_info
     table = analysis.runs_table(runs)
     table["variant"] = table["run"].map(names)
@@ -59,7 +59,7 @@ def _group(store: Store, runs: list[Run]) -> dict[str, Any]:
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row a recipe: its figures as text, and each bar's share of the column's largest (0 where there is none)."""
+    """Rows of the table of figures, one a variant: (text, length of the bar as a share of the longest; 0: no bar)."""
     largest = {key: table[key].max() for key in BARS}
     rows = []
     for row in table.to_dict("records"):
@@ -75,17 +75,17 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _differences(store: Store, runs: list[Run], names: dict[str, str]) -> dict[str, Any]:
-    """Each pair of recipes by its first seed; p-values also by Holm's correction for the number of pairs."""
-    answers = disputes.collect(store, one_each(runs, names))
-    if answers is None or len(answers.runs) < 2:
+    """Comparisons of each two variants, by the first run of each; p-values plain and adjusted by Holm's method."""
+    outcomes = disputes.collect(store, one_each(runs, names))
+    if outcomes is None or len(outcomes.runs) < 2:
         return {"pairs": [], "sentences": 0}
-    recipe = [names[run.id] for run in answers.runs]
-    pairs = [(recipe[pair.first], recipe[pair.second], pair) for pair in paired.pairs(answers.right)]
-    return {"pairs": pairs, "sentences": len(answers.labels)}
+    recipe = [names[run.id] for run in outcomes.runs]
+    pairs = [(recipe[pair.first], recipe[pair.second], pair) for pair in paired.pairs(outcomes.correct)]
+    return {"pairs": pairs, "sentences": len(outcomes.labels)}
 
 
 def _made(run: Run) -> tuple[str, str, str]:
-    """(id, the command or source, when and where) of a run."""
+    """(id, command or source, date with device and packages) of a run."""
     meta = run.result.meta_info
     packages = ", ".join(f"{name.removesuffix('-version')} {v}" for name, v in meta.package_info.items() if v)
     how = f"from {run.adopted.source}" if run.adopted else recipes.command_of(run.recipe)

@@ -1,1 +1,1 @@
-"""Recipes and run folders: made, stored, exported and estimated."""
+"""Recipes of runs and the store of run folders: create, export, import and estimate."""

@@ -1,4 +1,4 @@
-"""A run as one zip file, out of a store and into another."""
+"""Export of a run to a zip file, and import of runs from zip files and folders."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from trainer.texts import tr
 
 LEFT_OUT = ("checkpoints", "wandb")
 SUFFIXES = (".json", ".jsonl", ".parquet", ".txt", ".md", ".safetensors")
-"""What a run is made of. Weights are safetensors only: a pickle can run code when it is opened."""
+"""Types of the files that a run may have. Weights are safetensors only: opening a pickle can run code."""
 MAX_BYTES = 8 << 30
 
 
 def export(store: Store, name: str, path: Path) -> Path:
-    """Write an ended run to a zip file. Raises `ArgumentError` for a run at work, or a path that is taken."""
+    """Write an ended run to a zip file; its path. Raises `ArgumentError` for an unended run or an existing path."""
     run = store.load(name)
     if run.state not in ENDED:
         raise ArgumentError(
@@ -33,10 +33,10 @@ def export(store: Store, name: str, path: Path) -> Path:
     temporary = path.with_name(f".{path.name}.part")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
-            for found in sorted(run.folder.rglob("*")):
-                inside = found.relative_to(run.folder)
-                if found.is_file() and _belongs(inside):
-                    file.write(found, f"{run.id}/{inside.as_posix()}")
+            for source in sorted(run.folder.rglob("*")):
+                relative = source.relative_to(run.folder)
+                if source.is_file() and _is_part_of_run(relative):
+                    file.write(source, f"{run.id}/{relative.as_posix()}")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -44,29 +44,29 @@ def export(store: Store, name: str, path: Path) -> Path:
 
 
 def load(store: Store, path: Path) -> Run:
-    """Take a run from a zip file that `export` wrote into the store; it keeps its id.
+    """Add a run from a zip file that `export` wrote to the store, under the same id.
 
-    Raises `ArgumentError` for a file that is no such zip, that holds anything else, or whose run is here already.
+    Raises `ArgumentError` for another file, for a zip with anything else in it, and for a run that is in the store.
     """
     try:
         with zipfile.ZipFile(path) as file:
             members = [member for member in file.infolist() if not member.is_dir()]
-            run_id = _check(members, path)
+            run_id = _checked_id(members, path)
             if (store.root / run_id).exists():
                 raise ArgumentError(
                     expected=tr("a run that is not in the store"), got=run_id, fix=tr("delete the one here first")
                 )
-            hidden = store.root / f".loading-{run_id}"
-            shutil.rmtree(hidden, ignore_errors=True)
+            temporary = store.root / f".loading-{run_id}"
+            shutil.rmtree(temporary, ignore_errors=True)
             try:
                 for member in members:
-                    target = hidden / Path(*PurePosixPath(member.filename).parts[1:])
+                    target = temporary / Path(*PurePosixPath(member.filename).parts[1:])
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with file.open(member) as source, target.open("wb") as out:
                         shutil.copyfileobj(source, out)
-                return store.adopt(hidden, run_id)
+                return store.adopt(temporary, run_id)
             finally:
-                shutil.rmtree(hidden, ignore_errors=True)
+                shutil.rmtree(temporary, ignore_errors=True)
     except (zipfile.BadZipFile, FileNotFoundError, IsADirectoryError) as error:
         raise ArgumentError(
             expected=tr("a zip file that `export` wrote"), got=f"{path} ({error})", fix=tr("choose another file")
@@ -74,51 +74,52 @@ def load(store: Store, path: Path) -> Run:
 
 
 def load_folder(store: Store, folder: Path) -> tuple[list[Run], list[str]]:
-    """Take every ended run in a folder of runs (or the one run that the folder is) into the store, copied.
+    """Copy every ended run of a folder into the store. The folder holds run folders, or is one itself.
 
-    Returns the runs, and a sentence for each that was left out. Raises `ArgumentError` where there is no run at all.
+    Returns the runs, and a sentence for each that was left out. Raises `ArgumentError` if the folder has no runs.
     """
     if not folder.is_dir():
         raise ArgumentError(
             expected=tr("a folder"), got=tr("{path}, which is none", path=folder), fix=tr("check the path")
         )
-    places = [folder] if (folder / "run.json").is_file() else sorted(path.parent for path in folder.glob("*/run.json"))
-    if not places:
+    sources = [folder] if (folder / "run.json").is_file() else sorted(path.parent for path in folder.glob("*/run.json"))
+    if not sources:
         raise ArgumentError(
             expected=tr("a folder of runs, each with a run.json"), got=f"{folder}", fix=tr("check the path")
         )
     loaded, left_out = [], []
-    for place in places:
+    for source in sources:
         try:
-            loaded.append(_copy_in(store, place))
+            loaded.append(_copy(store, source))
         except ArgumentError as error:
-            left_out.append(f"{place.name}: {error}")
+            left_out.append(f"{source.name}: {error}")
     return loaded, left_out
 
 
-def _copy_in(store: Store, place: Path) -> Run:
-    name = place.resolve().name
-    _check_name(name, place)
+def _copy(store: Store, folder: Path) -> Run:
+    """Copy a run's folder into the store, under the id that the folder is named by."""
+    name = folder.resolve().name
+    _check_name(name, folder)
     if (store.root / name).exists():
         raise ArgumentError(
             expected=tr("a run that is not in the store"), got=name, fix=tr("delete the one here first")
         )
-    hidden = store.root / f".loading-{name}"
-    shutil.rmtree(hidden, ignore_errors=True)
+    temporary = store.root / f".loading-{name}"
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        for found in sorted(place.rglob("*")):
-            inside = found.relative_to(place)
-            if found.is_file() and not found.is_symlink() and _belongs(inside):
-                (hidden / inside).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(found, hidden / inside)
-        return store.adopt(hidden, name)
+        for source in sorted(folder.rglob("*")):
+            relative = source.relative_to(folder)
+            if source.is_file() and not source.is_symlink() and _is_part_of_run(relative):
+                (temporary / relative).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, temporary / relative)
+        return store.adopt(temporary, name)
     finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _belongs(inside: Path) -> bool:
-    """Whether a file, named from the run's folder, is part of what a run is made of."""
-    return inside.suffix in SUFFIXES and inside.parts[0] not in LEFT_OUT
+def _is_part_of_run(relative: Path) -> bool:
+    """Whether a file belongs in an exported run, by its path relative to the run's folder."""
+    return relative.suffix in SUFFIXES and relative.parts[0] not in LEFT_OUT
 
 
 def _check_name(name: str, path: Path) -> None:
@@ -126,8 +127,12 @@ def _check_name(name: str, path: Path) -> None:
         raise ArgumentError(expected=tr("a folder named by a run's id"), got=path.name, fix=tr("give it its id again"))
 
 
-def _check(members: list[zipfile.ZipInfo], path: Path) -> str:
-    """The id of the one run in the zip; refuses whatever could land outside its folder or is no part of a run."""
+def _checked_id(members: list[zipfile.ZipInfo], path: Path) -> str:
+    """Id of the one run in a zip file.
+
+    Raises `ArgumentError` for a member that could be written outside the run's folder or is no part of a run, for a
+    file that does not hold exactly one run, and for one of more than `MAX_BYTES`.
+    """
     parts = [PurePosixPath(member.filename).parts for member in members]
     tops = {names[0] for names in parts if names}
     wrong = [
@@ -140,10 +145,10 @@ def _check(members: list[zipfile.ZipInfo], path: Path) -> str:
     ]
     top = next(iter(tops), "")
     if wrong or len(tops) != 1 or not RUN_ID.fullmatch(top):
-        found = wrong[0] if wrong else ", ".join(sorted(tops)[:3]) or tr("nothing")
+        unexpected = wrong[0] if wrong else ", ".join(sorted(tops)[:3]) or tr("nothing")
         raise ArgumentError(
             expected=tr("a zip file with one run that `export` wrote"),
-            got=tr("{file} with {content}", file=path.name, content=found),
+            got=tr("{file} with {content}", file=path.name, content=unexpected),
             fix=tr("choose another file"),
         )
     if sum(member.file_size for member in members) > MAX_BYTES:

@@ -1,4 +1,4 @@
-"""Every figure of a finished run, declared once as data: heading, unit, better direction, format. Imports no torch."""
+"""Metrics of a finished run, declared once as data: heading with unit, better direction, format. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from trainer.texts import mark
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a finished run: its column, its heading with the unit, which way is better, and how it reads.
+    """One metric: column name `key`, heading with the unit, better direction ("higher" or "lower"), number format.
 
-    `path` leads to it from the run's `Result`, attribute by attribute. `title` and `help` are marked for `tr`.
+    `path` is the attribute path from the run's `Result`, and `scale` converts that value to the heading's unit.
+    `title` and `help` are marked for `tr`.
     """
 
     key: str
@@ -23,7 +24,7 @@ class Metric:
     scale: float = 1.0
 
     def of(self, run: Run) -> float | int | None:
-        """The figure in the heading's unit, or None when the run has none."""
+        """The run's value in the heading's unit; None if the run has none."""
         value = run.result
         for name in self.path.split("."):
             if value is None:
@@ -33,11 +34,11 @@ class Metric:
 
     @property
     def help(self) -> str:
-        """What the figure is, in a sentence."""
+        """Explanation of the metric, in a sentence."""
         return _HELP[self.key]
 
     def show(self, value: float | None) -> str:
-        """The figure as a person reads it."""
+        """The value formatted for people; a dash for None and NaN."""
         return "–" if value is None or value != value else format(value, self.format)
 
 

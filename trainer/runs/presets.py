@@ -1,4 +1,4 @@
-"""Named suites: what to launch together, so that it can be compared."""
+"""Presets: named suites of runs that can be compared with each other."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from trainer.texts import mark
 
 @dataclass(frozen=True)
 class Preset:
-    """A suite by name, its title and summary marked for `tr`.
+    """A named suite; `title` and `summary` are marked for `tr`.
 
-    `settings` are fields of the recipe; what is not said keeps its default.
+    `settings` are fields of the recipe; fields that are not in it keep their defaults.
     """
 
     name: str

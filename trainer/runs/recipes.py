@@ -1,4 +1,4 @@
-"""From what a person asked for to complete recipes, with every problem named before anything starts."""
+"""Complete recipes from a person's settings; every problem is reported before a run starts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from trainer.texts import mark, tr
 
 FIELDS = tuple(RunConfig.model_fields)
 OWN_ARGUMENTS = ("method", "methods_", "task", "backbone", "seed", "seeds")
-"""Fields that `make` and `suite` take by themselves, and that no setting may give a second time."""
+"""Arguments of `make` and `suite`; settings may not repeat them."""
 DEFAULT_METHODS = tuple(methods.METHODS)
 
 
 def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig:
-    """One complete recipe: the method's own learning rate and options where none are given.
+    """One complete recipe. The method's own learning rate and options fill in those that are not in `settings`.
 
-    A setting that is no field of `RunConfig` is taken as one of the method's own. Raises `Problems`.
+    A setting that is no field of `RunConfig` is taken as an option of the method. Raises `Problems`.
     """
     problems = []
     if method not in methods.METHODS:
@@ -73,10 +73,10 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
 def suite(
     *, methods_: Sequence[str], seeds: Sequence[int], task: str, backbone: str, **settings: Any
 ) -> list[RunConfig]:
-    """Recipes of several methods and seeds that can be compared.
+    """Recipes of several methods and seeds, for runs that can be compared.
 
-    A method's own option goes to those that have it; `METHOD.NAME` goes to that method alone, a field of the recipe
-    such as `lora.learning_rate` too. Raises `Problems` with every problem of every recipe, each once.
+    An option goes to each method that has it. `METHOD.NAME` sets an option or a field of the recipe, such as
+    `lora.learning_rate`, for that method alone. Raises `Problems` with every problem of every recipe, each once.
     """
     refuse_own_arguments(settings)
     common = {name: value for name, value in settings.items() if "." not in name}
@@ -95,8 +95,8 @@ def suite(
         for seed in seeds:
             try:
                 configs.append(make(method=method, task=task, backbone=backbone, seed=seed, **fitting))
-            except Problems as found:
-                problems += found.problems
+            except Problems as error:
+                problems += error.problems
     if problems:
         raise Problems(list(dict.fromkeys(problems)))
     return configs
@@ -105,7 +105,7 @@ def suite(
 def command(
     *, methods_: Sequence[str], seeds: Sequence[int], task: str, backbone: str, label: str = "", **settings: Any
 ) -> str:
-    """The command line that queues the same suite; settings that are None are left out."""
+    """Command line that queues the same suite. Settings that are None are left out."""
     words = ["python", "-m", "trainer", "suite"]
     for name in methods_:
         words += ["--method", name]
@@ -123,7 +123,7 @@ def command(
 
 
 def command_of(config: RunConfig) -> str:
-    """The command line that trains one recipe; the parents of a fusion are then trained with it."""
+    """Command line that trains one recipe, and for a fusion its parents too."""
     own = methods.get(config.method).options(**config.options).model_dump(mode="json", exclude_defaults=True)
     left_out = {"method", "task", "backbone", "seed", "options", "parents", "track"}
     changed = config.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
@@ -133,12 +133,12 @@ def command_of(config: RunConfig) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value as `--set` reads it: a word as it is, all else as JSON."""
+    """A value in the form that `--set` parses: strings as they are, other values as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def refuse_own_arguments(settings: dict[str, Any]) -> None:
-    """Raise `Problems` for settings that have an argument of their own."""
+    """Raise `Problems` for settings that must be passed as an argument of their own."""
     if problems := [
         tr("{name}: expected as an argument of its own, got it among the settings; give it there.", name=name)
         for name in settings
@@ -148,12 +148,13 @@ def refuse_own_arguments(settings: dict[str, Any]) -> None:
 
 
 def _options(method: str) -> set[str]:
+    """Names of a method's options; empty for an unknown method."""
     return set(methods.METHODS[method].options.model_fields) if method in methods.METHODS else set()
 
 
 def _misplaced(methods_: Sequence[str], settings: dict[str, Any]) -> list[str]:
-    """Settings that would reach no run, each as a sentence."""
-    taken = set().union(*(_options(method) for method in methods_))
+    """A sentence for each setting that applies to none of the methods."""
+    known = set().union(*(_options(method) for method in methods_))
     problems = []
     for name in sorted(settings):
         method, dot, _ = name.partition(".")
@@ -165,7 +166,7 @@ def _misplaced(methods_: Sequence[str], settings: dict[str, Any]) -> list[str]:
                     method=repr(method),
                 )
             )
-        elif not dot and name not in FIELDS and name not in taken:
+        elif not dot and name not in FIELDS and name not in known:
             problems.append(
                 tr(
                     "{name}: expected a setting of the recipe or of a chosen method, got an unknown one; check it.",
@@ -176,9 +177,9 @@ def _misplaced(methods_: Sequence[str], settings: dict[str, Any]) -> list[str]:
 
 
 def parents_of(config: RunConfig) -> list[RunConfig]:
-    """Recipes of the parents that are trained as part of a run, when none are named; empty for most methods.
+    """Recipes of the parents that are trained as part of a run; empty if the recipe names parents or needs none.
 
-    They share the run's seeds, sizes and optimisation, and take their own method's learning rate and options.
+    They share the run's seeds, sizes and optimisation; learning rate and options are their own method's.
     """
     method = methods.get(config.method)
     if method.parent_method is None or config.parents:
@@ -188,10 +189,10 @@ def parents_of(config: RunConfig) -> list[RunConfig]:
     shared = config.model_dump(exclude={"method", "task", "options", "parents", "learning_rate", "backbone"} | own_file)
     if config.fairness == "same":
         shared["learning_rate"] = config.learning_rate
-    found = []
+    parents = []
     for task in method.parent_tasks(config.task, options):
         columns = config.model_dump(include=own_file) if task == config.task else {}
-        found.append(
+        parents.append(
             make(
                 method=method.parent_method,
                 task=task,
@@ -201,11 +202,11 @@ def parents_of(config: RunConfig) -> list[RunConfig]:
                 **columns,
             )
         )
-    return found
+    return parents
 
 
 def options_of_parents(method: methods.Method, task: str, options: Any) -> tuple[Any, ...]:
-    """The options of each parent that is trained as part of a run; empty for a method that fuses none."""
+    """Options of each parent that is trained as part of a run; empty for a method without parents."""
     if method.parent_method is None:
         return ()
     own = methods.get(method.parent_method).options(**method.parent_options(options))
@@ -213,9 +214,9 @@ def options_of_parents(method: methods.Method, task: str, options: Any) -> tuple
 
 
 def fused_options(config: RunConfig, runs: Sequence[Run]) -> tuple[Any, ...]:
-    """The options of each run that a recipe fuses: of a named parent as it is among `runs`, else as it is by default.
+    """Options of each run that a recipe fuses; empty for a method without parents.
 
-    Empty for a method that fuses none.
+    Those of a named parent come from `runs`; a parent that is not there has the default options.
     """
     method = methods.get(config.method)
     options = method.options(**config.options)
@@ -223,45 +224,45 @@ def fused_options(config: RunConfig, runs: Sequence[Run]) -> tuple[Any, ...]:
         return options_of_parents(method, config.task, options)
     parent = methods.get(method.parent_method)
     known = {run.id: run.recipe.options for run in runs if run.recipe.method == parent.name}
-    found = []
+    fused = []
     for name in config.parents:
         try:
-            found.append(parent.options(**known[name]))
-        except (KeyError, ValidationError):  # not among the runs, or of another version
-            found.append(parent.options(**method.parent_options(options)))
-    return tuple(found)
+            fused.append(parent.options(**known[name]))
+        except (KeyError, ValidationError):  # not among the runs, or from another version
+            fused.append(parent.options(**method.parent_options(options)))
+    return tuple(fused)
 
 
 def content(config: RunConfig) -> dict[str, str]:
-    """Field of the recipe -> the SHA-256 of what it names on this machine: its files, a local backbone's weights.
+    """Field of the recipe -> SHA-256 of the file, or of the local backbone's weights, that it names on this machine.
 
-    A path alone does not tell what a run is trained on. What does not exist is left out.
+    A path alone does not identify what a run is trained on. Files that do not exist are left out.
     """
-    found = tasks.contents(config)
+    hashes = tasks.contents(config)
     if config.backbone not in backbones.BACKBONES:
         with suppress(UserError, OSError):
-            found["backbone"] = backbones.locate(config.backbone).sha256()
-    return found
+            hashes["backbone"] = backbones.locate(config.backbone).sha256()
+    return hashes
 
 
 def content_of(run: Run) -> dict[str, str] | None:
-    """The content that was there when the run began; None where that is not recorded."""
+    """`content` of the recipe as recorded when the run began; None if it was not recorded."""
     return run.lineage.content
 
 
 Identity = tuple[str, tuple[tuple[str, str], ...]]
-"""(fingerprint of a recipe, content of what it names): what is equal in two runs gives equal results."""
+"""(fingerprint of a recipe, sorted items of its `content`). Runs with equal identities give equal results."""
 
 
 def identity(config: RunConfig) -> Identity:
-    """The identity that a run of this recipe would have if it began now."""
+    """Identity of a run of this recipe that would begin now."""
     return config.fingerprint(), tuple(sorted(content(config).items()))
 
 
 def identity_of(run: Run) -> Identity:
-    """The identity of a run: with the content that was there when it began, for one that waits with today's.
+    """Identity of a run: with its content when it began, or for a queued run with the present content.
 
-    A run of a version that did not record the content has none, so that it equals no recipe that names a file.
+    A run of a version that did not record the content has an empty one: it equals no recipe that names a file.
     """
     recorded = content_of(run)
     if recorded is None:
@@ -270,22 +271,23 @@ def identity_of(run: Run) -> Identity:
 
 
 def _absolute(model: type[Strict], values: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    """`values` of a model with every path in them made absolute, as its fields say (`Names`).
+    """`values` of a model with relative paths made absolute, in the fields that are marked with `Names`.
 
-    A relative path means something else to a worker that was started elsewhere. A sentence for each task or file that
-    does not exist is added to `problems`; values of a wrong type are left to the model.
+    A worker that was started in another folder would resolve a relative path differently. A sentence for each task or
+    file that does not exist is added to `problems`; values of a wrong type are left for the model to report.
     """
-    found = dict(values)
+    absolute = dict(values)
     for name, field in model.model_fields.items():
         kind, value = next((kind for kind in field.metadata if isinstance(kind, Names)), None), values.get(name)
         if kind is not None and isinstance(value, str):
-            found[name] = _absolute_one(kind, name, value, problems)
+            absolute[name] = _absolute_one(kind, name, value, problems)
         elif kind is not None and isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
-            found[name] = [_absolute_one(kind, name, one, problems) for one in value]
-    return found
+            absolute[name] = [_absolute_one(kind, name, one, problems) for one in value]
+    return absolute
 
 
 def _absolute_one(kind: Names, name: str, value: str, problems: list[str]) -> str:
+    """One value of the field `name` made absolute if it is a path; see `_absolute`."""
     path = Path(value).expanduser()
     if kind is Names.TASK and value not in tasks.TASKS and not (tasks.is_file(value) and path.is_file()):
         problems.append(str(_unknown_task(value)))

@@ -1,4 +1,4 @@
-"""What run.json holds, as models: a run, and the result of a finished one. docs/run.schema.json comes out of them.
+"""Pydantic models of run.json: a run, and the result of a finished one. docs/run.schema.json is generated from them.
 
 Bytes, seconds, and shares from 0 to 1, unless a field says otherwise. `run_info`, `train_info` and `meta_info` have the
 field names of PEFT's method comparison (huggingface/peft, method_comparison/processing.py), and fields that it lacks.
@@ -16,47 +16,47 @@ from trainer.config import RunConfig, Strict
 
 SCHEMA_VERSION = 2
 RUN_ID = re.compile("[a-z0-9_][a-z0-9_-]{3,120}")
-"""How the program names runs."""
+"""Pattern of the ids that the program makes."""
 
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Field(strict=False)]
-"""An array: JSON has no tuples. Its items are as strict as other fields."""
+"""A tuple, read from a JSON array (not strict, for JSON has no tuples); its items are strict."""
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Loss = Annotated[float, Field(allow_inf_nan=True)]
-"""Cross-entropy; NaN where the weights broke in an epoch that was not kept."""
+"""Cross-entropy; NaN for an epoch that diverged, which is then not the best one."""
 Time = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
-"""UTC, to the second."""
+"""Time in UTC, to the second."""
 
 
 class Record(Strict):
-    """A part of run.json: frozen, without unknown fields, each value of its field's own type ("3" is no number)."""
+    """Base of the parts of run.json: frozen, no unknown fields, types are not converted ("3" is no number)."""
 
     model_config = ConfigDict(strict=True, ser_json_inf_nan="constants")
 
 
-# What a run builds on
+# lineage: what the run is made from
 
 
 class Adopted(Record):
-    """For an adapter that was trained elsewhere."""
+    """Origin of an adapter that was trained elsewhere."""
 
     source: str = Field(description="the repository on the Hub, or the last two parts of the folder's path")
     label_order: Many[str] = Field(description="the labels in the adapter's own order; empty if not given")
 
 
 class Bundled(Record):
-    """For a run that comes with the program."""
+    """Origin of a run that comes with the program."""
 
     command: str = Field(description="the command line that trains it again")
     weights: bool = Field(description="whether model/ is there")
 
 
 class Lineage(Record):
-    """What the run builds on."""
+    """Other runs or sources that the run is made from."""
 
     parents: Many[str] = Field(description="runs that a fusion fuses, as recipe.parents names them")
     content: dict[str, Sha256] | None = Field(
@@ -70,17 +70,17 @@ class Lineage(Record):
         return {name: value for name, value in write(self).items() if value is not None}
 
 
-# run_info: when, and with what
+# run_info: time and recipe
 
 
 class TrainConfig(RunConfig):
-    """The recipe, and PEFT's name of the backbone."""
+    """The recipe, with PEFT's name for the backbone."""
 
     model_id: str = Field(description="PEFT's name of model_info.hub_id")
 
 
 class PeftConfig(Record):
-    """The method and its options, with PEFT's name of its type."""
+    """The method and its options, with PEFT's name for the method."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
@@ -90,7 +90,7 @@ class PeftConfig(Record):
 
 
 class RunInfo(Record):
-    """When, how long, and with what."""
+    """Time, duration and recipe of the training."""
 
     experiment_name: str = Field(description="the run's id when it was trained")
     created_at: Time = Field(description="when training began")
@@ -101,11 +101,11 @@ class RunInfo(Record):
     error_msg: str = Field(description="PEFT's field; empty")
 
 
-# train_info: what it cost
+# train_info: cost of the training
 
 
 class Memory(Record):
-    """Bytes, percent and joules, as `machine.measure.Meter` reports them."""
+    """Memory and energy, as `machine.measure.Meter` reports them."""
 
     accelerator_memory_reserved_avg: Count | None = Field(
         description="bytes that torch reserved on the GPU, mean over samples; null without a GPU"
@@ -130,7 +130,7 @@ class Memory(Record):
 
     @property
     def peak(self) -> int | None:
-        """Bytes the run added at its peak: allocated on the GPU; on a CPU, resident above the process's start.
+        """Peak memory of the run in bytes: allocated on the GPU; on a CPU the growth of the process's resident memory.
 
         None for a run that was trained elsewhere.
         """
@@ -141,7 +141,7 @@ class Memory(Record):
 
 
 class Epoch(Record):
-    """The validation split after an epoch. Names with a space are PEFT's, and in the last epoch's entry alone."""
+    """Evaluation of the validation split after an epoch. PEFT's names have a space; only the last epoch has them."""
 
     epoch: float = Field(ge=0, description="epochs done")
     step: Count = Field(description="updates done")
@@ -164,7 +164,7 @@ class Epoch(Record):
 
     @property
     def has_peft_names(self) -> bool:
-        """Whether everything is there that PEFT's reader takes from the last entry."""
+        """Whether all fields that PEFT's reader takes from the last entry have values."""
         peft = (self.peft_test_accuracy, self.peft_train_loss, self.peft_train_samples, self.peft_train_total_tokens)
         return None not in peft
 
@@ -183,18 +183,18 @@ TRAINED = (
     "padded_tokens",
     "best_epoch",
 )
-"""Figures that only an adapter from elsewhere lacks."""
+"""Fields of `TrainInfo` that are null only for an adapter that was trained elsewhere."""
 
 
 def _trained_schema(schema: dict[str, Any]) -> None:
-    """In JSON Schema what `TrainInfo` checks about runs that were trained here."""
+    """Add to a JSON Schema the rule that `TrainInfo` checks for runs that were trained here."""
     figures = {name: {"not": {"type": "null"}} for name in TRAINED}
     schema["if"] = {"properties": {"status": {"const": "success"}}}
     schema["then"] = {"properties": figures | {"metrics": {"minItems": 1}}}
 
 
 class TrainInfo(Memory):
-    """What it cost; of an adapter from elsewhere what only training tells is null."""
+    """Cost of the training. Figures that only training can measure are null for an adapter from elsewhere."""
 
     model_config = ConfigDict(json_schema_extra=_trained_schema)
 
@@ -238,7 +238,7 @@ class TrainInfo(Memory):
 
 
 class Parents(Record):
-    """What a fusion's parents cost, counted apart: sums over them; null where one was trained elsewhere."""
+    """Cost of a fusion's parents, as sums over them; null if one was trained elsewhere. Not part of `train_info`."""
 
     runs: Many[str] = Field(description="their ids")
     names: Many[str] = Field(description="their names in the fused model")
@@ -247,7 +247,7 @@ class Parents(Record):
     num_trainable_params: Count | None = Field(description="parameters")
 
 
-# meta_info: what it ran on
+# meta_info: model, data and machine
 
 
 class ModelInfo(Record):
@@ -268,7 +268,7 @@ class Sizes(Record):
 
 
 class DatasetInfo(Record):
-    """The task."""
+    """The data of the task."""
 
     name: str
     label_names: Annotated[Many[str], Field(min_length=2)] = Field(description="label i is the i-th")
@@ -297,7 +297,7 @@ class SystemInfo(Record):
 
 
 class MetaInfo(Record):
-    """What it ran on."""
+    """Model, data, packages and machine."""
 
     model_info: ModelInfo
     dataset_info: DatasetInfo
@@ -308,11 +308,11 @@ class MetaInfo(Record):
     pytorch_info: str = Field(description="torch.__config__.show()")
 
 
-# What the predictions are worth
+# Scores
 
 
 class Means(Record):
-    """A mean over the labels. A label that is never predicted has precision 0."""
+    """Scores averaged over the labels. A label that is never predicted has precision 0."""
 
     precision: Share
     recall: Share
@@ -320,13 +320,13 @@ class Means(Record):
 
 
 class LabelScores(Means):
-    """One label."""
+    """Scores of one label."""
 
     support: Count = Field(description="sentences that have the label")
 
 
 class Scores(Record):
-    """What the predictions of a split are worth."""
+    """Scores of the predictions on a split."""
 
     accuracy: Share = Field(description="share of the sentences labelled right")
     loss: Loss = Field(description="mean cross-entropy")
@@ -336,7 +336,7 @@ class Scores(Record):
     confusion_matrix: Many[Many[Count]] = Field(description="sentences; rows are true labels, columns predicted ones")
 
     def fit(self, label_names: tuple[str, ...]) -> bool:
-        """Whether the scores are of exactly these labels."""
+        """Whether the scores cover exactly these labels."""
         count = len(label_names)
         return self.per_class.keys() == set(label_names) and [len(row) for row in self.confusion_matrix] == (
             [count] * count
@@ -344,7 +344,7 @@ class Scores(Record):
 
 
 class Result(Record):
-    """What came out: PEFT's three parts, the cost of a fusion's parents, and the scores of the epoch that was kept."""
+    """Result of a run: PEFT's three parts, the cost of a fusion's parents, and the scores of the best epoch."""
 
     run_info: RunInfo
     train_info: TrainInfo
@@ -368,7 +368,7 @@ State = Literal["queued", "running", "finished", "failed", "cancelled"]
 
 
 def _run_schema(schema: dict[str, Any]) -> None:
-    """In JSON Schema what `Content` checks across fields, and when there is an error."""
+    """Add to a JSON Schema the rules across fields that `Content` checks, and when a run has an error."""
     null = {"type": "null"}
     finished = {"properties": {"state": {"const": "finished"}}}
     ended_badly = {"properties": {"state": {"enum": ["failed", "cancelled"]}}}
@@ -390,7 +390,7 @@ def _run_schema(schema: dict[str, Any]) -> None:
 
 
 class Content(Record):
-    """run.json: a run in any state. Reading overlooks a missing error; the program always writes one."""
+    """Content of run.json, for a run in any state. A missing `error` is accepted; the program always writes one."""
 
     model_config = ConfigDict(json_schema_extra=_run_schema)
 
@@ -401,7 +401,7 @@ class Content(Record):
     label: str = Field(description="a person's own name for the run; may be empty, need not be unique")
     state: State
     created_at: Time = Field(description="when it was queued")
-    place: Count = Field(description="its place in the queue: nanoseconds since 1970 when it was queued last")
+    queue_order: Count = Field(description="its order in the queue: nanoseconds since 1970 when it was queued last")
     suite: str = Field(description="the same for runs that were launched together; empty for one that was not")
     recipe: RunConfig
     lineage: Lineage

@@ -1,4 +1,4 @@
-"""Run folders: made, listed, read, changed and deleted. Nothing here imports torch."""
+"""Store of run folders: create, list, read, update and delete runs. Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trainer.texts import mark, tr
 STATES = (mark("queued"), mark("running"), mark("finished"), mark("failed"), mark("cancelled"))
 ENDED = ("finished", "failed", "cancelled")
 LONGEST = 200
-"""Bytes of a run's id. A folder's name may have 255, but there is more to a run's hidden files' names."""
+"""Most bytes in a run's id. A file name may have 255, and hidden files add a prefix and a suffix to the id."""
 INTERRUPTED = mark(
     "Expected the run to end by itself, got a process that was gone; the machine may have restarted or run out of "
     "memory: resume it or launch it again."
@@ -38,7 +38,7 @@ INTERRUPTED = mark(
 
 
 class Run(Content):
-    """A run: what run.json holds, and the folder it lies in. `place` orders the queue; `folder` is not written."""
+    """A run: the content of run.json, and its folder, which is not written. `queue_order` sorts the queue."""
 
     id: str
     folder: Path = Field(exclude=True)
@@ -48,55 +48,56 @@ class Run(Content):
         return self.folder / "model"
 
     @property
-    def answers(self) -> bool:
-        """Whether the run can be asked: it finished and its weights are here."""
+    def can_predict(self) -> bool:
+        """Whether the run can predict: it has finished and its weights are on this machine."""
         return self.state == "finished" and self.model_folder.is_dir()
 
     @property
     def adopted(self) -> Adopted | None:
-        """For an adapter trained elsewhere: its source and its labels' order. None for a run of this lab."""
+        """Source and label order of an adapter that was trained elsewhere; None for a run that was trained here."""
         return self.lineage.adopted
 
     @property
     def bundled(self) -> Bundled | None:
-        """For a run that comes with the program: the command that made it, and whether its weights came too."""
+        """For a run that comes with the program, the command that trains it and whether it has weights; else None."""
         return self.lineage.bundled
 
     @property
     def task_name(self) -> str:
-        """The task's name; for a file, the file's."""
+        """Name of the task, or of the file that a path names."""
         return self.recipe.task.replace("\\", "/").rsplit("/", 1)[-1]
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The task's label names; empty before the run has finished."""
+        """Label names of the task; empty before the run has finished."""
         return self.result.meta_info.dataset_info.label_names if self.result else ()
 
     @property
     def split_fingerprint(self) -> str | None:
-        """A hash over the sentences and labels of the splits: runs with equal ones compare. None until it finished."""
+        """Hash over the sentences and labels of the splits; equal for equal data. None before the run has finished."""
         return self.result.meta_info.dataset_info.fingerprint if self.result else None
 
     @property
     def device_name(self) -> str | None:
-        """The CPU or GPU it was trained on, or evaluated for an adapter from elsewhere. None until it finished."""
+        """Name of the CPU or GPU that trained the run, or evaluated it if adopted. None before it has finished."""
         return self.result.meta_info.system_info.device if self.result else None
 
     def as_json(self) -> dict[str, Any]:
-        """The content of run.json."""
+        """Content of run.json, as plain JSON values."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 def _may_be_id(name: str) -> bool:
-    """Whether a run's folder may have this name. The system raises for one that is too long."""
+    """Whether a run's folder may have this name; the file system raises `OSError` for one that is too long."""
     return name[:1] not in ("", ".") and len(name.encode(errors="replace")) <= LONGEST
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Pause the garbage collector: it would go through the models of all runs over and over while they are read.
+    """Pause the garbage collector while many runs are parsed.
 
-    It takes a third of the time to read a store for the first time, and none of the models is garbage.
+    Otherwise it scans their models again and again, a third of the time of the first reading of a store, and frees
+    none of them.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -108,14 +109,14 @@ def _no_collection() -> Iterator[None]:
 
 
 def default_root() -> Path:
-    """Where runs are kept: $ADAPTERS_STORE, else a Space's volume, else adapters_store/ beside the program."""
-    if chosen := os.environ.get("ADAPTERS_STORE"):
-        return Path(chosen).expanduser()
+    """Folder of the store: $ADAPTERS_STORE, else a Space's volume, else adapters_store/ beside the program."""
+    if folder := os.environ.get("ADAPTERS_STORE"):
+        return Path(folder).expanduser()
     return hosting.store_root() or Path(__file__).resolve().parents[2] / "adapters_store"
 
 
 def _with_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's options with those that came later at their defaults, which do what was done before them."""
+    """Options of a recipe with defaults for those that were added later; a default keeps the earlier behaviour."""
     name, options = recipe.get("method"), recipe.get("options", {})
     if not (isinstance(name, str) and name in methods.METHODS and isinstance(options, dict)):
         return options
@@ -123,24 +124,24 @@ def _with_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 class Store:
-    """A folder of run folders. Safe for several processes: run.json changes under a lock and is replaced whole."""
+    """A folder of run folders. Safe for several processes: run.json is updated under a lock and replaced atomically."""
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
-        self._read_before: dict[Path, tuple[tuple[int, int, int], Run]] = {}
+        self._parsed: dict[Path, tuple[tuple[int, int, int], Run]] = {}
 
     # Reading
 
     def list(self) -> list[Run]:
-        """Every readable run, oldest first. A folder whose run.json is damaged is left out, not an error."""
+        """All readable runs, in the order of the queue. Folders with a damaged run.json are left out."""
         with _no_collection():
             runs = [run for folder in self._folders() if (run := self._read(folder)) is not None]
-        return sorted(runs, key=lambda run: (run.place, run.created_at, run.id))
+        return sorted(runs, key=lambda run: (run.queue_order, run.created_at, run.id))
 
     def load(self, name: str) -> Run:
-        """A run by its id, or by a beginning of it or a label that no other run has.
+        """The run with this id; else the one run with this label, or whose id begins with it.
 
-        Raises `ArgumentError` when there is none or more than one.
+        Raises `ArgumentError` for no run or several, `UserError` for a damaged run.json.
         """
         folder = self.root / name
         if _may_be_id(name) and folder.parent == self.root and (folder / "run.json").is_file():
@@ -165,7 +166,7 @@ class Store:
         )
 
     def events(self, run_id: str, *, after: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """(events from byte `after` on, the byte to go on from). A truncated last line waits for its end."""
+        """(events from byte `after` on, next byte to read). A partial last line is left for the next call."""
         path = self._folder(run_id) / "events.jsonl"
         if not path.is_file():
             return [], after
@@ -178,11 +179,11 @@ class Store:
             try:
                 events.append(json.loads(line))
             except ValueError:
-                continue  # a line that a crash cut short, with others written after it
+                continue  # a crash cut this line short, and later lines follow
         return events, after + len(whole)
 
     def predictions(self, run_id: str):
-        """predictions.parquet as a DataFrame, or None when there is none."""
+        """Content of predictions.parquet as a DataFrame; None if there is no such file."""
         import pandas as pd
 
         path = self._folder(run_id) / "predictions.parquet"
@@ -200,7 +201,7 @@ class Store:
         lineage: dict[str, Any] | None = None,
         fill: Callable[[Path], None] | None = None,
     ) -> Run:
-        """A new run in the queue, behind those that are there. `fill` puts files into its folder before it is seen."""
+        """Add a run to the end of the queue. `fill(folder)` may write files before other processes can see the run."""
         task = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.task).stem.lower())[:24]
         backbone = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.backbone).name.lower())[:24]
         run_id = f"{recipe.method}-{task or 'task'}-{backbone or 'backbone'}-s{recipe.seed}-{secrets.token_hex(4)}"
@@ -211,7 +212,7 @@ class Store:
             label=label,
             state="queued",
             created_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            place=time.time_ns(),
+            queue_order=time.time_ns(),
             suite=suite,
             recipe=recipe,
             lineage={"parents": recipe.parents, **(lineage or {})},
@@ -219,32 +220,35 @@ class Store:
             result=None,
             error=None,
         )
-        hidden = self.root / f".new-{run_id}"
+        temporary = self.root / f".new-{run_id}"
         try:
-            hidden.mkdir(parents=True)
+            temporary.mkdir(parents=True)
             if fill is not None:
-                fill(hidden)
-            self._write(run.model_copy(update={"folder": hidden}))
-            os.replace(hidden, run.folder)
+                fill(temporary)
+            self._write(run.model_copy(update={"folder": temporary}))
+            os.replace(temporary, run.folder)
         finally:
-            shutil.rmtree(hidden, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         return run
 
-    def keep_file(self, path: Path) -> Path:
-        """A copy of a person's data file inside the store, so that a run can be resumed when the original is gone."""
+    def store_file(self, path: Path) -> Path:
+        """Copy a person's data file into the store; the copy's path. A run can then resume without the original.
+
+        Files with equal content and name are stored once.
+        """
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
         stem = "".join(c if c.isalnum() else "-" for c in path.stem)[:60].strip("-") or "file"
-        kept = self.root / ".files" / digest / f"{stem}{path.suffix.lower()}"
-        if not kept.is_file():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            temporary = kept.with_name(f".{kept.name}.{os.getpid()}")
+        stored = self.root / ".files" / digest / f"{stem}{path.suffix.lower()}"
+        if not stored.is_file():
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            temporary = stored.with_name(f".{stored.name}.{os.getpid()}")
             shutil.copyfile(path, temporary)
-            os.replace(temporary, kept)
-        return kept
+            os.replace(temporary, stored)
+        return stored
 
     def adopt(self, folder: Path, run_id: str) -> Run:
-        """Make a folder that lies in the store a run of it.
+        """Rename a prepared folder inside the store to the folder of the run `run_id`, at the end of the queue.
 
         Raises `ArgumentError` for a run.json that is missing, damaged or of a newer version, and for an unended run.
         """
@@ -263,14 +267,14 @@ class Store:
                 fix=tr("export it again where it was trained"),
             )
         os.replace(folder, self._folder(run_id))
-        self.update(run_id, place=time.time_ns())
+        self.update(run_id, queue_order=time.time_ns())
         return self.load(run_id)
 
     def update(self, run_id: str, **changes: Any) -> Run:
-        """Change fields of run.json; all other fields stay as they are on the disk."""
+        """Change fields of run.json and keep the others as they are on the disk. Raises `UserError` if damaged."""
         folder = self._folder(run_id)
         with FileLock(self.root / f".{run_id}.lock"):
-            current = self._read(folder, judge=False)
+            current = self._read(folder, check_process=False)
             if current is None:
                 raise UserError(
                     expected=f"{folder}/run.json", got=tr("none that can be read"), fix=tr("delete the run's folder")
@@ -280,7 +284,7 @@ class Store:
         return run
 
     def append(self, run_id: str, event: Event) -> None:
-        """Add one line to events.jsonl, in one write."""
+        """Append one line to events.jsonl, with a single write."""
         line = json.dumps({"time": round(time.time(), 3), **event.as_dict()}, allow_nan=True) + "\n"
         handle = os.open(self._folder(run_id) / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -289,7 +293,7 @@ class Store:
             os.close(handle)
 
     def delete(self, run_id: str) -> None:
-        """Remove a run's folder. Raises `UserError` while it runs, or while another run fuses it in the queue."""
+        """Delete a run's folder. Raises `UserError` for a running run, and for a parent of a queued or running one."""
         run = self.load(run_id)
         if run.state == "running":
             raise UserError(expected=tr("a run that is not running"), got=run.id, fix=tr("cancel it first"))
@@ -300,30 +304,30 @@ class Store:
                 got=tr("one that {run} needs", run=waiting[0]),
                 fix=tr("cancel that first"),
             )
-        # Renamed first: a crash in the middle leaves no half-deleted run in the list.
+        # Renamed first, so that a crash here leaves no half-deleted run in the list.
         hidden = self.root / f".deleted-{run.id}"
         os.replace(run.folder, hidden)
-        self._read_before.pop(run.folder, None)
+        self._parsed.pop(run.folder, None)
         shutil.rmtree(hidden, ignore_errors=True)
         (self.root / f".{run.id}.lock").unlink(missing_ok=True)
 
     def files(self) -> list[Path]:
-        """The data files that `keep_file` keeps, by name."""
+        """Data files that `store_file` stored, sorted by name."""
         return sorted(
             (path for path in self.root.glob(".files/*/*") if path.name[0] != "."), key=lambda path: path.name
         )
 
-    def forget_file(self, path: Path) -> None:
-        """Remove a file that `keep_file` keeps. Raises `UserError` for another, and while a run waits for it."""
+    def delete_file(self, path: Path) -> None:
+        """Delete a file that `store_file` stored. Raises `UserError` for another file, or if an unended run uses it."""
         if path not in self.files():
             raise ArgumentError(
                 expected=tr("a file that the store keeps"), got=path.name, fix=tr("choose another file")
             )
-        named = json.dumps(str(path.resolve()))
+        path_in_recipe = json.dumps(str(path.resolve()))
         waiting = [
             run.id
             for run in self.list()
-            if run.state not in ENDED and named in json.dumps(run.recipe.model_dump(mode="json"))
+            if run.state not in ENDED and path_in_recipe in json.dumps(run.recipe.model_dump(mode="json"))
         ]
         if waiting:
             raise UserError(
@@ -332,19 +336,19 @@ class Store:
                 fix=tr("cancel that first"),
             )
         path.unlink()
-        with suppress(OSError):  # the same content may be kept under another name
+        with suppress(OSError):  # the same content may be stored under another name
             path.parent.rmdir()
 
-    # Who is at work
+    # Which process trains a run
 
     @contextmanager
     def at_work(self, run_id: str) -> Iterator[None]:
-        """Held by the process that trains a run; the system lets go of it when the process ends, however it ends."""
+        """Lock held by the process that trains a run. The system releases it when the process ends, even by a crash."""
         with FileLock(self._folder(run_id) / ".working"):
             yield
 
     def is_at_work(self, folder: Path) -> bool:
-        """Whether a living process trains the run in this folder."""
+        """Whether a process holds the lock `at_work` of the run in this folder."""
         lock = FileLock(folder / ".working")
         try:
             lock.acquire(timeout=0)
@@ -355,9 +359,10 @@ class Store:
         lock.release()
         return False
 
-    # Inside
+    # Internal
 
     def _folders(self) -> Iterator[Path]:
+        """Folders of runs; hidden ones are not runs."""
         if not self.root.is_dir():
             return
         for entry in os.scandir(self.root):
@@ -365,6 +370,7 @@ class Store:
                 yield Path(entry.path)
 
     def _folder(self, run_id: str) -> Path:
+        """Folder of the run with this id, existing or not. Raises `ArgumentError` for a name that is no id."""
         folder = self.root / run_id
         if not _may_be_id(run_id) or folder.parent != self.root:
             raise ArgumentError(
@@ -372,13 +378,16 @@ class Store:
             )
         return folder
 
-    def _read(self, folder: Path, *, judge: bool = True) -> Run | None:
-        """The run in a folder, or None. A run that says it is running though nobody trains it has failed."""
+    def _read(self, folder: Path, *, check_process: bool = True) -> Run | None:
+        """The run in a folder; None if run.json is missing or damaged.
+
+        With `check_process`, a run whose state is running although no process trains it is returned as failed.
+        """
         try:
             run = self._parse(folder)
-            if not (judge and run.state == "running") or self.is_at_work(folder):
+            if not (check_process and run.state == "running") or self.is_at_work(folder):
                 return run
-            run = self._parse(folder)  # it may have finished between the two looks
+            run = self._parse(folder)  # it may have finished since it was parsed
         except (OSError, ValueError):
             return None
         if run.state == "running":
@@ -386,25 +395,26 @@ class Store:
         return run
 
     def _parse(self, folder: Path) -> Run:
-        """What run.json holds, read again only when it was replaced: a page lists the whole store every second.
+        """The run in a folder, from the cache unless run.json was replaced: a page lists the whole store every second.
 
-        Raises `ValueError` (pydantic's is one) for a damaged file, and for one of a newer version.
+        Raises `ValueError` (which pydantic's error is) for a damaged file or a newer version, `OSError` if unreadable.
         """
         path = folder / "run.json"
         stat = path.stat()
         version = stat.st_ino, stat.st_mtime_ns, stat.st_size
-        known = self._read_before.get(folder)
-        if known is not None and known[0] == version:
-            return known[1]
+        cached = self._parsed.get(folder)
+        if cached is not None and cached[0] == version:
+            return cached[1]
         content = upgrade(pydantic_core.from_json(path.read_bytes(), cache_strings="keys"))
         recipe = content.get("recipe")
-        if isinstance(recipe, dict):  # else the model refuses it
+        if isinstance(recipe, dict):  # otherwise the model reports the error
             content["recipe"] = recipe | {"options": _with_defaults(recipe)}
         run = Run.model_validate(content | {"id": folder.name, "folder": folder})
-        self._read_before[folder] = version, run
+        self._parsed[folder] = version, run
         return run
 
     def _write(self, run: Run) -> None:
+        """Replace run.json atomically."""
         temporary = run.folder / f".run.json.{os.getpid()}"
         try:
             with temporary.open("w", encoding="utf-8") as file:

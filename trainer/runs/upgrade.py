@@ -1,7 +1,7 @@
-"""run.json of older versions, raised to the newest: one function for each step, from one version to the next.
+"""Upgrades of run.json from older versions of its format: one function for each step from a version to the next.
 
-A step takes and gives plain JSON, and stays as it is when the models change later. Nothing on the disk changes: a run
-is written in the newest version the next time that it is written.
+A step maps plain JSON to plain JSON, and does not change when the models change later. The file on the disk stays as it
+is; a run is written in the newest version the next time it is updated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 def upgrade(content: Json) -> Json:
-    """The content of a run.json in the newest version. Raises `ValueError` for a newer or a damaged one."""
+    """Content of a run.json in the newest version. Raises `ValueError` for a newer or damaged file."""
     try:
         while (version := content["schema_version"]) != SCHEMA_VERSION:
             content = STEPS[version](content)
@@ -25,17 +25,22 @@ def upgrade(content: Json) -> Json:
 
 
 def _from_1(content: Json) -> Json:
-    """2 reads with PEFT's reader: its names stand beside ours, and full fine-tuning has no `peft_config`."""
-    # Batches were of like lengths before recipes had the field.
+    """Version 1 to 2: adds the names that PEFT's reader expects, and renames `place` to `queue_order`.
+
+    In version 2 full fine-tuning has no `peft_config`.
+    """
+    # Before recipes had this field, sentences were always batched by length.
     recipe = {"group_by_length": True} | content["recipe"]
     result = content["result"]
     if result is not None:
         result = _result_from_1(result, run_id=content["id"], adopted="adopted" in content["lineage"])
-    return content | {"schema_version": 2, "recipe": recipe, "result": result}
+    order = {"queue_order": content["place"]}
+    others = {name: value for name, value in content.items() if name != "place"}
+    return others | order | {"schema_version": 2, "recipe": recipe, "result": result}
 
 
 PEFT_TYPES = {"lora": "LORA", "qlora": "LORA", "adapter": "ADAPTER", "adapter_fusion": "ADAPTER_FUSION"}
-"""Of the methods that version 1 had; full fine-tuning has none."""
+"""PEFT's names of the adapter types of version 1's methods; full fine-tuning has none."""
 
 
 def _result_from_1(result: Json, *, run_id: str, adopted: bool) -> Json:
@@ -64,4 +69,4 @@ def _result_from_1(result: Json, *, run_id: str, adopted: bool) -> Json:
 
 
 STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1}
-"""Version -> what raises it to the next."""
+"""Version -> function that upgrades to the next version."""

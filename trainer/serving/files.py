@@ -77,7 +77,7 @@ def predict(table: pd.DataFrame, column: str, runs: Sequence[Run], predictor: Pr
         yield Done(run, place, 0, len(rows))
         for start in range(0, len(rows), AT_ONCE):
             chunk = rows[start : start + AT_ONCE]
-            probabilities = predictor.ask_many([texts[row] for row in chunk], run, quick=True)
+            probabilities = predictor.predict_many([texts[row] for row in chunk], run, quick=True)
             for row, values in zip(chunk, probabilities, strict=True):
                 labels[row], shares[row] = run.label_names[int(values.argmax())], float(values.max())
             yield Done(run, place, start + len(chunk), len(rows))

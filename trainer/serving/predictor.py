@@ -35,7 +35,7 @@ NEAR = 0.05
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """One run's prediction for one text. `seconds` is its own forward pass, without loading the model.
 
     Runs of one call are computed side by side, so their seconds do not add up to the time that passed.
@@ -90,22 +90,22 @@ class Predictor:
         self._worker_count = 1
         self._tokenisers: dict[Path, Any] = {}
 
-    def ask(self, text: str, runs: Sequence[Run]) -> list[Answer]:
+    def predict(self, text: str, runs: Sequence[Run]) -> list[Prediction]:
         """Each run's prediction for one text, in the order of `runs`.
 
         Raises `ArgumentError` for an empty text, and the error of the first run that cannot predict.
         """
-        answers = self.ask_each(text, runs)
+        answers = self.predict_each(text, runs)
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
         return answers
 
-    def ask_each(self, text: str, runs: Sequence[Run]) -> list[Answer | Exception]:
+    def predict_each(self, text: str, runs: Sequence[Run]) -> list[Prediction | Exception]:
         """Like `ask`, but with the error of a run that cannot predict instead of its answer. Raises `ArgumentError` for
         an empty text."""
         _check(text)
-        answers: dict[int, Answer | Exception] = {}
+        answers: dict[int, Prediction | Exception] = {}
         with self._lock:
             loaded: dict[int, _Loaded] = {}
             for index, run in enumerate(runs):
@@ -122,11 +122,11 @@ class Predictor:
             answers |= self._answers(text, runs, loaded)
         return [answers[index] for index in range(len(runs))]
 
-    def ask_one(self, text: str, run: Run) -> Answer:
+    def predict_one(self, text: str, run: Run) -> Prediction:
         """One run's prediction. Raises `ArgumentError` for an empty text, `UserError` for a run that cannot predict."""
-        return self.ask(text, [run])[0]
+        return self.predict(text, [run])[0]
 
-    def untrained(self, text: str, run: Run) -> Answer:
+    def untrained(self, text: str, run: Run) -> Prediction:
         """The prediction of the run's backbone with a new head, before any training: the same every time."""
         _check(text)
         with self._lock:
@@ -159,7 +159,7 @@ class Predictor:
             with loaded.prepared.every_token():  # a mean over every token of the text
                 return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
 
-    def ask_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> np.ndarray:
+    def predict_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> np.ndarray:
         """Probabilities (texts, labels) of one run, in the order given; equal texts are computed once.
 
         `quick` computes in the device's best precision, and again in float32 where the two best labels are `NEAR`: the
@@ -189,14 +189,14 @@ class Predictor:
         with self._lock:
             self._models.pop(run_id, None)
 
-    def _answers(self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]) -> dict[int, Answer | Exception]:
+    def _answers(self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]) -> dict[int, Prediction | Exception]:
         """Predictions of loaded models for one text, by their index in `runs`."""
         ids = {}
         for loaded in models.values():  # a tokeniser is not for two threads at once
             key = id(loaded.tokeniser), loaded.max_length
             ids[key] = ids.get(key) or forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
 
-        def answer(index: int) -> Answer | Exception:
+        def answer(index: int) -> Prediction | Exception:
             loaded = models[index]
             try:
                 return self._answer(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[index])
@@ -231,12 +231,12 @@ class Predictor:
             torch.set_num_threads(cores)  # what threads yet to come begin with
         return self._workers
 
-    def _answer(self, loaded: _Loaded, ids: list[list[int]], run: Run) -> Answer:
+    def _answer(self, loaded: _Loaded, ids: list[list[int]], run: Run) -> Prediction:
         since = time.perf_counter()
         probabilities = self._of_tokens(loaded, ids, 1, "fp32")[0]
         loaded.seconds = time.perf_counter() - since
         names = run.label_names
-        return Answer(
+        return Prediction(
             run_id=run.id,
             label=run.label or run.id,
             method=run.recipe.method,
@@ -341,13 +341,13 @@ def open_setup(run: Run, device: Device) -> Setup:
     # still holds the unfinished one; only the next import statement, such as those in the methods, gets the whole one.
     import transformers  # noqa: F401
 
-    if run.state == "finished" and not run.answers:
+    if run.state == "finished" and not run.can_predict:
         raise UserError(
             expected=tr("a run with its weights"),
             got=tr("{run}, which came without them", run=run.id),
             fix=tr("train it: python -m trainer again {run}", run=run.id),
         )
-    if not run.answers:
+    if not run.can_predict:
         raise UserError(
             expected=tr("a finished run with its weights"),
             got=tr("{run}, which is {state}", run=run.id, state=tr(run.state)),
@@ -370,5 +370,5 @@ def choose(store: Store, names: Sequence[str] | None = None) -> list[Run]:
     if names:
         return [store.load(name) for name in names]
     order = {name: place for place, name in enumerate(methods.METHODS)}
-    runs = [run for run in store.list() if run.answers]
-    return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.place))
+    runs = [run for run in store.list() if run.can_predict]
+    return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.queue_order))

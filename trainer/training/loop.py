@@ -226,7 +226,7 @@ class Loop:
             logits = self.prepared.logits(
                 self.work.ids["validation"],
                 batch_size=eval_batch_size(self.config.batch_size),
-                on_batch=self.request.heed,
+                on_batch=self.request.raise_if_cancelled,
             )
             scores = evaluation.score(logits, self.work.data.validation.labels)
         seconds = time.perf_counter() - since

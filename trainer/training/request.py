@@ -29,7 +29,7 @@ class Request:
     label_order: tuple[str, ...] = ()
     """For an adapter trained elsewhere: its labels in its own order, where that is not the task's."""
 
-    def heed(self, _: int = 0) -> None:
+    def raise_if_cancelled(self, _: int = 0) -> None:
         """Raise `Cancelled` if the run was asked to stop."""
         if self.should_stop():
             raise Cancelled(tr("Cancelled on request."))

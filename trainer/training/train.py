@@ -199,7 +199,7 @@ def _test(
         since = time.perf_counter()
         sentences = getattr(work.data, split)
         with clock("test" if split == "test" else "evaluation"):
-            logits = prepared.logits(work.ids[split], batch_size=batch_size, on_batch=request.heed)
+            logits = prepared.logits(work.ids[split], batch_size=batch_size, on_batch=request.raise_if_cancelled)
         scores = predictions[split] = evaluation.score(logits, sentences.labels)
         frames.append(
             pd.DataFrame(

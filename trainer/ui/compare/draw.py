@@ -174,7 +174,7 @@ def _table(runs: list[Run], selection: Selection) -> str:
 
 def _bar_rows(finished: list[Run], names: dict[str, str]) -> pd.DataFrame:
     """All runs of at most `MAX_BARS` variants, those with the newest runs."""
-    newest = list(dict.fromkeys(names[run.id] for run in sorted(finished, key=lambda run: -run.place)))[:MAX_BARS]
+    newest = list(dict.fromkeys(names[run.id] for run in sorted(finished, key=lambda run: -run.queue_order)))[:MAX_BARS]
     return with_variant([run for run in finished if names[run.id] in newest], names)
 
 
@@ -214,7 +214,7 @@ def _sentences(lab: Lab, finished: list[Run], kind: str) -> tuple[str, list[tupl
 
 def _newest_group(finished: list[Run]) -> tuple[list[Run], Markup]:
     """(the runs on the sentences of the newest one, a note where these are not all)."""
-    newest = max(finished, key=lambda run: run.place)
+    newest = max(finished, key=lambda run: run.queue_order)
     group = [run for run in finished if _fingerprint(run) == _fingerprint(newest)]
     if len(group) == len(finished):
         return group, Markup("")

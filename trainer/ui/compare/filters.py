@@ -48,7 +48,7 @@ class Selection:
 def groups(runs: Sequence[Run]) -> dict[str, str]:
     """Fingerprint -> title of the sentences that finished runs learnt, the newest first."""
     titles: dict[str, str] = {}
-    for run in sorted(runs, key=lambda run: -run.place):
+    for run in sorted(runs, key=lambda run: -run.queue_order):
         if run.state == "finished":
             splits = run.result.meta_info.dataset_info
             title = tr(

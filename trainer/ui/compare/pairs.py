@@ -30,12 +30,12 @@ def section(lab: Lab, runs: Sequence[Run], names: dict[str, str]) -> str:
     answers = disputes.collect(lab.store, members) if len(members) > 1 else None
     if answers is None or len(answers.runs) < 2 or not answers.texts:
         return note(tr("This needs two recipes whose runs kept predictions of the same test sentences."))
-    pairs = paired.pairs(answers.right)
+    pairs = paired.pairs(answers.correct)
     text = tr(
         "Of {pairs} differences on {sentences} test sentences {holding} hold at 5%. Not shown to differ is not equal.",
         pairs=len(pairs),
         sentences=f"{len(answers.texts):,}",
-        holding=sum(pair.holds for pair in pairs),
+        holding=sum(pair.significant for pair in pairs),
     )
     return render("compare/pairs.html", summary=text, table=_table(pairs, [names[run.id] for run in answers.runs]))
 
@@ -56,13 +56,13 @@ def _table(pairs: Sequence[Pair], names: Sequence[str]) -> str:
         [
             Cell(names[pair.first]),
             Cell(names[pair.second]),
-            Cell(f"{100 * pair.found.difference:+.1f}", 100 * pair.found.difference),
-            Cell(tr("{low} to {high}", low=f"{100 * pair.found.low:+.1f}", high=f"{100 * pair.found.high:+.1f}")),
-            Cell("", 100 * pair.found.low),
-            Cell("", 100 * pair.found.high),
-            Cell(f"{pair.found.p:.3f}", pair.found.p),
+            Cell(f"{100 * pair.result.difference:+.1f}", 100 * pair.result.difference),
+            Cell(tr("{low} to {high}", low=f"{100 * pair.result.low:+.1f}", high=f"{100 * pair.result.high:+.1f}")),
+            Cell("", 100 * pair.result.low),
+            Cell("", 100 * pair.result.high),
+            Cell(f"{pair.result.p:.3f}", pair.result.p),
             Cell(f"{pair.p:.3f}", pair.p),
-            Cell(tr("holds") if pair.holds else tr("not shown")),
+            Cell(tr("holds") if pair.significant else tr("not shown")),
         ]
         for pair in pairs
     ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainer.analysis import disputes
-from trainer.analysis.disputes import KINDS, Answers
+from trainer.analysis.disputes import KINDS, Outcomes
 from trainer.markup import render
 from trainer.runs.store import Run
 from trainer.texts import mark, tr, tr_count
@@ -33,7 +33,7 @@ def section(lab: Lab, runs: Sequence[Run], names: dict[str, str], kind: str) -> 
     return sentences_html(answers, kinds, names=names, kind=kind), choices
 
 
-def sentences_html(answers: Answers, kinds: dict[str, np.ndarray], *, names: dict[str, str], kind: str) -> str:
+def sentences_html(answers: Outcomes, kinds: dict[str, np.ndarray], *, names: dict[str, str], kind: str) -> str:
     """A table of sentences: true label, how many runs are right, and each run's label and probability.
 
     `kinds`: kind -> positions of its sentences, the most disputed first, as `disputes.find` gives them.
@@ -50,7 +50,7 @@ def sentences_html(answers: Answers, kinds: dict[str, np.ndarray], *, names: dic
     return render("compare/sentences.html", lines=lines, table=table)
 
 
-def _counts(answers: Answers, kinds: dict[str, np.ndarray]) -> str:
+def _counts(answers: Outcomes, kinds: dict[str, np.ndarray]) -> str:
     """On how many sentences the runs agree, in a sentence."""
     return tr_count(
         "{count} run on {total} common test sentences: "
@@ -59,13 +59,13 @@ def _counts(answers: Answers, kinds: dict[str, np.ndarray]) -> str:
         "all right on {right}, some right and some wrong on {split}, all wrong on {wrong}.",
         len(answers.runs),
         total=f"{len(answers.texts):,}",
-        right=f"{int(answers.right.all(axis=1).sum()):,}",
+        right=f"{int(answers.correct.all(axis=1).sum()):,}",
         split=f"{len(kinds['split']):,}",
         wrong=f"{len(kinds['wrong']):,}",
     )
 
 
-def _table(answers: Answers, positions: Sequence[int], *, names: dict[str, str], kind: str) -> str:
+def _table(answers: Outcomes, positions: Sequence[int], *, names: dict[str, str], kind: str) -> str:
     columns = [Column.named(mark("Sentence: press one to ask it in Live"), numeric=False, csv="sentence")]
     columns.append(Column.named(mark("True label"), numeric=False))
     columns.append(Column(tr("Right"), tr("Runs that are right, of {count}.", count=len(answers.runs)), csv="Right"))
@@ -79,8 +79,8 @@ def _table(answers: Answers, positions: Sequence[int], *, names: dict[str, str],
     return tables.table(columns, rows, name=f"sentences-{kind}", title=tr(KINDS[kind]), shown=SHOWN)
 
 
-def _row(answers: Answers, position: int) -> list[Cell]:
-    text, right = answers.texts[position], answers.right[position]
+def _row(answers: Outcomes, position: int) -> list[Cell]:
+    text, right = answers.texts[position], answers.correct[position]
     cells = [
         Cell(text, markup=tables.pick(text, text)),
         Cell(answers.names[answers.labels[position]]),
@@ -94,11 +94,11 @@ def _row(answers: Answers, position: int) -> list[Cell]:
     return cells
 
 
-def _flips(answers: Answers, names: dict[str, str], quantised: int, plain: int) -> str:
+def _flips(answers: Outcomes, names: dict[str, str], quantised: int, plain: int) -> str:
     """How many sentences the quantised run labels otherwise than the plain one, and which way that went."""
     differ = answers.predicted[:, quantised] != answers.predicted[:, plain]
-    mended = int((differ & answers.right[:, quantised]).sum())
-    spoilt = int((differ & answers.right[:, plain]).sum())
+    mended = int((differ & answers.correct[:, quantised]).sum())
+    spoilt = int((differ & answers.correct[:, plain]).sum())
     one, other = names[answers.runs[quantised].id], names[answers.runs[plain].id]
     return tr(
         "{one} against {other}: {count} labels changed, {mended} to right, {spoilt} to wrong.",

@@ -50,7 +50,7 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
 
     `names`: run id -> variant. No published figure is marked best, nor keeps one of a run from being so.
     """
-    newest = {run.id for run in sorted(runs, key=lambda run: -run.place)[:MAX_ROWS]}
+    newest = {run.id for run in sorted(runs, key=lambda run: -run.queue_order)[:MAX_ROWS]}
     runs = [run for run in runs if run.id in newest]
     shown = [METRICS[key] for key in COLUMNS if any(METRICS[key].of(run) is not None for run in runs)]
     best = _best({metric.key: [metric.of(run) for run in runs] for metric in shown}) if alike(runs) else {}

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from trainer.analysis import disputes, lesson, paired
-from trainer.analysis.disputes import Answers
+from trainer.analysis.disputes import Outcomes
 from trainer.analysis.paired import Paired
 from trainer.markup import render
 from trainer.runs.store import Run
@@ -120,12 +120,12 @@ def redraw(lab: Lab, view: View, first: str | None, second: str | None, size: in
     return {component: drawn[component] for component in (view.comparison, view.question)}
 
 
-def compare(view: View, answers: Answers, first: Run, second: Run, *, size: int = ALL) -> dict[Any, Any]:
+def compare(view: View, answers: Outcomes, first: Run, second: Run, *, size: int = ALL) -> dict[Any, Any]:
     """The accuracies with the interval behind a press, and the question with its answer."""
     if first.id == second.id:
         return {view.comparison: note(tr("Choose two different runs."), "warning"), view.question: ""}
     columns = [answers.runs.index(run) for run in (first, second)]
-    every = answers.right[: size or len(answers.texts)]
+    every = answers.correct[: size or len(answers.texts)]
     result = paired.compare(*every[:, columns].T)
     adjusted = next(pair.p for pair in paired.pairs(every) if {pair.first, pair.second} == set(columns))
     values = _values(result, method_title(first.recipe.method), method_title(second.recipe.method))

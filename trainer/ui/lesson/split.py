@@ -12,7 +12,7 @@ import gradio as gr
 from trainer.analysis import disputes
 from trainer.markup import render
 from trainer.runs.store import Run
-from trainer.serving.predictor import Answer
+from trainer.serving.predictor import Prediction
 from trainer.tasks.base import normalise
 from trainer.texts import mark, tr
 from trainer.ui.common import confirm, tables
@@ -116,7 +116,7 @@ def draw(lab: Lab, view: View, room: list[dict[str, Any]] | None) -> dict[Any, A
 def by_weights(runs: dict[str, Run]) -> tuple[list[Run], list[Run]]:
     """(the lesson's runs with their weights, those without)."""
     every = list(runs.values())
-    return [run for run in every if run.answers], [run for run in every if not run.answers]
+    return [run for run in every if run.can_predict], [run for run in every if not run.can_predict]
 
 
 def predict(
@@ -135,7 +135,7 @@ def predict(
     methods_by_label: dict[str, list[str]] = {}
     for run in runs:
         prediction = board.predictions.get(run.id)
-        if isinstance(prediction, Answer):
+        if isinstance(prediction, Prediction):
             methods_by_label.setdefault(prediction.predicted, []).append(run.recipe.method)
     if methods_by_label and normalise(board.text) not in {normalise(entry["text"]) for entry in room}:
         room = [*room, {"text": text, "who": (who or "").strip()[:60], "said": methods_by_label}][-MOST_SENTENCES:]
@@ -193,7 +193,7 @@ def _hints_and_question(lab: Lab, runs: list[Run]) -> tuple[str, str]:
         ANSWER,
         sentences=f"{len(answers.texts):,}",
         runs=len(answers.runs),
-        agreed=f"{int(answers.right.all(axis=1).sum()):,}",
+        agreed=f"{int(answers.correct.all(axis=1).sum()):,}",
         disputed=f"{len(disputed):,}",
         near=f"{int(unsure[disputed].sum()):,}",
         near_share=f"{unsure.mean():.0%}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from trainer.markup import render
 from trainer.runs.store import Run
-from trainer.serving.predictor import Answer
+from trainer.serving.predictor import Prediction
 from trainer.texts import tr
 from trainer.ui.common.lab import method_title
 from trainer.ui.common.theme import COLOURS
@@ -49,8 +49,8 @@ class Board:
     with_untrained: bool = False
     guess: str | None = None
     notices: tuple[str, ...] = ()
-    predictions: dict[str, Answer | str] = field(default_factory=dict)
-    untrained: dict[str, Answer | str] = field(default_factory=dict)
+    predictions: dict[str, Prediction | str] = field(default_factory=dict)
+    untrained: dict[str, Prediction | str] = field(default_factory=dict)
 
     def html(self, status: str) -> str:
         """The whole board; placeholders have the size of what comes, so that nothing moves."""
@@ -72,7 +72,7 @@ class Board:
 
     def _card(self, run: Run, agreement: Verdict) -> Card:
         prediction = self.predictions.get(run.id)
-        differs = isinstance(prediction, Answer) and prediction.predicted in agreement.minority
+        differs = isinstance(prediction, Prediction) and prediction.predicted in agreement.minority
         return Card(
             title=method_title(run.recipe.method),
             description=described(run),
@@ -98,7 +98,7 @@ def untrained_key(run: Run) -> str:
     return f"{run.recipe.task}\n{'|'.join(run.label_names)}\n{run.recipe.backbone}"
 
 
-def _figures(prediction: Answer | str | None, labels: Sequence[str]) -> dict[str, object]:
+def _figures(prediction: Prediction | str | None, labels: Sequence[str]) -> dict[str, object]:
     """Label, bars and time of a card, or its error; "…" for what is still to come."""
     if isinstance(prediction, str):
         return {"error": prediction}
@@ -111,8 +111,10 @@ def _figures(prediction: Answer | str | None, labels: Sequence[str]) -> dict[str
     }
 
 
-def _tags(prediction: Answer | str | None, agreement: Verdict, guess: str | None, labels: Sequence[str]) -> list[str]:
-    if not isinstance(prediction, Answer):
+def _tags(
+    prediction: Prediction | str | None, agreement: Verdict, guess: str | None, labels: Sequence[str]
+) -> list[str]:
+    if not isinstance(prediction, Prediction):
         return []
     tags = []
     if prediction.predicted in agreement.minority:

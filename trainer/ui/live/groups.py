@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.runs.store import Run
-from trainer.serving.predictor import Answer
+from trainer.serving.predictor import Prediction
 from trainer.texts import tr, tr_count
 from trainer.ui.common.lab import method_title, task_name
 
@@ -49,14 +49,14 @@ def _title(runs: Sequence[Run]) -> str:
     return tr_count("{task}: {count} run", "{task}: {count} runs", len(runs), task=task_name(runs[0]))
 
 
-def verdict(group: Group, predictions: Sequence[Answer | str | None]) -> Verdict:
+def verdict(group: Group, predictions: Sequence[Prediction | str | None]) -> Verdict:
     """The verdict on a group's predictions, in the order of its runs: None is still to come, a string is an error."""
     if len(group.runs) == 1:
         return Verdict("")
     if None in predictions:
         return Verdict(tr("The runs are being asked."))
     pairs = zip(group.runs, predictions, strict=True)
-    labels = [(run, prediction.predicted) for run, prediction in pairs if isinstance(prediction, Answer)]
+    labels = [(run, prediction.predicted) for run, prediction in pairs if isinstance(prediction, Prediction)]
     if not labels:
         return Verdict(tr("No run answered."))
     ranked = Counter(label for _, label in labels).most_common()

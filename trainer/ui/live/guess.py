@@ -9,7 +9,7 @@ import gradio as gr
 
 from trainer.markup import render
 from trainer.serving import predictor as inference
-from trainer.serving.predictor import Answer
+from trainer.serving.predictor import Prediction
 from trainer.tasks.base import normalise
 from trainer.texts import mark, tr
 from trainer.ui.common import tables
@@ -29,7 +29,7 @@ def count_guess(session: Session, board: Board) -> tuple[Session, bool]:
         return session, False
     tally = dict(session.tally)
     for run_id, prediction in board.predictions.items():
-        if isinstance(prediction, Answer) and board.guess in prediction.probabilities:
+        if isinstance(prediction, Prediction) and board.guess in prediction.probabilities:
             agreed, guessed = tally.get(run_id, (0, 0))
             tally[run_id] = (agreed + (prediction.predicted == board.guess), guessed + 1)
     return replace(session, tally=tally, counted=session.counted | {key}), True

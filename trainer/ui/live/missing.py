@@ -62,7 +62,7 @@ def pressed(event: gr.EventData) -> str:
 def train_again(lab: Lab, run_id: str) -> str:
     """Queue the run's recipe; returns what happened, as HTML."""
     try:
-        jobs.again(lab.store, run_id)
+        jobs.retrain(lab.store, run_id)
     except (UserError, OSError) as error:
         return note(sentence(error), "warning")
     return note(tr("It is queued and goes on without this page; the Train tab shows its progress."))

@@ -11,7 +11,7 @@ import gradio as gr
 from trainer.errors import UserError, sentence
 from trainer.markup import render
 from trainer.runs.store import Run
-from trainer.serving.predictor import Answer
+from trainer.serving.predictor import Prediction
 from trainer.texts import tr, tr_count
 from trainer.ui.common.lab import Lab, method_title, note, task_name
 from trainer.ui.live.board import Board, untrained_key
@@ -90,7 +90,7 @@ def _whole(lab: Lab, view: View, board: Board, session: Session) -> dict[Any, An
 
 def _predicted(board: Board) -> tuple[str, ...]:
     runs = (run for group in board.groups for run in group.runs)
-    return tuple(run.id for run in runs if isinstance(board.predictions.get(run.id), Answer))
+    return tuple(run.id for run in runs if isinstance(board.predictions.get(run.id), Prediction))
 
 
 def _problem(runs: Sequence[Run], text: str | None, guess: str | None, *, guessing: bool) -> str:
@@ -115,14 +115,14 @@ def fill(lab: Lab, board: Board) -> Iterator[str]:
     ready = [run for run in runs if lab.predictor.is_loaded(run)]
     if ready:
         yield tr_count("Asking {count} run.", "Asking {count} runs.", len(ready))
-        predictions = lab.predictor.ask_each(board.text, ready)
+        predictions = lab.predictor.predict_each(board.text, ready)
         for run, prediction in zip(ready, predictions, strict=True):
             board.predictions[run.id] = _or_sentence(lab, prediction)
     for run in runs:
         if run.id not in board.predictions:
             progress = {"place": len(board.predictions) + 1, "of": len(runs)}
             yield tr("Loading {method}, {place} of {of}.", method=method_title(run.recipe.method), **progress)
-            board.predictions[run.id] = _attempt(lab, lab.predictor.ask_one, board.text, run)
+            board.predictions[run.id] = _attempt(lab, lab.predictor.predict_one, board.text, run)
     if board.with_untrained:
         yield from _fill_untrained(lab, board)
 
@@ -134,14 +134,14 @@ def _fill_untrained(lab: Lab, board: Board) -> Iterator[str]:
             board.untrained[untrained_key(run)] = _attempt(lab, lab.predictor.untrained, board.text, run)
 
 
-def _attempt(lab: Lab, predict_one: Callable[[str, Run], Answer], text: str, run: Run) -> Answer | str:
+def _attempt(lab: Lab, predict_one: Callable[[str, Run], Prediction], text: str, run: Run) -> Prediction | str:
     try:
         return predict_one(text, run)
     except Exception as error:
         return _or_sentence(lab, error)
 
 
-def _or_sentence(lab: Lab, prediction: Answer | Exception) -> Answer | str:
+def _or_sentence(lab: Lab, prediction: Prediction | Exception) -> Prediction | str:
     """The prediction, or one of `ERRORS` as a sentence; any other error is raised."""
     if isinstance(prediction, ERRORS):
         return lab.shown(sentence(prediction))

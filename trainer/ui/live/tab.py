@@ -166,4 +166,4 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
     """
     with arguments.sentence_errors(lab):
         chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs))
-        return [answer.__dict__ for answer in lab.predictor.ask(arguments.text("text", text), chosen)]
+        return [answer.__dict__ for answer in lab.predictor.predict(arguments.text("text", text), chosen)]

@@ -201,5 +201,5 @@ def parent_choices(lab: Lab, method: str) -> list[tuple[str, str]]:
     return [
         (tr("{run} on {backbone} ({id})", run=run_name(run), backbone=run.recipe.backbone, id=run.id[-8:]), run.id)
         for run in lab.store.list()
-        if run.answers and run.recipe.method == parent
+        if run.can_predict and run.recipe.method == parent
     ]

@@ -82,7 +82,7 @@ def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
         return "", gr.skip(), gr.skip()
     try:
         own_file.read_table(Path(path))
-        kept = lab.store.keep_file(Path(path))
+        kept = lab.store.store_file(Path(path))
     except (UserError, OSError) as error:
         return note(sentence(error), "warning"), gr.skip(), None
     update = gr.update(choices=task_choices(lab), value=str(kept))
@@ -93,7 +93,7 @@ def remove(lab: Lab, task: str | None) -> tuple[str, Any, Any]:
     """Delete the file that is chosen as the task from the store; (what happened, the task, no earlier message)."""
     path = Path(task or "")
     try:
-        lab.store.forget_file(path)
+        lab.store.delete_file(path)
     except (UserError, OSError) as error:
         return note(lab.shown(sentence(error)), "warning"), gr.skip(), gr.skip()
     done = tr("{name} is deleted. Runs that were trained on it stay.", name=path.name)

@@ -208,13 +208,13 @@ def _facts(lab: Lab, run: Run) -> list[tuple[str, str]]:
         lines.append((tr("From"), run.adopted.source))
     if run.bundled:
         lines.append((tr("Comes with the program, made by"), run.bundled.command))
-        if not run.answers:
+        if not run.can_predict:
             lines.append((tr("Weights"), tr("did not come with it; press Train again to have them")))
     if run.recipe.parents:
         parents = (find(lab, parent) for parent in run.recipe.parents)
         names = [run_name(parent) if parent else tr("a deleted run") for parent in parents]
         lines.append((tr("Parents"), ", ".join(names)))
-    if run.answers and not run.adopted:
+    if run.can_predict and not run.adopted:
         lines.append((tr("Publish"), f"python -m trainer push {run.id} --repo OWNER/NAME"))
     if run.result:
         lines += [(tr("Notes on the data"), tasks.note_shown(text)) for text in run.result.meta_info.dataset_info.notes]

@@ -71,7 +71,7 @@ def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:
         if run.bundled:
             whole = tr("test accuracy {accuracy}%, came with the program", accuracy=accuracy)
             bare = tr("test accuracy {accuracy}%, came with the program without its weights", accuracy=accuracy)
-            return whole if run.answers else bare, 1.0
+            return whole if run.can_predict else bare, 1.0
         return tr("test accuracy {accuracy}%, trained in {minutes} min", accuracy=accuracy, minutes=minutes), 1.0
     if run.state in ENDED:
         error = run.error or ""
@@ -143,7 +143,7 @@ def again(lab: Lab, run_id: str | None) -> str:
     """Queue a new run with the chosen run's recipe."""
 
     def act(run: Run) -> str:
-        jobs.again(lab.store, run.id)
+        jobs.retrain(lab.store, run.id)
         return tr("A new run with the recipe of {run} is queued.", run=run_name(run))
 
     return _do(lab, run_id, act)
