@@ -100,7 +100,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
     hosting.admit_zero_gpu()
     lab = Lab.open()
-    if hosting.wants_bundled():
+    if hosting.copies_bundled_runs():
         bundled.bring(lab.store.root)
     page = build_app(lab)
     page.launch(
