@@ -207,7 +207,7 @@ def parents_table(weights: ParentWeights, name: str) -> str:
     means = [sum(column) / len(weights.weights) for column in zip(*weights.weights, strict=True)]
     rows = [
         (Cell(title), *(_shaded(value) for value in values))
-        for title, values in (*zip(weights.places, weights.weights, strict=True), (tr("mean"), means))
+        for title, values in (*zip(weights.layers, weights.weights, strict=True), (tr("mean"), means))
     ]
     return tables.table(columns, rows, name="parent-weights", title=tr("Parents of {run}", run=name))
 
