@@ -237,7 +237,7 @@ def _read_weights(source: Path) -> dict[str, Any]:
         import torch
 
         try:
-            # Many older adapters have no other file; weights_only refuses all but tensors: other objects could run code.
+            # Many older adapters have no other file; weights_only refuses all but tensors, since others could run code.
             return torch.load(source / "adapter_model.bin", map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError):
             raise UserError(

@@ -125,7 +125,7 @@ class Section:
             for step in files.predict(table, column, runs, self.lab.predictor):
                 if stopped.is_set():
                     return self._problem(_stopped(step, len(runs)))
-                done, of = (step.place - 1) * step.of + step.done, len(runs) * step.of
+                done, of = (step.run_number - 1) * step.of + step.done, len(runs) * step.of
                 progress((done, of), desc=_progress(step, len(runs)), unit=tr("sentences"))
             path = self._write(table, Path(file or ""), request)
             status = render("live/file_status.html", done=_done(step.of, len(runs), table=table), notice=notice)
@@ -198,12 +198,12 @@ def _chosen(lab: Lab, chosen: list[str] | None) -> tuple[list[Run], str]:
 
 
 def _stopped(step: files.Done, runs: int) -> str:
-    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.place, "runs": runs}
+    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.run_number, "runs": runs}
     return tr("Stopped at {done} of {of} sentences of run {place} of {runs}. No file was written.", **values)
 
 
 def _progress(step: files.Done, runs: int) -> str:
-    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.place, "runs": runs}
+    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.run_number, "runs": runs}
     method = method_title(step.run.recipe.method)
     return tr("{method} (run {place} of {runs}): {done} of {of} sentences", method=method, **values)
 
