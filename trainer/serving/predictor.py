@@ -341,7 +341,7 @@ def open_setup(run: Run, device: Device) -> Setup:
     """The setup to open a run's model. Raises `UserError` when its weights or its backbone are not on this machine."""
     quiet_libraries()
     # transformers replaces its own module at the end of its import. A thread that imports it while another one does
-    # waits, and then has the unfinished module; only the next import statement, as in the methods, gets the complete one.
+    # waits, and then has the unfinished module; only a later import statement, as in the methods, gets the whole one.
     import transformers  # noqa: F401
 
     if run.state == "finished" and not run.can_predict:
