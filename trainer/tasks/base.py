@@ -19,7 +19,7 @@ NOTES = {
     "repeated": mark("{count} repeated or empty sentences were left out"),
     "between": mark("{count} sentences rated between -0.5 and 0.5 were left out"),
     "overlapping": mark("{count} phrases that stand in sentences of more than one split were left out"),
-    "asked": mark("{count} training questions that the test asks too were left out"),
+    "in_test": mark("{count} training questions that the test asks too were left out"),
     "incomplete": mark("{count} rows without a text or a label were left out"),
 }
 """Notes on sentences that are left out, by reason."""

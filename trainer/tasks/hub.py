@@ -70,7 +70,7 @@ class Trec6(Task):
         apart = train.take([i for i, text in enumerate(train.texts) if normalise(text) not in in_test])
         sentences, notes = distinct(apart)
         if len(apart) < len(train):
-            notes += (note("asked", len(train) - len(apart)),)
+            notes += (note("in_test", len(train) - len(apart)),)
         rest, validation = divide(sentences, held_out=0.1, seed=split_seed)
         return TaskData(self.name, label_names, rest, validation, test, notes)
 

@@ -185,7 +185,7 @@ def _scatter(finished: list[Run], names: dict[str, str], selection: Selection) -
     elif table["variant"].is_unique:
         table = table.assign(name=table["variant"])
     x, y = METRICS[selection.x], METRICS[selection.y]
-    return charts.scatter(table, x, y, reference=_reference(selection), frontier=compare_tables.alike(finished))
+    return charts.scatter(table, x, y, reference=_reference(selection), frontier=compare_tables.same_splits(finished))
 
 
 def _curves(lab: Lab, view: View, finished: list[Run], selection: Selection) -> dict[Block, Any]:
