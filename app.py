@@ -50,10 +50,10 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
             with gr.Tab(tr("Live"), id="live") as live:
                 live_inputs = live_tab.build(lab, live, page, tabs)
             with gr.Tab(tr("Lesson"), id=lesson_tab.TAB) as lesson:
-                lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, kept=lesson_states, live=live_inputs)
-        # A click on a sentence in Compare predicts it in Live.
+                lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, stored=lesson_states, live=live_inputs)
+        # A sentence pressed in Compare is predicted in Live.
         opened = sentences.select(pressed, None, [live_inputs.text, tabs], **live_tab.NEWEST)
-        opened.then(**live_inputs.ask)
+        opened.then(**live_inputs.predict)
         timer = gr.Timer(2)
         for listen in (page.load, timer.tick):
             listen(partial(device_now, lab), None, [device, timer], api_visibility="private", show_progress="hidden")
@@ -100,7 +100,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
     hosting.admit_zero_gpu()
     lab = Lab.open()
-    if hosting.wants_bundled():
+    if hosting.copies_bundled_runs():
         bundled.bring(lab.store.root)
     page = build_app(lab)
     page.launch(

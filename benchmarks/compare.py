@@ -111,16 +111,21 @@ def _press(browser, port: int) -> float:
 
 def handler(source: Path, count: int) -> float:
     """Median seconds of the server's part alone, without a browser beside it."""
+    import gradio as gr
+
     from trainer.runs.store import Store
     from trainer.ui.common.lab import Lab
-    from trainer.ui.compare import tab as compare_tab
+    from trainer.ui.compare import draw as compare_draw
+    from trainer.ui.compare import view as compare_view
 
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder), source, count)
         lab, seconds = Lab.open(Store(folder)), []
+        with gr.Blocks():
+            view = compare_view.build()
         for _ in range(6):
             since = time.perf_counter()
-            compare_tab.draw(lab)
+            compare_draw.draw(lab, view)
             seconds.append(time.perf_counter() - since)
     return round(statistics.median(seconds[1:]), 2)
 

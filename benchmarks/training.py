@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from trainer.machine.device import environment_for_training, keep_memory, share_cores
+from trainer.machine.device import environment_for_training, reuse_freed_memory, share_cores
 
 METHODS = ("full", "lora", "qlora", "adapter", "adapter_fusion")
 PLAIN_LENGTH = 128
@@ -203,7 +203,7 @@ def ourselves(request) -> dict[str, Any]:
 
     from trainer.training.train import train as train_here
 
-    keep_memory()
+    reuse_freed_memory()
     untrained = SimpleNamespace(train_info=SimpleNamespace(train_time=0.0, file_size=0, num_trainable_params=0))
     result = train_here(dataclasses.replace(request, parent_results=(untrained,) * len(request.parents)))
     info = result.train_info

@@ -41,7 +41,7 @@ def machine(monkeypatch):
 
     def put(cards: tuple[Card, ...], build: Torch) -> None:
         monkeypatch.setattr(cuda, "cards", lambda: cards)
-        monkeypatch.setattr(cuda, "_ask_torch", lambda: build)
+        monkeypatch.setattr(cuda, "_inspect_torch", lambda: build)
 
     return put
 
@@ -252,7 +252,7 @@ def test_without_a_card_torch_is_not_imported():
 
 def test_torch_is_asked_for_its_build_and_its_reason(monkeypatch):
     """A stand-in for torch built for CUDA 13 on a driver of 550; and this machine's own torch."""
-    own = cuda._ask_torch()
+    own = cuda._inspect_torch()
     assert own.version.startswith("2.")
     monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0")
     fake = types.ModuleType("torch")
@@ -263,15 +263,15 @@ def test_torch_is_asked_for_its_build_and_its_reason(monkeypatch):
 
     fake.cuda = types.SimpleNamespace(is_available=lambda: False, init=too_old)
     monkeypatch.setitem(sys.modules, "torch", fake)
-    build = cuda._ask_torch()
+    build = cuda._inspect_torch()
     assert (build.version, build.cuda, build.available) == ("2.13.0+cu130", "13.0", False)
     assert cuda._first_sentence(build.reason) == TOO_OLD
     fake.cuda = types.SimpleNamespace(
         is_available=lambda: True, get_device_capability=lambda index: (7, 5), get_arch_list=lambda: list(ON_13)
     )
-    assert cuda._ask_torch() == Torch("2.13.0+cu130", "13.0", True, "", (7, 5), ON_13)
+    assert cuda._inspect_torch() == Torch("2.13.0+cu130", "13.0", True, "", (7, 5), ON_13)
     fake.version.cuda, fake.cuda = None, types.SimpleNamespace(is_available=lambda: False)
-    assert cuda._ask_torch() == Torch("2.13.0+cu130", None, False), (
+    assert cuda._inspect_torch() == Torch("2.13.0+cu130", None, False), (
         "a build for CPUs that does not say so in its version"
     )
 
@@ -308,7 +308,7 @@ def test_nothing_is_queued_on_such_a_machine(machine, own_store, tiny_backbone, 
 SITE = """
 from trainer.machine import cuda
 cuda.cards = lambda: (cuda.Card("Tesla T4", "550.54.15", (7, 5)),)
-cuda._ask_torch = lambda: cuda.Torch("2.13.0+cu130", "13.0", False)
+cuda._inspect_torch = lambda: cuda.Torch("2.13.0+cu130", "13.0", False)
 """
 
 

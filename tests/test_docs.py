@@ -264,6 +264,9 @@ COMMANDS: dict[str, Here | By] = {
     "python -m pytest tests/test_core.py": By(".ci/run", "python -m pytest"),
     "python -m pytest -k schema": By(".ci/run", "python -m pytest"),
     # The app
+    "python -m benchmarks.gpu --out gpu.json": By(
+        "tests/test_gpu.py::test_every_step_runs_on_this_machine_and_what_it_checks_holds", '"benchmarks.gpu", "--out"'
+    ),
     "python app.py": By("tests/conftest.py::app_on", '"app.py"'),
     ".venv/bin/python app.py": By("tests/conftest.py::app_on", '"app.py"'),
     "python app.py --language hi": By("tests/test_language.py::test_a_language_is_chosen_on_the_command_line", '"hi"'),

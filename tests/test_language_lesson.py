@@ -95,7 +95,7 @@ with gr.Blocks() as page:
         with gr.Tab("", id="live") as first:
             live = live_tab.build(lab, first, page, tabs)
         with gr.Tab("", id="lesson") as second:
-            lesson_tab.build(lab, tab=second, page=page, tabs=tabs, kept=kept, live=live)
+            lesson_tab.build(lab, tab=second, page=page, tabs=tabs, stored=kept, live=live)
 hidden = ("state", "browserstate", "timer", "tabitem", "tabs", "dropdown")
 shown = [block for block in page.blocks.values() if block.get_block_name() not in hidden]
 said["page"] = [word for block in shown for word in component(block)]

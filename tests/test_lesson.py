@@ -226,7 +226,7 @@ def test_curves_are_read(training, validation, expected):
     [((770, 38, 14, 182), "real"), ((772, 12, 8, 212), "open"), ((768, 14, 27, 195), "border")],
 )
 def test_a_close_call_is_said_to_be_one(counts, expected):
-    assert lesson_real.judge(paired.compare(*rights(*counts)), 0.01) == expected
+    assert lesson_real.significance(paired.compare(*rights(*counts)), 0.01) == expected
 
 
 def test_a_pair_chosen_of_many_is_no_finding_that_counting_them_takes_away():
@@ -234,8 +234,8 @@ def test_a_pair_chosen_of_many_is_no_finding_that_counting_them_takes_away():
     found = paired.compare(*rights(772, 47, 25, 160))
     assert found.differs
     assert found.p < paired.BOUND
-    assert lesson_real.judge(found, found.p) == "real"
-    assert lesson_real.judge(found, 10 * found.p) == "searched"
+    assert lesson_real.significance(found, found.p) == "real"
+    assert lesson_real.significance(found, 10 * found.p) == "searched"
 
 
 # Steps on real runs

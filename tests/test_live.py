@@ -139,7 +139,7 @@ def test_parents_weights_sum_to_one_and_follow_the_sentence(lab):
     fusion = of(lab, "adapter_fusion")
     first, second = (lab.predictor.parent_weights(text, fusion) for text in (TEXT, "grim grim music"))
     assert first.parents == ("tiny", "second")
-    assert len(first.places) == 2
+    assert len(first.layers) == 2
     for layer in first.weights:
         assert sum(layer) == pytest.approx(1, abs=1e-5)
     assert first.weights != second.weights

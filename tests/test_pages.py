@@ -21,7 +21,7 @@ from trainer.runs import recipes
 from trainer.runs.store import Store
 from trainer.serving import predictor as inference
 from trainer.serving.attribution import Attribution, Word
-from trainer.serving.predictor import Answer
+from trainer.serving.predictor import Prediction
 from trainer.ui import static
 from trainer.ui.common import script, tables
 from trainer.ui.common.lab import Lab, note
@@ -248,7 +248,7 @@ def test_lives_html_is_whole():
     pages = [board.html("")]
     for place, run in enumerate(runs):
         label = run.label_names[place % 2]
-        board.predictions[run.id] = Answer(run.id, run.id, run.recipe.method, label, {label: 1.0}, 0.01)
+        board.predictions[run.id] = Prediction(run.id, run.id, run.recipe.method, label, {label: 1.0}, 0.01)
     board.predictions[runs[0].id] = "It <i>failed</i>."
     pages += [board.html("<i>"), live_selection.empty(lab), live_missing.missing_html(lab), live_examples.html(runs)]
     words = [Word(match.start(), match.end(), score) for match, score in zip(re.finditer(r"\w+", text), SCORES)]

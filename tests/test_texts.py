@@ -198,7 +198,7 @@ def test_records_stay_english_and_are_shown_in_the_language(monkeypatch):
         assert "12" in shown
     assert tasks.note_shown("somebody's own note") == "somebody's own note"
     monkeypatch.setenv(texts.VARIABLE, "en")
-    assert tasks.note_shown(note("asked", 3)) == "3 training questions that the test asks too were left out"
+    assert tasks.note_shown(note("in_test", 3)) == "3 training questions that the test asks too were left out"
 
 
 def test_templates_escape_every_value_and_miss_none(tmp_path, monkeypatch):

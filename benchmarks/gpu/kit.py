@@ -174,13 +174,13 @@ def sentences(count: int, *, seed: int = 0, least: int = 4, most: int = 60) -> l
 
 def main() -> None:
     """In a step's process: kit MODULE STEP ROOT ARGUMENTS."""
-    from trainer.machine.device import keep_memory, share_cores
+    from trainer.machine.device import reuse_freed_memory, share_cores
 
     module, step, root, *arguments = sys.argv[1:]
     share_cores()
     kit = Kit(step, Path(root))
     if kit.device.kind == "cpu":
-        keep_memory()
+        reuse_freed_memory()
     importlib.import_module(f"benchmarks.gpu.{module}").run(kit, *arguments)
 
 

@@ -1,4 +1,4 @@
-"""Attention over rows that hold several sentences each; on a CPU it takes fewer and narrower operations."""
+"""Attention over rows of several sentences each; on a CPU with fewer operations, in lower precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.engine.dropout import StockDropout
 
 
 def attend(query: Any, key: Any, value: Any, bias: Any, dropout: nn.Dropout, heads: int) -> torch.Tensor:
-    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2) where each query has keys of its own.
+    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2) with a mask of its own for each query.
 
     `query`: (rows, queries, hidden); `key`, `value`: (rows, keys, hidden); `bias`: (rows, queries, keys), 0 where a
     query attends to a key, at least one for each query, and minus infinity elsewhere. All have the type of the result,
@@ -25,11 +25,11 @@ def attend(query: Any, key: Any, value: Any, bias: Any, dropout: nn.Dropout, hea
 
     query, key, value = by_head(query), by_head(key), by_head(value)
     if isinstance(dropout, StockDropout):
-        keep = None
+        mask = None
         if dropout.training and dropout.p:
-            keep = dropout.masks.cut((rows * heads, queries, key.shape[2]), query.dtype, dropout.p)
+            mask = dropout.masks.cut((rows * heads, queries, key.shape[2]), query.dtype, dropout.p)
         query, key, value = (x.reshape(rows * heads, -1, hidden // heads) for x in (query, key, value))
-        context = _Attention.apply(query, key, value, bias, keep).view(rows, heads, queries, -1)
+        context = _Attention.apply(query, key, value, bias, mask).view(rows, heads, queries, -1)
     else:
         p = dropout.p if dropout.training else 0.0
         context = nn.functional.scaled_dot_product_attention(query, key, value, bias[:, None], p)
@@ -37,33 +37,33 @@ def attend(query: Any, key: Any, value: Any, bias: Any, dropout: nn.Dropout, hea
 
 
 class _Attention(torch.autograd.Function):
-    """Scaled dot-product attention written out: scores stay in the type of the queries, and are changed in place.
+    """Scaled dot-product attention with its gradient: scores have the type of the queries, and are changed in place.
 
-    The library's plain attention widens bfloat16 scores to float32 on the way, and its fused one has no dropout on a
-    CPU. `query`, `key`, `value`: (rows x heads, queries or keys, head size); `bias`: (rows, queries, keys); `keep`: a
+    The library's plain attention casts bfloat16 scores to float32 in between, and its fused one has no dropout on a
+    CPU. `query`, `key`, `value`: (rows x heads, queries or keys, head size); `bias`: (rows, queries, keys); `mask`: a
     dropout mask, or None.
     """
 
     @staticmethod
-    def forward(context: Any, query: Any, key: Any, value: Any, bias: Any, keep: Any) -> torch.Tensor:
+    def forward(context: Any, query: Any, key: Any, value: Any, bias: Any, mask: Any) -> torch.Tensor:
         context.scale = 1 / math.sqrt(query.shape[-1])
         with torch.autocast(query.device.type, enabled=False):
             query = query * context.scale
             scores = query @ key.transpose(1, 2)
             scores.view(len(bias), -1, *scores.shape[1:]).add_(bias[:, None])
             weights = torch.softmax(scores, -1)
-            kept = weights if keep is None else weights * keep
-            context.save_for_backward(query, key, value, weights, kept, keep)
-            return kept @ value
+            masked = weights if mask is None else weights * mask
+            context.save_for_backward(query, key, value, weights, masked, mask)
+            return masked @ value
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, weights, kept, keep = context.saved_tensors
+        query, key, value, weights, masked, mask = context.saved_tensors
         gradient = gradient.contiguous()
-        of_value = kept.transpose(1, 2) @ gradient
+        of_value = masked.transpose(1, 2) @ gradient
         of_weights = gradient @ value.transpose(1, 2)
-        if keep is not None:
-            of_weights.mul_(keep)
+        if mask is not None:
+            of_weights.mul_(mask)
         of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
         of_query = (of_scores @ key).mul_(context.scale)
         return of_query, of_scores.transpose(1, 2) @ query, of_value, None, None

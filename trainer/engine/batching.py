@@ -1,4 +1,4 @@
-"""Which sentences share a batch, and how a batch is laid out: packed in rows, or padded."""
+"""Batches: the sampler that chooses their sentences, and the collators that pack or pad them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ class Encoded(Dataset):
 
 
 class ByLength(Sampler[int]):
-    """Batches by the sentences' lengths: each has some of every length (stratified sampling), or similar lengths.
+    """A sampler by the sentences' lengths: batches of every length (stratified sampling) or of similar lengths.
 
-    `similar` false: the sentences, sorted, are cut into as many strata as a batch has sentences, and each batch draws
-    one from each. Every sentence is as likely in every batch, and batches have nearly equally many tokens. True: each
-    batch is one run of the sorted sentences; what a step sees then depends on length. Batches, ties and strata are
-    shuffled each epoch. The order follows from `seed` and the epoch alone, so that a resumed epoch continues as it was.
+    `similar` false: the sentences, sorted by length, are divided into as many strata as a batch has sentences, and each
+    batch has one from each. Every sentence is equally likely in every batch, and batches have nearly equally many
+    tokens. True: each batch is a slice of the sorted sentences; the content of a step then depends on length. Batches,
+    ties and strata are shuffled each epoch. `seed` and the epoch alone decide the order, so that a resumed epoch
+    continues in the same one.
     """
 
     def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, similar: bool = False) -> None:
@@ -41,7 +42,7 @@ class ByLength(Sampler[int]):
         return len(self.lengths)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the sampler gives."""
+        """Set the epoch whose order `__iter__` yields."""
         self.epoch = epoch
 
     def batches(self, epoch: int) -> list[list[int]]:
@@ -53,7 +54,7 @@ class ByLength(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 10_007 + self.epoch)
         shuffled = torch.randperm(len(self.lengths), generator=generator)
-        # A smaller last batch must be one that the sampler ends with: leave out the same number at random first.
+        # A smaller last batch must come last: put that many random sentences aside first.
         rest = len(self.lengths) % self.batch_size
         last, shuffled = shuffled[:rest], shuffled[rest:]
         by_length = shuffled[torch.argsort(self.lengths[shuffled], stable=True)]
@@ -69,7 +70,7 @@ class ByLength(Sampler[int]):
 
 
 class PaddingCollator:
-    """Pads a batch to its longest sentence, and counts real and padded tokens."""
+    """A collator that pads a batch to its longest sentence, and counts real and padded tokens."""
 
     def __init__(self, pad_id: int) -> None:
         self.pad_id, self.real_tokens, self.padded_tokens = pad_id, 0, 0
@@ -83,7 +84,7 @@ class PaddingCollator:
 
 
 class PackingCollator(PaddingCollator):
-    """Lays the sentences of a batch side by side in rows of at most `longest` tokens; what fills them up is padding."""
+    """A collator that packs the sentences of a batch into rows of at most `longest` tokens, and pads the rest."""
 
     def __init__(self, pad_id: int, longest: int) -> None:
         super().__init__(pad_id)

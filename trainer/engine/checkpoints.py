@@ -1,4 +1,4 @@
-"""Checkpoints that a crash cannot spoil: written beside, synced, renamed; the previous stays until then."""
+"""Checkpoints, written atomically: to a temporary folder, synced, renamed; the previous one is deleted last."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def restore(model, state: dict[str, Any]) -> None:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """A snapshot as safetensors."""
+    """Write a snapshot as safetensors."""
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """A snapshot from safetensors."""
+    """Read a snapshot from safetensors."""
     from safetensors.torch import load_file
 
     return load_file(path)
 
 
 def commit(written: Path, final: Path) -> None:
-    """Make a freshly written folder the real one: sync its files, move the old one away, rename."""
+    """Replace the folder `final` by `written`: sync its files, move the old one away, rename."""
     sync_tree(written)
     old = final.with_name(f".old-{final.name}")
     shutil.rmtree(old, ignore_errors=True)
@@ -65,21 +65,21 @@ def write(
     training: dict[str, Any],
     progress: dict[str, Any],
 ) -> int:
-    """Write `step-N` into a run's checkpoints folder and delete older ones; its bytes.
+    """Write `step-N` into a run's checkpoints folder and delete older ones. Returns its size in bytes.
 
-    `weights` and `best` are snapshots, `training` holds tensors and plain values, `progress` plain values alone.
+    `weights` and `best` are snapshots, `training` has tensors and plain values, `progress` plain values alone.
     """
     import torch
 
-    beside, final = folder / ".writing", folder / f"step-{step}"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_state(beside / WEIGHTS, weights)
+    temporary, final = folder / ".writing", folder / f"step-{step}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_state(temporary / WEIGHTS, weights)
     if best is not None:
-        save_state(beside / BEST, best)
-    torch.save(training, beside / TRAINING)
-    (beside / PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
-    commit(beside, final)
+        save_state(temporary / BEST, best)
+    torch.save(training, temporary / TRAINING)
+    (temporary / PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
+    commit(temporary, final)
     for older in folder.glob("step-*"):
         if older != final:
             shutil.rmtree(older, ignore_errors=True)
@@ -87,9 +87,9 @@ def write(
 
 
 def latest(folder: Path, model) -> Path | None:
-    """The newest complete checkpoint in a run's checkpoints folder; None if it does not have this model's parameters.
+    """The newest complete checkpoint in a run's checkpoints folder; None without one whose parameters match the model.
 
-    An earlier version of the program may have written another kind: the run then starts from the beginning.
+    An earlier version of the program may have written another format: the run then starts from the beginning.
     """
     complete = [path for path in folder.glob("step-*") if (path / PROGRESS).is_file() and (path / TRAINING).is_file()]
     newest = max(complete, key=lambda path: int(path.name.removeprefix("step-")), default=None)
@@ -119,7 +119,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random(state: dict[str, Any]) -> None:
-    """Put a `random_state` back."""
+    """Restore a `random_state`."""
     import numpy as np
     import torch
 
@@ -133,7 +133,7 @@ def restore_random(state: dict[str, Any]) -> None:
 
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:
-    """The progress that was written with a checkpoint."""
+    """The progress of a checkpoint, as `write` got it."""
     return json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8"))
 
 

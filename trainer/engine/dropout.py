@@ -1,4 +1,4 @@
-"""Dropout on a CPU with masks cut from a stock: torch draws a random number, slowly, for every element of every use."""
+"""Dropout on a CPU with masks cut from reused random bits: torch's own slowly draws a number for each element."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 from torch import nn
 
 LEVELS = 1 << 16
-"""An element is dropped by 16 random bits: the probability is exact to within 1/131072."""
+"""16 random bits decide whether an element is dropped: the probability is exact to within 1/131072."""
 STOCK = 1 << 22
-"""Elements of a stock: enough that two masks seldom overlap, small enough to stay in the processor's cache."""
+"""Elements of a stock: enough that two masks seldom overlap, few enough for the processor's cache."""
 USES = 16
-"""How often, on average, each element of a stock is used before the stock is drawn again."""
+"""How often, on average, each element of a stock is used before new bits are drawn."""
 
 
 class MaskStock:
-    """Random bits from which dropout masks are cut at random offsets, and which are drawn again as they are used up.
+    """Random bits from which dropout masks are cut at random offsets; new ones are drawn after `USES` uses.
 
     Within a mask the elements are independent; two masks share bits only where they overlap, shifted against each
-    other. The numbers come from torch's generator, so a seed gives the same run again. `state_dict` is small: the
+    other. The bits come from torch's generator, so a seed reproduces a run. `state_dict` is small: the
     generator's state from which the bits were drawn.
     """
 
@@ -30,7 +30,7 @@ class MaskStock:
         self.renew()
 
     def renew(self) -> None:
-        """Drop the bits: the next mask draws new ones."""
+        """Discard the bits: the next mask draws new ones."""
         self._bits: torch.Tensor | None = None
         self._drawn_from: torch.Tensor | None = None
         self._scaled: dict[tuple[float, torch.dtype], torch.Tensor] = {}
@@ -49,11 +49,11 @@ class MaskStock:
         return self._stock(p, dtype)[start : start + count].view(shape)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to cut the same masks, given that torch's generator is restored too."""
+        """The state for `load_state_dict`, which then cuts the same masks if torch's generator is restored too."""
         return {"size": self._size, "left": self._left, "drawn_from": self._drawn_from}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Draw the bits again that a stock had. torch's generator stays as it is."""
+        """Draw the bits of a `state_dict` again. The state of torch's generator does not change."""
         self._size = state["size"]
         self.renew()
         self._left = state["left"]
@@ -80,7 +80,7 @@ class MaskStock:
 
 
 class StockDropout(nn.Dropout):
-    """nn.Dropout for training on a CPU, its masks from a stock."""
+    """nn.Dropout for training on a CPU, with masks from a stock."""
 
     def __init__(self, p: float = 0.5, masks: MaskStock | None = None) -> None:
         super().__init__(p)
@@ -93,7 +93,7 @@ class StockDropout(nn.Dropout):
 
 
 def use_stock(model: nn.Module) -> MaskStock:
-    """Let every plain nn.Dropout of a model on a CPU cut its masks from one stock; nothing else about it changes."""
+    """Make every plain nn.Dropout of a model on a CPU cut its masks from one stock, which is returned."""
     masks = MaskStock()
     for module in model.modules():
         if type(module) is nn.Dropout:

@@ -1,4 +1,4 @@
-"""Word embeddings of which only the rows of the training split are trained."""
+"""Word embeddings with only the rows of the training split's tokens trained."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from torch import nn
 
 
 class EmbeddingRows:
-    """Trains the rows of the word embeddings that occur in the training sentences, and keeps the others out of the
-    optimiser.
+    """Makes only those rows of the word embeddings trainable whose tokens occur in the training sentences.
 
-    The other rows get no gradient, yet each step would clear it and update their moments: of MiniLM's 30,522 rows a
-    thousand sentences use about 5,000. They keep their pretrained values to the bit, where weight decay alone would
-    have moved them. Nothing happens where the embeddings are frozen. `restore` gives the model its whole table again.
+    The other rows would get no gradient, yet each step would clear it and update their moments: of MiniLM's 30,522 rows
+    a thousand sentences use about 5,000. The others stay bit-equal to their pretrained values, where weight decay alone
+    would have changed them. Frozen embeddings are left as they are. `restore` gives the model its whole table again.
     """
 
     def __init__(self, model: nn.Module, ids: Iterable[Iterable[int]], pad_id: int) -> None:
@@ -28,11 +27,11 @@ class EmbeddingRows:
 
     @property
     def active(self) -> bool:
-        """Whether the model has the smaller table now."""
+        """Whether the model has the smaller table."""
         return self._table is not None
 
     def restore(self) -> None:
-        """Write the trained rows into the whole table and put it back. Calling it again changes nothing."""
+        """Write the trained rows into the whole table and give it back to the model. A second call changes nothing."""
         if self._table is not None:
             trained = self._model.get_input_embeddings()
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The last layer computed for the first token alone: a classifier reads no other."""
+"""The last layer with the first token alone as a query: a classifier reads no other token's output."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class FirstToken:
     """Skips computation of the last layer that a classifier does not read, in training and evaluation.
 
-    In the last layer only the first token is a query; all tokens are keys and values. The logits are the same up to
-    rounding. `every_token` is for what reads the others too. A packed batch has several first tokens a row:
-    `Packing` then supplies them through `select`.
+    Only the first token is a query there; all tokens are keys and values. The logits are the same up to rounding.
+    `every_token` turns this off for a caller that reads the other tokens. A row of a packed batch has several first
+    tokens: `Packing` then selects them through `select`.
     """
 
     def __init__(self, model: nn.Module, family: Family) -> None:
@@ -35,7 +35,7 @@ class FirstToken:
 
     @contextmanager
     def every_token(self) -> Iterator[None]:
-        """Within it the last layer computes every token, as attention weights over a whole text need."""
+        """A context in which the last layer computes every token, for a caller that reads them all."""
         self._hook.remove()
         try:
             yield
@@ -43,15 +43,15 @@ class FirstToken:
             self._attach()
 
     def _one_query(self, _: Any, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        """The attention's inputs as those of an encoder that attends to another's output."""
+        """The attention's inputs in the form of cross-attention: one query, the whole row as keys and values."""
         hidden, mask = inputs[0], named.get("attention_mask")
         changed = {"attention_mask": mask if mask is None else mask[..., :1, :], "encoder_hidden_states": hidden}
         return (self.select(hidden),), named | changed
 
 
 def first_of_each_row(hidden: Any) -> Any:
-    """(batch, tokens, hidden) to (batch, 1, hidden).
+    """The first token of each row: (batch, tokens, hidden) to (batch, 1, hidden).
 
-    Contiguous, or a linear layer without gradients multiplies each row by its own copy of the weight.
+    Contiguous: else a linear layer without gradients would multiply each row by a copy of the weight.
     """
     return hidden[:, :1].contiguous()

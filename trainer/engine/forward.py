@@ -10,12 +10,12 @@ from trainer.machine.device import Device, autocast
 
 
 def tokenise(tokeniser, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Token ids of each text, cut to `max_length`, not padded."""
+    """Token ids of each text, truncated to `max_length`, not padded."""
     return tokeniser(list(texts), truncation=True, max_length=max_length)["input_ids"]
 
 
 def pad(ids: Sequence[Sequence[int]], pad_id: int):
-    """(input_ids, attention_mask) of one batch, padded to its longest text. Shapes: (batch, longest)."""
+    """(input_ids, attention_mask) of one batch, padded to its longest text; both (batch, tokens)."""
     import torch
 
     longest = max(map(len, ids))
@@ -39,7 +39,7 @@ def predict_logits(
 ) -> np.ndarray:
     """Logits (sentences, labels) as float32, in the order of `ids`; sentences of similar length share a batch.
 
-    `on_batch` is called with how many sentences are done; what it raises ends the prediction.
+    `on_batch` is called with the number of sentences done so far; an error that it raises ends the prediction.
     """
     import torch
 

@@ -9,10 +9,10 @@ from trainer.sources.backbones import Family, encoder_layers
 
 
 def cast_frozen(model: nn.Module, family: Family, precision: str) -> int:
-    """Store the frozen linear layers of an encoder in the type of `precision`; how many tensors were cast.
+    """Store the frozen linear layers of an encoder in the type of `precision`. Returns how many tensors were cast.
 
-    `autocast` casts them to that type in every step, so the numbers are the same; the cast and half of these weights'
-    memory are saved. What a method added to the encoder stays as it is, because it is saved, and so do 4-bit weights.
+    `autocast` would cast them to that type in every step, so results are the same, without that cast and with half the
+    memory. A method's own layers stay in float32, because they are saved; 4-bit weights do not change either.
     """
     import torch
 

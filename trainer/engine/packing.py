@@ -1,8 +1,8 @@
-"""Sequence packing: the sentences of a batch lie side by side in rows, so that hardly any padding is computed.
+"""Sequence packing: several sentences of a batch in each row, so that little padding is computed.
 
 Each sentence keeps its own positions and attends to itself alone, so logits and gradients are those of a padded batch
-up to rounding (Krell et al. 2021, https://arxiv.org/abs/2107.02027). Only attention, the position embeddings and what
-reads the first token must know of it; everything else works on single tokens.
+up to rounding (Krell et al. 2021, https://arxiv.org/abs/2107.02027). Only attention, the position embeddings and the
+layers that read the first token depend on the layout; all others treat each token alone.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from trainer.engine.first_token import FirstToken, first_of_each_row
 from trainer.sources.backbones import Family, encoder_layers
 
 STEP = 8
-"""Row lengths are multiples of it: products are quick, and few shapes must be prepared for."""
+"""Row lengths are multiples of this: matrix products are faster, and there are few different shapes."""
 WIDTH = 32
-"""How much longer than the longest sentence, rounded up, a row may be."""
+"""The most tokens by which a row may be longer than the longest sentence, rounded up."""
 PADDING = -1
 
 
@@ -35,7 +35,7 @@ class Rows:
         sentence: (rows, length), the index of the sentence that a token belongs to, or PADDING.
         position: (rows, length), the token's position in its sentence.
         start: (sentences,), the index of each sentence's first token in the flattened rows.
-        queries: (rows, most sentences of a row), the sentences of each row, its first one again where it has fewer: in
+        queries: (rows, most sentences of a row), the indices of each row's sentences, filled up with its first one: in
             the last layer their first tokens alone are queries.
         query: (sentences,), the index of each sentence in the flattened `queries`.
     """
@@ -47,12 +47,12 @@ class Rows:
     query: torch.Tensor
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The tensors by name, to travel to the device within a batch."""
+        """The tensors by name, as entries of a batch."""
         return {_PREFIX + name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @classmethod
     def pop(cls, batch: dict[str, torch.Tensor]) -> Rows | None:
-        """Remove the layout from a batch, which then has the model's inputs alone; None for a padded batch."""
+        """The layout, removed from a batch, which then has only the model's inputs; None for a padded batch."""
         tensors = {name: batch.pop(_PREFIX + name) for name in cls.__dataclass_fields__ if _PREFIX + name in batch}
         return cls(**tensors) if tensors else None
 
@@ -63,8 +63,8 @@ _PREFIX = "rows_"
 def arrange(lengths: Sequence[int], longest: int) -> Rows:
     """A layout for sentences of these lengths with little padding, no row longer than `longest` tokens.
 
-    Of the row lengths tried, the one with the fewest tokens in all is taken, and of those the shortest: every token has
-    as many attention scores as its row has tokens.
+    Of several row lengths, the one with the fewest tokens in all is chosen, and of equal ones the shortest: every token
+    has as many attention scores as its row has tokens.
     """
     least, limit = _round_up(max(lengths)), max(longest, *lengths)
     tried = sorted({min(length, limit) for length in range(least, least + WIDTH + 1, STEP)})
@@ -90,7 +90,7 @@ def _round_up(length: int) -> int:
 
 
 def _first_fit(lengths: Sequence[int], length: int) -> list[list[int]]:
-    """First-fit decreasing: each sentence, the longest first, into the first row that has room for it."""
+    """The sentences of each row, by first-fit decreasing: the longest first, each into the first row with room."""
     rows: list[list[int]] = []
     room: list[int] = []
     for which in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -105,17 +105,17 @@ def _first_fit(lengths: Sequence[int], length: int) -> list[list[int]]:
 
 
 def packable(config: Any) -> bool:
-    """Whether an encoder computes each sentence of a packed row as it would alone: not one with relative positions or
-    pruned heads, as a local folder may have."""
+    """Whether an encoder can run on packed rows: not with relative positions or pruned heads, which a local folder may
+    have."""
     absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
     return absolute and not getattr(config, "pruned_heads", None)
 
 
 class Packing:
-    """Lets a classifier run on packed batches as well as on padded ones.
+    """Hooks that let a classifier run on packed batches as well as on padded ones.
 
-    The model's classes stay the library's: what is added lies on its modules, and nothing of it is saved. `first`
-    computes the last layer for first tokens alone; without it they are selected after that layer.
+    The modules keep the library's classes and get hooks and a new `forward`, which are not saved. With `first`, the
+    last layer computes first tokens alone; without it they are selected after that layer.
     """
 
     def __init__(self, model: nn.Module, family: Family, first: FirstToken | None) -> None:
@@ -138,7 +138,7 @@ class Packing:
 
     @contextmanager
     def batch(self, batch: dict[str, torch.Tensor]) -> Iterator[None]:
-        """Within it the model takes this batch, from which the layout is removed, and gives logits in its order."""
+        """A context in which the model takes this batch, whose layout is removed, and returns logits in its order."""
         self._rows, self._biases = Rows.pop(batch), {}
         try:
             yield
@@ -152,7 +152,7 @@ class Packing:
         return hidden.flatten(0, 1).index_select(0, self._rows.start)[:, None]
 
     def _bias(self, which: str, dtype: torch.dtype) -> torch.Tensor:
-        """The bias of the scores of these queries ("sentence" or "queries"), so that each attends to its own sentence.
+        """The bias of attention scores for the queries "sentence" or "queries": each attends to its own sentence only.
 
         Computed once a batch, not once a layer.
         """
@@ -163,7 +163,7 @@ class Packing:
         return self._biases[which]
 
     def _replace_attention(self, layer: nn.Module, family: Family) -> None:
-        """Give a layer's attention a forward of ours for packed batches; a padded one goes through the library's.
+        """Replace a layer's attention by our own for packed batches; padded ones go through the library's.
 
         The library's own way, a mask of (rows, length, length) and position ids, made full fine-tuning of MiniLM 4 %
         slower (bfloat16, batches of 32, two cores; LoRA was as fast), and DistilBERT's plain attention takes no such
@@ -172,7 +172,7 @@ class Packing:
         path = family.linears["query"].rpartition(".")[0]
         module = layer.get_submodule(path)
         query, key, value = (layer.get_submodule(family.linears[name]) for name in ("query", "key", "value"))
-        # DistilBERT's attention module ends with the output layer, which lies beside it in the others.
+        # DistilBERT's attention module includes the output layer, which is a module of its own in the others.
         output = family.linears["attention_output"].rpartition(".")
         after = layer.get_submodule(family.linears["attention_output"]) if output[0] == path else None
         plain = module.forward
@@ -186,7 +186,7 @@ class Packing:
             if tokens is None:
                 bias = self._bias("sentence", queries.dtype)
                 context = attend(queries, key(hidden), value(hidden), bias, module.dropout, self._heads)
-            else:  # the last layer: first tokens, one a sentence, join the rows that have their keys
+            else:  # the last layer: the first token of each sentence is a query in the row that has its keys
                 queries, bias = queries.squeeze(1)[rows.queries], self._bias("queries", queries.dtype)
                 context = attend(queries, key(tokens), value(tokens), bias, module.dropout, self._heads)
                 context = context.flatten(0, 1).index_select(0, rows.query)[:, None]

@@ -1,8 +1,8 @@
 """Prepacked linear layers for inference: weights stored in oneDNN's own layout, which halves a short text's time.
 
-torch multiplies float32 with a BLAS that packs the whole weight again for every product, which for a few dozen tokens
-takes as long as the product. Here a weight is packed once, and stored in that layout alone; inference in bfloat16 too
-stores a copy in that type.
+torch's float32 BLAS packs the whole weight again for every product, which for a few dozen tokens takes as long as the
+product itself. Here a weight is packed once, and stored in that layout alone; inference in bfloat16 stores a second
+copy in that type.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import torch
 from torch import nn
 
 ROWS = 32
-"""Rows that the layout is optimised for; of those tried, from 16 to 512, none was faster at any length."""
+"""Rows that the layout is optimised for; of the values from 16 to 512 none was faster at any length."""
 SMALLEST = 64
-"""Least inputs and outputs for which it is faster."""
+"""The fewest inputs and outputs for which the layout is faster."""
 FACTORS = ("lora_A", "lora_B")
-"""LoRA's factors stay: PEFT reads the type of their weights at every pass."""
+"""LoRA's factors are not replaced: PEFT reads the type of their weights at every pass."""
 
 
 def supported(device: str) -> bool:
-    """Whether this machine and this torch have the operations; where they do not, models stay as they are."""
+    """Whether this machine and this torch have oneDNN's operations; where they do not, models are not changed."""
     return device == "cpu" and _works()
 
 
 @cache
 def _works() -> bool:
-    """Tried once: torch may have the operations without a kernel for this processor."""
+    """Whether a trial product works: torch may have the operations without a kernel for this processor."""
     linear = nn.Linear(SMALLEST, SMALLEST)
     try:
         PrepackedLinear(linear, PrepackedWeight(linear.weight)).product(torch.zeros(1, SMALLEST))
@@ -61,7 +61,7 @@ class PrepackedWeight:
 
 
 class PrepackedLinear(nn.Module):
-    """Replaces an nn.Linear in inference; gradients flow to its input alone."""
+    """A linear layer for inference with a prepacked weight; only its input gets gradients."""
 
     def __init__(self, linear: nn.Linear, prepacked: PrepackedWeight) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class PrepackedLinear(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """A copy, for code that reads it, such as DoRA's."""
+        """A copy of the weight, for code that reads it, such as DoRA's."""
         return self.prepacked.plain()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -116,12 +116,12 @@ def replace(parent: nn.Module, name: str, prepacked: PrepackedWeight) -> None:
     linear = getattr(parent, name)
     new = PrepackedLinear(linear, prepacked)
     new.eval()
-    # A parent that is a ModuleDict or a Sequential holds its children by name too.
+    # Works for a parent that is a ModuleDict or a Sequential too.
     parent._modules[name] = new
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """An nn.Linear, or AdapterHub's subclass of it without an update of its own."""
+    """Whether a module is an nn.Linear, or AdapterHub's subclass of it without a LoRA update."""
     if type(module) is nn.Linear:
         return True
     return isinstance(module, nn.Linear) and hasattr(module, "loras") and len(module.loras) == 0

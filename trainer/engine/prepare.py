@@ -1,4 +1,4 @@
-"""The one place that decides which speed-ups a model gets, and what they need around a batch, an epoch and a save."""
+"""Speed-ups: which ones a model gets, and their hooks around a batch, an epoch and a save."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Speedups:
-    """What the engine may change about a method's model. Logits and gradients stay the plain model's, up to rounding.
+    """The speed-ups that a method allows. Logits and gradients stay the plain model's, up to rounding.
 
     Attributes:
-        packing: sentences of a training batch lie side by side in rows. Not for a method whose modules mix the tokens
+        packing: a row of a training batch has several sentences. Not for a method whose modules mix the tokens
             of a row, or add positions or tokens of their own.
         first_token: the last layer computes the first token alone. Not for a method that reads other tokens.
         frozen_compute_type: frozen linear layers are stored in the type of autocast in training. Not for a method that
             computes with them in float32, or that unfreezes them later.
         prepacked: linear layers are packed for oneDNN in inference on a CPU. Not for a method whose modules read or
             change their weights at every pass.
-        dropout_stock: dropout masks are cut from a stock in training on a CPU. Not for a method that counts on masks
-            being independent of one another.
+        dropout_stock: dropout masks are cut from a stock in training on a CPU. Not for a method that relies on
+            masks being independent of one another.
         embedding_rows: only the rows of the word embeddings that occur in training are trained. Not for a method that
             replaces or extends the embeddings.
     """
@@ -50,14 +50,14 @@ class Speedups:
 
 @dataclass
 class Prepared:
-    """A model with its speed-ups, and all that their users must know: how to batch, run, evaluate, save, go on."""
+    """A model with its speed-ups, and the calls that they need for batches, logits, epochs, saving and resuming."""
 
     model: nn.Module
     pad_id: int
     device: Device
     precision: str
     longest: int
-    """Tokens of the longest row of a packed batch."""
+    """The most tokens in a row of a packed batch."""
     applied: list[str] = field(default_factory=list)
     """The names of the speed-ups in use, as in `Speedups`."""
     first_token: FirstToken | None = None
@@ -66,13 +66,13 @@ class Prepared:
     embeddings: EmbeddingRows | None = None
 
     def collator(self) -> PaddingCollator:
-        """What makes a training batch of (ids, label) pairs, packed or padded."""
+        """A collator that makes a training batch, packed or padded, of (ids, label) pairs."""
         from trainer.engine.batching import PackingCollator, PaddingCollator
 
         return PackingCollator(self.pad_id, self.longest) if self.packing else PaddingCollator(self.pad_id)
 
     def batch(self, batch: dict[str, Any]) -> AbstractContextManager[None]:
-        """Within it `model(**batch)` takes a batch of the collator."""
+        """A context in which `model(**batch)` takes a batch of the collator."""
         return self.packing.batch(batch) if self.packing else nullcontext()
 
     def logits(
@@ -98,26 +98,26 @@ class Prepared:
 
     @contextmanager
     def every_token(self) -> Iterator[None]:
-        """Within it the last layer computes every token, for what reads more than logits."""
+        """A context in which the last layer computes every token, for a caller that reads more than logits."""
         with self.first_token.every_token() if self.first_token else nullcontext():
             yield
 
     def start_epoch(self) -> None:
-        """Call before the first batch of each epoch: no dropout mask of one epoch comes again in the next."""
+        """Draw new dropout bits; call before the first batch of each epoch, so that no mask is repeated in the next."""
         if self.dropout:
             self.dropout.renew()
 
     def restore(self) -> None:
-        """Call after training, before the model is saved: its word embeddings are whole again."""
+        """Restore the whole word embeddings; call after training, before the model is saved."""
         if self.embeddings:
             self.embeddings.restore()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must have beside weights and random generators, so that training goes on to the bit."""
+        """State that a checkpoint needs beside weights and random generators to resume bit-equal."""
         return self.dropout.state_dict() if self.dropout else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict` in the middle of an epoch."""
+        """Restore a `state_dict`, to resume in the middle of an epoch."""
         if self.dropout and state:
             self.dropout.load_state_dict(state)
 
@@ -134,19 +134,19 @@ def prepare(
     training_ids: Iterable[Iterable[int]] | None = None,
     pool: Pool | None = None,
 ) -> Prepared:
-    """Apply to a model what its method allows and this machine and use have a gain from.
+    """The model with the speed-ups that its method allows and that help on this machine, in training or inference.
 
-    `training_ids` are the token ids of the training split, for a model that will be trained; `pool` is where a model
-    for inference shares its weights with others of its backbone. A model for one evaluation has neither. In this order:
+    `training_ids` are the token ids of the training split, for a model that will be trained. `pool` shares the weights
+    of a model for inference with others of its backbone. A model for one evaluation has neither. In this order:
 
     1. `first_token`, always: it skips work in every pass.
-    2. `packing`, in training: where batches are many, padding is the most wasted. After 1, which must learn where a
-       packed batch's first tokens are. An encoder with relative positions or pruned heads gets padded batches.
-    3. `frozen_compute_type`, in training below float32. Inference stays in float32 and would round.
+    2. `packing`, in training, which has the most batches and thus the most padding. After 1, which `Packing` tells
+       where first tokens are. An encoder with relative positions or pruned heads gets padded batches.
+    3. `frozen_compute_type`, in training below float32. Inference is in float32, and rounded weights would change it.
     4. `dropout_stock`, in training on a CPU. A GPU draws its masks in the kernel.
-    5. `embedding_rows`, in training, after all that looks at the model's own embeddings, and before an optimiser.
-    6. `prepacked`, in inference on a CPU: with 3 or in training the weights would change under it. It is part of
-       sharing: packed weights are shared too.
+    5. `embedding_rows`, in training, after all steps that read the model's own embeddings, before the optimiser.
+    6. `prepacked`, in inference on a CPU, where weights no longer change. Part of sharing: packed weights are shared
+       too.
     """
     from trainer.engine import dropout, embedding_rows, first_token, frozen, packing, prepacked
 

@@ -1,4 +1,4 @@
-"""Models of one backbone store its frozen weights once: equal tensors share their memory."""
+"""Sharing of equal weights in memory: models of one backbone store its frozen weights once."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 class Pool:
     """Weak references to the weights of the models that were added, so that later models share equal ones.
 
-    Tensors are compared in full before they are shared, so sharing changes no number. A model in a pool must not be
-    trained: a step would change the others.
+    Tensors are compared in full before they are shared, so predictions do not change. A model in a pool must not be
+    trained: a step would change the others too.
     """
 
     def __init__(self) -> None:
         self._weights: dict[tuple, list[weakref.ref]] = defaultdict(list)
 
     def add(self, model: Any, *, prepack: bool = False) -> None:
-        """Let the model use the memory of equal weights in the pool; `prepack` replaces its linear layers first.
+        """Make the model use the memory of equal weights in the pool; `prepack` replaces its linear layers first.
 
-        Small tensors are shared too: read from one file, each would keep the whole file in memory.
+        Small tensors are shared too: each is a view of its file's memory, which it would keep loaded.
         """
         from trainer.engine import prepacked
 
@@ -74,7 +74,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _fingerprint(values: Any) -> tuple:
-    """Shape, type, device and the sum of a sample of the values: the same for equal tensors, and quick to compute."""
+    """(shape, type, device, sum of a sample of the values): the same for equal tensors, and fast to compute."""
     flat = values.flatten()
     sample = flat[:: max(len(flat) // 256, 1)].double().sum().item()
     return tuple(values.shape), values.dtype, str(values.device), sample

@@ -20,7 +20,7 @@ from trainer.errors import ArgumentError, Cancelled, UserError, sentence
 from trainer.events import Event, State
 from trainer.jobs.queue import CANCEL_FILE, end
 from trainer.machine.cuda import require_usable_card
-from trainer.machine.device import keep_memory
+from trainer.machine.device import reuse_freed_memory
 from trainer.runs import recipes
 from trainer.runs.result import Result
 from trainer.runs.store import ENDED, INTERRUPTED, Run, Store
@@ -111,7 +111,7 @@ def execute(root: str, run_id: str) -> None:
     run = store.load(run_id)
     _log_to(run.folder / "log.txt")
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    keep_memory()
+    reuse_freed_memory()
     with store.at_work(run_id):
         cancelled = (run.folder / CANCEL_FILE).exists
         if cancelled():

@@ -1,8 +1,8 @@
-"""Who may change runs. Everybody looks, compares and asks; on a Space, or with a password set, not everybody trains.
+"""Who may change runs. Everybody may view, compare and predict; on a Space, or with a password, not everybody trains.
 
 On one's own machine everything is open. On a Hugging Face Space (SPACE_ID is set) runs are changed by the Space's
-owner, signed in with Hugging Face, or by who knows the password in PEFT_LAB_PASSWORD. Where that password is set
-elsewhere, such as on a classroom's server, it is asked there too.
+owner, signed in with Hugging Face, or by anybody with the password in PEFT_LAB_PASSWORD. Where that variable is set
+elsewhere, such as on a classroom's server, the password is required there too.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from trainer.texts import tr
 
 PASSWORD = "PEFT_LAB_PASSWORD"
 HOURS = 12
-"""How long a browser that gave the password is not asked again."""
+"""How long a browser need not send the password again."""
 GUESSES, GUESSES_OF_ALL, SECONDS = 5, 60, 60.0
-"""Wrong passwords from one address, and from all together, in so many seconds; then none is looked at.
+"""Limits on wrong passwords: from one address, from all addresses together, and the seconds in which they are counted.
 
-On a Space everybody comes from the address of its proxy: there only all together count, or a stranger's five wrong ones
-would lock the owner out.
+On a Space every request has the address of its proxy: there only the limit for all counts, or a stranger's five wrong
+passwords would lock the owner out.
 """
 WRITERS = ("admin", "write")
 """Roles of an organisation that may change its Spaces."""
 
 
 class Refused(UserError):
-    """Somebody who may look and ask, but not change runs."""
+    """The error for a visitor who may view and predict, but not change runs."""
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who asks: the page's session, the address it comes from, and the Hugging Face profile, if signed in.
+    """The sender of a request: the page's session, the network address, and the Hugging Face profile, if signed in.
 
-    `origin` is what the browser says of the page that sent the request; a program says nothing.
+    `origin` is the request's Origin header: the site whose page sent it. A program sends none.
     """
 
     session: str | None = None
@@ -64,7 +64,7 @@ class Rules:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Rules:
-        """The rules of this environment, in the names that a Space gives its variables."""
+        """The rules from environment variables, under the names that a Space gives them."""
         space = environment.get("SPACE_ID", "")
         return cls(
             space=space,
@@ -136,7 +136,7 @@ class Rules:
 
 
 class Access:
-    """The rules, and who has given the password. One for a running app; safe for several threads."""
+    """The rules, and the grants of browsers that gave the password. One for a running app; safe for several threads."""
 
     def __init__(self, rules: Rules | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.rules = rules if rules is not None else Rules.of(os.environ)
@@ -146,9 +146,9 @@ class Access:
         self._wrong: dict[str, deque[float]] = {}
 
     def allows(self, visitor: Visitor, password: str | None = None) -> bool:
-        """Whether the visitor may change runs; `password` is what a program gives along.
+        """Whether the visitor may change runs; `password` is what a program sends with its request.
 
-        Raises `Refused` for a wrong password, and where too many were wrong.
+        Raises `Refused` for a wrong password, and after too many wrong ones.
         """
         if self.rules.open or self.rules.owns(visitor):
             return True
@@ -156,15 +156,15 @@ class Access:
             self._check(password, visitor.address)
             return True
         with self._lock:
-            return self._lives(self._sessions.get(visitor.session or ""))
+            return self._is_valid(self._sessions.get(visitor.session or ""))
 
     def holds(self, grant: str | None) -> bool:
-        """Whether a browser's grant still lives. Not enough to change runs: other sites' pages can send cookies."""
+        """Whether a browser's grant is valid. Not enough to change runs: other sites' pages can send cookies."""
         with self._lock:
-            return self._lives(grant)
+            return self._is_valid(grant)
 
     def require(self, visitor: Visitor, password: str | None = None, *, program: bool = False) -> None:
-        """Raises `Refused` for a visitor who may not change runs."""
+        """Raise `Refused` for a visitor who may not change runs."""
         if not self.allows(visitor, password):
             raise self.rules.refusal(program=program)
 
@@ -180,30 +180,30 @@ class Access:
         return grant
 
     def recognise(self, visitor: Visitor, grant: str | None) -> bool:
-        """Open the visitor's page where its browser holds a grant that still lives."""
+        """Whether the browser's grant is valid; if so, the visitor's page may change runs from now on."""
         with self._lock:
-            if not (visitor.session and self._lives(grant)):
+            if not (visitor.session and self._is_valid(grant)):
                 return False
             self._sessions[visitor.session] = str(grant)
             return True
 
     def lock(self, grant: str | None) -> None:
-        """Take a grant back, in every page that it opened."""
+        """Revoke a grant, for every page that it opened."""
         with self._lock:
             self._grants.pop(grant or "", None)
 
-    def _lives(self, grant: str | None) -> bool:
+    def _is_valid(self, grant: str | None) -> bool:
         return isinstance(grant, str) and self._grants.get(grant, 0.0) > self._clock()
 
     def _check(self, password: str, address: str) -> None:
-        """Raises `Refused` unless this is the password. Comparing takes as long for any guess.
+        """Raise `Refused` unless this is the password. The comparison takes the same time for every guess.
 
-        A program may send anything: what is no text is a wrong password.
+        A program may send anything: a value that is no text is a wrong password.
         """
         if not self.rules.password:
             raise self.rules.refusal()
-        given = (str(text).encode(errors="surrogatepass") for text in (password, self.rules.password))
-        right = hmac.compare_digest(*(hashlib.sha256(text).digest() for text in given))
+        passwords = (str(text).encode(errors="surrogatepass") for text in (password, self.rules.password))
+        correct = hmac.compare_digest(*(hashlib.sha256(text).digest() for text in passwords))
         now, most = self._clock(), GUESSES_OF_ALL if self.rules.space else GUESSES
         with self._lock:
             for name, times in list(self._wrong.items()):
@@ -218,6 +218,6 @@ class Access:
                     got=tr("more"),
                     fix=tr("wait a minute and try again"),
                 )
-            if not right:
+            if not correct:
                 self._wrong.setdefault(address, mine).append(now)
                 raise Refused(expected=tr("the password of this app"), got=tr("another one"), fix=tr("type it again"))

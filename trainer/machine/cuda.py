@@ -1,7 +1,7 @@
 """An NVIDIA card that torch cannot use: which card, why, and what to install. Imports torch only where there is a card.
 
-torch says so in a warning and computes on the CPU, ten to a hundred times as slowly. Here it is an error for whoever
-trains, and a sentence for whoever looks.
+torch only warns and computes on the CPU, ten to a hundred times as slowly. Here it is an error for training, and a
+sentence on the page.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from trainer.machine import hosting
 from trainer.texts import tr
 
 DEVICE = "PEFT_LAB_DEVICE"
-"""The variable that chooses the CPU: with `cpu`, a card is left alone and runs train on the CPU."""
+"""The environment variable that chooses the CPU: with `cpu`, runs train on the CPU and no card is used."""
 OLDEST_DRIVERS = {13: 580, 12: 525, 11: 450}
 """CUDA's major version -> the oldest driver that runs its builds, whatever the minor version.
 
 https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html, table 1, read in November 2026.
 """
 INDEX = "https://download.pytorch.org/whl/"
-"""Where PyTorch keeps its builds, below it a folder for each."""
+"""The address of PyTorch's builds, with a folder for each."""
 BUILDS = {"cu126": (12, 6), "cu130": (13, 0)}
 """Builds of torch 2.13 to choose from, and their CUDA. The first runs on more drivers."""
 NEWEST_CAPABILITY = (9, 0)
 """The newest compute capability that the CUDA 12.6 builds have code for; cards after Hopper need a later CUDA."""
 SPACE_LINES = "space_config/requirements-cuda.txt"
-"""What a Space's requirements.txt begins with, so that it gets the first of `BUILDS`."""
+"""The first lines of a Space's requirements.txt, which install the first of `BUILDS`."""
 PROC, DEV = Path("/proc/driver/nvidia"), Path("/dev")
-"""What the kernel tells of the driver and its cards, and the cards' device files."""
+"""The kernel's information on the driver and its cards, and the folder of the cards' device files."""
 
 
 class UnusableCard(UserError):
@@ -49,9 +49,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Torch:
-    """What torch says of itself: version with its build, the CUDA it was built for, whether it can use a card.
+    """The installed torch: its version with the build, the CUDA it was built for, whether it can use a card.
 
-    `reason` is its own words where it cannot. `capability` is its first device's, `architectures` what it has code for.
+    `reason` is torch's own error where it cannot. `capability` is that of its first device, `architectures` are those
+    that it has code for.
     """
 
     version: str
@@ -71,7 +72,7 @@ def cpu_is_chosen() -> bool:
 
 
 def unusable_card() -> str | None:
-    """Why torch cannot compute on this machine's NVIDIA card and what to do, in a sentence.
+    """One sentence on why torch cannot compute on this machine's NVIDIA card, and what to do.
 
     None where there is no card, where torch can use it, where a person chose the CPU, and on ZeroGPU.
     """
@@ -80,13 +81,13 @@ def unusable_card() -> str | None:
 
 
 def require_usable_card() -> None:
-    """Raises `UnusableCard` where `unusable_card` has something to say: nothing trains on the CPU by mistake."""
+    """Raise `UnusableCard` where `unusable_card` is not None, so that nothing trains on the CPU by mistake."""
     if (error := _error()) is not None:
         raise error
 
 
 def cards() -> tuple[Card, ...]:
-    """The NVIDIA cards that this process is given, by NVIDIA's library, or by the kernel where that is missing."""
+    """The NVIDIA cards that this process can see, from NVIDIA's library, or from the kernel where that is missing."""
     return _cards_of_nvml() or _cards_of_kernel()
 
 
@@ -95,33 +96,33 @@ def has_code(capability: tuple[int, int], architectures: tuple[str, ...]) -> boo
 
     Machine code runs on later minor versions of its major version, and PTX (compute_) on everything later.
     """
-    wanted = 10 * capability[0] + capability[1]
+    required = 10 * capability[0] + capability[1]
     for name in architectures:
         kind, _, number = name.partition("_")
         if not (digits := re.match(r"\d+", number)):
             continue
         has = int(digits[0])
-        if has <= wanted and (kind == "compute" or has // 10 == capability[0]):
+        if has <= required and (kind == "compute" or has // 10 == capability[0]):
             return True
     return not architectures
 
 
 def _error() -> UnusableCard | None:
-    if cpu_is_chosen() or hosting.zero_gpu() or not (found := cards()):
+    if cpu_is_chosen() or hosting.zero_gpu() or not (present := cards()):
         return None
-    build = _ask_torch()
-    # Without a CUDA of its own, what torch can use is another maker's card.
+    build = _inspect_torch()
+    # A torch that was built without CUDA and can use a card uses another maker's.
     fits = build.cuda is None or build.capability is None or has_code(build.capability, build.architectures)
     if build.available and fits:
         return None
     return UnusableCard(
         expected=tr(
             "torch to compute on the {card} (driver {driver})",
-            card=", ".join(dict.fromkeys(card.name for card in found)),
-            driver=found[0].driver,
+            card=", ".join(dict.fromkeys(card.name for card in present)),
+            driver=present[0].driver,
         ),
-        got=_cause(build, found[0].driver),
-        fix=tr("{step}, or set {variable}=cpu to train on the CPU", step=_step(build, found), variable=DEVICE),
+        got=_cause(build, present[0].driver),
+        fix=tr("{step}, or set {variable}=cpu to train on the CPU", step=_step(build, present), variable=DEVICE),
     )
 
 
@@ -146,12 +147,12 @@ def _cause(build: Torch, driver: str) -> str:
     return tr("torch {version}, which cannot start CUDA ({reason})", version=build.version, reason=reason)
 
 
-def _step(build: Torch, found: tuple[Card, ...]) -> str:
-    """The next thing to do: a look at the machine, another driver, or another build of torch."""
-    driver = _major(found[0].driver)
+def _step(build: Torch, present: tuple[Card, ...]) -> str:
+    """What to do next: check the machine, install another driver, or another build of torch."""
+    driver = _major(present[0].driver)
     if build.cuda and not build.available and 0 < OLDEST_DRIVERS.get(_major(build.cuda), 0) <= driver:
         return tr("see that nvidia-smi lists the card, and restart the machine")
-    capabilities = [build.capability] if build.capability else [card.capability for card in found]
+    capabilities = [build.capability] if build.capability else [card.capability for card in present]
     tag = "cu126" if any(one is None or one <= NEWEST_CAPABILITY for one in capabilities) else "cu130"
     major, minor = BUILDS[tag]
     oldest = OLDEST_DRIVERS[major]
@@ -167,8 +168,8 @@ def _step(build: Torch, found: tuple[Card, ...]) -> str:
     )
 
 
-def _ask_torch() -> Torch:
-    """What the installed torch says. A build for CPUs alone is known by its version, without the import."""
+def _inspect_torch() -> Torch:
+    """The installed torch. A build for CPUs alone is recognised by its version, without importing it."""
     import warnings
     from importlib.metadata import version
 
@@ -179,19 +180,19 @@ def _ask_torch() -> Torch:
     name, cuda = str(torch.__version__), torch.version.cuda
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it warns of is said here
+            warnings.simplefilter("ignore")  # the error from this module reports the same
             if torch.cuda.is_available():
                 capability, architectures = torch.cuda.get_device_capability(0), torch.cuda.get_arch_list()
                 return Torch(name, cuda, True, capability=capability, architectures=tuple(architectures))
             if cuda is not None:
-                torch.cuda.init()  # its error says why
+                torch.cuda.init()  # raises an error with the reason
     except Exception as error:
         return Torch(name, cuda, False, reason=str(error))
     return Torch(name, cuda, False)
 
 
 def _cards_of_nvml() -> tuple[Card, ...]:
-    """The cards by NVIDIA's management library; none where it is missing or cannot start."""
+    """The cards from NVIDIA's management library; none where it is missing or cannot start."""
     try:
         import pynvml
 
@@ -212,9 +213,9 @@ def _cards_of_nvml() -> tuple[Card, ...]:
 
 
 def _cards_of_kernel() -> tuple[Card, ...]:
-    """The cards by the kernel's module, their compute capability unknown.
+    """The cards from the kernel's module, without their compute capability.
 
-    A container without a GPU sees its host's driver here all the same: a card counts where it has a device file.
+    A container without a GPU sees its host's driver here too: a card counts only where it has a device file.
     """
     try:
         text = (PROC / "version").read_text(encoding="utf-8", errors="replace")
@@ -240,5 +241,5 @@ def _major(version: str) -> int:
 
 
 def _first_sentence(text: str) -> str:
-    """torch's reason without its advice, which names pages and its own source files."""
+    """The first sentence of torch's error, without its advice, which names pages and its own source files."""
     return re.split(r"\.\s|\n|\s\(Triggered", text.strip(), maxsplit=1)[0].strip().rstrip(".")[:200]

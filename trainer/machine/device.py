@@ -1,4 +1,4 @@
-"""What this machine computes on, and which precision it does well."""
+"""The device that this machine computes on, and the precisions that it is fast in."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from trainer.texts import tr
 
 @dataclass(frozen=True)
 class Device:
-    """`kind` is torch's device type. `memory` is in bytes. `precisions` lists what runs well, best first.
+    """A CPU or GPU. `kind` is torch's device type, `memory` in bytes; `precisions` are those that run well, best first.
 
-    `problem` says, on a machine whose NVIDIA card torch cannot use, why this is the CPU (`cuda.unusable_card`).
+    `problem` is the reason why this is the CPU where torch cannot use the NVIDIA card (`cuda.unusable_card`).
     """
 
     kind: str
@@ -46,8 +46,8 @@ _spins_are_ours = False
 def share_cores() -> None:
     """Let torch's threads spin only briefly while they wait; call before torch is imported.
 
-    With libgomp's default, a model that answers beside one that trains slows both about tenfold on two cores; with
-    this, each gets its share (benchmarks/README.md). A person's own GOMP_SPINCOUNT stays.
+    With libgomp's default, a model that predicts beside one that trains slows both about tenfold on two cores; with
+    this, each gets its share (benchmarks/README.md). A GOMP_SPINCOUNT that is already set stays.
     """
     global _spins_are_ours
     if "GOMP_SPINCOUNT" not in os.environ:
@@ -58,13 +58,13 @@ def environment_for_training() -> dict[str, str]:
     """Environment variables for a process that trains, in addition to this one's.
 
     A step is a thousand short computations, and waking a thread for each costs up to a third of it where threads sleep
-    soon: here they spin ten times as long. Questions beside it answer as fast as before (benchmarks/README.md).
+    soon: here they spin ten times as long. Predictions at the same time are as fast as before (benchmarks/README.md).
     """
     return {"GOMP_SPINCOUNT": _SPINS_WHILE_TRAINING} if _spins_are_ours else {}
 
 
-def keep_memory() -> None:
-    """Let a training process keep the memory that a step frees for the next one; call before the first step.
+def reuse_freed_memory() -> None:
+    """Let a training process reuse the memory that a step frees in the next step; call before the first step.
 
     By default glibc gives large blocks back to the system, and each step pays for fresh pages: up to a third of a
     step of full fine-tuning (benchmarks/README.md). Elsewhere than on glibc nothing happens.
@@ -82,9 +82,9 @@ def keep_memory() -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' advice from the person's terminal: that a head is new, as it must be; that fused adapters are
-    not active while they are loaded; and, from bitsandbytes, to install `kernels`, with which a hostile config.json
-    could run code (CVE-2026-4372)."""
+    """Silence warnings of the libraries that do not apply here: that a classification head is new, as it must be; that
+    fused adapters are not active while they are loaded; and, from bitsandbytes, to install `kernels`, with which a
+    hostile config.json could run code (CVE-2026-4372)."""
     import logging
 
     from transformers.utils import logging as transformers_logging
@@ -99,7 +99,7 @@ def detect() -> Device:
     import torch
 
     problem = cuda.unusable_card()
-    # On ZeroGPU the page's process is told of a GPU that it has only inside functions that ask for one.
+    # On ZeroGPU torch reports a GPU, but the process has it only inside functions decorated for it.
     usable = problem is None and not cuda.cpu_is_chosen() and not hosting.zero_gpu()
     if usable and torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
@@ -117,7 +117,7 @@ def detect() -> Device:
 
 
 def free_memory(device: Device) -> int:
-    """Bytes that are free now on a device that `detect` found."""
+    """Bytes that are free now on a device from `detect`."""
     if device.kind == "cuda":
         import torch
 
@@ -128,22 +128,22 @@ def free_memory(device: Device) -> int:
 
 
 def cuda_precisions(capability: tuple[int, int]) -> tuple[str, ...]:
-    """bf16 where it is native. A T4 (7.5) reports bf16 as supported and emulates it slowly: fp16 there."""
+    """The precisions of a CUDA device, best first: bf16 where it is native. A T4 (7.5) only emulates it."""
     return ("bf16", "fp16", "fp32") if capability >= (8, 0) else ("fp16", "fp32")
 
 
 def cpu_precisions() -> tuple[str, ...]:
-    """bf16 autocast where the CPU multiplies bf16 natively (AVX-512 BF16 or AMX), else fp32."""
+    """The precisions of this CPU, best first: bf16 autocast where it multiplies bf16 natively (AVX-512 BF16 or AMX)."""
     import torch
 
-    # Private names of torch: where a version lacks one, the CPU does without.
+    # Private functions of torch: where a version lacks one, the feature counts as missing.
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     capable = any(getattr(torch.cpu, name, bool)() for name in names)
     return ("bf16", "fp32") if capable else ("fp32",)
 
 
 def compute_type(precision: str):
-    """torch's type for a precision by name."""
+    """The torch dtype of a precision by name."""
     import torch
 
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]

@@ -1,4 +1,4 @@
-"""What a Hugging Face Space lends: its volume, its hardware, and what follows for the runs."""
+"""Hugging Face Spaces: their volume and hardware, and what these mean for runs."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def on_space(environment: Mapping[str, str] | None = None) -> bool:
 
 
 def zero_gpu(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether the Space is on ZeroGPU, which lends a GPU to one function of the page for seconds at a time."""
+    """Whether the Space is on ZeroGPU, where one function of the page at a time has a GPU, for seconds."""
     return (os.environ if environment is None else environment).get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 def mounted(folder: Path) -> bool:
-    """Whether something is mounted there. A folder of the container's own is lost with it, however writable it is."""
+    """Whether a volume is mounted at this folder. The container's own folders are lost when it stops."""
     return os.path.ismount(folder)
 
 
 @cache
 def why_unfit(folder: Path) -> str | None:
-    """What keeps a folder from holding runs, marked for `tr`, or None.
+    """Why a folder cannot hold runs, marked for `tr`; None where it can.
 
-    It takes what a store does, and a bucket may lack some of it.
+    Tries the file operations that a store needs: a bucket may lack some of them.
     """
     from filelock import FileLock
 
@@ -64,17 +64,17 @@ def why_unfit(folder: Path) -> str | None:
 
 
 def store_root() -> Path | None:
-    """Where a Space keeps its runs: on its volume. None elsewhere, and on a Space without a fit one."""
+    """The store's folder on a Space's volume. None elsewhere, and on a Space without a suitable volume."""
     return VOLUME / "peft-lab" if on_space() and mounted(VOLUME) and why_unfit(VOLUME) is None else None
 
 
-def wants_bundled() -> bool:
-    """Whether a store elsewhere is to have the runs that come with the program: on a Space, and in the container."""
+def copies_bundled_runs() -> bool:
+    """Whether the runs that come with the program are copied into the store: on a Space, and in the container."""
     return on_space() or os.environ.get("PEFT_LAB_BUNDLED") == "1"
 
 
 def about_runs(root: Path) -> str:
-    """What a visitor of a Space must know of the runs' life, in a sentence; empty where there is nothing to say."""
+    """A sentence that warns a Space's visitor that runs are lost at a restart; empty where they are not."""
     there = mounted(VOLUME)
     if not on_space() or (there and root.resolve().is_relative_to(VOLUME)):
         return ""
@@ -92,7 +92,7 @@ def about_runs(root: Path) -> str:
 
 
 def about_hardware(kind: str) -> str:
-    """What the machine's hardware means for runs, in a sentence; `kind` is the device's that was found."""
+    """A sentence on what a Space's hardware means for runs, or an empty text; `kind` is the detected device's."""
     if zero_gpu():
         return tr(
             "ZeroGPU lends a GPU for seconds at a time, too short to train: everything here runs on the CPU. "
@@ -104,9 +104,9 @@ def about_hardware(kind: str) -> str:
 
 
 def admit_zero_gpu() -> None:
-    """ZeroGPU ends a Space that has no function for its GPU: name one, which nobody calls.
+    """Register an unused GPU function on ZeroGPU, which stops a Space that has none.
 
-    Not tried on ZeroGPU itself. Its package needs a CUDA build of torch to be imported; without, the app goes on.
+    Not tested on ZeroGPU itself. Its package needs a CUDA build of torch to be imported; without, the app goes on.
     """
     if not zero_gpu():
         return

@@ -1,4 +1,4 @@
-"""Clocks, memory, utilisation, energy and parameters of a run. Bytes and seconds throughout."""
+"""Measurements of a run: time, memory, utilisation, energy and parameters. Bytes and seconds throughout."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from trainer.machine.device import Device
 
 
 class Clock:
-    """Seconds by part: `with clock("evaluation"):`. Parts that nest are counted apart, not twice.
+    """Seconds by part: `with clock("evaluation"):`. The time of a nested part does not count for the outer one.
 
-    `seconds` has what is over, `so_far` also the part that is under way.
+    `seconds` has completed time only; `so_far` adds the part that runs now.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Clock:
         self._open: list[tuple[str, float]] = []
 
     def so_far(self, part: str) -> float:
-        """Seconds of a part until now."""
+        """Seconds of a part, including the time since it started if it runs now."""
         under_way = time.perf_counter() - self._open[-1][1] if self._open and self._open[-1][0] == part else 0.0
         return self.seconds[part] + under_way
 
@@ -59,11 +59,11 @@ FIGURES = (
     "host_memory_start",
     "host_memory_peak",
 )
-"""What a Meter tells: PEFT's field names, and what they lack. Bytes, percent and joules."""
+"""The figures of a `Meter`: PEFT's field names, and ours for what PEFT lacks. Bytes, percent and joules."""
 
 
 class Meter:
-    """Peak and mean memory, GPU utilisation and energy, from a clean start. Use as a context."""
+    """Peak and mean memory, GPU utilisation and energy from `__enter__` on. Use as a context."""
 
     def __init__(self, device: Device, *, interval: float = 0.5) -> None:
         self.device, self.interval = device, interval
@@ -99,7 +99,7 @@ class Meter:
         return max(host_memory() - self.host_start, 0)
 
     def result(self) -> dict[str, float | int | None]:
-        """Every one of `FIGURES`; None where the device has no such figure."""
+        """All of `FIGURES`; None where the device has no such figure."""
         figures: dict[str, float | int | None] = dict.fromkeys(FIGURES)
         figures |= {"host_memory_start": self.host_start, "host_memory_peak": host_peak()}
         if self.device.kind == "cuda":
@@ -141,17 +141,17 @@ class _Nvml:
 
     def utilisation(self) -> int | None:
         """Per cent of the last sample period in which the GPU was busy."""
-        return self._ask(lambda nvml, handle: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
 
     def energy(self) -> float | None:
         """Joules since the driver was loaded."""
-        return self._ask(lambda nvml, handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000)
+        return self._read(lambda nvml, handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000)
 
-    def _ask(self, question):
+    def _read(self, query):
         if self._nvml is None:
             return None
         try:
-            return question(self._nvml, self._handle)
+            return query(self._nvml, self._handle)
         except self._nvml.NVMLError:
             return None
 
@@ -164,13 +164,13 @@ def host_memory() -> int:
 
 
 def reset_host_peak() -> None:
-    """Start the kernel's own high-water mark afresh where it can be (Linux)."""
+    """Reset the kernel's high-water mark of resident memory, where it can be (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def host_peak() -> int:
-    """The true peak of resident bytes, kept by the kernel, not sampled."""
+    """The peak of resident bytes as the kernel records it, not sampled."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -189,7 +189,7 @@ def host_peak() -> int:
 
 
 def count_parameters(model) -> tuple[int, int]:
-    """(trainable, total). A weight packed in 4 bits counts as the weights that it stands for."""
+    """(trainable, total) parameters. A tensor of 4-bit weights counts as many parameters as before quantisation."""
     trainable = total = 0
     for parameter in model.parameters():
         state = getattr(parameter, "quant_state", None)
@@ -200,7 +200,7 @@ def count_parameters(model) -> tuple[int, int]:
 
 
 def saved_parameters(folder: Path) -> int:
-    """How many parameters lie in the safetensors files below a folder."""
+    """The number of parameters in the safetensors files below a folder."""
     from safetensors import safe_open
 
     count = 0
@@ -217,7 +217,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file's content, computed again once the file was changed or replaced. Raises `OSError`."""
+    """The SHA-256 of a file's content, cached until the file is changed or replaced. Raises `OSError`."""
     stat = path.stat()
     return _sha256(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
@@ -229,12 +229,12 @@ def _sha256(path: Path, *_: int) -> str:
 
 
 def system_info(device: Device) -> dict[str, object]:
-    """The machine, for the record of a run."""
+    """The machine that a run was trained on, for its result."""
     import platform
 
     return {
         "system": platform.system(),
-        "release": platform.release().split("-")[0],  # what follows is a build's own name
+        "release": platform.release().split("-")[0],  # the rest names the build
         "machine": platform.machine(),
         "python": platform.python_version(),
         "cpu_count": os.cpu_count(),
@@ -246,13 +246,13 @@ def system_info(device: Device) -> dict[str, object]:
 
 
 def package_info() -> dict[str, str]:
-    """Versions of the packages that shape a run's result."""
+    """Versions of the packages that a run's result depends on."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    versions = {}
     for name in ("torch", "transformers", "peft", "adapters", "bitsandbytes", "accelerate", "datasets"):
         try:
-            found[f"{name}-version"] = version(name)
+            versions[f"{name}-version"] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

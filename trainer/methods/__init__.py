@@ -1,4 +1,4 @@
-"""The methods, in the order that a person sees. A new one is a file beside these and a line here."""
+"""The registry of methods, in the order on the page. A new one is a file in this package and a line here."""
 
 from __future__ import annotations
 

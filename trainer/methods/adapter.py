@@ -23,7 +23,7 @@ PLAIN = {
     "residual_before_ln": True,
     "scaling": 1.0,
 }
-"""What AdapterHub's SeqBnConfig and DoubleSeqBnConfig have beside what is off; whatever differs is another adapter."""
+"""The values in AdapterHub's SeqBnConfig and DoubleSeqBnConfig that are not off; others mean another adapter."""
 PLACEMENTS = {
     "pfeiffer": {"non_linearity": "relu", "original_ln_before": True},
     "houlsby": {"non_linearity": "swish", "original_ln_before": False},
@@ -40,7 +40,7 @@ IGNORED = {
 
 
 class AdapterOptions(Options):
-    """Where the bottleneck sits and how narrow it is."""
+    """The bottleneck's size and its position in a layer."""
 
     reduction_factor: int = Field(
         16, ge=1, le=256, title=mark("Reduction factor"), description=mark("hidden size over the bottleneck's size")
@@ -140,21 +140,22 @@ class Adapter(Method):
 
 
 def adapter_parameters(shape: Shape, options: AdapterOptions) -> int:
-    """Down and up projections with their biases; Houlsby has two bottlenecks a layer, Pfeiffer one."""
+    """The number of parameters of all bottlenecks: down and up projections with biases, two a layer for Houlsby."""
     return sum(part.total for part in bottlenecks(shape, options, trains=True))
 
 
 def bottlenecks(shape: Shape, options: AdapterOptions, *, trains: bool, copies: int = 1) -> tuple[Part, ...]:
-    """The bottlenecks of a layer, each at the part that it follows."""
+    """The bottlenecks as parts, each beside the encoder part that it follows."""
     narrow = max(shape.hidden // options.reduction_factor, 1)
     one = shape.hidden * narrow + narrow + narrow * shape.hidden + shape.hidden
     return tuple(
-        Part("bottleneck", one, shape.layers, beside=place, copies=copies, trains=trains) for place in placed(options)
+        Part("bottleneck", one, shape.layers, beside=part, copies=copies, trains=trains)
+        for part in bottleneck_parts(options)
     )
 
 
-def placed(options: AdapterOptions) -> tuple[str, ...]:
-    """The parts of a layer that a bottleneck follows."""
+def bottleneck_parts(options: AdapterOptions) -> tuple[str, ...]:
+    """The names of the encoder parts that a bottleneck follows."""
     return ("attention_output", "output") if options.placement == "houlsby" else ("output",)
 
 
@@ -169,13 +170,13 @@ def load_adapter_model(setup: Setup):
     if not setup.backbone.family.uses_pooler and getattr(model.base_model, "pooler", None) is not None:
         from torch import nn
 
-        # RoBERTa's head does not read the pooler's output, which the library passes on all the same.
+        # RoBERTa's head does not read the pooler's output, but the library computes it.
         model.base_model.pooler = nn.Identity()
     return model
 
 
 def add_head(model, name: str, setup: Setup) -> None:
-    """A classification head shaped like transformers' own for this encoder, so that heads compare alike."""
+    """Add a classification head with the layers of transformers' own for this encoder, so that heads are equal."""
     family = setup.backbone.family
     model.add_classification_head(
         name,

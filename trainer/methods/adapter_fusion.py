@@ -1,4 +1,4 @@
-"""AdapterFusion: adapters of several tasks stay frozen; attention over them is trained on the target task."""
+"""AdapterFusion: attention over frozen adapters of several tasks, trained on the target task."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from trainer.config import Names
 from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError
 from trainer.machine.measure import folder_bytes
-from trainer.methods.adapter import AdapterOptions, add_head, bottlenecks, load_adapter_model, placed
+from trainer.methods.adapter import AdapterOptions, add_head, bottleneck_parts, bottlenecks, load_adapter_model
 from trainer.methods.base import Method, ParentWeights, Setup
 from trainer.sources.backbones import Part, Shape
 from trainer.texts import mark, tr
 
 HEAD = "fusion"
-# Tasks on the Hub are fused with one another and with the embedded domains, which always can be had.
+# Tasks on the Hub are fused with one another and with the embedded domains, which are always available.
 HUB_PARENTS = ("sst2", "trec6", "products", "tweets", "news")
 
 
 class AdapterFusionOptions(AdapterOptions):
-    """`reduction_factor` and `placement` shape the parents that are trained as part of the run."""
+    """The fusion's options; `reduction_factor` and `placement` are those of parents that are trained for the run."""
 
     parent_tasks: Annotated[tuple[str, ...], Names.TASK] = Field(
         (), title=mark("Tasks to fuse"), description=mark("tasks whose adapters are fused (chosen if not given)")
@@ -38,7 +38,10 @@ class AdapterFusionOptions(AdapterOptions):
 
 
 class AdapterFusion(Method):
-    """Pfeiffer et al. 2021, section 3: per layer, a query on the layer attends over the adapters' outputs."""
+    """Attention over adapters in each layer (Pfeiffer et al. 2021, section 3).
+
+    The query is the layer's output; keys and values are the adapters' outputs.
+    """
 
     name = "adapter_fusion"
     title = "AdapterFusion"
@@ -68,7 +71,7 @@ class AdapterFusion(Method):
         fuse = Fuse(*(parent.name for parent in setup.parents))
         model.add_adapter_fusion(fuse)
         add_head(model, HEAD, setup)
-        # The names must be those of the added fusion, or nothing but the head trains.
+        # The names must be those of the added fusion: else only the head would train.
         model.train_adapter_fusion(fuse)
         fusion.use_tokenwise(model)
         return model.to(setup.device.kind)
@@ -77,9 +80,9 @@ class AdapterFusion(Method):
         from adapters import Fuse
 
         for parent in setup.parents:
-            place = folder / "adapters" / parent.name
-            place.mkdir(parents=True, exist_ok=True)
-            model.save_adapter(str(place), parent.name, with_head=False, use_safetensors=True)
+            target = folder / "adapters" / parent.name
+            target.mkdir(parents=True, exist_ok=True)
+            model.save_adapter(str(target), parent.name, with_head=False, use_safetensors=True)
         if setup.options.half_file:
             _round_fusions(model)
         fuse = Fuse(*(parent.name for parent in setup.parents))
@@ -101,7 +104,7 @@ class AdapterFusion(Method):
     def for_inference(self, model, setup: Setup):
         from trainer.methods import fusion_arithmetic as fusion
 
-        fusion.fold(model)
+        fusion.merge_query_and_key(model)
         return model
 
     def trainable_parameters(
@@ -115,17 +118,19 @@ class AdapterFusion(Method):
     ) -> tuple[Part, ...]:
         if not parents:
             raise ValueError("a fusion has as many adapters as it has parents: give their options")
-        alike = Counter(parents).items()
-        adapters = (part for own, copies in alike for part in bottlenecks(shape, own, trains=False, copies=copies))
+        counted = Counter(parents).items()
+        adapters = (
+            part for parent, copies in counted for part in bottlenecks(shape, parent, trains=False, copies=copies)
+        )
         return (*adapters, *self._fusions(shape, parents[0]))
 
     def _fusions(self, shape: Shape, adapter: AdapterOptions) -> tuple[Part, ...]:
-        """One at every place of a bottleneck, which all parents have at the same places.
+        """The fusions as parts: one after each bottleneck; all parents have these in the same positions.
 
-        Query and key with biases, value without (the paper's equation 1).
+        Query and key layers with biases, value layer without (the paper's equation 1).
         """
         one = 3 * shape.hidden**2 + 2 * shape.hidden
-        return tuple(Part("fusion", one, shape.layers, beside=place, trains=True) for place in placed(adapter))
+        return tuple(Part("fusion", one, shape.layers, beside=part, trains=True) for part in bottleneck_parts(adapter))
 
     def file_size(self, folder: Path) -> int:
         return folder_bytes(folder / "fusion")
@@ -140,14 +145,14 @@ class AdapterFusion(Method):
         )
 
     def extra_loss(self, model):
-        """The regulariser that keeps the value matrices near the identity (section 3.2)."""
+        """The regulariser of the value matrices, their distance from the identity (section 3.2)."""
         return model.base_model.get_fusion_regularization_loss()
 
     def parent_options(self, options: AdapterFusionOptions) -> dict[str, Any]:
         return {"reduction_factor": options.reduction_factor, "placement": options.placement}
 
     def parent_tasks(self, task: str, options: AdapterFusionOptions) -> tuple[str, ...]:
-        """The target task first, then the others that can be had where it came from."""
+        """The target task first, then others from the same source: the Hub, or the embedded sentences."""
         if options.parent_tasks:
             return options.parent_tasks
         known = task in tasks.TASKS
@@ -155,30 +160,32 @@ class AdapterFusion(Method):
         return (task, *(name for name in others if name != task))
 
     def parent_weights(self, model, input_ids, attention_mask) -> ParentWeights:
-        """The fusion's attention over the adapters (section 3.2, equation 1), averaged over the text's tokens."""
+        """The attention weights over the adapters (section 3.2, equation 1), averaged over the text's tokens."""
         import torch
 
         with torch.inference_mode():
             output = model(input_ids=input_ids, attention_mask=attention_mask, output_adapter_fusion_attentions=True)
         ((fused, layers),) = output.adapter_fusion_attentions.items()
         # A layer has one fusion with pfeiffer's placement and two with houlsby's; each is (1, tokens, parents).
-        found = [(layer, place, values) for layer in sorted(layers) for place, values in layers[layer].items()]
-        single = len(found) == len(layers)
+        fusions = [(layer, location, values) for layer in sorted(layers) for location, values in layers[layer].items()]
+        single = len(fusions) == len(layers)
         return ParentWeights(
-            places=tuple(str(layer + 1) if single else _place(layer + 1, place) for layer, place, _ in found),
+            layers=tuple(
+                str(layer + 1) if single else _layer_name(layer + 1, location) for layer, location, _ in fusions
+            ),
             parents=tuple(fused.split(",")),
-            weights=tuple(tuple(float(share) for share in values[0].mean(axis=0)) for _, _, values in found),
+            weights=tuple(tuple(float(share) for share in values[0].mean(axis=0)) for _, _, values in fusions),
         )
 
 
-def _place(layer: int, location: str) -> str:
+def _layer_name(layer: int, location: str) -> str:
     if location.startswith(("mh", "attention")):
         return tr("{layer}, after attention", layer=layer)
     return tr("{layer}, after feed-forward", layer=layer)
 
 
 def _round_fusions(model) -> None:
-    """Round the fusions' weights to 16 bits, so that what is tested is what is saved."""
+    """Round the fusions' weights to 16 bits, so that the tested weights are the saved ones."""
     import torch
     from adapters.methods.modeling import BertFusion
 
@@ -190,7 +197,7 @@ def _round_fusions(model) -> None:
 
 
 def _halve(path: Path) -> None:
-    """The file's weights in 16 bits; whoever loads them into a float32 model gets float32."""
+    """Rewrite the file's weights in 16 bits; loaded into a float32 model they become float32 again."""
     from safetensors.torch import load_file, save_file
 
     save_file({name: tensor.half() for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})

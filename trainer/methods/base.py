@@ -1,6 +1,6 @@
-"""What a method is: how a backbone is made trainable, saved, opened again and counted.
+"""The interface of a method: how it builds, saves, opens and counts a model.
 
-Importing a method imports no torch, so that the form, the command line and estimates start at once.
+Importing a method imports no torch, so that the form, the command line and estimates start fast.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 CLASSIFIER_SPEEDUPS = Speedups(packing=True, first_token=True, prepacked=True, dropout_stock=True, embedding_rows=True)
-"""What transformers' own classifiers take (`load_classifier`)."""
+"""The speed-ups of transformers' own classifiers (`load_classifier`)."""
 
 
 class Options(Strict):
@@ -43,19 +43,19 @@ class Parent:
 
 @dataclass(frozen=True)
 class ParentWeights:
-    """How much each parent lends, for one text: `weights` (places, parents), each row summing to 1.
+    """A fusion's attention weights over its parents for one text: `weights` (layers, parents), each row summing to 1.
 
-    `places` names each layer's fusion from the bottom up, `parents` what is fused.
+    `layers` names the fusions in the order of the forward pass (one or two a layer), `parents` the fused adapters.
     """
 
-    places: tuple[str, ...]
+    layers: tuple[str, ...]
     parents: tuple[str, ...]
     weights: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that a method needs to build or open a model."""
+    """The inputs of a method to build or open a model."""
 
     backbone: Located
     label_names: tuple[str, ...]
@@ -67,8 +67,8 @@ class Setup:
 
     @property
     def attention(self) -> str:
-        """How transformers computes attention. Training on a CPU takes the plain form: there the fused one has no
-        dropout of its own, and its backward pass is slower for sentences."""
+        """transformers' attention implementation. Training on a CPU takes the plain one: there the fused one has no
+        dropout, and its backward pass is slower for sentences."""
         return "eager" if self.training and self.device.kind == "cpu" else "sdpa"
 
     @property
@@ -80,15 +80,15 @@ class Method(ABC):
     """One way to adapt a backbone to a task. Subclasses supply only what differs.
 
     Attributes:
-        name, title, summary: the registry's name, and what a person reads, marked for `tr`.
+        name, title, summary: the registry's name, and texts for the page, marked for `tr`.
         paper: the method's source.
         options: the class of its own hyperparameters.
-        learning_rates: its own peak learning rates, (hidden size below 512, others): the first found on the embedded
+        learning_rates: its own peak learning rates, (hidden size below 512, others): the first tuned on the embedded
             backbone, the second as its authors or its library use it on encoders of base size.
-        library: what opens its saved model without this project.
+        library: the library that opens its saved model without this project.
         parent_method: for a method that fuses runs, the method of those runs.
-        quantised_from: for a method that is another over a quantised backbone, the other's name.
-        speedups: what the engine may change about its model; nothing unless the class declares it itself.
+        quantised_from: for a method that is another one over a quantised backbone, that one's name.
+        speedups: the speed-ups that it allows; none unless the class declares them itself.
         trains_backbone: whether the encoder's own parameters train.
     """
 
@@ -106,14 +106,14 @@ class Method(ABC):
     speedups = Speedups()
 
     def __init_subclass__(cls) -> None:
-        """A method made of another one does not inherit what was tried for that one alone."""
+        """Reset `speedups`: a subclass does not inherit those that were tested for its parent."""
         super().__init_subclass__()
         if "speedups" not in cls.__dict__:
             cls.speedups = Speedups()
 
     @property
     def peft_type(self) -> str | None:
-        """The method in results that PEFT's method comparison reads: PEFT's name where it has one. None: no method."""
+        """The method's name in results that PEFT's method comparison reads: PEFT's own if any; None for full."""
         return self.name.upper()
 
     @abstractmethod
@@ -122,14 +122,14 @@ class Method(ABC):
 
     @abstractmethod
     def save(self, model: nn.Module, folder: Path, setup: Setup) -> None:
-        """Write what the method's own library opens; weights as safetensors."""
+        """Write a folder that the method's own library opens; weights as safetensors."""
 
     @abstractmethod
     def open(self, folder: Path, setup: Setup) -> nn.Module:
-        """The saved model on `setup.device`, in evaluation mode, giving the logits that it gave when saved."""
+        """The saved model on `setup.device`, in evaluation mode, with the logits that it had when saved."""
 
     def for_inference(self, model: nn.Module, setup: Setup) -> nn.Module:
-        """An opened model made faster for inference alone: the same logits; it can no longer be trained or saved."""
+        """An opened model made faster for inference: the same logits, but it can no longer be trained or saved."""
         return model
 
     def extra_loss(self, model: nn.Module) -> Tensor | None:
@@ -138,7 +138,7 @@ class Method(ABC):
 
     @abstractmethod
     def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
-        """How many parameters the method trains, by theory, the head included.
+        """The number of parameters that the method trains, by theory, the head included.
 
         `parents`, here and below, are the options of the runs that are fused, for a method that fuses runs.
         """
@@ -148,12 +148,12 @@ class Method(ABC):
         return self.learning_rates[0 if shape.hidden < 512 else 1]
 
     def added_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
-        """Parameters that the method adds to the encoder, trained or not, the head included."""
+        """The number of parameters that the method adds to the encoder, trained or not, the head included."""
         added = self.added_parts(shape, options, parents=parents)
         return sum(part.total for part in added) + shape.head_parameters(labels)
 
     def parts(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
-        """The whole model in groups: the encoder's, what the method adds to them, the head.
+        """The whole model in parts: the encoder's, the method's own, the head.
 
         The totals of those that train sum to `trainable_parameters`, all of them to the encoder's and
         `added_parameters`.
@@ -163,7 +163,7 @@ class Method(ABC):
         return (*encoder, *self.added_parts(shape, options, parents=parents), head)
 
     def added_parts(self, shape: Shape, options: Any, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
-        """What the method adds inside the layers."""
+        """The parts that the method adds inside the encoder's layers."""
         return ()
 
     def weight_bytes(self, shape: Shape) -> float:
@@ -175,8 +175,9 @@ class Method(ABC):
         return folder_bytes(folder)
 
     def loading(self, *, base: str, labels: int, options: Any, head: tuple[str, ...]) -> str:
-        """Python that makes `model` of what `save` wrote in `folder`, with the method's library alone: its imports, an
-        empty line, its statements.
+        """Python code that loads `model` from the `folder` of `save` with the method's library alone.
+
+        Its imports, an empty line, its statements.
 
         `base` is the backbone as written in a call (its name on the Hub, quoted, and its revision), `head` names the
         modules of its classification head.
@@ -187,14 +188,14 @@ class Method(ABC):
         )
 
     def recognise(self, config: dict[str, Any], shape: Shape) -> dict[str, Any] | None:
-        """This method's options as the adapter_config.json of an adapter trained elsewhere tells them, or None.
+        """This method's options from the adapter_config.json of a foreign adapter; None for another method's.
 
-        `shape` is the encoder's. Raises `ArgumentError` where a setting that changes what is computed has no option.
+        `shape` is the encoder's. Raises `ArgumentError` for a setting that changes predictions and has no option here.
         """
         return None
 
     def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
-        """Write an adapter trained elsewhere as `save` would; `order` names its labels in its own order, if known.
+        """Convert an adapter trained elsewhere to the format of `save`; `order`: its labels in its own order, if known.
 
         Raises `UserError` when it does not fit the backbone or the task, or has no classification head.
         """
@@ -213,15 +214,15 @@ class Method(ABC):
         return ()
 
     def parent_weights(self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> ParentWeights | None:
-        """What each parent lends to one text, (1, tokens) ids and mask on the model's device; None without parents."""
+        """The parents' weights for one text, (1, tokens) ids and mask on the model's device; None without parents."""
         return None
 
 
 def refuse_lost(method: Method, settings: dict[str, Any], *, plain: dict[str, Any], ignored: Collection[str]) -> None:
-    """Raise `ArgumentError`, by name, for settings of a foreign adapter that the method's options would lose.
+    """Raise `ArgumentError` for settings of an adapter trained elsewhere that the method's options cannot express.
 
-    `plain` has the value that an option-less setting must have, `ignored` what is an option or changes no prediction.
-    A setting of neither kind must be off: None, False or empty.
+    `plain`: the value that a setting without an option must have; `ignored`: settings that are options or change no
+    prediction. Every other setting must be off: None, False or empty.
     """
     lost = {
         name: value
@@ -237,14 +238,14 @@ def refuse_lost(method: Method, settings: dict[str, Any], *, plain: dict[str, An
 
 
 def _is_off(value: Any) -> bool:
-    """None, False or empty. Zero is a value: the number of a layer, say."""
+    """Whether a setting is None, False or empty. Zero is a value, such as the index of a layer."""
     return value is None or value is False or value in ("", [], {})
 
 
 def label_rows(setup: Setup, order: Sequence[str], count: int) -> list[int]:
-    """For each label of the task, the row of a foreign head over `count` labels that stands for it.
+    """For each label of the task, the index of its row in a head trained elsewhere over `count` labels.
 
-    Raises `ArgumentError` when the head or the given order does not fit the task.
+    Raises `ArgumentError` when the head or `order` does not fit the task.
     """
     names = setup.label_names
     if count != len(names):
@@ -265,7 +266,7 @@ def label_rows(setup: Setup, order: Sequence[str], count: int) -> list[int]:
 
 
 def load_classifier(setup: Setup, **arguments: Any) -> nn.Module:
-    """transformers' sequence classifier on the backbone, with a fresh head, on the CPU unless told."""
+    """transformers' sequence classifier on the backbone, with a new head, on the CPU by default."""
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -276,11 +277,11 @@ def load_classifier(setup: Setup, **arguments: Any) -> nn.Module:
         attn_implementation=setup.attention,
         **arguments,
     )
-    # What is saved must name the official weights, not a folder of this machine.
+    # The saved configuration must name the official weights, not a folder of this machine.
     model.name_or_path = model.config._name_or_path = setup.backbone.hub_id
     return model
 
 
 def common_linears(shape: Shape, names: Iterable[str]) -> list[tuple[int, int]]:
-    """(inputs, outputs) of each named linear map of one layer."""
+    """(inputs, outputs) of linear layers inside one encoder layer, by their common names."""
     return [shape.linear(name) for name in names]

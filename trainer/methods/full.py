@@ -12,7 +12,7 @@ from trainer.texts import mark
 
 
 class Full(Method):
-    """The reference that the parameter-efficient methods are held against."""
+    """Full fine-tuning, the reference for the parameter-efficient methods."""
 
     name = "full"
     peft_type = None

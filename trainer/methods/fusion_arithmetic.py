@@ -1,9 +1,8 @@
-"""AdapterFusion's attention over n adapters at the cost of one: its key and value layers are linear.
+"""AdapterFusion's attention with key and value layers computed once a token instead of once an adapter.
 
-A score is the query times the key layer's output for an adapter's output (Pfeiffer et al. 2021, equation 1), which
-equals the query times the key weight, times the adapter's output. The value layer's outputs, weighted and summed, equal
-its output for the weighted sum. So both layers compute each token once instead of once an adapter. Results and
-gradients differ by rounding alone.
+Both layers are linear. A score is the query times the key layer's output for an adapter's output (Pfeiffer et al. 2021,
+equation 1), which equals the query times the key weight, times the adapter's output. The value layer's outputs,
+weighted and summed, equal its output for the weighted sum. Results and gradients differ by rounding alone.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from adapters.methods.modeling import BertFusion
 from torch import nn
 
 SUPPORTED = {"query": True, "key": True, "value": True, "value_before_softmax": True, "residual_before": False}
-"""The library's default configuration, which this arithmetic is for."""
+"""The supported configuration, the library's default."""
 
 
 class TokenwiseFusion(BertFusion):
-    """A fusion whose layers compute each token once. It takes over the library's module, and is saved as that."""
+    """A fusion whose layers compute each token once. It reuses the library module's layers, and is saved like it."""
 
     def __init__(self, fusion: BertFusion) -> None:
         super().__init__(fusion.config, fusion.dense_size, fusion.dropout.p)
@@ -37,27 +36,27 @@ class TokenwiseFusion(BertFusion):
         return (output, weights.detach().cpu().numpy()) if output_attentions else output
 
     def scores(self, query: Any, key: Any) -> Any:
-        """(batch, tokens, adapters). The key layer's bias adds the same to each of a token's scores."""
+        """Attention scores (batch, tokens, adapters). The key layer's bias adds the same to all scores of a token."""
         projected = self.query(query)
         shared = projected @ self.key.bias.to(projected.dtype)
         return _product(key, projected @ self.key.weight.to(projected.dtype)) + shared.unsqueeze(-1)
 
 
-class FoldedFusion(TokenwiseFusion):
-    """For inference alone: query and key layers are one, and what is the same for every adapter is left out."""
+class MergedFusion(TokenwiseFusion):
+    """A fusion for inference alone: query and key layers are merged, without the constant that softmax ignores."""
 
     def __init__(self, fusion: TokenwiseFusion) -> None:
         super().__init__(fusion)
         query, key = fusion.query, fusion.key
         with torch.no_grad():
-            folded = nn.Linear(query.in_features, key.in_features, device=query.weight.device)
-            folded.weight.copy_(key.weight.T @ query.weight)
-            folded.bias.copy_(query.bias @ key.weight)
-        self.query = folded.requires_grad_(False).eval()
+            merged = nn.Linear(query.in_features, key.in_features, device=query.weight.device)
+            merged.weight.copy_(key.weight.T @ query.weight)
+            merged.bias.copy_(query.bias @ key.weight)
+        self.query = merged.requires_grad_(False).eval()
         del self.key
 
     def scores(self, query: Any, key: Any) -> Any:
-        """(batch, tokens, adapters), up to a constant of the adapters, which their softmax leaves out."""
+        """Attention scores (batch, tokens, adapters), up to a constant a token, which softmax ignores."""
         return _product(key, self.query(query))
 
 
@@ -70,9 +69,9 @@ def use_tokenwise(model: nn.Module) -> None:
     _replace(model, BertFusion, lambda fusion: TokenwiseFusion(fusion) if _supported(fusion) else fusion)
 
 
-def fold(model: nn.Module) -> None:
-    """Replace every tokenwise fusion by a folded one; the model can then no longer be trained or saved."""
-    _replace(model, TokenwiseFusion, FoldedFusion)
+def merge_query_and_key(model: nn.Module) -> None:
+    """Replace every tokenwise fusion by a merged one; the model can then no longer be trained or saved."""
+    _replace(model, TokenwiseFusion, MergedFusion)
 
 
 def _supported(fusion: BertFusion) -> bool:

@@ -1,4 +1,4 @@
-"""LoRA: a low-rank update beside chosen linear maps; the backbone stays frozen."""
+"""LoRA: a low-rank update beside chosen linear layers; the backbone stays frozen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Target = Literal["query", "key", "value", "attention_output", "intermediate", "o
 
 
 class LoraOptions(Options):
-    """Hu et al. 2021, section 4: W + (lora_alpha / r) B A, with B zero at the start."""
+    """LoRA's options (Hu et al. 2021, section 4): W + (lora_alpha / r) B A, with B zero at the start."""
 
     r: int = Field(
         16, ge=1, le=256, title=mark("Rank (r)"), description=mark("rank of the update; parameters grow with it")
@@ -85,7 +85,7 @@ class Lora(Method):
         return model.to(setup.device.kind)
 
     def save(self, model, folder: Path, setup: Setup) -> None:
-        # False: embeddings are never trained here, and "auto" would ask the Hub about them.
+        # False: embeddings are never trained here, and "auto" would send a request to the Hub.
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
 
     def open(self, folder: Path, setup: Setup):
@@ -104,13 +104,13 @@ class Lora(Method):
     def trainable_parameters(
         self, shape: Shape, options: LoraOptions, labels: int, *, parents: Sequence[Any] = ()
     ) -> int:
-        maps = common_linears(shape, options.target_modules)
-        magnitudes = sum(o for _, o in maps) if options.use_dora else 0
-        updates = sum(options.r * (i + o) for i, o in maps)
+        linears = common_linears(shape, options.target_modules)
+        magnitudes = sum(o for _, o in linears) if options.use_dora else 0
+        updates = sum(options.r * (i + o) for i, o in linears)
         return shape.layers * (updates + magnitudes) + shape.head_parameters(labels)
 
     def added_parts(self, shape: Shape, options: LoraOptions, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
-        # A is (r, inputs) and B is (outputs, r); DoRA's magnitudes are one an output.
+        # A is (r, inputs), B is (outputs, r); DoRA has one magnitude for each output.
         return tuple(
             Part(
                 "lora",
@@ -136,7 +136,7 @@ class Lora(Method):
         settings = config | {
             "target_modules": beside,
             "modules_to_save": saved,
-            # These start from weights of the backbone that they change, and that are not saved with the adapter.
+            # Other values of init_lora_weights change the backbone's weights, which are not saved with the adapter.
             "init_lora_weights": None if start in STARTS else start,
             "task_type": config.get("task_type") or "SEQ_CLS",
         }
@@ -155,9 +155,9 @@ class Lora(Method):
         from safetensors.torch import save_file
 
         content = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
-        # Only what shapes a plain LoRA: other fields could name modules to import.
+        # Only the settings of a plain LoRA: other fields could name modules to import.
         config = LoraConfig(
-            **{name: content[name] for name in _KEPT if name in content},
+            **{name: content[name] for name in _LORA_SETTINGS if name in content},
             task_type="SEQ_CLS",
             modules_to_save=list(setup.backbone.family.head),
             base_model_name_or_path=setup.backbone.hub_id,
@@ -186,23 +186,23 @@ class Lora(Method):
             raise _unfit(setup, tr("differing weights such as {name}", name=unlike[0]))
 
 
-_KEPT = ("r", "lora_alpha", "lora_dropout", "target_modules", "fan_in_fan_out", "use_rslora", "use_dora")
+_LORA_SETTINGS = ("r", "lora_alpha", "lora_dropout", "target_modules", "fan_in_fan_out", "use_rslora", "use_dora")
 STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Values of PEFT's init_lora_weights that leave the backbone's weights as they are."""
 PLAIN = {"bias": "none", "task_type": "SEQ_CLS"}
 IGNORED = {
     *("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"),
     *("peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode"),
-    # For maps that are stored transposed, which no encoder here has.
+    # For linear layers that are stored transposed, which no encoder here has.
     "fan_in_fan_out",
-    # Of settings that are off, and of how A starts.
+    # Parameters of settings that are off, and of the initialisation of A.
     *("layers_pattern", "megatron_core", "qalora_group_size", "runtime_config", "eva_config"),
 }
 """Settings of PEFT's LoRA that are options here or change no prediction; all others must be off (`refuse_lost`)."""
 
 
 def _adapted(targets: str | Sequence[str], shape: Shape) -> tuple[list[str], list[str]]:
-    """(the maps that PEFT would adapt in every layer, the modules that it would adapt besides)."""
+    """(linear layers that PEFT would adapt in every encoder layer, other modules that it would adapt)."""
     family = FAMILIES[shape.family]
     layers = [f"{shape.family}.{family.layer_path}.{i}." for i in range(shape.layers)]
     hits = {
@@ -211,7 +211,7 @@ def _adapted(targets: str | Sequence[str], shape: Shape) -> tuple[list[str], lis
     beside = [layer + family.linears[name] for name, some in hits.items() if len(some) < len(layers) for layer in some]
     others = [f"{shape.family}.embeddings.{kind}_embeddings" for kind in ("word", "position", "token_type")]
     others += [f"{shape.family}.pooler.dense"] if family.uses_pooler else []
-    # A head of more layers than names, RoBERTa's, is one module with two maps.
+    # A head with more layers than names, RoBERTa's, is one module with two linear layers.
     inner = family.head_layers > len(family.head)
     others += [f"{name}.{part}" for name in family.head for part in ("dense", "out_proj")] if inner else family.head
     beside += [name for name in others if _targets(targets, name)]
@@ -237,7 +237,7 @@ def _read_weights(source: Path) -> dict[str, Any]:
         import torch
 
         try:
-            # Many older adapters have no other file; weights_only refuses whatever is not a tensor, and would run code.
+            # Many older adapters have no other file; weights_only refuses all but tensors, since others could run code.
             return torch.load(source / "adapter_model.bin", map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError):
             raise UserError(
@@ -261,7 +261,7 @@ def _unfit(setup: Setup, got: str) -> UserError:
 
 
 def target_pattern(setup: Setup) -> str:
-    """A pattern for PEFT that matches these maps inside the layers only (and not, say, the pooler's)."""
+    """A pattern for PEFT that matches the target linear layers inside the encoder's layers only, not the pooler's."""
     family = setup.backbone.family
     names = "|".join(re.escape(family.linears[name]) for name in setup.options.target_modules)
     return rf".*\.{re.escape(family.layer_path)}\.\d+\.({names})"

@@ -1,4 +1,4 @@
-"""QLoRA: LoRA over a backbone whose frozen linear maps are held in 4-bit NormalFloat."""
+"""QLoRA: LoRA over a backbone whose frozen linear layers are stored in 4-bit NormalFloat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.texts import mark, tr
 
 
 class QloraOptions(LoraOptions):
-    """Dettmers et al. 2023, section 3."""
+    """QLoRA's options (Dettmers et al. 2023, section 3)."""
 
     double_quantisation: bool = Field(
         True, title=mark("Double quantisation"), description=mark("quantise the quantisation constants too")
@@ -25,7 +25,7 @@ class QloraOptions(LoraOptions):
 
 
 class Qlora(Lora):
-    """bitsandbytes' NF4 under PEFT's LoRA, on a CPU and on CUDA. The head stays out of the quantisation."""
+    """bitsandbytes' NF4 under PEFT's LoRA, on a CPU and on CUDA. The head is not quantised."""
 
     name = "qlora"
     peft_type = "LORA"
@@ -61,12 +61,12 @@ class Qlora(Lora):
         for module in model.modules():
             if isinstance(module, Linear4bit):
                 # On CPUs with AVX-512 BF16 bitsandbytes repacks a weight at the first evaluation for a kernel that has
-                # no backward pass, and training after it would go on without these gradients.
+                # no backward pass, and training after that would lack these gradients.
                 module.support_avx512bf16_for_cpu = False
-                # The backward pass unpacks weights to this type, and else casts what it unpacked.
+                # The backward pass dequantises to this type; with another one it would cast afterwards.
                 module.weight.quant_state.dtype = compute
                 module.register_forward_pre_hook(_cast_as_autocast_does)
-                module.register_forward_hook(_ask_for_contiguous_gradients)
+                module.register_forward_hook(_make_gradients_contiguous)
         return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
     def for_inference(self, model, setup: Setup):
@@ -106,9 +106,9 @@ class Qlora(Lora):
     def parts(
         self, shape: Shape, options: QloraOptions, labels: int, *, parents: Sequence[Any] = ()
     ) -> tuple[Part, ...]:
-        held = FAMILIES[shape.family].linears
+        quantised = FAMILIES[shape.family].linears
         return tuple(
-            replace(part, bits=4) if part.name in held else part for part in super().parts(shape, options, labels)
+            replace(part, bits=4) if part.name in quantised else part for part in super().parts(shape, options, labels)
         )
 
     def weight_bytes(self, shape: Shape) -> float:
@@ -118,14 +118,15 @@ class Qlora(Lora):
 
 
 def _cast_as_autocast_does(module: Any, inputs: tuple) -> tuple:
-    """bitsandbytes' maps are unknown to autocast and would return what they compute in float32 again."""
+    """Cast a 4-bit layer's input to its compute type: autocast ignores these layers, and they would return float32."""
     import torch
 
     return (inputs[0].to(module.compute_dtype),) if torch.is_autocast_enabled(inputs[0].device.type) else inputs
 
 
-def _ask_for_contiguous_gradients(_: Any, inputs: tuple, output: Any) -> None:
-    """The gradient of keys comes as a view of the attention's, which torch multiplies by a copy of the weight a row."""
+def _make_gradients_contiguous(_: Any, inputs: tuple, output: Any) -> None:
+    """Make the gradient of a layer's output contiguous: that of keys is a view of the attention's gradient, for which
+    torch would copy the weight for each row."""
     if output.requires_grad:
         output.register_hook(lambda gradient: gradient.contiguous())
 

@@ -1,13 +1,14 @@
-"""Which words moved a model's prediction: integrated gradients over the word embeddings.
+"""Word attributions of a prediction: integrated gradients over the word embeddings.
 
 Sundararajan, Taly, Yan 2017, "Axiomatic Attribution for Deep Networks", https://arxiv.org/abs/1703.01365, through
-captum's LayerIntegratedGradients. Three choices are ours:
+captum's LayerIntegratedGradients. Three choices of this project:
 
-- The target is the log-odds of the predicted label, its logit minus the logsumexp of the others: what a shift of all
-  logits leaves alone, unlike a logit, and what does not flatten near certainty, unlike a log-probability.
-- The baseline is the same sentence with [PAD] in the place of every word piece; [CLS] and [SEP] (or a family's own
-  marks), the positions and the attention mask stay.
-- The integral is a Gauss-Legendre sum whose steps double until completeness (section 3) holds within `tolerance`.
+- The target is the log-odds of the predicted label, its logit minus the logsumexp of the others: a shift of all logits
+  does not change it, unlike a logit, and it does not saturate near certainty, unlike a log-probability.
+- The baseline is the same sentence with [PAD] instead of every word piece; [CLS] and [SEP] (or a family's own
+  marks), the positions and the attention mask are the same.
+- The integral is a Gauss-Legendre sum. Its number of steps doubles until completeness (section 3) holds within
+  `tolerance`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Word:
-    """A word of the original text, `text[start:end]`. `score` is in log-odds; None beyond what the model read."""
+    """A word of the original text, `text[start:end]`. `score` is in log-odds; None after the maximum length."""
 
     start: int
     end: int
@@ -35,7 +36,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Attribution:
-    """`words` in the order of the text. F is the log-odds of `label`, which is the prediction for the text."""
+    """The scores of one text. `words` are in the order of the text, `label` is the predicted one, F its log-odds."""
 
     label: str
     words: tuple[Word, ...]
@@ -46,12 +47,12 @@ class Attribution:
 
     @property
     def difference(self) -> float:
-        """F(text) - F(baseline): what the words' scores must sum to."""
+        """F(text) - F(baseline), which the words' scores must sum to."""
         return self.at_text - self.at_baseline
 
     @property
     def gap(self) -> float:
-        """How far the sum is from that."""
+        """The absolute difference between the scores' sum and `difference`."""
         return abs(self.total - self.difference)
 
     @property
@@ -65,7 +66,7 @@ class Attribution:
 
 
 def tolerance(difference: float) -> float:
-    """The gap at which the steps no longer double: 1% of the difference, and never below 0.01 log-odds."""
+    """The largest gap that counts as complete: 1% of the difference, at least 0.01 log-odds."""
     return max(RELATIVE * abs(difference), ABSOLUTE)
 
 
@@ -79,7 +80,7 @@ def explain(
     device: Device,
     steps: Sequence[int] = STEPS,
 ) -> Attribution:
-    """Integrated gradients of one text, its word pieces summed to words. `model` is in evaluation mode, in float32."""
+    """Integrated gradients of one text, summed over the pieces of each word. `model`: evaluation mode, float32."""
     import torch
     from captum.attr import LayerIntegratedGradients
 
@@ -94,7 +95,7 @@ def explain(
     with torch.no_grad():
         target = int(_logits(model, ids, mask).argmax())
         at_text = float(_log_odds(_logits(model, ids, mask), target))
-        at_baseline = float(_log_odds(_at(model, embedding, ids, mask, baseline), target))
+        at_baseline = float(_log_odds(_baseline_logits(model, embedding, ids, mask, baseline), target))
 
     def forward(ids, mask):
         return _log_odds(_logits(model, ids, mask), target)
@@ -125,22 +126,22 @@ def explain(
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """(start, end) of each word: between white space, with marks at its ends and each ideograph apart."""
+    """(start, end) of each word: split at white space; punctuation at its ends and each ideograph are separate."""
     spans, start = [], None
-    for place, character in enumerate(text):
+    for index, character in enumerate(text):
         if character.isspace() or _ideograph(character):
             if start is not None:
-                spans += _trim(text, start, place)
+                spans += _trim(text, start, index)
             start = None
             if not character.isspace():
-                spans.append((place, place + 1))
+                spans.append((index, index + 1))
         elif start is None:
-            start = place
+            start = index
     return spans + (_trim(text, start, len(text)) if start is not None else [])
 
 
 def _trim(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """A chunk as its opening marks, its word (with marks inside, as in "don't") and its closing marks."""
+    """The spans of a chunk: opening punctuation, the word (with its own, as in "don't"), closing punctuation."""
     first, last = start, end
     while first < last and _mark(text[first]):
         first += 1
@@ -154,21 +155,21 @@ def _mark(character: str) -> bool:
 
 
 def _ideograph(character: str) -> bool:
-    # Han, kana: written without spaces, and one piece each for the tokenizers here.
+    # Han and kana: written without spaces, one piece each for these tokenizers.
     return "\u3040" <= character <= "\u30ff" or "\u3400" <= character <= "\u9fff" or "\uf900" <= character <= "\ufaff"
 
 
 def _sum_to_words(text: str, pieces: Sequence[tuple[int, float]]) -> tuple[Word, ...]:
-    """Each piece counts for the word in which it starts; no score is lost, so that the sum stays complete."""
+    """The words with their pieces' scores summed. A piece counts for the word in which it starts: none is lost."""
     from bisect import bisect_right
 
     spans = words(text)
     starts = [start for start, _ in spans]
     scores: dict[int, float] = {}
     for start, score in pieces:
-        place = max(bisect_right(starts, start) - 1, 0)
-        scores[place] = scores.get(place, 0.0) + score
-    return tuple(Word(start, end, scores.get(place)) for place, (start, end) in enumerate(spans))
+        index = max(bisect_right(starts, start) - 1, 0)
+        scores[index] = scores.get(index, 0.0) + score
+    return tuple(Word(start, end, scores.get(index)) for index, (start, end) in enumerate(spans))
 
 
 def _logits(model, ids, mask):
@@ -176,17 +177,17 @@ def _logits(model, ids, mask):
 
 
 def _log_odds(logits, target: int):
-    """log(p / (1 - p)) of a label, (sentences,) from (sentences, labels)."""
+    """log(p / (1 - p)) of a label: (sentences, labels) to (sentences,)."""
     import torch
 
     others = torch.cat((logits[:, :target], logits[:, target + 1 :]), dim=1)
     return logits[:, target] - torch.logsumexp(others, dim=1)
 
 
-def _at(model, embedding, ids, mask, baseline):
-    """Logits with the baseline's embeddings in the text's own positions.
+def _baseline_logits(model, embedding, ids, mask, baseline):
+    """Logits of the baseline's embeddings with the text's own positions.
 
-    The baseline's ids alone would not do: RoBERTa numbers its positions by which ids are not padding.
+    The baseline's ids as input would change them: RoBERTa counts positions over the ids that are not padding.
     """
     handle = embedding.register_forward_hook(lambda module, _, output: module.weight[baseline].to(output.dtype))
     try:

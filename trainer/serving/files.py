@@ -1,4 +1,4 @@
-"""Files of sentences in, every run's predictions out: shared by the command line and the Live tab."""
+"""Predictions for files of sentences, for the command line and the Live tab."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from trainer.serving.predictor import Predictor
 
 AT_ONCE = 512
-"""Sentences between two reports: others' questions are answered in between, and a stop takes effect."""
+"""Sentences between two reports, when other callers' predictions are computed and a stop takes effect."""
 SUFFIXES = (*READERS, ".txt")
 
 
 @dataclass(frozen=True)
 class Done:
-    """`done` of `of` sentences have gone through `run`, the `place`-th run from 1."""
+    """Progress: `run` has predicted `done` of `of` sentences; `run_number` counts the runs from 1."""
 
     run: Run
-    place: int
+    run_number: int
     done: int
     of: int
 
 
 def read(path: Path) -> pd.DataFrame:
-    """CSV, TSV, JSON Lines or Parquet as own_file.read_table reads it; a .txt file has one sentence a line.
+    """A file as a table: CSV, TSV, JSON Lines or Parquet by own_file.read_table; a .txt file has one sentence a line.
 
-    Raises `ArgumentError` with what is wrong with the file.
+    Raises `ArgumentError` for a file that cannot be read.
     """
     import pandas as pd
 
@@ -64,26 +64,26 @@ def text_column(table: pd.DataFrame, path: Path, named: str | None = None) -> st
 
 
 def predict(table: pd.DataFrame, column: str, runs: Sequence[Run], predictor: Predictor) -> Iterator[Done]:
-    """Add two columns a run to `table`, `<run id>` and `<run id>:probability`, telling how far it is.
+    """Add two columns a run to `table`, `<run id>` and `<run id>:probability`, and yield the progress.
 
-    A row without a text keeps its place and its predictions stay empty (None). Whoever stops listening stops it.
+    Predictions of a row without a text are None. A caller that stops iterating stops the computation.
     """
     texts = [None if missing(value) else str(value) for value in table[column]]
     rows = [row for row, text in enumerate(texts) if text is not None]
-    # By length, so that a chunk has like ones: its batches, by tokens, are `predict_logits`'s.
+    # By length, so that the sentences of a chunk have similar lengths; `predict_logits` makes its batches.
     rows.sort(key=lambda row: -len(texts[row]))
-    for place, run in enumerate(runs, start=1):
+    for run_number, run in enumerate(runs, start=1):
         labels, shares = [None] * len(texts), [None] * len(texts)
-        yield Done(run, place, 0, len(rows))
+        yield Done(run, run_number, 0, len(rows))
         for start in range(0, len(rows), AT_ONCE):
             chunk = rows[start : start + AT_ONCE]
             probabilities = predictor.predict_many([texts[row] for row in chunk], run, quick=True)
             for row, values in zip(chunk, probabilities, strict=True):
                 labels[row], shares[row] = run.label_names[int(values.argmax())], float(values.max())
-            yield Done(run, place, start + len(chunk), len(rows))
+            yield Done(run, run_number, start + len(chunk), len(rows))
         table[run.id], table[f"{run.id}:probability"] = labels, shares
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """The table as CSV, or tab-separated where the file's name says so."""
+    """Write the table as CSV, or tab-separated for a name with .tsv."""
     table.to_csv(path, index=False, sep="\t" if READERS.get(path.suffix.lower()) == "TSV" else ",")

@@ -1,4 +1,4 @@
-"""Predictions of trained runs: one text or many through each, side by side, in a fixed order."""
+"""Predictions of trained runs for one text or many, in parallel, in a fixed order."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ NEAR = 0.05
 
 @dataclass(frozen=True)
 class Prediction:
-    """One run's prediction for one text. `seconds` is its own forward pass, without loading the model.
+    """One run's prediction for one text. `seconds` is the time of its forward pass, without loading the model.
 
-    Runs of one call are computed side by side, so their seconds do not add up to the time that passed.
+    Runs of one call are computed in parallel, so their seconds add up to more than the elapsed time.
     """
 
     run_id: str
@@ -60,7 +60,7 @@ class _Loaded:
     tokeniser: Any
     max_length: int
     seconds: float = 0.0
-    """Of its last prediction."""
+    """The time of its last prediction."""
 
     @property
     def model(self) -> Any:
@@ -72,11 +72,10 @@ class _Loaded:
 
 
 class Predictor:
-    """Loads runs and predicts with them, and keeps those used last in memory. Safe to call from several threads, which
-    wait for one another.
+    """Predicts with trained runs; a cache of the models used last. Thread-safe: calls run one after another.
 
-    Runs of one backbone share its frozen weights. On a CPU the runs of one call share the cores. At most `max_models`,
-    and at most half of the device's memory, stay loaded; untrained backbones are counted apart.
+    Runs of one backbone share its frozen weights. On a CPU the runs of one call share the cores. The cache has at most
+    `max_models`, in at most half of the device's memory; untrained backbones are counted separately.
     """
 
     def __init__(self, store: Store, *, max_models: int = 24, max_untrained: int = 4) -> None:
@@ -95,48 +94,50 @@ class Predictor:
 
         Raises `ArgumentError` for an empty text, and the error of the first run that cannot predict.
         """
-        answers = self.predict_each(text, runs)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+        predictions = self.predict_each(text, runs)
+        for prediction in predictions:
+            if isinstance(prediction, Exception):
+                raise prediction
+        return predictions
 
     def predict_each(self, text: str, runs: Sequence[Run]) -> list[Prediction | Exception]:
-        """Like `ask`, but with the error of a run that cannot predict instead of its answer. Raises `ArgumentError` for
-        an empty text."""
+        """Like `predict`, but with the error of a run that cannot predict instead of its prediction.
+
+        Raises `ArgumentError` for an empty text.
+        """
         _check(text)
-        answers: dict[int, Prediction | Exception] = {}
+        predictions: dict[int, Prediction | Exception] = {}
         with self._lock:
             loaded: dict[int, _Loaded] = {}
             for index, run in enumerate(runs):
                 try:
                     model = self._load(run)
-                except Exception as error:  # whatever it is: the other runs predict all the same
-                    answers[index] = error
+                except Exception as error:  # of any kind: the other runs still predict
+                    predictions[index] = error
                     continue
                 if any(runs[earlier].id not in self._models for earlier in loaded):
-                    # Loading it evicted one that has not predicted yet: run those first, and free their memory.
-                    answers |= self._answers(text, runs, loaded)
+                    # Loading it evicted a model that has not predicted yet: predict with those first.
+                    predictions |= self._predict_loaded(text, runs, loaded)
                     loaded = {}
                 loaded[index] = model
-            answers |= self._answers(text, runs, loaded)
-        return [answers[index] for index in range(len(runs))]
+            predictions |= self._predict_loaded(text, runs, loaded)
+        return [predictions[index] for index in range(len(runs))]
 
     def predict_one(self, text: str, run: Run) -> Prediction:
         """One run's prediction. Raises `ArgumentError` for an empty text, `UserError` for a run that cannot predict."""
         return self.predict(text, [run])[0]
 
     def untrained(self, text: str, run: Run) -> Prediction:
-        """The prediction of the run's backbone with a new head, before any training: the same every time."""
+        """The prediction of the run's backbone with a new head, before any training; its seed is fixed."""
         _check(text)
         with self._lock:
             loaded, backbone = self._load_untrained(run), run.recipe.backbone
             name, label = f"untrained {backbone}", tr("untrained {backbone}", backbone=backbone)
             ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
-            return replace(self._answer(loaded, ids, run), run_id=name, label=label, method="")
+            return replace(self._predict_tokens(loaded, ids, run), run_id=name, label=label, method="")
 
     def explain(self, text: str, run: Run) -> Attribution:
-        """Which words moved the run's prediction (see `attribution`)."""
+        """The word attributions of the run's prediction (see `attribution`)."""
         _check(text)
         with self._lock:
             loaded = self._load(run)
@@ -162,8 +163,8 @@ class Predictor:
     def predict_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> np.ndarray:
         """Probabilities (texts, labels) of one run, in the order given; equal texts are computed once.
 
-        `quick` computes in the device's best precision, and again in float32 where the two best labels are `NEAR`: the
-        labels are float32's, the probabilities close to them (benchmarks/README.md).
+        `quick` computes in the device's best precision, and again in float32 where the two best probabilities differ by
+        less than `NEAR`: labels equal float32's, probabilities are close to them (benchmarks/README.md).
         """
         if not len(texts):
             return np.empty((0, len(run.label_names)), dtype=np.float32)
@@ -181,36 +182,38 @@ class Predictor:
         return probabilities[[row_of[text] for text in texts]]
 
     def is_loaded(self, run: Run) -> bool:
-        """Whether the run predicts without loading its model first."""
+        """Whether the run's model is in memory."""
         return run.id in self._models
 
     def forget(self, run_id: str) -> None:
-        """Drop a model from memory, such as a deleted run's."""
+        """Remove a model from memory, such as a deleted run's."""
         with self._lock:
             self._models.pop(run_id, None)
 
-    def _answers(self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]) -> dict[int, Prediction | Exception]:
+    def _predict_loaded(
+        self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]
+    ) -> dict[int, Prediction | Exception]:
         """Predictions of loaded models for one text, by their index in `runs`."""
         ids = {}
-        for loaded in models.values():  # a tokeniser is not for two threads at once
+        for loaded in models.values():  # a tokeniser is not thread-safe
             key = id(loaded.tokeniser), loaded.max_length
             ids[key] = ids.get(key) or forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
 
-        def answer(index: int) -> Prediction | Exception:
+        def predict(index: int) -> Prediction | Exception:
             loaded = models[index]
             try:
-                return self._answer(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[index])
+                return self._predict_tokens(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[index])
             except Exception as error:
                 return error
 
         if len(models) < 2 or self._device.kind != "cpu":
-            return {index: answer(index) for index in models}
-        # The longest first, so that none is left for the end.
+            return {index: predict(index) for index in models}
+        # The slowest first, so that no thread starts one last.
         order = sorted(models, key=lambda index: -models[index].seconds)
-        return dict(zip(order, self._side_by_side().map(answer, order), strict=True))
+        return dict(zip(order, self._thread_pool().map(predict, order), strict=True))
 
-    def _side_by_side(self) -> ThreadPoolExecutor:
-        """Threads that share the cores: within one short text torch's own threads mostly wait for one another."""
+    def _thread_pool(self) -> ThreadPoolExecutor:
+        """Threads that share the cores between models: for one short text torch's own threads mostly wait."""
         if self._workers is None:
             import torch
 
@@ -219,21 +222,21 @@ class Predictor:
             started = threading.Barrier(count + 1)
 
             def begin() -> None:
-                torch.get_num_threads()  # a thread that has not looked would soon forget what is set here
+                torch.get_num_threads()  # without this first read, torch would later overwrite the number set next
                 torch.set_num_threads(cores // count)
                 started.wait()
 
             self._worker_count = count
-            self._workers = ThreadPoolExecutor(count, "ask", initializer=begin)
+            self._workers = ThreadPoolExecutor(count, "predict", initializer=begin)
             for _ in range(count):
                 self._workers.submit(int)
             started.wait()
-            torch.set_num_threads(cores)  # what threads yet to come begin with
+            torch.set_num_threads(cores)  # the default of threads that start later
         return self._workers
 
-    def _answer(self, loaded: _Loaded, ids: list[list[int]], run: Run) -> Prediction:
+    def _predict_tokens(self, loaded: _Loaded, ids: list[list[int]], run: Run) -> Prediction:
         since = time.perf_counter()
-        probabilities = self._of_tokens(loaded, ids, 1, "fp32")[0]
+        probabilities = self._token_probabilities(loaded, ids, 1, "fp32")[0]
         loaded.seconds = time.perf_counter() - since
         names = run.label_names
         return Prediction(
@@ -247,9 +250,9 @@ class Predictor:
 
     def _probabilities(self, loaded: _Loaded, texts, batch_size, precision="fp32") -> np.ndarray:
         ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
-        return self._of_tokens(loaded, ids, batch_size, precision)
+        return self._token_probabilities(loaded, ids, batch_size, precision)
 
-    def _of_tokens(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
+    def _token_probabilities(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
         from scipy.special import softmax
 
         def logits(part: Sequence[int]) -> np.ndarray:
@@ -257,9 +260,9 @@ class Predictor:
 
         if self._device.kind != "cpu" or len(ids) <= batch_size:
             return softmax(logits(range(len(ids))), axis=-1)
-        # Batches side by side, each with its share of the cores, wait less for one another than threads in one batch.
-        workers = self._side_by_side()
-        # `predict_logits` sorts each part by length: it needs no order here.
+        # Batches in parallel, each with its share of the cores, are faster than all threads in one batch.
+        workers = self._thread_pool()
+        # `predict_logits` sorts each part by length, so its order here does not matter.
         parts = [range(start, len(ids), self._worker_count) for start in range(min(self._worker_count, len(ids)))]
         shares = list(workers.map(logits, parts))
         whole = np.empty((len(ids), shares[0].shape[1]), dtype=np.float32)
@@ -321,12 +324,12 @@ class Predictor:
             pool=self._pool,
         )
         loaded = _Loaded(prepared, tokeniser, longest)
-        # The first pass of a fresh model allocates: keep it out of what is timed.
+        # The first pass of a new model allocates memory: it must not count in a prediction's time.
         self._probabilities(loaded, ["warm up"], 1)
         return loaded
 
     def _bytes(self) -> int:
-        return unique_bytes(kept.model for kept in self._models.values())
+        return unique_bytes(loaded.model for loaded in self._models.values())
 
 
 def _check(text: str) -> None:
@@ -335,10 +338,10 @@ def _check(text: str) -> None:
 
 
 def open_setup(run: Run, device: Device) -> Setup:
-    """What is needed to open a run's model. Raises `UserError` when its weights or its own backbone are not here."""
+    """The setup to open a run's model. Raises `UserError` when its weights or its backbone are not on this machine."""
     quiet_libraries()
-    # The module replaces itself at the end of its import. Whoever comes while another thread imports it waits, and then
-    # still holds the unfinished one; only the next import statement, such as those in the methods, gets the whole one.
+    # transformers replaces its own module at the end of its import. A thread that imports it while another one does
+    # waits, and then has the unfinished module; only a later import statement, as in the methods, gets the whole one.
     import transformers  # noqa: F401
 
     if run.state == "finished" and not run.can_predict:
@@ -366,9 +369,9 @@ def open_setup(run: Run, device: Device) -> Setup:
 
 
 def choose(store: Store, names: Sequence[str] | None = None) -> list[Run]:
-    """The named runs, or every run that can be asked, in the order of the methods and then of the queue."""
+    """The named runs, or every run that can predict, in the order of the methods and then of the queue."""
     if names:
         return [store.load(name) for name in names]
-    order = {name: place for place, name in enumerate(methods.METHODS)}
+    order = {name: index for index, name in enumerate(methods.METHODS)}
     runs = [run for run in store.list() if run.can_predict]
     return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.queue_order))

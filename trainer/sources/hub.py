@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub at pinned revisions: from its cache when there, with one sentence when not."""
+"""Files from the Hugging Face Hub at pinned revisions, cached; its errors as one sentence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ADAPTER_FILES = (
     "model_head.safetensors",
     "pytorch_model_head.bin",
 )
-"""What PEFT and AdapterHub write for one adapter. The .bin files are read with weights_only."""
+"""The files that PEFT and AdapterHub write for one adapter. The .bin files are read with weights_only."""
 
 
 def adapter_folder(repository: str, *, max_bytes: int) -> Path:
@@ -47,7 +47,7 @@ def adapter_folder(repository: str, *, max_bytes: int) -> Path:
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     with _explained(repository):
-        if not HF_HUB_OFFLINE:  # asked before anything is fetched
+        if not HF_HUB_OFFLINE:  # the size is checked before the download
             files = HfApi().model_info(repository, files_metadata=True).siblings or ()
             size = sum(file.size or 0 for file in files if file.rfilename in ADAPTER_FILES)
             if size > max_bytes:
@@ -69,9 +69,9 @@ def dataset_file(repository: str, revision: str, path: str) -> Path:
 
 @contextmanager
 def writing(doing: str) -> Iterator[None]:
-    """Turn what the Hub's client raises while it creates or uploads into one sentence.
+    """Turn errors of the Hub's client during creation or upload into one sentence.
 
-    `doing` says what it is at, after "the Hub to", in the process's language.
+    `doing` completes "the Hub to ..." in the process's language.
     """
     import requests
     from huggingface_hub.errors import HfHubHTTPError
@@ -87,22 +87,22 @@ def writing(doing: str) -> Iterator[None]:
         yield
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
-        told = " ".join(str(error.server_message or error).split())[:300].rstrip(".")
+        message = " ".join(str(error.server_message or error).split())[:300].rstrip(".")
         raise UserError(
             expected=expected,
-            got=tr("status {status} ({message})", status=status, message=told),
+            got=tr("status {status} ({message})", status=status, message=message),
             fix=fixes.get(status, tr("run the same again")),
         ) from None
-    except (RuntimeError, ValueError) as error:  # how the client says that the card or a file was not taken
-        told = " ".join(str(error).split())[:300].rstrip(".")
-        raise UserError(expected=expected, got=told or tr("nothing"), fix=tr("mend that, or try again")) from None
+    except (RuntimeError, ValueError) as error:  # the client's errors for a rejected card or file
+        message = " ".join(str(error).split())[:300].rstrip(".")
+        raise UserError(expected=expected, got=message or tr("nothing"), fix=tr("mend that, or try again")) from None
     except (requests.RequestException, OSError) as error:
-        told = type(error).__name__
-        raise Unreachable(expected=expected, got=told, fix=tr("check the network and run it again")) from None
+        message = type(error).__name__
+        raise Unreachable(expected=expected, got=message, fix=tr("check the network and run it again")) from None
 
 
 class _explained:
-    """Turns whatever the Hub client raises into one sentence."""
+    """A context that turns errors of the Hub's client into `Unreachable`, one sentence."""
 
     def __init__(self, repository: str) -> None:
         self.repository = repository

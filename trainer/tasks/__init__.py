@@ -47,7 +47,7 @@ TASKS: dict[str, Task] = {
     )
 }
 FILES = ("task", "validation_file", "test_file")
-"""Fields of a recipe that name its own files."""
+"""Fields of a recipe that may be paths of a person's own files."""
 EMBEDDED = tuple(task.name for task in TASKS.values() if isinstance(task, EmbeddedTask))
 
 __all__ = [
@@ -67,12 +67,12 @@ __all__ = [
 
 
 def is_file(name: str) -> bool:
-    """Whether a task's name is meant as the path of a file."""
+    """Whether a task's name is the path of a file."""
     return name not in TASKS and ("/" in name or "\\" in name or any(name.lower().endswith(s) for s in READERS))
 
 
 def get(name: str, **own_file: str | None) -> Task:
-    """A task by name, or a file as a task; `own_file` names its columns and held-out files.
+    """A task by name or path; for a file, `own_file` has its columns and its validation and test files.
 
     Raises `ArgumentError` for an unknown name.
     """
@@ -84,7 +84,7 @@ def get(name: str, **own_file: str | None) -> Task:
 
 
 def from_config(config: RunConfig) -> TaskData:
-    """The splits that a recipe trains, validates and tests on."""
+    """The training, validation and test splits of a recipe."""
     own_file = config.model_dump(include={"text_column", "label_column", "validation_file", "test_file"})
     return (
         get(config.task, **own_file)
@@ -96,20 +96,20 @@ def from_config(config: RunConfig) -> TaskData:
 
 
 def contents(config: RunConfig) -> dict[str, str]:
-    """Field of the recipe -> the SHA-256 of the file that it names: what a path alone does not tell.
+    """Field of the recipe -> the SHA-256 of its file, since a path does not identify the content.
 
-    Empty for a task that is no file. A file that cannot be read is left out.
+    Empty for a task that is not a file. A file that cannot be read is left out.
     """
-    found = {}
+    hashes = {}
     for name in FILES if is_file(config.task) else ():
         if path := getattr(config, name):
             with suppress(OSError):
-                found[name] = measure.sha256(Path(path).expanduser())
-    return found
+                hashes[name] = measure.sha256(Path(path).expanduser())
+    return hashes
 
 
 def extent(config: RunConfig) -> tuple[int, int]:
-    """(training sentences, labels) of a recipe; loads the task only where they are not known beforehand."""
+    """(training sentences, labels) of a recipe; loads the task only where they are not known without it."""
     known = TASKS[config.task].known_extent if config.task in TASKS else None
     sentences, labels = known or _extent(
         config.task,
@@ -125,7 +125,7 @@ def extent(config: RunConfig) -> tuple[int, int]:
 
 @lru_cache(maxsize=32)
 def _extent(task, split_seed, text_column, label_column, validation_file, test_file, *_) -> tuple[int, int]:
-    """Remembered until the content of one of the files changes."""
+    """`extent` of a task, cached until the content of one of its files changes."""
     own_file = {"validation_file": validation_file, "test_file": test_file}
     data = get(task, text_column=text_column, label_column=label_column, **own_file).load(split_seed)
     return len(data.train), len(data.label_names)

@@ -19,15 +19,15 @@ NOTES = {
     "repeated": mark("{count} repeated or empty sentences were left out"),
     "between": mark("{count} sentences rated between -0.5 and 0.5 were left out"),
     "overlapping": mark("{count} phrases that stand in sentences of more than one split were left out"),
-    "asked": mark("{count} training questions that the test asks too were left out"),
+    "in_test": mark("{count} training questions that the test asks too were left out"),
     "incomplete": mark("{count} rows without a text or a label were left out"),
 }
-"""What is said of sentences that are not used."""
+"""Notes on sentences that are left out, by reason."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Sentences of one split. `rows` are their places in the source; `labels` index the task's label names."""
+    """Sentences of one split. `rows` are their row numbers in the source; `labels` index the task's label names."""
 
     rows: tuple[int, ...]
     texts: tuple[str, ...]
@@ -36,18 +36,18 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def take(self, places) -> Split:
-        """The sentences at these places."""
+    def take(self, indices) -> Split:
+        """The sentences at these indices."""
         return Split(
-            tuple(self.rows[i] for i in places),
-            tuple(self.texts[i] for i in places),
-            tuple(self.labels[i] for i in places),
+            tuple(self.rows[i] for i in indices),
+            tuple(self.texts[i] for i in indices),
+            tuple(self.labels[i] for i in indices),
         )
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's three splits. `notes` says in English what was left out and why (`note_shown`)."""
+    """A task's three splits. `notes`: in English, what was left out and why (`note_shown` translates)."""
 
     name: str
     label_names: tuple[str, ...]
@@ -58,7 +58,7 @@ class TaskData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash over every sentence and label of the three splits, in order."""
+        """A hash of every sentence and label of the three splits, in order."""
         digest = hashlib.sha256(json.dumps(self.label_names).encode())
         for name in SPLITS:
             split: Split = getattr(self, name)
@@ -66,66 +66,66 @@ class TaskData:
         return digest.hexdigest()[:16]
 
     def limited(self, *, train: int | None, validation: int | None, test: int | None, seed: int) -> TaskData:
-        """At most so many sentences of each split, chosen by `seed` and stratified by label."""
+        """At most these many sentences of each split, sampled by `seed` and stratified by label."""
         sizes = dict(zip(SPLITS, (train, validation, test), strict=True))
         return replace(self, **{name: _at_most(getattr(self, name), size, seed) for name, size in sizes.items()})
 
 
 class Task(ABC):
-    """Where labelled sentences come from. One subclass per source; `title` and `summary` are marked for `tr`."""
+    """A source of labelled sentences; one subclass each. `title` and `summary` are marked for `tr`."""
 
     name: str
     title: str
     summary: str
     needs_hub = False
     known_extent: tuple[int, int] | None = None
-    """(training sentences, labels) where they are known without fetching the data."""
+    """(training sentences, labels) where they are known without a download."""
 
     @abstractmethod
     def load(self, split_seed: int) -> TaskData:
-        """The task's splits. Raises `Unreachable` when the source does not answer."""
+        """The task's splits. Raises `Unreachable` when the source cannot be reached."""
 
 
 def normalise(text: str) -> str:
-    """Case and white space folded: two texts with one normal form are the same sentence."""
+    """The text with case and white space normalised: texts that are then equal count as the same sentence."""
     return " ".join(text.casefold().split())
 
 
 def note(kind: str, count: int) -> str:
-    """One of `NOTES` as a run's record holds it: in English, whatever the process's language."""
+    """One of `NOTES` as a run's result stores it: in English, whatever the process's language."""
     return NOTES[kind].format(count=count)
 
 
 def note_shown(text: str) -> str:
-    """A recorded note in the process's language; another text as it is."""
+    """A stored note in the process's language; any other text unchanged."""
     for template in NOTES.values():
-        if found := re.fullmatch(re.escape(template).replace(r"\{count\}", r"(\d+)"), text):
-            return tr(template, count=found[1])
+        if match := re.fullmatch(re.escape(template).replace(r"\{count\}", r"(\d+)"), text):
+            return tr(template, count=match[1])
     return text
 
 
 def distinct(split: Split) -> tuple[Split, tuple[str, ...]]:
-    """Each sentence once. A sentence with two labels is left out, since no label of it can be trusted."""
-    places = defaultdict(list)
-    for place, text in enumerate(split.texts):
-        places[normalise(text)].append(place)
-    places.pop("", None)
-    kept = [group[0] for group in places.values() if len({split.labels[i] for i in group}) == 1]
-    contradictory = len(places) - len(kept)
+    """(the split with each sentence once, notes on what was left out). A sentence with two labels is left out."""
+    indices = defaultdict(list)
+    for index, text in enumerate(split.texts):
+        indices[normalise(text)].append(index)
+    indices.pop("", None)
+    chosen = [group[0] for group in indices.values() if len({split.labels[i] for i in group}) == 1]
+    contradictory = len(indices) - len(chosen)
     notes = []
     if contradictory:
         notes.append(note("contradictory", contradictory))
-    if len(split) > len(kept) + contradictory:
-        notes.append(note("repeated", len(split) - len(kept) - contradictory))
-    return split.take(sorted(kept)), tuple(notes)
+    if len(split) > len(chosen) + contradictory:
+        notes.append(note("repeated", len(split) - len(chosen) - contradictory))
+    return split.take(sorted(chosen)), tuple(notes)
 
 
 def divide(split: Split, *, held_out: float | int, seed: int) -> tuple[Split, Split]:
-    """(the rest, the held-out part), stratified by label; `held_out` is a share or a count."""
+    """(the rest, the held-out part) of a split, stratified by label; `held_out` is a share or a count."""
     from sklearn.model_selection import train_test_split
 
-    rest, held = train_test_split(range(len(split)), test_size=held_out, random_state=seed, stratify=split.labels)
-    return split.take(rest), split.take(held)
+    rest, part = train_test_split(range(len(split)), test_size=held_out, random_state=seed, stratify=split.labels)
+    return split.take(rest), split.take(part)
 
 
 def divide_in_three(
@@ -136,7 +136,9 @@ def divide_in_three(
     share: float = 0.1,
     held_out: dict[str, Split] | None = None,
 ) -> dict[str, Split]:
-    """Train, validation and test, stratified; `share` of the sentences for each of the last two not in `held_out`.
+    """Training, validation and test splits, stratified by label.
+
+    `share` of the sentences goes to validation and to test, where `held_out` does not have that split already.
 
     Raises `ArgumentError` when a label has too few sentences for each split to have some.
     """
@@ -168,7 +170,7 @@ def _at_most(split: Split, size: int | None, seed: int) -> Split:
         return split
     counts = Counter(split.labels)
     if size < len(counts) or len(split) - size < len(counts) or min(counts.values()) < 2:
-        # Too few on one side, or of one label, for a stratified draw: take evenly spread sentences in label order.
+        # Too few on one side, or of one label, for stratified sampling: take every k-th sentence in label order.
         order = sorted(range(len(split)), key=lambda i: (split.labels[i], i))
         return split.take(sorted(order[round(k * len(order) / size)] for k in range(size)))
     return divide(split, held_out=size, seed=seed)[1]

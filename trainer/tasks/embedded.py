@@ -1,4 +1,4 @@
-"""Sentences rated by people, published with VADER (Hutto and Gilbert, ICWSM 2014); they need no Hub."""
+"""Tasks of sentences rated by people, published with VADER (Hutto and Gilbert, ICWSM 2014), without the Hub."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ LABEL_NAMES = ("negative", "positive")
 
 
 class EmbeddedTask(Task):
-    """One of the four domains. Ratings run from -4 to 4; the middle is left out, as SST-2 does."""
+    """The sentences of one of four domains. Ratings run from -4 to 4; those near 0 are left out, as in SST-2."""
 
     def __init__(self, name: str, title: str, summary: str, file: str) -> None:
         self.name, self.title, self.summary, self.file = name, title, summary, file
 
     def load(self, split_seed: int) -> TaskData:
         everything, left_out = read_ratings(assets.sentences() / self.file)
-        kept, notes = distinct(everything)
-        splits = divide_in_three(kept, seed=split_seed, label_names=LABEL_NAMES)
+        sentences, notes = distinct(everything)
+        splits = divide_in_three(sentences, seed=split_seed, label_names=LABEL_NAMES)
         return TaskData(self.name, LABEL_NAMES, notes=(note("between", left_out), *notes), **splits)
 
 

@@ -1,4 +1,4 @@
-"""SST-2 and TREC-6 from the Hugging Face Hub, at pinned revisions, read as Parquet."""
+"""Tasks from the Hugging Face Hub at pinned revisions, read as Parquet: SST-2 and TREC-6."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.texts import mark, tr
 
 
 class Sst2(Task):
-    """SST-2 in the report's sizes. GLUE hides the test labels, so its train split gives the test sentences."""
+    """SST-2 in the report's sizes. GLUE hides the test labels, so test sentences come from its train split."""
 
     name = "sst2"
     title = mark("SST-2: film reviews, negative or positive")
@@ -27,18 +27,18 @@ class Sst2(Task):
     def load(self, split_seed: int) -> TaskData:
         train, _ = self._read("train")
         validation, _ = self._read("validation")
-        kept, notes = distinct(train)
+        sentences, notes = distinct(train)
         sides = separate_sentences(
-            kept.texts, apart_from=validation.texts, test_share=0.25, rng=random.Random(split_seed)
+            sentences.texts, apart_from=validation.texts, test_share=0.25, rng=random.Random(split_seed)
         )
-        pool = kept.take([i for i, side in enumerate(sides) if side == "train"])
-        held = kept.take([i for i, side in enumerate(sides) if side == "test"])
-        test_places = []
+        pool = sentences.take([i for i, side in enumerate(sides) if side == "train"])
+        test_pool = sentences.take([i for i, side in enumerate(sides) if side == "test"])
+        test_indices = []
         for label in range(len(self.label_names)):
-            places = [i for i, got in enumerate(held.labels) if got == label]
-            random.Random(split_seed).shuffle(places)
-            test_places += places[: self.test_size_per_label]
-        test = held.take(sorted(test_places))
+            indices = [i for i, own in enumerate(test_pool.labels) if own == label]
+            random.Random(split_seed).shuffle(indices)
+            test_indices += indices[: self.test_size_per_label]
+        test = test_pool.take(sorted(test_indices))
         if len(pool) > self.train_size:
             pool = divide(pool, held_out=self.train_size, seed=split_seed)[1]
         both = sum(side == "both" for side in sides)
@@ -58,20 +58,20 @@ class Trec6(Task):
     summary = mark("Abbreviation, entity, description, human, location or number; the official 500 test questions.")
     needs_hub = True
     repository = "CogComp/trec"
-    # 5,452 questions, about 90 of them repeated or asked by the test, a tenth of the rest for validation.
+    # 5,452 questions, about 90 of them repeated or in the test split, a tenth of the rest for validation.
     known_extent = (4_830, 6)
-    # The commit of refs/convert/parquet: the repository itself holds a loading script, which datasets refuses.
+    # The commit of refs/convert/parquet: the repository's main branch has a loading script, which datasets refuses.
     revision = "65752bf53af25bc935a0dce92fb5b6c930728450"
 
     def load(self, split_seed: int) -> TaskData:
         train, label_names = _read_parquet(self, "default/train/0000.parquet", text="text", label="coarse_label")
         test, _ = _read_parquet(self, "default/test/0000.parquet", text="text", label="coarse_label")
-        asked = {normalise(text) for text in test.texts}
-        apart = train.take([i for i, text in enumerate(train.texts) if normalise(text) not in asked])
-        kept, notes = distinct(apart)
+        in_test = {normalise(text) for text in test.texts}
+        apart = train.take([i for i, text in enumerate(train.texts) if normalise(text) not in in_test])
+        sentences, notes = distinct(apart)
         if len(apart) < len(train):
-            notes += (note("asked", len(train) - len(apart)),)
-        rest, validation = divide(kept, held_out=0.1, seed=split_seed)
+            notes += (note("in_test", len(train) - len(apart)),)
+        rest, validation = divide(sentences, held_out=0.1, seed=split_seed)
         return TaskData(self.name, label_names, rest, validation, test, notes)
 
 
@@ -80,35 +80,35 @@ def separate_sentences(
 ) -> list[str]:
     """Assign each text to "train", "test" or "both" so that train and test share no sentence and no phrase.
 
-    GLUE's SST-2 holds whole sentences and the phrases inside them, without saying which belong together. A text that
-    no other text contains is taken as a sentence; sentences are drawn to a side, and a phrase follows the sentences
-    that contain it. A phrase with sentences on both sides, or inside one of `apart_from`, belongs to neither ("both").
+    GLUE's SST-2 has whole sentences and phrases of them, without saying which belong together. A text that no other
+    text contains counts as a sentence. Each sentence is assigned at random, and a phrase goes with the sentences that
+    contain it. A phrase with sentences in both splits, or inside one of `apart_from`, is used in neither ("both").
     """
     tokens = [tuple(normalise(text).split()) for text in texts]
-    place = {words: i for i, words in enumerate(tokens)}
+    index_of = {words: i for i, words in enumerate(tokens)}
     sides: list[set[str]] = [set() for _ in texts]
     whole = [True] * len(texts)
     for words in {tuple(normalise(text).split()) for text in apart_from}:
-        for i in _inside(words, place):
+        for i in _inside(words, index_of):
             sides[i].add("validation")
     for i in sorted(range(len(texts)), key=lambda i: (-len(tokens[i]), i)):
         if not whole[i]:
             continue
         side = "test" if rng.random() < test_share else "train"
-        for j in _inside(tokens[i], place):
+        for j in _inside(tokens[i], index_of):
             sides[j].add(side)
             whole[j] = whole[j] and j == i
     return [next(iter(side)) if len(side) == 1 else "both" for side in sides]
 
 
-def _inside(words: tuple[str, ...], place: dict[tuple[str, ...], int]) -> list[int]:
-    """Places of the texts that are a run of these words, itself included."""
+def _inside(words: tuple[str, ...], index_of: dict[tuple[str, ...], int]) -> list[int]:
+    """Indices of the texts that are a contiguous part of these words, the whole included."""
     spans = ((start, end) for start in range(len(words)) for end in range(start + 1, len(words) + 1))
-    return [place[words[start:end]] for start, end in spans if words[start:end] in place]
+    return [index_of[words[start:end]] for start, end in spans if words[start:end] in index_of]
 
 
 def _read_parquet(task: Task, path: str, *, text: str, label: str) -> tuple[Split, tuple[str, ...]]:
-    """(a split, its label names as the file declares them)."""
+    """(a split, its label names as the file declares them). Raises `UserError` for missing columns."""
     from datasets import Dataset
 
     file = hub.dataset_file(task.repository, task.revision, path)

@@ -25,9 +25,9 @@ MAX_CLASSES = 200
 
 @dataclass(frozen=True)
 class Usable:
-    """What of a file is used: its different, complete sentences before they are divided, and its held-out files'.
+    """The usable part of a file: its distinct, complete sentences before they are split, and its held-out files'.
 
-    `notes` says in English what was left out and why (`note_shown`).
+    `notes`: in English, what was left out and why (`note_shown` translates).
     """
 
     sentences: Split
@@ -37,7 +37,7 @@ class Usable:
 
 
 class FileTask(Task):
-    """A file with a text and a label column, named or recognised by their usual names."""
+    """A task of a file with a text and a label column, chosen or recognised by their usual names."""
 
     def __init__(
         self,
@@ -63,19 +63,19 @@ class FileTask(Task):
         return TaskData(self.name, usable.label_names, notes=usable.notes, **splits)
 
     def usable(self) -> Usable:
-        """What of the file is used. Raises `ArgumentError` for an unfit file, or one with too few sentences."""
+        """The usable part of the file. Raises `ArgumentError` for an unsuitable file, or one with too few sentences."""
         rows, incomplete = self._rows(self.path)
         names = label_names(name for _, _, name in rows)
         held_out = {split: self._held_out(file, names) for split, file in self.held_out.items() if file}
         elsewhere = {normalise(text) for split in held_out.values() for text in split.texts}
-        kept, notes = distinct(_encode([row for row in rows if normalise(row[1]) not in elsewhere], names))
+        sentences, notes = distinct(_encode([row for row in rows if normalise(row[1]) not in elsewhere], names))
         if incomplete:
             notes += (note("incomplete", incomplete),)
-        check_enough(kept, names)
-        return Usable(kept, names, notes, held_out)
+        check_enough(sentences, names)
+        return Usable(sentences, names, notes, held_out)
 
     def _rows(self, path: Path) -> tuple[list[tuple[int, str, str]], int]:
-        """((row, text, label) of each complete row, how many were not)."""
+        """((row number, text, label) of each complete row, the number of incomplete rows)."""
         frame = read_table(path)
         text, label = choose_columns(list(frame.columns), self.text_column, self.label_column, path)
         pairs = enumerate(zip(frame[text], frame[label], strict=True))
@@ -103,9 +103,9 @@ class FileTask(Task):
 
 
 class Tables:
-    """Tables that were read last, by their files' content: the same file is parsed once in a process.
+    """A cache of parsed tables by their files' content: the same file is parsed once in a process.
 
-    Together they have files of at most `most` bytes; the newest stays whatever its size.
+    The files together have at most `most` bytes; the newest is cached whatever its size.
     """
 
     def __init__(self, most: int) -> None:
@@ -114,7 +114,7 @@ class Tables:
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> pd.DataFrame:
-        """The file's table; what is added to it stays with the caller. Raises what `_parse` raises, and `OSError`."""
+        """A shallow copy of the file's table, to which columns may be added. Raises as `_parse`, and `OSError`."""
         key = measure.sha256(path), path.suffix.lower()
         with self._lock:
             if key not in self._tables:
@@ -129,7 +129,7 @@ _TABLES = Tables(most=200_000_000)
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The file as a DataFrame with string column names. Raises `ArgumentError` with what is wrong with it."""
+    """The file as a DataFrame with string column names. Raises `ArgumentError` for a file that cannot be read."""
     import pandas as pd
 
     if path.suffix.lower() not in READERS:
@@ -164,7 +164,7 @@ def _parse(path: Path) -> pd.DataFrame:
     elif kind == "JSON Lines":
         frame = pd.read_json(path, lines=True, encoding="utf-8-sig", dtype=False)
     else:
-        # Labels and texts stay as they are written: "007", "NA" and "1.0" are names, not numbers or gaps.
+        # Labels and texts stay as they are written: "007", "NA" and "1.0" are names, not numbers or missing values.
         options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
         frame = pd.read_csv(path, sep="\t" if kind == "TSV" else ",", **_quoting(kind), **options)
     frame.columns = [str(name) for name in frame.columns]
@@ -176,7 +176,7 @@ def _parse(path: Path) -> pd.DataFrame:
 
 
 def not_utf8(path: Path, error: UnicodeDecodeError) -> ArgumentError:
-    """What to say of a text file in another encoding."""
+    """The error for a text file in another encoding."""
     return ArgumentError(
         expected=tr("{file} in UTF-8", file=path.name),
         got=tr("a byte that is not UTF-8 at position {position}", position=error.start),
@@ -185,18 +185,18 @@ def not_utf8(path: Path, error: UnicodeDecodeError) -> ArgumentError:
 
 
 def choose_columns(columns: list[str], text: str | None, label: str | None, path: Path) -> tuple[str, str]:
-    """The text and the label column: as named, else by their usual names."""
+    """The text and the label column: as named, else by their usual names. Raises `ArgumentError`."""
     problems, chosen = [], []
     without = {
         "text": (mark("no column {name} for the text"), mark("none with a usual name for the text")),
         "label": (mark("no column {name} for the label"), mark("none with a usual name for the label")),
     }
     for kind, named, usual in (("text", text, TEXT_NAMES), ("label", label, LABEL_NAMES)):
-        found = _find(columns, named, usual)
-        if found is None:
+        column = _find(columns, named, usual)
+        if column is None:
             unknown, unrecognised = without[kind]
             problems.append(tr(unknown, name=repr(named)) if named is not None else tr(unrecognised))
-        chosen.append(found)
+        chosen.append(column)
     if problems:
         got = problems[0] if len(problems) == 1 else tr("{one} and {other}", one=problems[0], other=problems[1])
         raise ArgumentError(
@@ -214,15 +214,15 @@ def choose_columns(columns: list[str], text: str | None, label: str | None, path
 
 
 def choose_text(columns: list[str], text: str | None, path: Path) -> str:
-    """The text column alone: as named, by its usual names, or the only one."""
-    found = _find(columns, text, TEXT_NAMES) or (columns[0] if len(columns) == 1 and text is None else None)
-    if found is None:
+    """The text column: as named, by its usual names, or the only one. Raises `ArgumentError`."""
+    column = _find(columns, text, TEXT_NAMES) or (columns[0] if len(columns) == 1 and text is None else None)
+    if column is None:
         raise ArgumentError(
             expected=tr("a text column in {file}", file=path.name),
             got=", ".join(columns[:12]),
             fix=tr("name it with --text-column"),
         )
-    return found
+    return column
 
 
 def _find(columns: list[str], named: str | None, usual: tuple[str, ...]) -> str | None:
@@ -232,21 +232,21 @@ def _find(columns: list[str], named: str | None, usual: tuple[str, ...]) -> str 
 
 
 def recognise(columns: list[str], usual: tuple[str, ...]) -> str | None:
-    """The column that has the first of the usual names, whatever its case."""
+    """The column with the first of the usual names that any column has, whatever its case; None without one."""
     by_lower = {column.strip().lower(): column for column in reversed(columns)}
     return next((by_lower[name] for name in usual if name in by_lower), None)
 
 
 def _quoting(kind: str) -> dict:
-    """Tab-separated data sets are written without quoting: a lone quotation mark is part of the sentence."""
+    """pandas' options for quotation marks: TSV files are written without quoting, so a mark is part of the sentence."""
     import csv
 
     return {"quoting": csv.QUOTE_NONE} if kind == "TSV" else {}
 
 
-def label_names(found: Iterable[str]) -> tuple[str, ...]:
-    """The different labels in their natural order. Raises `ArgumentError` for one class, or far too many."""
-    names = sorted(set(found), key=_natural)
+def label_names(labels: Iterable[str]) -> tuple[str, ...]:
+    """The distinct labels in natural order. Raises `ArgumentError` for one class, or more than `MAX_CLASSES`."""
+    names = sorted(set(labels), key=_natural)
     if len(names) < 2 or len(names) > MAX_CLASSES:
         few = len(names) < 2
         raise ArgumentError(
@@ -258,14 +258,16 @@ def label_names(found: Iterable[str]) -> tuple[str, ...]:
 
 
 def _encode(rows: list[tuple[int, str, str]], names: tuple[str, ...]) -> Split:
-    place = {name: i for i, name in enumerate(names)}
+    index = {name: i for i, name in enumerate(names)}
     return Split(
-        tuple(row for row, _, _ in rows), tuple(text for _, text, _ in rows), tuple(place[name] for _, _, name in rows)
+        tuple(row for row, _, _ in rows),
+        tuple(text for _, text, _ in rows),
+        tuple(index[name] for _, _, name in rows),
     )
 
 
 def missing(value) -> bool:
-    """Whether a table's cell holds nothing: None, NaN, NA, or only white space. A list or an array is something."""
+    """Whether a table's cell is empty: None, NaN, NA, or only white space. A list or an array is not."""
     import pandas as pd
 
     return bool(pd.api.types.is_scalar(value) and pd.isna(value)) or not str(value).strip()
@@ -277,7 +279,7 @@ def _label_name(value) -> str:
 
 
 def _natural(name: str) -> tuple:
-    """Numbers in number order, then words in word order."""
+    """A sort key: numbers by value, then words in alphabetical order."""
     try:
         return (0, float(name), name)
     except ValueError:

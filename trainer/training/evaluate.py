@@ -1,4 +1,4 @@
-"""Evaluation: from logits to predictions, and from predictions to metrics."""
+"""Evaluation: predictions and their loss from logits, metrics from predictions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Predictions:
-    """`probabilities`: (sentences, labels), rows sum to 1, in the sentences' order. `loss`: mean cross-entropy."""
+    """Predictions of a split. `probabilities`: (sentences, labels), rows sum to 1; `loss`: mean cross-entropy."""
 
     probabilities: np.ndarray
     labels: np.ndarray

@@ -1,4 +1,4 @@
-"""The training loop: what a step, an epoch, an evaluation, a checkpoint and a resumption are.
+"""The training loop: steps, epochs, evaluations, checkpoints and resuming.
 
 On accelerate (device, precision, gradient scaling, several processes), torch's AdamW and transformers' schedules.
 """
@@ -31,22 +31,22 @@ from trainer.training.optimiser import make_optimizer, make_schedule
 from trainer.training.request import Request, Work
 
 SECONDS_BETWEEN_REPORTS = 0.25
-"""Steps are reported at most this often, so that a log stays readable and a GPU seldom waits for the report."""
+"""The least time between two reports, so that a log is readable and a GPU seldom waits for one."""
 SECONDS_BETWEEN_CHECKPOINTS = 300.0
 """A checkpoint is written at each epoch's end, and within an epoch once this long has passed since the last."""
 
 
 @dataclass
 class Progress:
-    """How far a run is, as a checkpoint's progress.json has it."""
+    """The progress of a run, as stored in a checkpoint's progress.json."""
 
     step: int = 0
     best: dict[str, Any] | None = None
     """The best epoch so far: epoch, step, accuracy and loss on the validation split."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
-    """What each evaluation reported."""
+    """The figures of each evaluation on the validation split."""
     loss_sum: float = 0.0
-    """Training loss summed over the epoch's sentences so far, and how many these are."""
+    """The number of the epoch's sentences so far; `loss_sum` is their training loss, summed."""
     sentences: int = 0
 
 
@@ -87,9 +87,9 @@ class Loop:
         """Losses since the last report."""
 
     def run(self) -> None:
-        """Train to the end. `best_state` then has the weights of the best epoch.
+        """Train all epochs. `best_state` then has the weights of the best one.
 
-        Raises `TrainingStopped` for a loss that is not a number, `Cancelled` when the request says so.
+        Raises `TrainingStopped` for a loss that is not finite, `Cancelled` when the request is cancelled.
         """
         self.first_step, self.started = self.progress.step, time.perf_counter()
         self.reported_at, self.saved_at = 0.0, self.started
@@ -113,12 +113,12 @@ class Loop:
             self.checkpoint()
 
     def groups(self, epoch: int) -> list[list[list[int]]]:
-        """The sentences of an epoch by index: a group of batches for each step, `gradient_accumulation_steps` long."""
+        """The sentence indices of an epoch: for each step a group of `gradient_accumulation_steps` batches."""
         batches, count = self.sampler.batches(epoch), self.config.gradient_accumulation_steps
         return [batches[start : start + count] for start in range(0, len(batches), count)]
 
     def load(self, groups: list[list[list[int]]]) -> Iterator[dict[str, torch.Tensor]]:
-        """This process's share of each batch, one after another, collated."""
+        """An iterator over this process's share of each batch, collated."""
         shares = [self.share(batch) or batch[:1] for group in groups for batch in group]
         return iter(
             DataLoader(
@@ -126,12 +126,12 @@ class Loop:
                 batch_sampler=shares,
                 collate_fn=self.collator,
                 pin_memory=self.accelerator.device.type == "cuda",
-                generator=torch.Generator(),  # else it draws from torch's own, and a resumed epoch would differ
+                generator=torch.Generator(),  # the default is torch's own, and a resumed epoch would differ
             )
         )
 
     def share(self, batch: list[int]) -> list[int]:
-        """The sentences of a batch that this process computes; none of a batch smaller than the processes are many."""
+        """The sentences of a batch that this process computes; none if the batch is too small for all processes."""
         return batch[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def step(self, group: list[list[int]], batches: Iterator[dict[str, torch.Tensor]]) -> None:
@@ -139,7 +139,7 @@ class Loop:
         accelerator, sentences, mean = self.accelerator, sum(map(len, group)), 0.0
         for number, indices in enumerate(group, start=1):
             batch = {name: values.to(accelerator.device, non_blocking=True) for name, values in next(batches).items()}
-            # Processes average their gradients, so each counts its share as many times as there are processes.
+            # Processes average their gradients, so each multiplies its share by the number of processes.
             weight = len(self.share(indices)) * accelerator.num_processes / sentences
             last = number == len(group)
             with nullcontext() if last else accelerator.no_sync(self.model), self.prepared.batch(batch):
@@ -156,7 +156,7 @@ class Loop:
         self.pending.append((mean, sentences))
 
     def due(self) -> list[bool]:
-        """Whether to stop, to report and to write a checkpoint after this step, as the main process decides."""
+        """(whether to stop, to report, to write a checkpoint) after this step, as the main process decides."""
         step, now = self.progress.step, time.perf_counter()
         stop = self.request.should_stop()
         report = now - self.reported_at >= SECONDS_BETWEEN_REPORTS or step == self.total_steps
@@ -164,9 +164,9 @@ class Loop:
         return broadcast_object_list([stop, report, save])
 
     def settle(self) -> None:
-        """Read the losses of the steps since the last time from the device: the only wait for it between reports.
+        """Read the losses of the steps since the last call from the device: the only synchronisation between reports.
 
-        Raises `TrainingStopped` for one that is not a number, before anything of it is saved.
+        Raises `TrainingStopped` for one that is not finite, before any of it is saved.
         """
         if not self.pending:
             return
@@ -181,7 +181,7 @@ class Loop:
         self.pending = []
 
     def stopped(self, expected: str, loss: float) -> TrainingStopped:
-        """The error for a loss that is not a number."""
+        """The error for a loss that is not finite."""
         fix = tr("lower learning_rate or choose another precision")
         if self.progress.best:
             fix = tr(
@@ -191,7 +191,7 @@ class Loop:
         return TrainingStopped(expected=expected, got=str(loss), fix=fix)
 
     def report(self) -> None:
-        """Emit a `Step` with the mean loss since the last one, and the time that is left."""
+        """Emit a `Step` with the mean loss since the last one, and the remaining time."""
         self.settle()
         config, progress, now = self.config, self.progress, time.perf_counter()
         evaluating = sum(row["seconds"] for row in progress.epochs if row["step"] > self.first_step)
@@ -215,11 +215,11 @@ class Loop:
 
     @property
     def epoch(self) -> float:
-        """Passes over the training split so far."""
+        """The number of passes over the training split so far."""
         return round(self.progress.step / self.steps_per_epoch, 4)
 
     def evaluate(self) -> None:
-        """Measure an epoch on the validation split, and keep its weights if it is the best so far."""
+        """Evaluate the model on the validation split, and store its weights if they are the best so far."""
         self.settle()
         progress, since = self.progress, time.perf_counter()
         with self.clock("evaluation"):
@@ -258,14 +258,14 @@ class Loop:
         self.request.emit(event)
 
     def checkpoint(self) -> None:
-        """Write all that a resumed run needs to end as an unbroken one; nothing after the last step."""
+        """Write a checkpoint, from which a run ends as if it had not been interrupted; none after the last step."""
         if self.progress.step == self.total_steps:
             return  # the model itself is saved next
         self.settle()
         with self.clock("checkpoints"):
             weights = checkpoints.snapshot(self.prepared.model)
             if not all(values.isfinite().all() for values in weights.values()):
-                return  # the next loss is not a number, and a run can only go on from before
+                return  # the next loss will not be finite: a run can only resume from an earlier checkpoint
             own = {
                 "random": checkpoints.random_state(),
                 "prepared": self.prepared.state_dict(),
@@ -291,7 +291,7 @@ class Loop:
         self.request.emit(Saved(step=self.progress.step, what="checkpoint", bytes=size))
 
     def resume(self, checkpoint: Path) -> None:
-        """Take up everything that `checkpoint` wrote; call before `run`."""
+        """Restore the state that `checkpoint` wrote; call before `run`."""
         progress, training = checkpoints.read_progress(checkpoint), checkpoints.read_training(checkpoint)
         self.losses = progress.pop("losses")
         for part, seconds in progress.pop("seconds").items():
@@ -310,7 +310,7 @@ class Loop:
         checkpoints.restore_random(own["random"])
 
     def tokens(self) -> tuple[int, int]:
-        """(real, padded) tokens that training computed, of all processes."""
+        """(real, padded) tokens of training so far, over all processes."""
         own = torch.tensor([self.collator.real_tokens, self.collator.padded_tokens], device=self.accelerator.device)
         real, padded = self.accelerator.reduce(own, "sum").tolist()
         return real, padded
@@ -322,5 +322,5 @@ def steps_per_epoch(config: RunConfig, sentences: int) -> int:
 
 
 def eval_batch_size(batch_size: int) -> int:
-    """Sentences in one batch when nothing is kept for a backward pass."""
+    """The batch size of evaluation, which needs no memory for a backward pass."""
     return max(64, batch_size)

@@ -1,4 +1,4 @@
-"""accelerate, AdamW with its parameter groups, and the learning rate's schedule, as a recipe has them."""
+"""A recipe's accelerator, AdamW with its parameter groups, and schedule of the learning rate."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from trainer.config import RunConfig
 from trainer.machine.device import Device
 
 NO_DECAY = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
-"""Parameters without weight decay by their names in lower case, as transformers' Trainer chooses them."""
+"""The names, in lower case, of parameters without weight decay, as transformers' Trainer chooses them."""
 
 
 def start_accelerator(device: Device, precision: str) -> Accelerator:
-    """accelerate's view of the device and the processes; call before a model is built.
+    """A new accelerator for the device and the processes; call before a model is built.
 
-    accelerate keeps its state as long as the process lives and refuses a second run at another precision: it is reset.
+    accelerate's state is global and refuses a second run at another precision: it is reset.
     """
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
         mixed_precision="no" if precision == "fp32" else precision,
         cpu=device.kind == "cpu",
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # they do not change in training
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # buffers do not change in training
     )
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The trained parameters for an optimiser: those with weight decay, and biases and layer norms without."""
+    """An optimiser's groups of the trained parameters: with weight decay, and without (biases and layer norms)."""
     norms = {id(p) for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
     groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
     for name, parameter in model.named_parameters():
@@ -48,14 +48,14 @@ def make_optimizer(model: nn.Module, config: RunConfig, *, precision: str) -> to
     return torch.optim.AdamW(
         parameter_groups(model, config.weight_decay),
         lr=config.learning_rate,
-        fused=precision != "fp16",  # the fused one hides from accelerate that gradient scaling skipped a step
+        fused=precision != "fp16",  # with the fused one accelerate cannot detect that gradient scaling skipped a step
     )
 
 
 def make_schedule(
     optimizer: torch.optim.Optimizer, config: RunConfig, *, steps: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """The recipe's warm-up and course over all optimiser steps."""
+    """The recipe's warm-up and schedule over all optimiser steps."""
     return get_scheduler(
         {"constant": "constant_with_warmup"}.get(config.lr_scheduler, config.lr_scheduler),
         optimizer,

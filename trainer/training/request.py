@@ -1,4 +1,4 @@
-"""What a run starts from: the request of its caller, and what is loaded for it."""
+"""The inputs of a run: the request of its caller, and the data and method loaded for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.texts import tr
 
 @dataclass(frozen=True)
 class Request:
-    """What `train` needs: the recipe, where to write, whom to tell, when to stop."""
+    """The arguments of `train`: the recipe, the run's folder, the receiver of events, the cancel test, the parents."""
 
     config: RunConfig
     folder: Path
@@ -27,17 +27,17 @@ class Request:
     parents: tuple[Parent, ...] = ()
     parent_results: tuple[Result, ...] = ()
     label_order: tuple[str, ...] = ()
-    """For an adapter trained elsewhere: its labels in its own order, where that is not the task's."""
+    """For an adapter trained elsewhere: its labels in its own order, if that differs from the task's."""
 
     def raise_if_cancelled(self, _: int = 0) -> None:
-        """Raise `Cancelled` if the run was asked to stop."""
+        """Raise `Cancelled` if the run was cancelled."""
         if self.should_stop():
             raise Cancelled(tr("Cancelled on request."))
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is fixed before the first step."""
+    """The method, the data and the device of a run, fixed before the first step. `ids`: split -> token ids."""
 
     method: Method
     setup: Setup

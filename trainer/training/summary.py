@@ -1,4 +1,4 @@
-"""The result of a run that is done, from what was measured. Bytes and seconds."""
+"""The result of a run, from its measurements. Bytes and seconds."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def assemble(
     validation: dict[str, Any],
     test: dict[str, Any],
 ) -> Result:
-    """The result that run.json holds.
+    """The result for run.json.
 
     `counts` are (trainable parameters, parameters in all, bytes of the saved model); `training` is `trained`'s or
-    `trained_elsewhere`'s; `validation` and `test` are `evaluate.metrics`'s of the epoch that was kept.
+    `trained_elsewhere`'s; `validation` and `test` are `evaluate.metrics`'s of the best epoch.
     """
     config, data, setup, packages = request.config, work.data, work.setup, measure.package_info()
     trainable, total, size = counts
@@ -94,10 +94,10 @@ def trained(
     padded_tokens: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """What only a run that was trained here has.
+    """The fields of a run that was trained here.
 
-    `epochs` are the fields of `result.Epoch`, one an epoch; `best` has the `epoch` and `accuracy` of the one that was
-    kept; `samples` are sentences trained on, all epochs together, as the tokens are; `seconds` of training alone.
+    `epochs` has the fields of `result.Epoch` for each epoch; `best` the `epoch` and `accuracy` of the best one.
+    `samples` and the tokens count all epochs; `seconds` are those of training alone.
     """
     last = {
         "train loss": epochs[-1]["train_loss"],
@@ -118,14 +118,14 @@ def trained(
 
 
 def trained_elsewhere(validation_accuracy: float) -> dict[str, Any]:
-    """The same fields for an adapter that was only evaluated here: nothing is known of its training."""
+    """The fields of `trained` for an adapter that was only evaluated here: its training is unknown."""
     unknown = ("train_time", "sentences_per_second", "steps", "real_tokens", "padded_tokens", "best_epoch")
     known = {"status": "evaluated", "best_validation_accuracy": validation_accuracy, "metrics": []}
     return {**dict.fromkeys(unknown), **known}
 
 
 def _peft_config(work: Work) -> dict[str, Any] | None:
-    """The method's options under PEFT's name of its type; None for full fine-tuning, as PEFT's results have it."""
+    """The method's options with its `peft_type`; None for full fine-tuning, as in PEFT's results."""
     if work.method.peft_type is None:
         return None
     options = work.setup.options.model_dump(mode="json")
@@ -133,7 +133,7 @@ def _peft_config(work: Work) -> dict[str, Any] | None:
 
 
 def _parents(request: Request) -> dict[str, Any] | None:
-    """What the parents cost, counted apart; None for a method without parents."""
+    """The costs of the parents, counted separately; None for a method without parents."""
     if not request.parents:
         return None
     return {
@@ -144,6 +144,6 @@ def _parents(request: Request) -> dict[str, Any] | None:
 
 
 def _sum(request: Request, key: str) -> float | None:
-    """Over the parents; None where one was trained elsewhere and the figure is not known."""
+    """The sum of a figure over the parents; None where one was trained elsewhere and its figure is unknown."""
     values = [getattr(result.train_info, key) for result in request.parent_results]
     return None if None in values else sum(values)

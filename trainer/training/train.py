@@ -1,4 +1,4 @@
-"""A run from its recipe to its result: load, train, test, write; events report what happens."""
+"""A run from its recipe to its result: load, train, test, write; its events report the progress."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ __all__ = ["Request", "evaluate", "train"]
 
 
 def train(request: Request) -> Result:
-    """Train one run, keep its best epoch, test it, and write model/ and predictions.parquet into its folder.
+    """Train one run, test its best epoch, and write model/ and predictions.parquet into its folder.
 
-    Continues from the newest checkpoint in the folder if there is one. Returns the result that run.json holds.
+    Continues from the newest checkpoint in the folder if there is one. Returns the result for run.json.
 
     Raises:
-        TrainingStopped: the loss is no longer a number; the last good state is in model/ if an epoch had ended.
-        Cancelled: `should_stop` said so.
-        UserError: the task, backbone, parents or precision cannot be had.
+        TrainingStopped: the loss is not finite; model/ has the best epoch, if one had ended.
+        Cancelled: `should_stop` returned true.
+        UserError: the task, backbone, parents or precision is not available.
     """
     quiet_libraries()
     config, clock, started_at = request.config, measure.Clock(), time.time()
@@ -54,7 +54,7 @@ def train(request: Request) -> Result:
             trainable, total = measure.count_parameters(model)
             prepared = _speed_up(model, work, training=True)
             loop = Loop(request, work, prepared, accelerator=accelerator, clock=clock, meter=meter)
-            set_seed(config.seed + accelerator.process_index)  # each process drops other elements
+            set_seed(config.seed + accelerator.process_index)  # dropout differs between processes
             if checkpoint := checkpoints.latest(request.folder / "checkpoints", model):
                 loop.resume(checkpoint)
             request.emit(
@@ -97,9 +97,9 @@ def train(request: Request) -> Result:
 
 
 def evaluate(request: Request) -> Result:
-    """Take the adapter in the run's source/ folder, trained elsewhere, and test it as `train` tests its own.
+    """Test the adapter in the run's source/ folder, which was trained elsewhere, as `train` tests its own.
 
-    Writes model/ and predictions.parquet. Returns the result that run.json holds; what only training tells is None.
+    Writes model/ and predictions.parquet. Returns the result for run.json; figures of training are None.
     Raises `Cancelled` and `UserError` as `train` does, the latter also for an adapter that does not fit.
     """
     quiet_libraries()
@@ -108,7 +108,7 @@ def evaluate(request: Request) -> Result:
         request.emit(State("running", "opening the adapter"))
         work = _load(request, detect())
         source, final = request.folder / "source", request.folder / "model"
-        if source.is_dir():  # gone where this was done before
+        if source.is_dir():  # absent if an earlier attempt got this far
             written = _empty(request.folder / ".model")
             work.method.adopt(source, written, work.setup, request.label_order)
             checkpoints.commit(written, final)
@@ -126,7 +126,7 @@ def evaluate(request: Request) -> Result:
 
 
 def _finish(request: Request, work: Work, predictions, clock: measure.Clock, **figures: Any) -> Result:
-    """The result with the metrics of its predictions; the run is over."""
+    """The result with the metrics of its predictions; deletes checkpoints and emits `Finished`."""
     scores = {split: evaluation.metrics(predictions[split], work.data.label_names) for split in ("validation", "test")}
     result = results.assemble(request, work, seconds=clock.seconds, **figures, **scores)
     shutil.rmtree(request.folder / "checkpoints", ignore_errors=True)
@@ -171,7 +171,7 @@ def _speed_up(model, work: Work, *, training: bool) -> Prepared:
 
 
 def _save_best(request: Request, work: Work, loop: Loop) -> int:
-    """Put the best epoch back into the model and write model/; its size in bytes, parents apart."""
+    """Restore the best epoch and write model/. Returns its size in bytes, without parents."""
     with loop.clock("saving"):
         model = loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
         checkpoints.restore(model, loop.best_state)

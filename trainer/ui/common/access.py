@@ -1,4 +1,4 @@
-"""The Gradio part of `trainer.machine.access`: who sends a request, the guard of what changes runs, and signing in."""
+"""The Gradio part of `trainer.machine.access`: the sender of a request, the guard of handlers, and signing in."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from trainer.ui.common.lab import Lab, endpoint, note
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 COOKIE = "peft-lab-grant"
-"""The cookie of a browser that gave the password, for uploads, which come without the page's session."""
+"""The cookie of a browser that gave the password, for uploads, which have no page session."""
 SET_COOKIE = "(grant) => labGrant(grant)"
 """`js` of an event with the grant as its input; page.js has the function."""
 
 
 @dataclass(frozen=True)
 class Controls:
-    """What the page shows of the password, and this browser's grant."""
+    """The components of the password's form, and this browser's grant."""
 
     message: gr.HTML
     row: gr.Row
@@ -34,7 +34,7 @@ class Controls:
 
 
 def visitor_of(request: gr.Request | None) -> Visitor:
-    """Who sends a request."""
+    """The sender of a request."""
     if request is None:
         return Visitor()
     inner = getattr(request, "request", None)
@@ -57,10 +57,10 @@ def profile_of(scope: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def guarded(lab: Lab, function: Callable[..., Any], *, message: gr.HTML | None = None) -> Callable[..., Any]:
-    """`function` for those who may change runs; others read one sentence in `message`, and the rest stays as it is.
+    """A handler that calls `function` for visitors who may change runs; others get one sentence in `message`.
 
     `message` may be left out where the listener has one output. Every listener that changes something is wrapped in
-    this; a test walks the app's listeners and holds that.
+    this; a test checks all listeners of the app.
     """
 
     def call(request: gr.Request, *values: Any) -> Any:
@@ -72,19 +72,19 @@ def guarded(lab: Lab, function: Callable[..., Any], *, message: gr.HTML | None =
         return function(*values)
 
     update_wrapper(call, function)
-    call.__annotations__ = {"request": gr.Request}  # how Gradio knows where the request goes
+    call.__annotations__ = {"request": gr.Request}  # by which Gradio finds the parameter for the request
     del call.__wrapped__
     call.guards = function
     return call
 
 
 def may_change(lab: Lab, request: gr.Request) -> bool:
-    """Whether a request comes from somebody who may change runs."""
+    """Whether the sender of a request may change runs."""
     return lab.access.rules.open or lab.access.allows(visitor_of(request))
 
 
 def require(lab: Lab, request: gr.Request | None, password: str | None) -> None:
-    """The guard of an endpoint that other programs call. Raises `gr.Error` with one sentence."""
+    """The guard of an endpoint for other programs: raises `gr.Error` for a sender who may not change runs."""
     try:
         lab.access.require(visitor_of(request), password, program=True)
     except UserError as error:
@@ -92,7 +92,7 @@ def require(lab: Lab, request: gr.Request | None, password: str | None) -> None:
 
 
 def build(lab: Lab, page: gr.Blocks) -> None:
-    """What may be done here and the ways in; nothing where everything is open to everybody."""
+    """Lay out what a visitor may do, the password's form and the sign-in; nothing where everything is open."""
     rules = lab.access.rules
     if rules.open:
         return
@@ -110,7 +110,7 @@ def build(lab: Lab, page: gr.Blocks) -> None:
 
 
 def _password(message: gr.HTML) -> Controls:
-    """The password's row and the button that forgets it."""
+    """Lay out the password's row and the button that revokes the grant."""
     with gr.Row(elem_classes="lab-ask") as row:
         password = gr.Textbox(
             label=tr("Password"),
@@ -121,8 +121,8 @@ def _password(message: gr.HTML) -> Controls:
         )
         unlock_button = gr.Button(tr("Unlock"), min_width=110, scale=0)
     lock_button = gr.Button(tr("Lock again"), visible=False, elem_classes="lab-narrow")
-    # Gradio encrypts what the browser stores, but sends every browser this key: it hides nothing. What protects the
-    # grant is that it lies in its own browser alone, and ends.
+    # Gradio encrypts what the browser stores, but sends every browser this key: it is no secret. The grant is safe
+    # because only its own browser has it, and it expires.
     grant = gr.BrowserState(None, storage_key="peft-lab-grant", secret="known to every browser")
     return Controls(message, row, password, unlock_button, lock_button, grant)
 
@@ -138,7 +138,7 @@ def _connect(lab: Lab, page: gr.Blocks, controls: Controls) -> None:
 
 
 def login_works() -> bool:
-    """Whether Gradio's sign-in has the libraries it needs; a Space installs them."""
+    """Whether the libraries of Gradio's sign-in are installed; a Space installs them."""
     try:
         import authlib  # noqa: F401
         import itsdangerous  # noqa: F401
@@ -173,22 +173,22 @@ def describe(lab: Lab, visitor: Visitor) -> str:
     return " ".join([*lines, way])
 
 
-# Handlers: a Gradio function takes its request by the type of a parameter, so each is a function, not a partial
+# Handlers. Gradio finds the parameter for the request by its type, so each is a function, not a partial
 
 
 def standing(lab: Lab, request: gr.Request) -> str:
-    """What the visitor may do, as the page opens."""
+    """What the visitor may do, in HTML, when the page opens."""
     return note(describe(lab, visitor_of(request)))
 
 
 def arrive(lab: Lab, controls: Controls, grant: str | None, request: gr.Request) -> dict[Any, Any]:
-    """A page that opens: its browser may store a grant."""
+    """What the visitor may do, when a page opens whose browser may have stored a grant."""
     visitor = visitor_of(request)
     return _shown(lab, controls, visitor, granted=lab.access.recognise(visitor, grant))
 
 
 def unlock(lab: Lab, controls: Controls, password: str | None, request: gr.Request) -> dict[Any, Any]:
-    """The password was typed: a grant for this browser, or why it gets none."""
+    """A grant for the browser of a visitor who typed the password, or an error sentence."""
     visitor = visitor_of(request)
     try:
         grant = lab.access.unlock(visitor, password or "")
@@ -198,13 +198,13 @@ def unlock(lab: Lab, controls: Controls, password: str | None, request: gr.Reque
 
 
 def lock(lab: Lab, controls: Controls, grant: str | None, request: gr.Request) -> dict[Any, Any]:
-    """The browser's grant is taken away."""
+    """Revoke the browser's grant."""
     lab.access.lock(grant)
     return {**_shown(lab, controls, visitor_of(request), granted=False), controls.grant: None}
 
 
 def _shown(lab: Lab, controls: Controls, visitor: Visitor, *, granted: bool) -> dict[Any, Any]:
-    """What the visitor may do; the password's row for who may not change runs, the lock for who has a grant."""
+    """What the visitor may do; the password's row is visible without the right, the lock button with a grant."""
     return {
         controls.message: note(describe(lab, visitor)),
         controls.row: gr.update(visible=not lab.access.allows(visitor)),

@@ -1,4 +1,4 @@
-"""Arguments of the endpoints: their types are checked before they are used, and every error is one sentence."""
+"""Type checks for the arguments of the endpoints; every error is one sentence."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from trainer.texts import mark, tr
 from trainer.ui.common.lab import Lab
 
 CUT = 80
-"""Characters of a wrong value that its error repeats."""
+"""The most characters of a wrong value in its error."""
 
 
 @contextmanager
 def sentence_errors(lab: Lab) -> Iterator[None]:
-    """Turns errors into `gr.Error` with one sentence, as this page may show it."""
+    """A context that turns errors into `gr.Error`: one sentence, without folders of this machine."""
     try:
         yield
     except (UserError, OSError, RuntimeError, MemoryError) as error:
@@ -26,12 +26,12 @@ def sentence_errors(lab: Lab) -> Iterator[None]:
 
 
 def text(name: str, value: Any) -> str:
-    """The value of a text argument. Raises `ArgumentError` for another type, and for a lone surrogate."""
+    """The value of a text argument. Raises `ArgumentError` for another type, and for half of a surrogate pair."""
     if not isinstance(value, str):
         raise _wrong(mark("text as {name}"), name, value)
     try:
         value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair: nothing that computes with text takes it
+    except UnicodeEncodeError:  # half of a surrogate pair, which tokenisers and files refuse
         raise _wrong(mark("whole characters in {name}"), name, value) from None
     return value
 

@@ -1,4 +1,4 @@
-"""Parts of charts: axes, scales, legends, tooltips, and the look that all charts share."""
+"""Parts of charts: axes, scales, legends, tooltips, and the style that all charts share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.ui.common.theme import COLOURS, SHAPES
 
 TEXT = 14
 GREY = "#767676"
-"""Of what was published elsewhere: 4.5:1 on white, 4.6:1 on Gradio's dark."""
+"""The colour of published figures: contrast 4.5:1 on white, 4.6:1 on Gradio's dark background."""
 _DOWNLOAD = {
     "actions": {"export": {"png": True, "svg": True}, "source": False, "compiled": False, "editor": False},
     "scaleFactor": {"png": 2, "svg": 1},
@@ -37,7 +37,7 @@ _FIELDS = {
     "step": mark("step"),
     "seconds": mark("seconds"),
 }
-"""What a tooltip calls a column of the data."""
+"""The name of a data column in tooltips."""
 
 
 def tip(field: str, title: str, **options: Any) -> alt.Tooltip:
@@ -51,19 +51,19 @@ def tips(*fields: str) -> list[alt.Tooltip]:
 
 
 def scale_of(values: pd.Series, padding: int) -> alt.Scale:
-    """Linear, or logarithmic where positive values span more than two decades; with room for names at the edge."""
+    """A linear scale, or logarithmic where positive values span more than two decades, padded for names."""
     if len(values) and values.min() > 0 and values.max() / values.min() > 100:
         return alt.Scale(type="log", padding=padding, nice=False)
     return alt.Scale(zero=False, padding=padding, nice=False)
 
 
 def few_ticks(values: pd.Series) -> alt.Axis:
-    """About five ticks, large numbers as 10k or 2M."""
+    """An axis with about five ticks, large numbers as 10k or 2M."""
     return alt.Axis(tickCount=5, format="~s") if len(values) and values.max() >= 10_000 else alt.Axis(tickCount=5)
 
 
 def whole_ticks(values: pd.Series) -> alt.Axis:
-    """Ticks on whole numbers only: there is no half of a step."""
+    """An axis with ticks on whole numbers only, for steps and epochs."""
     low, high = (math.ceil(values.min()), math.floor(values.max())) if len(values) else (0, 1)
     stride = max(math.ceil((high - low) / 6), 1)
     return alt.Axis(values=list(range(low, high + 1, stride)), format="d")
@@ -100,15 +100,15 @@ def shape(names: Sequence[str]) -> alt.Shape:
 
 
 def _lines() -> dict[str, int]:
-    """Room between the lines of a title, for letters with marks above and below."""
+    """The line height of titles, larger for scripts with marks above and below their letters."""
     return {} if texts.language() == texts.ENGLISH else {"lineHeight": 24}
 
 
 def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Chart:
-    """The look that all charts share: as wide as the page leaves, drawn as SVG.
+    """The chart with the style that all share: as wide as its container, drawn as SVG.
 
     The page's style sheet colours the SVG's text and lines, light or dark. A downloaded file has no style sheet, so it
-    keeps the dark text on white that are set here.
+    has the dark text on white that is set here.
     """
     description = title if isinstance(title, str) else " ".join(title)
     # Letters with their marks and digits, of any script.
@@ -118,7 +118,7 @@ def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Char
     axis = {"labelFontSize": TEXT, "titleFontSize": TEXT, "titleFontWeight": "normal"}
     config = {"axis": axis, "legend": {"labelFontSize": TEXT}, "view": {"stroke": None}, "background": "white",
               "font": "system-ui, sans-serif", "padding": 8}  # fmt: skip
-    # In one call: each copies the whole chart.
+    # One call, since each copies the whole chart.
     return chart.properties(
         title=alt.Title(title, anchor="start", fontSize=16, offset=10, **_lines()),
         width="container",

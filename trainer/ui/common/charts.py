@@ -36,18 +36,18 @@ CURVES = {
     "validation accuracy": mark("Validation accuracy"),
     "memory": mark("Memory while training (MB)"),
 }
-"""The titles of analysis.curves' curves; a chart of another has its name."""
+"""The titles of analysis.curves' curves; another curve has its name as title."""
 DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2])
 
 
 def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None = None) -> alt.Chart:
-    """One bar a variant (the mean over its runs); with several runs a dot for each and a line of one sample standard
-    deviation to each side. From zero, so that lengths compare.
+    """A bar chart with the mean of each variant; over several runs with a dot a run and a line of one sample standard
+    deviation to each side. Bars start at zero, so that lengths can be compared.
 
     `table` is analysis.runs_table's, with a column `variant` or a variant a method; `reference` is published.table's.
     """
     known, title = _named(table).dropna(subset=[metric.key]), tr(metric.title)
-    # Only what is drawn goes to the page: a thousand runs with all their figures would be megabytes.
+    # Only the drawn columns go to the page: a thousand runs with all their figures would be megabytes.
     data = known.assign(Variant=known["variant"], value=known[metric.key])
     data = data[["Variant", "method", "run", "seed", "value"]]
     means, elsewhere = _bar_means(data, metric), _elsewhere(reference, metric)
@@ -76,7 +76,7 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
 
 
 def _bar_means(data: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """A row a variant: the mean, the deviation to each side, where the bar ends, and the figure behind it."""
+    """A row a variant: mean, deviation, the end of its bar, and the figure written there."""
     groups = data.groupby(["Variant", "method"], sort=False)["value"]
     means = groups.agg(value="mean", sd="std", top="max", runs="count").reset_index()
     means["low"], means["high"] = means["value"] - means["sd"], means["value"] + means["sd"]
@@ -87,17 +87,17 @@ def _bar_means(data: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 
 
 def _bar_lengths(metric: Metric, ends: Sequence[float], figures: Sequence[str]) -> alt.X:
-    """The axis along the bars, with room for the figures behind them, on a phone too."""
+    """The axis along the bars, with room for the figures at their ends, on a phone too."""
     longest = max([*ends, 0]) or 1.0
     limit = longest * (1.15 + 0.075 * max(map(len, [*figures, ""])))
     axis = alt.Axis(tickCount=4, format="~s") if limit >= 10_000 else alt.Axis(tickCount=4)
     if metric.scale == PERCENT and longest > 25:
-        axis = alt.Axis(values=list(range(0, 101, 25)))  # the room behind the bars is no share of anything
+        axis = alt.Axis(values=list(range(0, 101, 25)))  # no ticks above 100% in the room for figures
     return alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
 
 
 def bar_charts(table: pd.DataFrame, *, reference: pd.DataFrame | None = None) -> list[alt.Chart]:
-    """The report's four comparisons."""
+    """The bar charts of `BAR_METRICS`."""
     return [bars(table, METRICS[key], reference=reference) for key in BAR_METRICS]
 
 
@@ -110,16 +110,16 @@ def scatter(
     frontier: bool = True,
     names: int = 12,
 ) -> alt.Chart:
-    """One metric against another: a mark a row of `points`, and the Pareto frontier as a line through ringed, named
+    """A scatter chart of two metrics: a mark a row of `points`, and the Pareto frontier as a line through ringed, named
     marks (the first `names` of them). An axis is logarithmic where its values span more than two decades.
 
-    `points` has name, method and the metrics; `reference` is published.table's, hollow and named, on no frontier.
-    Without `frontier` no mark is ringed or named: for points that do not compare.
+    `points` has name, method and the metrics; `reference` is published.table's, hollow and named, not on the frontier.
+    Without `frontier` no mark is ringed or named, for points that cannot be compared.
     """
     data, x_title, y_title = points.dropna(subset=list({x.key, y.key})), tr(x.title), tr(y.title)
     data = data.assign(x=data[x.key], y=data[y.key], Method=[method_title(name) for name in data["method"]])
     unbeaten = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
-    # Of no rows, the list would become a column of objects, which picks columns and not rows.
+    # With its type: an empty list would become a column of objects, which selects columns, not rows.
     data["frontier"] = pd.Series(unbeaten, index=data.index, dtype=bool) & frontier
     data = data[["name", "method", "Method", "x", "y", "frontier"]]
     best = data[data["frontier"]].sort_values("x")
@@ -145,11 +145,11 @@ def scatter(
 
 
 def _published_marks(data: pd.DataFrame, encode: dict[str, Any], text: dict[str, Any]) -> list[alt.Chart]:
-    """Hollow marks with names."""
+    """The layers of published figures: hollow marks with names."""
     data = data.assign(short=[tr("{method}, published", method=method_title(name)) for name in data["method"]])
     hollow = alt.Chart(data).encode(**encode)
     layers = [hollow.mark_point(filled=False, size=110, strokeWidth=2, color=GREY, strokeDash=[3, 2])]
-    for side, dy in ((0, 20), (1, -16)):  # names of neighbours on either side of their marks
+    for side, dy in ((0, 20), (1, -16)):  # names alternate below and above their marks
         names = alt.Chart(data.iloc[side::2]).mark_text(**text | {"dy": dy})
         layers.append(names.encode(text=alt.Text("short:N"), **encode))
     return layers
@@ -163,9 +163,9 @@ def curves(
     reference: pd.DataFrame | None = None,
     domain: tuple[float, float] | None = None,
 ) -> alt.Chart:
-    """One line a run of one curve over epochs, steps or seconds; dashed for what was published elsewhere.
+    """A line chart of one curve over epochs, steps or seconds, a line a run; dashed for published runs.
 
-    `points` is analysis.curves', `reference` published.curves', `domain` the y-range where two charts share one.
+    `points` is analysis.curves', `reference` published.curves', `domain` the y-range, if two charts share it.
     """
     here, there = tr(HERE), tr(published.MARK)
     both = pd.concat([part.assign(Source=name) for part, name in ((points, here), (reference, there))
@@ -189,7 +189,7 @@ def curves(
     line = chart.mark_line(strokeWidth=2)
     if (data["Source"] != here).any():
         line = line.encode(strokeDash=_dashes("Source:N", [here, there], [[1, 0], [6, 4]]))
-    elif data["task"].nunique() > 1:  # the parents of a fusion learn other tasks
+    elif data["task"].nunique() > 1:  # the parents of a fusion are trained on other tasks
         tasks = list(dict.fromkeys(data["task"]))
         dashes = [DASHES[i % len(DASHES)] for i in range(len(tasks))]
         line = line.encode(strokeDash=_dashes("task:N", tasks, dashes))
@@ -205,14 +205,14 @@ def _dashes(field: str, values: list[str], dashes: list[list[int]]) -> alt.Strok
 
 
 def curve_title(curve: str) -> str:
-    """What a chart of one curve is called."""
+    """The title of a curve's chart."""
     return tr(CURVES[curve]) if curve in CURVES else curve.capitalize()
 
 
 def thin(points: pd.DataFrame, limit: int = 4000) -> pd.DataFrame:
-    """One curve's points with every k-th of a run alone where there are more than `limit`, the last among them.
+    """One curve's points; of more than `limit`, every k-th point of each run, the last included.
 
-    Altair refuses more than 5,000 rows, and no screen shows them.
+    Altair refuses more than 5,000 rows, and no screen can show more.
     """
     if len(points) <= limit:
         return points
@@ -223,7 +223,7 @@ def thin(points: pd.DataFrame, limit: int = 4000) -> pd.DataFrame:
 
 
 def value_range(points: pd.DataFrame, names: Sequence[str]) -> tuple[float, float] | None:
-    """The y-range that holds these curves with a little room; None where there is nothing."""
+    """The y-range of these curves with a small margin; None without points."""
     values = points[points["curve"].isin(names)]["value"]
     if values.empty:
         return None
@@ -238,7 +238,7 @@ def show_mean(metric: Metric, mean: float, sd: float) -> str:
 
 
 def _inside(title: str) -> str:
-    """A heading inside a sentence: a small first letter, unless it begins a name such as F1 or GPU."""
+    """A heading for use inside a sentence: with a lower-case first letter, except in names such as F1 or GPU."""
     return title[:1].lower() + title[1:] if title[1:2].islower() else title
 
 

@@ -1,4 +1,4 @@
-"""A button that asks once more before what cannot be taken back."""
+"""A button with a confirmation, for actions that cannot be undone."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from trainer.texts import tr
 _QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def ask_twice(label: str, question: str, yes: str) -> tuple[gr.Button, dict[str, Any]]:
-    """Lay out the button and, hidden until it is pressed, the question with its two answers.
+def with_confirmation(label: str, question: str, yes: str) -> tuple[gr.Button, dict[str, Any]]:
+    """Lay out a button and, hidden until it is pressed, a question with two buttons.
 
-    Returns (the button that means it, the event that hides the question again, to come after what it does).
+    Returns (the button that confirms, the event that hides the question, to run after the action).
     """
     button = gr.Button(label, size="sm")
-    with gr.Column(visible=False) as asked:
+    with gr.Column(visible=False) as group:
         gr.HTML(render("common/question.html", text=question))
         with gr.Row():
-            sure = gr.Button(yes, variant="stop", min_width=120)
-            keep = gr.Button(tr("Keep it"), min_width=120)
-    away = {"fn": lambda: gr.update(visible=False), "inputs": None, "outputs": asked, **_QUIET}
-    button.click(lambda: gr.update(visible=True), None, asked, **_QUIET)
-    keep.click(**away)
-    return sure, away
+            confirm = gr.Button(yes, variant="stop", min_width=120)
+            dismiss = gr.Button(tr("Keep it"), min_width=120)
+    hide = {"fn": lambda: gr.update(visible=False), "inputs": None, "outputs": group, **_QUIET}
+    button.click(lambda: gr.update(visible=True), None, group, **_QUIET)
+    dismiss.click(**hide)
+    return confirm, hide

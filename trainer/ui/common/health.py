@@ -1,4 +1,4 @@
-"""GET /health: what this app computes on, for whoever watches over it. Open to everybody; names no paths."""
+"""GET /health: the app's device and state, for monitoring. Open to everybody; contains no paths."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ PATH = "/health"
 
 
 def middleware(lab: Lab) -> list[Middleware]:
-    """For `launch(app_kwargs={"middleware": ...})`: Gradio's own routes take every other path of one part."""
+    """For `launch(app_kwargs={"middleware": ...})`: Gradio's own routes would take this path."""
     return [Middleware(Health, lab=lab)]
 
 
 def state(lab: Lab) -> dict[str, Any]:
-    """What the route answers. Before torch is imported the device is not known, and the app is not ready."""
-    found = lab.device
-    device = found and {"kind": found.kind, "name": found.name, "precision": found.precisions[0]}
+    """The route's response. Before torch is imported the device is unknown, and the app is not ready."""
+    detected = lab.device
+    device = detected and {"kind": detected.kind, "name": detected.name, "precision": detected.precisions[0]}
     return {"ready": lab.warm, "device": device, "problem": lab.problem}
 
 
 class Health:
-    """Answers the route from memory, without waiting for what else the app does."""
+    """Middleware that responds from memory, without waiting for the app's other work."""
 
     def __init__(self, app: ASGIApp, lab: Lab) -> None:
         self.app, self.lab = app, lab
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a GET or HEAD of the path; hand everything else on."""
-        asked = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"] == PATH
-        if not asked:
+        """Respond to a GET or HEAD of the path; pass every other request on."""
+        matches = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"] == PATH
+        if not matches:
             await self.app(scope, receive, send)
             return
         await JSONResponse(state(self.lab), headers={"Cache-Control": "no-store"})(scope, receive, send)

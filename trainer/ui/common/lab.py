@@ -1,4 +1,4 @@
-"""What the tabs share: the store, the loaded models, what this machine is. Imports no Gradio."""
+"""The state that the tabs share: the store, the loaded models, the device. Imports no Gradio."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from trainer.texts import tr
 
 SECONDS_BETWEEN_WORKERS = 15.0
 _FOLDERS = re.compile(r"""(?<![\w:/.])/(?:[^\s/'"<>,;:()]+/)+(?=[^\s/])""")
-"""The folders of an absolute path; not those of an address or of a name on the Hub."""
+"""A pattern for the folders of an absolute path, not of a web address or of a name on the Hub."""
 
 
 @dataclass
 class Lab:
-    """One running app."""
+    """The shared state of one running app."""
 
     store: Store
     predictor: Predictor
@@ -47,18 +47,18 @@ class Lab:
 
     @classmethod
     def open(cls, store: Store | None = None) -> Lab:
-        """An app on a store, without loading a model."""
+        """The state of an app on a store; loads no model."""
         store = store or Store()
         return cls(store, Predictor(store))
 
     def shown(self, text: str) -> str:
-        """A text that may name files of this machine, as this page may show it: to the world without their folders."""
+        """A text as this page may show it: without folders of this machine, unless everything is open to everybody."""
         return text if self.access.rules.open else _FOLDERS.sub("", text)
 
     def may_start_worker(self) -> bool:
-        """Whether a page that finds no worker may start one: one page in `SECONDS_BETWEEN_WORKERS`.
+        """Whether a page may start a missing worker: true once in `SECONDS_BETWEEN_WORKERS`.
 
-        A worker takes seconds to begin, and every open page looks all the while.
+        A worker takes seconds to start, and meanwhile every open page checks for one.
         """
         with self._lock:
             now = time.monotonic()
@@ -68,7 +68,7 @@ class Lab:
             return True
 
     def warm_up(self) -> None:
-        """Import torch, find the device and fetch the embedded backbone and sentences, behind the served page."""
+        """Import torch, detect the device, download the embedded backbone and sentences, while the page is served."""
         try:
             from trainer.machine import device
 
@@ -81,22 +81,22 @@ class Lab:
             assets.minilm()
             assets.sentences()
             import transformers  # noqa: F401
-        except Exception as error:  # shown again, with what to do, where the person needs it
+        except Exception as error:  # shown again on the page when it matters
             print(sentence(error), file=sys.stderr, flush=True)
-            if self.device is None:  # else it can compute, and lacks only what the network did not give
+            if self.device is None:  # with a device it can compute, and only a download failed
                 self.problem = _FOLDERS.sub("", sentence(error))
 
 
 def describe_device(device: Device) -> str:
-    """What this machine computes on, in a sentence, and what its hardware means where that must be known."""
+    """A sentence on the device of this machine, and one on its hardware's limits if there are any."""
     line = tr("This machine computes on {device}, in {precision}.", device=device.name, precision=device.precisions[0])
     return " ".join(filter(None, (line, device.problem or hosting.about_hardware(device.kind))))
 
 
 def endpoint(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
-    """`function` with its first arguments `fixed`, and the type hints and documentation that Gradio reads of the rest.
+    """`function` with its first arguments `fixed`, keeping its documentation and the type hints of the others.
 
-    A `partial` has none of these, and Gradio passes a handler its request by the type of a parameter.
+    Gradio reads both, and finds the parameter for the request by its type; a `partial` has none of them.
     """
 
     def call(*arguments: Any, **named: Any) -> Any:
@@ -114,7 +114,7 @@ def endpoint(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
 
 
 def run_name(run: Run) -> str:
-    """A run's name for people: its label and method, or its method, task and seed."""
+    """A run's name on the page: its label and method, or its method, task and seed."""
     method, seed = method_title(run.recipe.method), run.recipe.seed
     if run.label:
         return tr("{label} ({method}, seed {seed})", label=run.label, method=method, seed=seed)
@@ -122,25 +122,25 @@ def run_name(run: Run) -> str:
 
 
 def task_name(run: Run) -> str:
-    """The task's name; for a file, the file's."""
+    """The name of a run's task; for a file, the file's name."""
     return run.task_name
 
 
 def method_title(name: str) -> str:
-    """A method's title in the page's language, or its name where it is no longer known."""
+    """A method's title in the page's language; the name of a method that no longer exists."""
     return tr(methods.METHODS[name].title) if name in methods.METHODS else name
 
 
 def escape(text: object) -> str:
-    """Anybody's text as text: never as HTML."""
+    """A text with HTML's special characters escaped."""
     return html.escape(str(text), quote=True)
 
 
 def note(text: str, kind: str = "note") -> Markup:
-    """A line for the page that a screen reader announces; nothing for an empty text."""
+    """A line of HTML that a screen reader announces; empty for an empty text."""
     return render("common/note.html", text=text, kind=kind)
 
 
 def remark(text: str) -> Markup:
-    """A line that stands on the page from the start."""
+    """A line of HTML that is on the page from the start, which a screen reader does not announce."""
     return render("common/remark.html", text=text)

@@ -1,4 +1,4 @@
-"""The page's language for Gradio, which else writes its own texts (upload area, footer) in the browser's."""
+"""The page's language for Gradio, whose own texts (upload area, footer) would otherwise be in the browser's."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from trainer.markup import render
 
 
 def middleware() -> list[Middleware]:
-    """For `launch(app_kwargs={"middleware": ...})`; none in English, where Gradio goes by the browser."""
+    """For `launch(app_kwargs={"middleware": ...})`; none in English, where Gradio uses the browser's language."""
     code = texts.language()
     return [] if code == texts.ENGLISH else [Middleware(PageLanguage, code=code)]
 
 
 class PageLanguage:
-    """Sets the language that Gradio reads, in the page itself: what `launch(head=...)` adds runs after it is read."""
+    """Middleware that sets the language in the page itself: scripts of `launch(head=...)` run after Gradio reads it."""
 
     def __init__(self, app: ASGIApp, code: str) -> None:
         self.app, self.code = app, code
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; the page alone is collected whole before it is sent."""
+        """Handle a request; only the page is buffered before it is sent."""
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] not in ("", "/"):
             await self.app(scope, receive, send)
             return
@@ -49,7 +49,7 @@ class PageLanguage:
         await self.app(scope, receive, collect)
 
     def with_language(self, page: bytes) -> bytes:
-        """The page with its language."""
+        """The page's HTML with the language set."""
         script = render("common/language.html", code=self.code)
         page = page.replace(b'lang="en"', f'lang="{self.code}"'.encode(), 1)
         return page.replace(b"<head>", b"<head>" + script.encode(), 1)

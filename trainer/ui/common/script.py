@@ -21,11 +21,11 @@ NAMES = (
     mark("Empty value"),
     mark("Gradio footer navigation"),
 )
-"""What Gradio's parts are called to a screen reader, in English whatever the page's language."""
+"""Gradio's names of its parts for a screen reader, which are English in every language."""
 
 
 def head() -> Markup:
-    """The script and its texts, for `launch(head=...)`."""
+    """The script and its texts as HTML, for `launch(head=...)`."""
     values = {
         "language": texts.language(),
         "copied": tr("Copied"),

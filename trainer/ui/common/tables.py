@@ -1,4 +1,4 @@
-"""Tables as HTML: sortable by their headings, downloadable as CSV, every cell escaped. page.js moves them."""
+"""Tables as HTML: sortable by their headings, downloadable as CSV (both in page.js), every cell escaped."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PICK = "labPick(element, trigger)"
 
 @dataclass(frozen=True)
 class Column:
-    """A heading. `first` is the order of the first press: "descending" where more is better.
+    """A column's heading. `first` is the sorting order at the first press: "descending" where more is better.
 
-    `csv` is the heading in the CSV file where it differs; `hidden` columns are in the CSV file alone.
+    `csv` is the heading in the CSV file if it differs; `hidden` columns are in the CSV file alone.
     """
 
     title: str
@@ -32,15 +32,15 @@ class Column:
 
     @classmethod
     def named(cls, title: str, help: str = "", first: str = "ascending", **rest: Any) -> Column:
-        """A heading of ours (both texts are marked): translated on the page, in English in the CSV file."""
+        """A heading whose texts are marked for `tr`: translated on the page, in English in the CSV file."""
         return cls(tr(title), tr(help), first, **{"csv": title} | rest)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a person reads, and the exact value that sorts and goes into the CSV file (the text if None).
+    """A cell: its text, and the exact value for sorting and the CSV file (the text if None).
 
-    `markup` replaces the text on the page where a cell holds more than text.
+    `markup` replaces the text on the page, for a cell with more than text.
     """
 
     text: str
@@ -50,7 +50,7 @@ class Cell:
 
     @property
     def exact(self) -> Any:
-        """The value as the page keeps it for sorting and the CSV file; empty where it is missing."""
+        """The value for sorting and the CSV file; empty if it is missing."""
         value = self.text if self.value is None else self.value
         if value != value or value == "–":
             return ""
@@ -71,7 +71,7 @@ def table(
     csv: bool = True,
     shown: int | None = None,
 ) -> Markup:
-    """A table whose first column names the row. `name` is the CSV file's, `title` what a screen reader calls it.
+    """A table whose first column names the row. `name` is the CSV file's, `title` the name for screen readers.
 
     Rows after the first `shown` are in the CSV file alone.
     """

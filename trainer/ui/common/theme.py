@@ -1,4 +1,4 @@
-"""One look for every page: fonts of the reader's own system, a colour and a shape per method."""
+"""The page's theme: fonts of the reader's own system, a colour and a shape for each method."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import gradio as gr
 
 from trainer import methods
 
-# Okabe and Ito's palette, told apart with the common kinds of colour blindness; repeated should methods outnumber it.
+# Okabe and Ito's palette, distinct with the common kinds of colour blindness; repeated if there are more methods.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#B8A800")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 COLOURS = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(methods.METHODS)}
 SHAPES = {name: _SHAPES[i % len(_SHAPES)] for i, name in enumerate(methods.METHODS)}
 
-# Names of installed fonts, not of a font service: the page must look right with no network.
+# Names of installed fonts, not of a font service: the page must work without a network.
 _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
@@ -27,7 +27,7 @@ def theme() -> gr.themes.Base:
         block_info_text_color_dark="*neutral_300",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
-        # Links stand on panels too, where the default blue has less than 4.5:1.
+        # Links are on panels too, where the default blue has a contrast below 4.5:1.
         link_text_color="*secondary_700",
         link_text_color_dark="*secondary_300",
         button_large_text_size="*text_md",

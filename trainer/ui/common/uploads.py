@@ -1,9 +1,9 @@
-"""The limits of what strangers may send where not everybody may change runs, so that nobody fills the disk.
+"""Limits on uploads by visitors who may not change runs, so that nobody fills the disk.
 
 Gradio's `max_file_size` is one limit for everybody and for one file: the owner of a Space, who has no command line
 there, loads exported runs that are larger than a stranger may send, and a stranger could send small files without end.
-Nor does it limit what Gradio fetches from an address in the place of a file, or remove what an upload left that broke
-off.
+Nor does it limit what Gradio downloads if a request has a web address instead of a file, or remove the parts of an
+interrupted upload.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from trainer.ui.common import access
 from trainer.ui.common.lab import Lab
 
 MOST = 10_000_000
-"""Bytes of one request of somebody who may not change runs."""
+"""The most bytes of one request of a visitor who may not change runs."""
 MOST_OF_ALL, SECONDS = 1_000_000_000, 3600.0
-"""Bytes that all of them together may upload in so many seconds; what they upload stays for a day."""
+"""The most bytes that all of them together may upload in `SECONDS`; uploads are deleted after a day."""
 ROWS = 20_000
-"""Rows of a file that one of them may have predicted."""
+"""The most rows of a file that one of them may have predicted."""
 PATIENCE = 10 * MOST
-"""Bytes that are still read, and thrown away, of a request that is refused: else a browser never sees the answer."""
+"""The most bytes of a refused request that are still read, and discarded: else a browser never gets the response."""
 
 
 def middleware(lab: Lab) -> list[Middleware]:
-    """For `launch(app_kwargs={"middleware": ...})`; none where everything is open to everybody."""
+    """For `launch(app_kwargs={"middleware": ...})`; none if everything is open to everybody."""
     return [] if lab.access.rules.open else [Middleware(UploadLimits, lab=lab)]
 
 
 def too_many_rows(count: int) -> UserError:
-    """What to say of a file with more than `ROWS` rows."""
+    """The error for a file with more than `ROWS` rows."""
     return UserError(
         expected=tr("at most {count} rows from somebody who may not change runs", count=f"{ROWS:,}"),
         got=f"{count:,}",
@@ -52,22 +52,22 @@ def too_many_rows(count: int) -> UserError:
 
 
 class UploadLimits:
-    """Collects a stranger's request before the app sees it, and passes it on if it is small and whole."""
+    """Middleware that buffers a request of a visitor who may not change runs, and passes on a small one."""
 
     def __init__(self, app: ASGIApp, lab: Lab) -> None:
         self.app, self.lab = app, lab
         self._lock, self._uploads = threading.Lock(), deque[tuple[float, int]]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request: 413 and a sentence for too much, 400 for an address in the place of a file."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS") or self._may_more(scope):
+        """Handle a request: status 413 and a sentence if it is too large, 400 for a web address instead of a file."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS") or self._may_change(scope):
             await self.app(scope, receive, send)
             return
-        # A file that is gone when it is closed: Gradio keeps the parts of an upload that broke off.
+        # A temporary file, deleted when closed: Gradio would keep the parts of an interrupted upload.
         with tempfile.SpooledTemporaryFile(1_000_000) as body:
             size = await _collect(scope, receive, body)
             if size is None:
-                return  # the sender is gone
+                return  # the sender closed the connection
             refusal, status = self._refusal(scope, size), 413
             if refusal is None and names_address(scope, body):
                 refusal, status = _address(), 400
@@ -77,8 +77,8 @@ class UploadLimits:
             body.seek(0)
             await self.app(scope, _replayed(body, receive), send)
 
-    def _may_more(self, scope: Scope) -> bool:
-        """Whether it comes from somebody who may change runs: signed in, or with the cookie of a browser's grant."""
+    def _may_change(self, scope: Scope) -> bool:
+        """Whether the sender may change runs: signed in, or with the cookie of a browser's grant."""
         headers = Headers(scope=scope)
         visitor = Visitor(profile=access.profile_of(scope), origin=headers.get("origin"))
         return self.lab.access.rules.owns(visitor) or self.lab.access.holds(_cookie(headers.get("cookie", "")))
@@ -107,7 +107,7 @@ class UploadLimits:
 
 
 async def _collect(scope: Scope, receive: Receive, file: IO[bytes]) -> int | None:
-    """Write a request's body to `file`, at most `MOST` bytes of it; its size, or None where it never ended."""
+    """Write at most `MOST` bytes of a request's body to `file`. Returns its size, or None if it was interrupted."""
     size, more = 0, True
     announced = Headers(scope=scope).get("content-length", "")
     if announced.isdecimal() and int(announced) > PATIENCE:
@@ -124,7 +124,7 @@ async def _collect(scope: Scope, receive: Receive, file: IO[bytes]) -> int | Non
 
 
 def _replayed(file: IO[bytes], receive: Receive) -> Receive:
-    """A `receive` that gives the body from `file`, and then what comes after it."""
+    """A `receive` that returns the body from `file`, and then later messages."""
     ended = False
 
     async def replay() -> Message:
@@ -139,14 +139,14 @@ def _replayed(file: IO[bytes], receive: Receive) -> Receive:
 
 
 def names_address(scope: Scope, file: IO[bytes]) -> bool:
-    """Whether a JSON body names a file by an address: Gradio would fetch it, however large it is."""
+    """Whether a JSON body has a web address as a file: Gradio would download it, whatever its size."""
     if _with_files(scope):
         return False
     file.seek(0)
     try:
         waiting = [json.loads(file.read())]
     except (ValueError, RecursionError):
-        return False  # nor can the app read it
+        return False  # the app cannot read it either
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
@@ -160,7 +160,7 @@ def names_address(scope: Scope, file: IO[bytes]) -> bool:
 
 
 def _with_files(scope: Scope) -> bool:
-    """Whether a request is one that Gradio takes files from."""
+    """Whether a request has the content type of file uploads."""
     return Headers(scope=scope).get("content-type", "").strip().lower().startswith("multipart/")
 
 

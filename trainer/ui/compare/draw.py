@@ -1,4 +1,4 @@
-"""Compare's handlers: what is drawn for the runs that a person selected."""
+"""Compare's handlers: they draw tables, charts and sentences of the selected runs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ NOTHING = mark("No run fits these filters. Take a choice out of one of them.")
 
 
 def draw(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
-    """Everything on the tab. `values`: the fields of `Selection`, those missing as they are.
+    """The updates of all components. `values`: the fields of `Selection`; missing ones have their defaults.
 
-    What was chosen and is there no more is dropped; the task is then the newest. A control whose value still holds is
-    sent none: a person may have chosen another since.
+    Choices that no longer exist are dropped; the task is then the newest. A control whose value still exists gets no
+    value: a person may have chosen another one since.
     """
     every, chosen = lab.store.list(), Selection.of(*values)
     selection = settle(chosen, every)
@@ -57,7 +57,7 @@ def draw(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
 
 
 def _figures(lab: Lab, view: View, finished: list[Run], chosen: Selection, selection: Selection) -> dict[Block, Any]:
-    """Charts, cards and sentences of the finished runs."""
+    """The updates of charts, cards and sentences of the finished runs."""
     names = variants(finished)
     sentences, kinds = _sentences(lab, finished, selection.kind)
     metrics = [(tr(METRICS[key].title), key) for key in known_metrics(finished)]
@@ -69,14 +69,14 @@ def _figures(lab: Lab, view: View, finished: list[Run], chosen: Selection, selec
         view.scatter: _scatter(finished, names, selection),
         **_curves(lab, view, finished, selection),
         view.matrices: cards(some(finished, MAX_CARDS), names),
-        view.pairs: "",  # the tests of other runs go
+        view.pairs: "",  # removes the tests of other runs
         view.kind: _offer("kind", kinds, chosen, selection),
         view.sentences: sentences,
     }
 
 
 def _offer(name: str, offered: list[Any], chosen: Selection, selection: Selection) -> Any:
-    """A control's choices, and its value only where that could not stay."""
+    """The update of a control's choices, and of its value if it no longer exists."""
     value = getattr(selection, name)
     if value == getattr(chosen, name):
         return gr.update(choices=offered)
@@ -84,7 +84,7 @@ def _offer(name: str, offered: list[Any], chosen: Selection, selection: Selectio
 
 
 def redraw_unit(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
-    """The table and the scatter, which have a row and a mark a run or a mean."""
+    """The table and the scatter chart, with a row and a mark for each run or mean."""
     runs, finished, selection = _selected(lab, *values)
     changes: dict[Block, Any] = {view.table: _table(runs, selection)}
     if finished:
@@ -93,25 +93,25 @@ def redraw_unit(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
 
 
 def redraw_scatter(lab: Lab, *values: Any) -> Any:
-    """The scatter alone."""
+    """The scatter chart."""
     _, finished, selection = _selected(lab, *values)
     return _scatter(finished, variants(finished), selection) if finished else gr.skip()
 
 
 def redraw_curves(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
-    """The curves alone."""
+    """The curves."""
     _, finished, selection = _selected(lab, *values)
     return _curves(lab, view, finished, selection) if finished else gr.skip()
 
 
 def redraw_sentences(lab: Lab, *values: Any) -> str:
-    """The sentences alone."""
+    """The sentences as HTML."""
     _, finished, selection = _selected(lab, *values)
     return _sentences(lab, finished, selection.kind)[0] if finished else ""
 
 
 def test_differences(lab: Lab, *values: Any) -> str:
-    """Statistical significance of the differences between the shown recipes; on request, for it takes a second."""
+    """Statistical significance of the differences between the shown recipes; on request, since it takes a second."""
     _, finished, _ = _selected(lab, *values)
     if not finished:
         return ""
@@ -120,7 +120,7 @@ def test_differences(lab: Lab, *values: Any) -> str:
 
 
 def _selected(lab: Lab, *values: Any) -> tuple[list[Run], list[Run], Selection]:
-    """(the runs that pass the filters, the finished ones of them, what is selected)."""
+    """(the runs that pass the filters, the finished ones of them, the selection)."""
     every = lab.store.list()
     selection = settle(Selection.of(*values), every)
     runs = select(selection, every)
@@ -128,7 +128,7 @@ def _selected(lab: Lab, *values: Any) -> tuple[list[Run], list[Run], Selection]:
 
 
 def _summary(every: list[Run], runs: list[Run]) -> str:
-    """How many runs are shown, what stands in the way of comparing them, and what is left out."""
+    """The number of runs shown, reasons why they cannot be compared, and what is left out, as HTML."""
     empty = ""
     if not runs:
         empty = tr(NOTHING) if any(run.state == "finished" for run in every) else tr(EMPTY)
@@ -185,7 +185,7 @@ def _scatter(finished: list[Run], names: dict[str, str], selection: Selection) -
     elif table["variant"].is_unique:
         table = table.assign(name=table["variant"])
     x, y = METRICS[selection.x], METRICS[selection.y]
-    return charts.scatter(table, x, y, reference=_reference(selection), frontier=compare_tables.alike(finished))
+    return charts.scatter(table, x, y, reference=_reference(selection), frontier=compare_tables.same_splits(finished))
 
 
 def _curves(lab: Lab, view: View, finished: list[Run], selection: Selection) -> dict[Block, Any]:
@@ -204,7 +204,7 @@ def _curves(lab: Lab, view: View, finished: list[Run], selection: Selection) -> 
 
 
 def _sentences(lab: Lab, finished: list[Run], kind: str) -> tuple[str, list[tuple[str, str]]]:
-    """Of the newest group among the runs: only one test set can be shared."""
+    """(sentences as HTML, kinds as choices) of the newest group of runs that share their test sentences."""
     group, about = _newest_group(finished)
     shown = some(group, MAX_CARDS)
     inside = variants(group)
@@ -213,7 +213,7 @@ def _sentences(lab: Lab, finished: list[Run], kind: str) -> tuple[str, list[tupl
 
 
 def _newest_group(finished: list[Run]) -> tuple[list[Run], Markup]:
-    """(the runs on the sentences of the newest one, a note where these are not all)."""
+    """(the runs on the same sentences as the newest one, a note if these are not all)."""
     newest = max(finished, key=lambda run: run.queue_order)
     group = [run for run in finished if _fingerprint(run) == _fingerprint(newest)]
     if len(group) == len(finished):

@@ -1,4 +1,4 @@
-"""Compare's filters: which runs a person wants to see, and what there is to choose from. Imports no Gradio."""
+"""Compare's filters: the selection, its choices, and the runs that pass it. Imports no Gradio."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPLIT_FIELDS = (
 
 @dataclass(frozen=True)
 class Selection:
-    """Everything that is chosen on the tab. A filter without a choice lets all runs through."""
+    """The values of the tab's controls. A filter without a value lets all runs through."""
 
     task: str | None = None
     backbone: tuple[str, ...] = ()
@@ -41,12 +41,12 @@ class Selection:
 
     @classmethod
     def of(cls, *values: Any) -> Selection:
-        """From the controls' values, in the order of the fields; those left out have their defaults."""
+        """A selection from the controls' values, in the order of the fields; missing ones have their defaults."""
         return cls(*(tuple(value) if isinstance(value, list) else value for value in values))
 
 
 def groups(runs: Sequence[Run]) -> dict[str, str]:
-    """Fingerprint -> title of the sentences that finished runs learnt, the newest first."""
+    """Fingerprint -> title of each set of splits that finished runs were trained on, the newest first."""
     titles: dict[str, str] = {}
     for run in sorted(runs, key=lambda run: -run.queue_order):
         if run.state == "finished":
@@ -62,7 +62,7 @@ def groups(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """What each filter offers."""
+    """The choices of each filter."""
     return {
         "task": [*((title, key) for key, title in groups(runs).items()), (tr("All tasks"), ALL)],
         "backbone": list(dict.fromkeys(run.recipe.backbone for run in runs)),
@@ -74,9 +74,9 @@ def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 
 def settle(selection: Selection, runs: Sequence[Run]) -> Selection:
-    """What of a selection can still be had: vanished values drop out, a vanished task gives way to the newest.
+    """A selection without values that no longer exist; a missing task is replaced by the newest.
 
-    An axis that no run shown has gives way to its default, or to the first figure that there is.
+    An axis without values in the selected runs is replaced by its default, or by the first metric that has some.
     """
     offered = choices(runs)
     changes: dict[str, Any] = {}
@@ -96,14 +96,14 @@ def settle(selection: Selection, runs: Sequence[Run]) -> Selection:
 
 
 def known_metrics(runs: Sequence[Run]) -> list[str]:
-    """Keys of the figures that at least one of these runs has: what an axis offers."""
+    """Keys of the metrics that at least one of these runs has: the choices of an axis."""
     return [key for key, metric in METRICS.items() if any(metric.of(run) is not None for run in runs)]
 
 
 def select(selection: Selection, runs: Sequence[Run]) -> list[Run]:
     """The runs that pass every filter, in the order of the methods and then of the queue.
 
-    A run that has not finished belongs to the sentences that finished runs with its split settings learnt.
+    A run that has not finished counts to the task of finished runs with the same split settings.
     """
     split_of = {_split(run): _fingerprint(run) for run in runs if run.state == "finished"}
     return ordered(

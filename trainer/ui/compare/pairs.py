@@ -1,4 +1,4 @@
-"""Compare: which differences in test accuracy are more than the luck of the test sentences."""
+"""Compare: statistical significance of differences in test accuracy."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ ABOUT = mark(
 
 
 def section(lab: Lab, runs: Sequence[Run], names: dict[str, str]) -> str:
-    """The pairs as a table under a sentence that sums them up.
+    """The pairs of runs as a table, with a summary in a sentence, as HTML.
 
     `runs` share their test sentences; `names`: run id -> variant.
     """
     members = one_each(ordered(runs), names)
-    answers = disputes.collect(lab.store, members) if len(members) > 1 else None
-    if answers is None or len(answers.runs) < 2 or not answers.texts:
+    outcomes = disputes.collect(lab.store, members) if len(members) > 1 else None
+    if outcomes is None or len(outcomes.runs) < 2 or not outcomes.texts:
         return note(tr("This needs two recipes whose runs kept predictions of the same test sentences."))
-    pairs = paired.pairs(answers.correct)
+    pairs = paired.pairs(outcomes.correct)
     text = tr(
         "Of {pairs} differences on {sentences} test sentences {holding} hold at 5%. Not shown to differ is not equal.",
         pairs=len(pairs),
-        sentences=f"{len(answers.texts):,}",
+        sentences=f"{len(outcomes.texts):,}",
         holding=sum(pair.significant for pair in pairs),
     )
-    return render("compare/pairs.html", summary=text, table=_table(pairs, [names[run.id] for run in answers.runs]))
+    return render("compare/pairs.html", summary=text, table=_table(pairs, [names[run.id] for run in outcomes.runs]))
 
 
 def _table(pairs: Sequence[Pair], names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Compare: which runs, their results as tables and charts, and the sentences on which they differ."""
+"""The Compare tab: filters, results as tables and charts, and the sentences on which runs differ."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trainer.ui.compare import view as compare_view
 
 
 def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
-    """Lay out the tab and connect it; it is drawn again whenever it is opened. Returns the sentences to press."""
+    """Lay out the tab and connect it; it is drawn whenever it is opened. Returns the component with the sentences."""
     view = compare_view.build()
     quiet = {"api_visibility": "private", "show_progress": "minimal", "trigger_mode": "always_last"}
     draw, unit = partial(compare_draw.draw, lab, view), partial(compare_draw.redraw_unit, lab, view)
-    # One dependency: what is chosen while the tab is drawn is drawn next, whichever filter it is of.
+    # One event for all filters: a change of any of them while the tab is drawn is drawn next.
     chosen = [tab.select, *(control.input for control in (*view.filters, view.reference))]
     gr.on(chosen, draw, view.inputs, view.outputs, show_progress_on=view.summary, **quiet)
     view.unit.input(unit, view.inputs, [view.table, view.scatter], show_progress_on=view.table, **quiet)

@@ -42,18 +42,18 @@ COLUMNS = (
 )
 MAX_ROWS = 200
 MAX_LABELS = 20
-"""A confusion matrix with more is not drawn."""
+"""The most labels of a confusion matrix that is drawn."""
 
 
 def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False) -> str:
-    """A row a run, the newest `MAX_ROWS` in their order; below them the published rows if asked for.
+    """The results as a table: a row a run, the newest `MAX_ROWS` in their order; published rows below if `reference`.
 
-    `names`: run id -> variant. No published figure is marked best, nor keeps one of a run from being so.
+    `names`: run id -> variant. Published figures are ignored when the best ones are marked.
     """
     newest = {run.id for run in sorted(runs, key=lambda run: -run.queue_order)[:MAX_ROWS]}
     runs = [run for run in runs if run.id in newest]
     shown = [METRICS[key] for key in COLUMNS if any(METRICS[key].of(run) is not None for run in runs)]
-    best = _best({metric.key: [metric.of(run) for run in runs] for metric in shown}) if alike(runs) else {}
+    best = _best({metric.key: [metric.of(run) for run in runs] for metric in shown}) if same_splits(runs) else {}
     unique = run_names(runs, names)
     unfinished = any(run.state != "finished" for run in runs)
     columns = [Column.named(mark("Run"), numeric=False)]
@@ -77,11 +77,11 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
 
 
 def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False) -> str:
-    """A row a variant: mean ± sample standard deviation; the CSV file has mean, sd and n in columns of their own."""
+    """The results as a table, a row a variant: mean ± sample standard deviation; separate columns in the CSV file."""
     finished = [run for run in runs if run.state == "finished"]
     table = means(with_variant(finished, names))
     shown = [METRICS[key] for key in COLUMNS if table[f"{key}:n"].sum() > 0]
-    best = _best({metric.key: list(table[metric.key]) for metric in shown}) if alike(finished) else {}
+    best = _best({metric.key: list(table[metric.key]) for metric in shown}) if same_splits(finished) else {}
     columns = [Column.named(mark("Method"), numeric=False), Column("runs", hidden=True), Column("seeds", hidden=True)]
     for metric in shown:
         heading = _heading(metric)
@@ -111,13 +111,13 @@ def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = 
 
 
 def published_notes() -> str:
-    """Where the published figures come from, and where they contradict each other."""
+    """The origin of the published figures and the contradictions among them, as HTML."""
     origin, disagreements = published.origin(), published.disagreements()
     return render("compare/published.html", origin=origin, disagreements=disagreements)
 
 
 def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
-    """Confusion matrix and classification report on the test sentences, a card a finished run."""
+    """Cards with confusion matrix and classification report on the test split, one a finished run, as HTML."""
     unique = run_names(runs, names)
     shown = [
         {
@@ -132,7 +132,7 @@ def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
 
 
 def _confusion(run: Run, name: str) -> str | None:
-    """Counts, and the share of the true label's sentences, readable without the shade; None for too many labels."""
+    """The confusion matrix as a table: counts and shares of the true label's sentences; None for too many labels."""
     labels, matrix = run.label_names, run.result.test.confusion_matrix
     if len(labels) > MAX_LABELS:
         return None
@@ -148,14 +148,14 @@ def _confusion(run: Run, name: str) -> str | None:
 
 
 def _report(run: Run, name: str) -> str:
-    """Precision, recall, F1 and support of each label, and their macro and weighted means."""
+    """The classification report as a table: precision, recall, F1 and support of each label, and their means."""
     scores = (mark("Precision (%)"), mark("Recall (%)"), mark("F1 (%)"))
     columns = [Column.named(mark("Label"), numeric=False), *map(Column.named, scores)]
     columns.append(Column.named(mark("Support"), mark("Test sentences with this label.")))
     labels = len(run.result.test.per_class)
     rows = [
         [
-            # Below the labels, which may be called anything, stand the means.
+            # The rows after the labels are the means; a label may have the same name as a mean.
             _mean(row["label"]) if index >= labels else Cell(row["label"]),
             *(Cell(f"{100 * row[score]:.1f}", 100 * row[score]) for score in ("precision", "recall", "f1")),
             Cell(f"{row['support']:,}", row["support"]),
@@ -171,7 +171,7 @@ def _mean(title: str) -> Cell:
 
 
 def run_names(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
-    """Run id -> a name that no other run among these has: variant, and where they differ seed, label and id's end."""
+    """Run id -> a unique name among these runs: the variant, and seed, label and end of the id if they differ."""
     unique = {run.id: names[run.id] for run in runs}
     if len({run.recipe.seed for run in runs}) > 1:
         unique = {run.id: tr("{name}, seed {seed}", name=unique[run.id], seed=run.recipe.seed) for run in runs}
@@ -183,26 +183,26 @@ def run_names(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
 
 
 def with_variant(runs: Sequence[Run], names: dict[str, str]) -> pd.DataFrame:
-    """analysis.runs_table with the columns that charts need: variant and name."""
+    """analysis.runs_table with two more columns for charts: variant and name."""
     unique = run_names(runs, names)
     table = analysis.runs_table(runs)
     return table.assign(variant=[names[run.id] for run in runs], name=[unique[run.id] for run in runs])
 
 
-def alike(runs: Sequence[Run]) -> bool:
-    """Whether the finished ones learnt and were tested on the same sentences: else no value is the best."""
+def same_splits(runs: Sequence[Run]) -> bool:
+    """Whether all finished runs were trained and tested on the same splits: else no value can be the best."""
     return len({run.split_fingerprint for run in runs if run.result}) <= 1
 
 
 def count(seeds: int, runs: int) -> str:
-    """How many runs a mean is over, in words: seeds where each run has its own."""
+    """The number of runs of a mean, as text: of seeds if each run has its own."""
     if seeds == runs:
         return tr_count("{count} seed", "{count} seeds", seeds)
     return tr_count("{count} run", "{count} runs", runs)
 
 
 def _published(reference: bool) -> list[tuple[Cell, dict[str, Any]]]:
-    """(what names the row, its figures) of each method of the published report, if `reference`."""
+    """(the cell with the row's name, its figures) of each method of the published report, if `reference`."""
     rows = []
     for row in published.table().to_dict("records") if reference else []:
         name = tr("{method}, published elsewhere", method=method_title(row["method"]))
@@ -215,7 +215,7 @@ def _heading(metric: Metric) -> Column:
 
 
 def _best(values: dict[str, list[float | None]]) -> dict[str, float]:
-    """Key -> the best value of a column; a parents' cost is no contest."""
+    """Key -> the best value of a column, except for the parents' costs."""
     best = {}
     for key, column in values.items():
         known = [value for value in column if value is not None and value == value]
@@ -229,6 +229,6 @@ def _text(value: Any) -> Cell:
 
 
 def _with_meanings(table: str, shown: Sequence[Metric], more: str = "") -> str:
-    """The table, and below it what its columns mean."""
+    """The table with its columns' meanings below."""
     meanings = [(tr(metric.title), tr(metric.help)) for metric in shown]
     return render("compare/results.html", table=table, meanings=meanings, more=more)

@@ -39,12 +39,12 @@ ABOUT = {
         "as in van Rijsbergen 1979, chapter 7."
     ),
 }
-"""What stands beside a control or a chart."""
+"""Explanations next to a control or a chart."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The tab's components. `controls`, `body` and `figures` are the parts that hide while there is nothing for them.
+    """The tab's components. `controls`, `body` and `figures` are hidden while they have no content.
 
     `filters` are in the order of `filters.FILTERS`, `bars` in that of `charts.BAR_METRICS`, `curves` of `CURVES`.
     """
@@ -72,12 +72,12 @@ class View:
 
     @property
     def inputs(self) -> list[Any]:
-        """What can be chosen, in the order of the fields of `filters.Selection`."""
+        """The controls, in the order of the fields of `filters.Selection`."""
         return [*self.filters, self.reference, self.unit, self.x, self.y, self.axis, self.kind]
 
     @property
     def outputs(self) -> list[Any]:
-        """Everything that changes when the tab is drawn."""
+        """The components that change when the tab is drawn."""
         return [
             *self.filters, self.controls, self.summary, self.body, self.figures, self.table, self.notes, *self.bars,
             self.x, self.y, self.scatter, *self.curves, self.matrices, self.pairs, self.kind, self.sentences,
@@ -103,7 +103,7 @@ def build() -> View:
 
 
 def _filters() -> list[gr.Dropdown]:
-    """The task, and what narrows its runs down; no choice means all."""
+    """Lay out the filters: the task, and others of its runs; no choice means all."""
     several, every = {"multiselect": True, "min_width": 200}, tr("All if none is chosen.")
     finished = [(tr("finished"), "finished")]
     about_task = tr("Runs on the same sentences compare.")
@@ -191,7 +191,7 @@ def _sentences() -> dict[str, Any]:
 
 
 def _plots(labels: list[str]) -> list[gr.Plot]:
-    """Charts, two in a row."""
+    """Lay out charts, two in a row."""
     plots = []
     for start in range(0, len(labels), 2):
         with gr.Row():

@@ -21,7 +21,7 @@ from trainer.ui.live.groups import backbone_name
 
 FIGURES = ("test_accuracy", "file_size", "train_minutes", "peak_memory")
 TASKS = 40
-"""How many the exit question asks about."""
+"""The number of tasks in the exit question."""
 RULES = {
     "full": mark(
         "There is one task, enough labelled sentences and memory, and the last point of accuracy counts. Test "
@@ -34,7 +34,7 @@ RULES = {
     "adapter": mark("Modules are to be added, exchanged and combined later; bottlenecks can be fused."),
     "adapter_fusion": mark("There are few sentences for this task, and adapters of related tasks exist already."),
 }
-"""When to choose a method; for another one its summary is shown."""
+"""Advice for each method; others show their summary."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def draw(lab: Lab, view: View) -> dict[Any, Any]:
 
 
 def rules(runs: dict[str, Run]) -> str:
-    """A row a method: when to choose it, its figures here, and the paper."""
+    """The rules as HTML: a row a method with advice, its figures in this store, and the paper."""
     columns = [
         Column.named(mark("Choose"), numeric=False),
         Column.named(mark("When"), numeric=False),
@@ -101,7 +101,7 @@ def _sources(runs: dict[str, Run]) -> list[str]:
 
 
 def exit_question(lab: Lab, runs: dict[str, Run]) -> str:
-    """Storage for many tasks, from the lesson's costs."""
+    """The exit question on storage for many tasks, with an answer from the lesson's costs."""
     light, reference = (
         lesson.cost(name, runs, device=lab.device).figures["file_size"] for name in (lesson.LIGHT, lesson.REFERENCE)
     )

@@ -1,4 +1,4 @@
-"""Step 2: the room guesses what LoRA costs as a share of full fine-tuning, then sees it."""
+"""Step 2: LoRA's costs as a share of full fine-tuning, guessed by the room and then revealed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHARES = {
     "same": (1.1, mark("90 to 110%")),
     "more": (float("inf"), mark("over 110%")),
 }
-"""What can be guessed: each up to its bound, and as it is shown."""
+"""The choices of a guess: key -> (upper bound of the share, text)."""
 GUESSES = {
     "trainable": mark("Trained parameters of LoRA"),
     "peak_memory": mark("Peak memory of LoRA"),
@@ -89,7 +89,7 @@ def keep_guesses(*guesses: str | None) -> list[str | None]:
 
 
 def draw(view: View, stored: list[str | None] | None) -> dict[Any, Any]:
-    """The guesses that the browser stored, and the question; what was revealed stays as it is."""
+    """The guesses that the browser stored, and the question; does not change revealed costs."""
     guesses = [guess if guess in SHARES else None for guess in stored or []]
     guesses = (guesses + [None] * len(COSTS))[: len(COSTS)]
     drawn = {getattr(view, key): guess for key, guess in zip(COSTS, guesses, strict=True)}
@@ -97,7 +97,7 @@ def draw(view: View, stored: list[str | None] | None) -> dict[Any, Any]:
 
 
 def show(lab: Lab, *guesses: str | None) -> str:
-    """The four costs of both methods, measured or estimated, next to what the room guessed."""
+    """The four costs of both methods, measured or estimated, with the room's guesses, as HTML."""
     costs = _costs(lab)
     cards = [_card(key, costs, guess=guess) for key, guess in zip(COSTS, guesses, strict=True)]
     sources = [_source(cost.method, cost.measured, cost.basis) for cost in reversed(costs)]
@@ -105,14 +105,14 @@ def show(lab: Lab, *guesses: str | None) -> str:
 
 
 def _costs(lab: Lab) -> tuple[Cost, Cost]:
-    """(of full fine-tuning, of LoRA)."""
+    """(the costs of full fine-tuning, of LoRA)."""
     runs = members(lab)
     reference, light = (lesson.cost(name, runs, device=lab.device) for name in (REFERENCE, LIGHT))
     return reference, light
 
 
 def _card(key: str, costs: tuple[Cost, Cost], *, guess: str | None) -> dict[str, Any]:
-    """A cost as the template draws it: a line a method, then the share and the verdict on the guess."""
+    """The values of one cost in the template: a line a method, the share, and the verdict on the guess."""
     metric, longest = METRICS[key], max(cost.figures[key] for cost in costs)
     reference, light = costs
     part = light.figures[key] / reference.figures[key]
@@ -156,7 +156,7 @@ def _table(costs: tuple[Cost, Cost], guesses: Sequence[str | None]) -> str:
 
 
 def verdict(part: float, guess: str | None) -> str:
-    """Whether the share `part` lies in the guessed range."""
+    """A sentence on whether the share `part` is in the guessed range."""
     if not guess:
         return tr("The room made no guess.")
     text = tr(SHARES[guess][1])

@@ -20,7 +20,7 @@ from trainer.ui.common.theme import COLOURS
 from trainer.ui.lesson.frame import NEEDS_TWO_RUNS, QUIET, Step, members, question
 
 ELSEWHERE = ("full", "adapter_fusion")
-"""Of the published report: fifteen epochs that over-fit, and fifteen in which nothing moves."""
+"""Published runs that are shown too: one over-fits in fifteen epochs, one does not learn in fifteen."""
 READINGS = {
     "falls": mark(
         "{run}: under-fitted. Both losses were still falling at the end, the validation loss to {last} in epoch "
@@ -44,7 +44,7 @@ READINGS = {
     ),
     "short": mark("{run}: too short to tell, for it has fewer than two epochs."),
 }
-"""By `lesson.reading`."""
+"""Sentences on a run's curves, by the keys of `lesson.reading`."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _losses(view: View, every: pd.DataFrame, chosen: str | None) -> dict[Any, An
 
 
 def _points(lab: Lab) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(curves of the lesson's runs, these and the published ones): both named by their method."""
+    """(curves of the lesson's runs, these and published curves), both named by their method."""
     runs = members(lab)
     here = analysis.curves(lab.store, list(runs.values()))
     here = here.assign(name=[method_title(name) for name in here["method"]])
@@ -126,7 +126,7 @@ def _points(lab: Lab) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def read(points: pd.DataFrame) -> str:
-    """How one run learned, in a sentence with its figures."""
+    """A sentence on how one run learned, with its figures."""
     training, validation = lesson.losses(points)
     name, kind = points["name"].iloc[0], lesson.reading(points)
     if kind == "short":

@@ -1,4 +1,4 @@
-"""The encoder as a drawing: its geometry as plain data, which the template draws."""
+"""The geometry of the encoder's drawing as plain data, for the template."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from trainer.ui.lesson.parts import count, name, parts_table, state, summary
 
 WIDTH, EDGE, GAP = 340, 2, 6
 LINE, STATE = 18, 207
-"""Units of the drawing; as wide as a phone's page, a unit is about a pixel there."""
+"""Sizes in the drawing's units; on a phone one unit is about a pixel."""
 ROWS = (("query", "key", "value"), ("attention_output",), ("attention_output_norm",),
         ("intermediate",), ("output",), ("output_norm",))  # fmt: skip
 """A layer from top to bottom; parts in one row work side by side."""
 HEADINGS = {"query": mark("Attention"), "intermediate": mark("Feed-forward")}
 """The heading above the row that begins with a part."""
 WAISTED = ("lora", "bottleneck")
-"""Narrow in the middle, as their shapes are."""
+"""Parts that are drawn narrow in the middle, like their matrices."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """Words at a point; `anchor` is SVG's text-anchor, `kind` a class."""
+    """A text at a point; `anchor` is SVG's text-anchor, `kind` a CSS class."""
 
     text: str
     x: float
@@ -38,7 +38,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Arrow:
-    """A short arrow that points down from a point."""
+    """A short arrow down from a point."""
 
     x: float
     y: float
@@ -56,7 +56,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Box:
-    """A part of the model: its outline's points, whether it trains, whether its weights are quantised, its words."""
+    """A part of the model: the points of its outline, whether it trains, whether it is quantised, its texts."""
 
     points: Sequence[tuple[float, float]]
     trains: bool
@@ -82,7 +82,7 @@ class Sheet:
 
 
 def drawing(anatomy: Anatomy) -> str:
-    """The model as an SVG with its summary, and a table of its parts; both have the same numbers."""
+    """The model as an SVG, with its summary and a table of the same numbers, as HTML."""
     return render(
         "lesson/drawing.html",
         summary=summary(anatomy),
@@ -95,7 +95,7 @@ def drawing(anatomy: Anatomy) -> str:
 
 
 def layout(anatomy: Anatomy) -> Sheet:
-    """The drawing's shapes: the sentence, the embeddings, one layer, what comes after the layers, the label."""
+    """The drawing's shapes: the sentence, the embeddings, one layer, the parts after the layers, the label."""
     sheet = Sheet()
     outside = [part for part in anatomy.parts if not part.layers]
     sheet.text(tr("a sentence, as tokens"))
@@ -115,7 +115,7 @@ def layout(anatomy: Anatomy) -> Sheet:
 
 
 def _layer(sheet: Sheet, parts: Sequence[Part], *, layers: int) -> None:
-    """One layer in its frame, with what the method adds under the row of the parts that it belongs to."""
+    """Draw one layer in its frame, with the method's own parts below the row that they are added to."""
     top, x, width = sheet.y, 10, WIDTH - 20
     whole = sum(part.count * part.copies for part in parts)
     sheet.y += 4
@@ -135,7 +135,7 @@ def _layer(sheet: Sheet, parts: Sequence[Part], *, layers: int) -> None:
 
 
 def _row(sheet: Sheet, parts: Sequence[Part | None], *, x: float, width: float) -> None:
-    """Boxes side by side; None leaves a gap as wide as a box."""
+    """Draw a row of boxes; None leaves a gap as wide as a box."""
     each = (width - GAP * (len(parts) - 1)) / len(parts)
     lines = 3 if len(parts) > 1 else 2 if parts[0] is not None and parts[0].name in WAISTED else 1
     height = LINE * lines + 8

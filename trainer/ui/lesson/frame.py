@@ -1,4 +1,4 @@
-"""What every step of the lesson has: its heading, goal and task, and a question whose answer is hidden."""
+"""The common parts of the lesson's steps: heading, goal, task, and a question with a hidden answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Step:
 
 
 def heading(index: int) -> str:
-    """Title, minutes, goal and task of a step; before the first one what the lesson is."""
+    """The title, minutes, goal and task of a step as HTML; before the first one an introduction."""
     steps = list(STEPS.values())
     start = sum(step.minutes for step in steps[:index])
     total = sum(step.minutes for step in steps)
@@ -46,12 +46,12 @@ def steps_list(index: int) -> str:
 
 
 def question(text: str, answer: str, *, more: str = "") -> str:
-    """A question with its answer behind a press; `more` is markup under the answer."""
+    """A question with an answer that opens on a press, as HTML; `more` is HTML below the answer."""
     return render("lesson/question.html", text=text, answer=answer, more=more)
 
 
 def paragraphs(*texts: str) -> str:
-    """The texts that are not empty, a paragraph each."""
+    """The texts that are not empty, each as a paragraph of HTML."""
     return render("lesson/paragraphs.html", texts=texts)
 
 
@@ -61,5 +61,5 @@ def metric_heading(metric: Metric) -> Column:
 
 
 def members(lab: Lab) -> dict[str, Run]:
-    """Method -> the run that the lesson shows."""
+    """Method -> the run that represents it in the lesson."""
     return lesson.members(lab.store.list())

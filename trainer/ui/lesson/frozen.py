@@ -1,4 +1,4 @@
-"""Step 1: what is frozen and what trains, as a drawing that follows the choices."""
+"""Step 1: frozen and trained parts, as a drawing that follows the choices."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ CHOICES: dict[str, list[Any]] = {
     "reduction_factor": [2, 4, 8, 16, 32, 64],
     "placement": ["pfeiffer", "houlsby"],
 }
-"""Options that change what is drawn; a method shows those that it has."""
+"""Options that change the drawing, with their choices; only those of the method are visible."""
 RANKS = (16, 32)
-"""The ranks that the question is about."""
+"""The ranks in the question."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _control(name: str, field: Any, *, method: str) -> gr.components.Component:
 
 
 def _choice(value: Any) -> str:
-    """A choice as the drawing calls it; in another language with the option's own word, which files and papers use."""
+    """A choice as in the drawing; in another language with the option's English word, which files and papers use."""
     shown = tr(str(value))
     return shown if shown == str(value) else f"{shown} ({value})"
 
@@ -105,12 +105,12 @@ def draw(view: View, method: str, backbone: str, *values: Any) -> dict[Any, Any]
 
 
 def _visible(method: str, option: str) -> bool | str:
-    """Hidden, not absent, where the method lacks the option: see tab.py."""
+    """The `visible` of an option: "hidden", not False, if the method lacks it (see tab.py)."""
     return True if option in methods.get(method).options.model_fields else "hidden"
 
 
 def rank_question(backbone: str) -> str:
-    """How doubling the rank changes the count."""
+    """The question on how doubling the rank changes the number of parameters."""
     before, after = (lesson.anatomy(lesson.LIGHT, backbone, {"r": rank}) for rank in RANKS)
     head = sum(part.total for part in before.parts if part.name == "head")
     return question(

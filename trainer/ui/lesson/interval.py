@@ -1,4 +1,4 @@
-"""A difference on its interval as a drawing: its geometry as plain data, which the template draws."""
+"""The geometry of a confidence interval's drawing as plain data, for the template."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 340, 96
 class Interval:
     """Horizontal positions in the drawing: of zero, the difference, the interval's ends.
 
-    `ends` are (position, text-anchor, text), none where the interval is too short for words.
+    `ends` are (position, text-anchor, text), none if the interval is too short for text.
     """
 
     zero: float

@@ -1,4 +1,4 @@
-"""The parts of the encoder in words: what they are called, how many parameters they have, what trains; as a table."""
+"""The parts of the encoder as text and as a table: name, number of parameters, trained or frozen."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = {
 
 
 def summary(anatomy: Anatomy) -> str:
-    """What trains of how many, in a sentence."""
+    """A sentence with the numbers of trained and of all parameters."""
     title = backbones.BACKBONES[anatomy.backbone].title.split(",")[0] if anatomy.backbone in backbones.BACKBONES else ""
     return tr(
         "{method} on {backbone} trains {trained} of {total} parameters, which is {share} of them.",
@@ -41,7 +41,7 @@ def summary(anatomy: Anatomy) -> str:
 
 
 def share(value: float) -> str:
-    """A share as a percentage: with more digits where it is small, with none where it is whole."""
+    """A share as a percentage: with two decimals below 10%, else with none."""
     percent = 100 * value
     if percent == 100:
         return "100%"
@@ -49,18 +49,18 @@ def share(value: float) -> str:
 
 
 def name(part: Part) -> str:
-    """What a part is called; one that is not in `NAMES` has its own name."""
+    """The title of a part; its own name if it is not in `NAMES`."""
     return tr(NAMES[part.name]) if part.name in NAMES else part.name
 
 
 def count(part: Part) -> str:
-    """The parameters of one copy, and how many copies of it a layer has."""
+    """The parameters of one copy, and the number of copies in a layer."""
     one = f"{part.count:,}"
     return tr("{copies} × {count}", copies=part.copies, count=one) if part.copies > 1 else one
 
 
 def state(part: Part) -> str:
-    """Whether it trains, and in how many bits frozen weights are stored."""
+    """Whether a part trains, and the bits of a quantised weight."""
     if part.trains:
         return tr("trains")
     return tr("frozen, {bits}-bit", bits=part.bits) if part.bits < 32 else tr("frozen")

@@ -1,4 +1,4 @@
-"""Step 6: whether the difference between two runs is more than the luck of the test sentences."""
+"""Step 6: statistical significance of the difference between two runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ VERDICTS = {
         "agree on the usual bound of 5%. Do not build on it."
     ),
 }
-"""By `judge`."""
+"""Sentences by the keys of `significance`."""
 ANSWER = mark(
     "{verdict} That is for one pair, chosen before looking: of {pairs} pairs and several sizes a small chance is there "
     "to be found (Holm 1979). Four times as many test sentences would about halve the interval. It speaks of other "
@@ -91,18 +91,18 @@ def build(lab: Lab) -> Step:
 
 
 def draw(lab: Lab, view: View, first: str | None, second: str | None, size: int | None) -> dict[Any, Any]:
-    """The two runs and how many sentences, with what there is to choose; the comparison and the question."""
+    """The choices of two runs and of the number of sentences; the comparison and the question."""
     runs = members(lab)
-    answers = disputes.collect(lab.store, list(runs.values())) if len(runs) > 1 else None
-    if answers is None or len(answers.runs) < 2 or not answers.texts:
+    outcomes = disputes.collect(lab.store, list(runs.values())) if len(runs) > 1 else None
+    if outcomes is None or len(outcomes.runs) < 2 or not outcomes.texts:
         text = tr(NEEDS_TWO_RUNS if len(runs) < 2 else NO_PREDICTIONS)
         return {view.comparison: note(text, "warning"), view.question: ""}
-    by_id = {run.id: run for run in answers.runs}
-    furthest = lesson.pair({run.recipe.method: run for run in answers.runs})
+    by_id = {run.id: run for run in outcomes.runs}
+    furthest = lesson.pair({run.recipe.method: run for run in outcomes.runs})
     first = first if first in by_id else furthest[0].id
     second = second if second in by_id else furthest[1].id
-    choices = [(method_title(run.recipe.method), run.id) for run in answers.runs]
-    total = len(answers.texts)
+    choices = [(method_title(run.recipe.method), run.id) for run in outcomes.runs]
+    total = len(outcomes.texts)
     sizes = [(str(count), count) for count in SIZES if count < total]
     sizes.append((tr("all {count}", count=f"{total:,}"), ALL))
     size = size if size in [count for _, count in sizes] else ALL
@@ -110,7 +110,7 @@ def draw(lab: Lab, view: View, first: str | None, second: str | None, size: int 
         view.first: gr.update(choices=choices, value=first),
         view.second: gr.update(choices=choices, value=second),
         view.size: gr.update(choices=sizes, value=size),
-        **compare(view, answers, by_id[first], by_id[second], size=size),
+        **compare(view, outcomes, by_id[first], by_id[second], size=size),
     }
 
 
@@ -120,12 +120,12 @@ def redraw(lab: Lab, view: View, first: str | None, second: str | None, size: in
     return {component: drawn[component] for component in (view.comparison, view.question)}
 
 
-def compare(view: View, answers: Outcomes, first: Run, second: Run, *, size: int = ALL) -> dict[Any, Any]:
-    """The accuracies with the interval behind a press, and the question with its answer."""
+def compare(view: View, outcomes: Outcomes, first: Run, second: Run, *, size: int = ALL) -> dict[Any, Any]:
+    """The accuracies with an interval that opens on a press, and the question with its answer."""
     if first.id == second.id:
         return {view.comparison: note(tr("Choose two different runs."), "warning"), view.question: ""}
-    columns = [answers.runs.index(run) for run in (first, second)]
-    every = answers.correct[: size or len(answers.texts)]
+    columns = [outcomes.runs.index(run) for run in (first, second)]
+    every = outcomes.correct[: size or len(outcomes.texts)]
     result = paired.compare(*every[:, columns].T)
     adjusted = next(pair.p for pair in paired.pairs(every) if {pair.first, pair.second} == set(columns))
     values = _values(result, method_title(first.recipe.method), method_title(second.recipe.method))
@@ -135,8 +135,8 @@ def compare(view: View, answers: Outcomes, first: Run, second: Run, *, size: int
         interval=interval(result),
         table=_counts(result, values),
     )
-    counted = {"pairs": math.comb(len(answers.runs), 2), "adjusted": f"{adjusted:.1%}"}
-    kind = judge(result, adjusted)
+    counted = {"pairs": math.comb(len(outcomes.runs), 2), "adjusted": f"{adjusted:.1%}"}
+    kind = significance(result, adjusted)
     verdict = tr(VERDICTS[kind], **values, **counted)
     template = ANSWER_SEARCHED if kind == "searched" else ANSWER
     answer = tr(template, verdict=verdict, **counted)
@@ -144,11 +144,11 @@ def compare(view: View, answers: Outcomes, first: Run, second: Run, *, size: int
     return {view.comparison: comparison, view.question: question(text, answer)}
 
 
-def judge(result: Paired, adjusted: float) -> str:
-    """ "real" or "open" where the interval and the test agree, "border" where they do not.
+def significance(result: Paired, adjusted: float) -> str:
+    """The key of the verdict on a difference, from its interval and its p-value.
 
-    "searched" where both show a difference, but not once all pairs are counted: `adjusted` is the p-value by Holm's
-    method.
+    "real" (significant) or "open" (not) if the two agree, "border" if they do not; "searched" if significant only
+    without correction for the number of pairs: `adjusted` is the p-value by Holm's method.
     """
     if result.differs != (result.p < paired.BOUND):
         return "border"
@@ -158,7 +158,7 @@ def judge(result: Paired, adjusted: float) -> str:
 
 
 def _values(result: Paired, first: str, second: str) -> dict[str, str]:
-    """What the step's texts name, as it is shown."""
+    """The values of the step's texts, formatted."""
     total = result.sentences
     return {
         "first": first,

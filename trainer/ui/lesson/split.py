@@ -1,4 +1,4 @@
-"""Step 5: the room looks for a sentence on which the runs disagree."""
+"""Step 5: a sentence on which the runs disagree, searched for by the room."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ANSWER_ALONE = mark(
 )
 NO_SENTENCE = mark("Expected a sentence, got nothing; type one or choose a hint.")
 MOST_SENTENCES = 200
-"""The newest sentences, which a browser stores: a class of thirty writes fewer."""
+"""The most sentences that a browser stores, the newest ones: a class of thirty writes fewer."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class View:
 
 
 def build(lab: Lab, room: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]:
-    """Lay out the step and connect it; (the step, the button that leads to Live, the sentence that goes there)."""
+    """Lay out the step and connect it; Returns (the step, the button that opens Live, the sentence)."""
     text = gr.Textbox(
         label=tr("A sentence about a film"),
         info=tr("Every run with its weights here is asked the same sentence."),
@@ -70,7 +70,7 @@ def build(lab: Lab, room: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]
         go = gr.Button(tr("Ask every run"), variant="primary", min_width=150)
         live = gr.Button(tr("Look closer in Live"), min_width=150)
     score, predictions, hints = gr.HTML(), gr.HTML(), gr.HTML(js_on_load=tables.PICK)
-    reset, away = confirm.ask_twice(
+    reset, hide = confirm.with_confirmation(
         tr("Clear the room's sentences"),
         tr("Clear every sentence of the room in this browser? They cannot be brought back."),
         tr("Yes, clear them"),
@@ -86,13 +86,13 @@ def build(lab: Lab, room: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]
     }
     gr.on([go.click, text.submit, who.submit], **predicting)
     view.hints.select(pick, None, text, **QUIET).then(**predicting)
-    reset.click(partial(clear, view), None, [view.room, view.score], **QUIET).then(**away)
+    reset.click(partial(clear, view), None, [view.room, view.score], **QUIET).then(**hide)
     outputs = [view.score, view.predictions, view.hints, view.question]
     return Step("split", [room], outputs, partial(draw, lab, view)), live, text
 
 
 def draw(lab: Lab, view: View, room: list[dict[str, Any]] | None) -> dict[Any, Any]:
-    """The room's score, the runs without weights, test sentences as hints, the question; predictions go."""
+    """The room's score, the runs without weights, test sentences as hints, the question; removes predictions."""
     with_weights, without = by_weights(members(lab))
     notice = ""
     if len(with_weights) < 2:
@@ -122,7 +122,7 @@ def by_weights(runs: dict[str, Run]) -> tuple[list[Run], list[Run]]:
 def predict(
     lab: Lab, view: View, text: str | None, who: str | None, room: list[dict[str, Any]] | None
 ) -> Iterator[dict[Any, Any]]:
-    """The runs' predictions as they come in, then the room's sentences with this one; a sentence counts once."""
+    """Yield the runs' predictions one after another, then the room's sentences with this one, which counts once."""
     runs, _ = by_weights(members(lab))
     room = list(room or [])
     if len(runs) < 2 or not (text or "").strip():
@@ -143,7 +143,7 @@ def predict(
 
 
 def score_html(room: list[dict[str, Any]] | None) -> str:
-    """How many sentences split the runs, and all of them with their predictions, newest first, as a table."""
+    """The number of sentences that split the runs, and a table of all, newest first, as HTML."""
     if not room:
         return note(tr("No sentence asked yet."))
     columns = [
@@ -167,12 +167,12 @@ def score_html(room: list[dict[str, Any]] | None) -> str:
 
 
 def clear(view: View) -> dict[Any, Any]:
-    """No sentences of the room, and their score."""
+    """Delete the room's sentences; the empty score."""
     return {view.room: [], view.score: score_html([])}
 
 
 def _labels(methods_by_label: dict[str, list[str]]) -> str:
-    """The runs by predicted label. The browser stores names of methods, because the page's language may change."""
+    """The runs by predicted label, as text. The browser stores method names, because the language may change."""
     titles = {label: ", ".join(map(method_title, methods)) for label, methods in methods_by_label.items()}
     return "; ".join(tr("{label}: {runs}", label=label, runs=methods) for label, methods in titles.items())
 
@@ -183,21 +183,21 @@ def pick(event: gr.EventData) -> str:
 
 
 def _hints_and_question(lab: Lab, runs: list[Run]) -> tuple[str, str]:
-    """(hints, the question with the figures of the test set, where the runs have predictions of it)."""
+    """(hints, the question, with figures of the test split if the runs have predictions of it)."""
     text = tr("What do the sentences that split the runs have in common?")
-    answers = disputes.collect(lab.store, runs) if len(runs) > 1 else None
-    if answers is None or not answers.texts:
+    outcomes = disputes.collect(lab.store, runs) if len(runs) > 1 else None
+    if outcomes is None or not outcomes.texts:
         return "", question(text, tr(ANSWER_ALONE))
-    disputed, unsure = disputes.find(answers)["split"], answers.probability.min(axis=1) < UNSURE
+    disputed, unsure = disputes.find(outcomes)["split"], outcomes.probability.min(axis=1) < UNSURE
     answer = tr(
         ANSWER,
-        sentences=f"{len(answers.texts):,}",
-        runs=len(answers.runs),
-        agreed=f"{int(answers.correct.all(axis=1).sum()):,}",
+        sentences=f"{len(outcomes.texts):,}",
+        runs=len(outcomes.runs),
+        agreed=f"{int(outcomes.correct.all(axis=1).sum()):,}",
         disputed=f"{len(disputed):,}",
         near=f"{int(unsure[disputed].sum()):,}",
         near_share=f"{unsure.mean():.0%}",
         bound=f"{UNSURE:.0%}",
     )
-    hints = [answers.texts[i] for i in disputed[:HINTS]]
+    hints = [outcomes.texts[i] for i in disputed[:HINTS]]
     return render("lesson/hints.html", hints=hints), question(text, answer)

@@ -1,4 +1,4 @@
-"""The steps of the lesson in order, with the text above each: fifty minutes in all."""
+"""The steps of the lesson in order, with their texts: fifty minutes in all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.texts import mark
 
 @dataclass(frozen=True)
 class About:
-    """A step's title, its minutes, what the class learns, and what it does; the texts are marked."""
+    """A step's title, minutes, goal and task; the texts are marked."""
 
     title: str
     minutes: int

@@ -1,4 +1,4 @@
-"""Lesson: seven steps for a class of fifty minutes, drawn one at a time when they are opened."""
+"""The Lesson tab: seven steps for a class of fifty minutes, each drawn when it is opened."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TAB = "lesson"
 
 @dataclass(frozen=True)
 class Stored:
-    """What a browser stores of the lesson: the step, the room's guesses and sentences, the run that it trains."""
+    """The lesson's values that a browser stores: the step, the room's guesses and sentences, the run that it trains."""
 
     index: gr.BrowserState
     guesses: gr.BrowserState
@@ -50,7 +50,7 @@ class View:
 
 
 def states() -> Stored:
-    """To be made outside the tabs: what lies in a tab is not there before the tab is opened."""
+    """The stored values; call outside the tabs, whose components do not exist before a tab is opened."""
     return Stored(
         *(
             gr.BrowserState(default, storage_key=f"peft-lab-lesson-{name}", secret="the lesson holds no secret")
@@ -59,32 +59,32 @@ def states() -> Stored:
     )
 
 
-def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, kept: Stored, live: live_tab.Live) -> None:
+def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, stored: Stored, live: live_tab.Live) -> None:
     """Lay out the tab and connect it; nothing is drawn before the tab is opened."""
     contents = gr.HTML(js_on_load=tables.PICK)
     head = gr.HTML()
     steps = {}
     with gr.Column(elem_classes="lab-lesson-all"):
         for name in STEPS:
-            # Hidden, not absent: a column that is made absent twice before it is first seen never comes.
+            # "hidden", not False: Gradio never shows a column that is set to False twice before it was visible.
             with gr.Column(visible="hidden") as column:
                 if name == "split":
-                    step, look, text = lesson_split.build(lab, kept.room)
+                    step, live_button, text = lesson_split.build(lab, stored.room)
                     to_live = partial(open_live, live, tabs)
-                    look.click(to_live, text, [live.text, tabs], **live_tab.NEWEST).then(**live.ask)
+                    live_button.click(to_live, text, [live.text, tabs], **live_tab.NEWEST).then(**live.predict)
                 else:
-                    step = BUILDERS[name](lab, kept)
+                    step = BUILDERS[name](lab, stored)
             steps[column] = step
     with gr.Row():
         back = gr.Button(tr("Back"), interactive=False, min_width=120)
         onward = gr.Button(tr("Next step"), variant="primary", min_width=120)
     view = View(contents, head, list(steps), back, onward)
-    _connect(view, list(steps.values()), tab, kept.index)
-    page.load(endpoint(arrive, kept, tabs), kept.index, [kept.index, tabs], **QUIET)
+    _connect(view, list(steps.values()), tab, stored.index)
+    page.load(endpoint(arrive, stored, tabs), stored.index, [stored.index, tabs], **QUIET)
 
 
 def _connect(view: View, steps: list[lesson_frame.Step], tab: gr.Tab, index: gr.BrowserState) -> None:
-    """Each way to a step shows its frame, then draws what it has, then moves the focus to its heading."""
+    """Connect the events that open a step: they show its frame, draw its content, and focus its heading."""
     frame = [view.contents, view.heading, *view.columns, view.back, view.onward]
     show = {"fn": partial(show_step, view), "inputs": index, "outputs": frame, **QUIET}
     draw = {
@@ -103,12 +103,12 @@ def _connect(view: View, steps: list[lesson_frame.Step], tab: gr.Tab, index: gr.
 
 
 BUILDERS = {
-    "frozen": lambda lab, kept: lesson_frozen.build(),
-    "cost": lambda lab, kept: lesson_cost.build(lab, kept.guesses),
-    "train": lambda lab, kept: lesson_train.build(lab, kept.run),
-    "curves": lambda lab, kept: lesson_curves.build(lab),
-    "real": lambda lab, kept: lesson_real.build(lab),
-    "choose": lambda lab, kept: lesson_choose.build(lab),
+    "frozen": lambda lab, stored: lesson_frozen.build(),
+    "cost": lambda lab, stored: lesson_cost.build(lab, stored.guesses),
+    "train": lambda lab, stored: lesson_train.build(lab, stored.run),
+    "curves": lambda lab, stored: lesson_curves.build(lab),
+    "real": lambda lab, stored: lesson_real.build(lab),
+    "choose": lambda lab, stored: lesson_choose.build(lab),
 }
 
 
@@ -118,12 +118,12 @@ def chosen(event: gr.EventData) -> int:
 
 
 def step_on(move: int, index: Any) -> int:
-    """The next step or the one before; after the last one the first."""
+    """The index of the next or the previous step; after the last one the first."""
     return at(index) + move if 0 <= at(index) + move < len(STEPS) else 0
 
 
 def at(index: Any) -> int:
-    """A step's index, from the browser or an address; the first step's where it is none."""
+    """A valid step index from a value of the browser or an address; 0 for an invalid one."""
     try:
         number = int(index)
     except (TypeError, ValueError):
@@ -145,13 +145,13 @@ def show_step(view: View, index: Any) -> dict[Any, Any]:
 
 
 def draw_step(steps: list[lesson_frame.Step], index: gr.BrowserState, values: dict[Any, Any]) -> dict[Any, Any]:
-    """What the seen step shows; all others stay as they are. `values` has those of every step's inputs."""
+    """The updates of the current step only. `values` has the inputs of all steps."""
     step = steps[at(values[index])]
     return step.draw(*(values[component] for component in step.inputs))
 
 
 def arrive(stored: Stored, tabs: gr.Tabs, index: Any, request: gr.Request) -> dict[Any, Any]:
-    """The step and the tab of a page whose address is `?tab=lesson`, with `&step=3` at the third step; others stay."""
+    """The step and the tab of a page whose address is `?tab=lesson`, with `&step=3` at the third step."""
     if request.query_params.get("tab") != TAB:
         return gr.skip()
     number = request.query_params.get("step", "")
@@ -160,6 +160,6 @@ def arrive(stored: Stored, tabs: gr.Tabs, index: Any, request: gr.Request) -> di
 
 
 def open_live(live: live_tab.Live, tabs: gr.Tabs, text: str | None) -> dict[Any, Any]:
-    """The sentence in Live, and its tab."""
+    """Open the Live tab with the sentence."""
     selected = {tabs: gr.Tabs(selected="live")}
     return selected | {live.text: text} if text else selected

@@ -1,4 +1,4 @@
-"""Step 3: LoRA trains live, with the class's own number as its seed."""
+"""Step 3: live training of LoRA, with the class's own number as its seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trainer.ui.lesson.frame import QUIET, Step, members, paragraphs, question
 from trainer.ui.train import queue as train_queue
 
 SECONDS_BETWEEN_CHARTS = 4.0
-"""As in the Train tab: each drawing is a new picture."""
+"""The least time between two drawings of the chart, as in the Train tab."""
 STATES = {
     "queued": mark("The run waits: {text}."),
     "running": mark("The run trains: {text}."),
@@ -73,16 +73,16 @@ def build(lab: Lab, stored: gr.BrowserState) -> Step:
     timer = gr.Timer(1.5, active=False)
     view = View(stored, plan, launched, status, chart, go, stop, timer, gr.State({}), question_html)
     drawn = [view.status, view.chart, view.go, view.stop, view.timer, view.seen]
-    look = {"fn": partial(look_at, lab, view), "inputs": [stored, view.seen], "outputs": drawn, **QUIET}
+    refresh = {"fn": partial(look_at, lab, view), "inputs": [stored, view.seen], "outputs": drawn, **QUIET}
     started = [view.launched, view.stored, view.seen]
-    go.click(guarded(lab, partial(launch, lab, view), message=launched), seed, started, **QUIET).then(**look)
-    stop.click(guarded(lab, partial(train_queue.cancel, lab)), stored, view.launched, **QUIET).then(**look)
-    timer.tick(**look)
+    go.click(guarded(lab, partial(launch, lab, view), message=launched), seed, started, **QUIET).then(**refresh)
+    stop.click(guarded(lab, partial(train_queue.cancel, lab)), stored, view.launched, **QUIET).then(**refresh)
+    timer.tick(**refresh)
     return Step("train", [stored], [view.plan, view.question, *drawn], partial(draw, lab, view))
 
 
 def draw(lab: Lab, view: View, run_id: str | None) -> dict[Any, Any]:
-    """What will train, the question, and the state of the run that this browser launched."""
+    """The plan of the training, the question, and the state of the run that this browser launched."""
     config = lesson.recipe(lesson.LIGHT)
     guess = estimate.estimate(config, earlier=lab.store.list(), device=lab.device)
     plan = paragraphs(
@@ -117,7 +117,7 @@ def draw(lab: Lab, view: View, run_id: str | None) -> dict[Any, Any]:
 
 
 def launch(lab: Lab, view: View, seed: float | None) -> dict[Any, Any]:
-    """Queue the quick preset's LoRA run with this seed; the run's id, or in one sentence why there is none."""
+    """Queue the quick preset's LoRA run with this seed. Returns the run's id, or an error sentence."""
     try:
         if seed is None:
             raise ArgumentError(
@@ -130,7 +130,7 @@ def launch(lab: Lab, view: View, seed: float | None) -> dict[Any, Any]:
 
 
 def look_at(lab: Lab, view: View, run_id: str | None, seen: dict[str, Any]) -> dict[Any, Any]:
-    """The run's status and chart, or an earlier run's if there is none.
+    """The updates with the run's status and chart, or an earlier run's if there is none.
 
     `seen` is the state at the last drawing ("of") and its time ("drawn"): a chart is drawn again when something
     changed, at most once in `SECONDS_BETWEEN_CHARTS` while the run trains.
@@ -158,7 +158,7 @@ def look_at(lab: Lab, view: View, run_id: str | None, seen: dict[str, Any]) -> d
 
 
 def status_html(lab: Lab, run: Run | None) -> str:
-    """The run's state, with its progress and time left; without one, the earlier run to look at instead."""
+    """The run's state, progress and remaining time as HTML; without a run, a reference to an earlier one."""
     earlier = members(lab).get(lesson.LIGHT)
     if run is None:
         return paragraphs(
@@ -171,7 +171,7 @@ def status_html(lab: Lab, run: Run | None) -> str:
             else "",
         )
     waiting = [other.id for other in lab.store.list() if other.state == "queued"]
-    text, done = train_queue.describe(lab, run, place=waiting.index(run.id) + 1 if run.id in waiting else 1)
+    text, done = train_queue.describe(lab, run, queue_position=waiting.index(run.id) + 1 if run.id in waiting else 1)
     compared = ""
     if run.state == "finished" and earlier and earlier.id != run.id and _sentences(earlier) == _sentences(run):
         metric = METRICS["test_accuracy"]

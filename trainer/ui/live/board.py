@@ -1,4 +1,4 @@
-"""Predictions as cards, side by side in a fixed order under their task, with a sentence on how they differ."""
+"""Predictions as cards in a fixed order, grouped by task, with a sentence on how they differ."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trainer.ui.common.theme import COLOURS
 from trainer.ui.live.groups import Group, Verdict, backbone_name, described, longest_verdict, verdict
 
 MOST_BARS = 12
-"""The largest label set with a bar for each label; of a larger one the most probable labels have a bar."""
+"""The most labels with a bar for each; of more labels only the most probable have one."""
 SHOWN_OF_MANY = 6
 GREY = "#888888"
 
 
 @dataclass(frozen=True)
 class Card:
-    """A card as the template draws it. An error stands in place of label, bars and time.
+    """The values of a card in the template. With an error it has no label, bars and time.
 
-    `bars` are (label, width in percent, text); `marks` the classes that set a card apart.
+    `bars` are (label, width in percent, text); `marks` CSS classes.
     """
 
     title: str
@@ -39,9 +39,9 @@ class Card:
 
 @dataclass
 class Board:
-    """What is known so far: a prediction, or an error in one sentence, by run id; nothing yet for the others.
+    """The predictions so far for one text, by run id: a prediction, or an error in one sentence.
 
-    `untrained` holds those of backbones before training, by `untrained_key`; `guess` is the class's label.
+    `untrained` has those of backbones before training, by `untrained_key`; `guess` is the class's label.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Board:
     untrained: dict[str, Prediction | str] = field(default_factory=dict)
 
     def html(self, status: str) -> str:
-        """The whole board; placeholders have the size of what comes, so that nothing moves."""
+        """The whole board as HTML; placeholders have the size of the later content, so that nothing moves."""
         groups = [self._group(group) for group in self.groups]
         return render("live/board.html", board=self, status=status, groups=groups)
 
@@ -99,7 +99,7 @@ def untrained_key(run: Run) -> str:
 
 
 def _figures(prediction: Prediction | str | None, labels: Sequence[str]) -> dict[str, object]:
-    """Label, bars and time of a card, or its error; "…" for what is still to come."""
+    """Label, bars and time of a card, or its error; "…" as placeholders before the prediction."""
     if isinstance(prediction, str):
         return {"error": prediction}
     if prediction is None:

@@ -1,4 +1,4 @@
-"""Sentences that teach: each tests one thing, and says which."""
+"""Example sentences, each with a description of what it tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.texts import mark
 
 @dataclass(frozen=True)
 class Example:
-    """`tests` ends the sentence "This tests ...". The text is data: it stays English for the models that are."""
+    """`tests` ends the sentence "This tests ...". The text is data, not translated."""
 
     name: str
     text: str
@@ -73,12 +73,12 @@ QUESTION_LABELS = {"abbr", "enty", "desc", "hum", "loc", "num"}  # TREC's six co
 
 
 def fitting(runs: Sequence[Run]) -> dict[str, tuple[Example, ...]]:
-    """The examples that suit the runs' label sets, by heading."""
+    """The examples for the runs' label sets, by heading."""
     questions = [len(QUESTION_LABELS & {name.lower() for name in run.label_names}) >= 3 for run in runs]
     opinions = {mark("Examples"): OPINIONS} if not all(questions) or not questions else {}
     return opinions | ({mark("Examples of questions"): QUESTIONS} if any(questions) else {})
 
 
 def html(runs: Sequence[Run]) -> str:
-    """Buttons; `tables.PICK` turns a press into the sentence."""
+    """The examples as buttons, in HTML; `tables.PICK` turns a press into the sentence."""
     return render("live/examples.html", headings=fitting(runs))

@@ -22,14 +22,14 @@ from trainer.ui.live.selection import resolve
 from trainer.ui.live.session import Session
 
 FAINT = 0.05
-"""Words below this share of the strongest one stay unmarked."""
+"""Words with less than this share of the largest score are not coloured."""
 STRONGEST = 4
 
 
 def explain(lab: Lab, session: Session) -> Iterator[Any]:
-    """Explain the predictions on the page, run by run; the last HTML is whole.
+    """Explain the predictions on the page, run by run; yields HTML, the last of it complete.
 
-    Ends without drawing anything more once the page predicts something newer, or explains again.
+    Stops drawing when the page starts a newer prediction or explanation.
     """
     turns = session.turns
     if turns.prediction != session.turn:
@@ -70,7 +70,7 @@ def html(
     weights: Mapping[str, ParentWeights],
     complete: bool = False,
 ) -> str:
-    """Every explanation so far, under its task, with one table a task and the parents' weights under a fusion's."""
+    """Every explanation so far as HTML, by task, with one table a task and the parents' weights of a fusion."""
     sections = []
     for group in groups(runs):
         done = [run for run in group.runs if run.id in attributions]
@@ -85,7 +85,7 @@ def html(
 def _one(
     text: str, run: Run, group: Group, attribution: Attribution | str, weights: ParentWeights | None
 ) -> dict[str, Any]:
-    """One run's explanation as the template draws it."""
+    """The values of one run's explanation in the template."""
     title = short_name(run, group)
     if isinstance(attribution, str):
         return {"title": title, "description": described(run), "error": attribution}
@@ -101,7 +101,7 @@ def _one(
 
 
 def words(text: str, attribution: Attribution) -> list[dict[str, Any]]:
-    """The sentence in pieces, in order: each word with its kind, score and share, and what stands between words."""
+    """The sentence in pieces, in order: each word with its kind, score and share, and the text between words."""
     largest = max((abs(word.score) for word in attribution.words if word.score is not None), default=0.0)
     pieces, end = [], 0
     for word in attribution.words:
@@ -120,7 +120,7 @@ def _word(text: str, word: Word, largest: float) -> dict[str, Any]:
 
 
 def strongest(text: str, attribution: Attribution) -> str:
-    """The strongest words for and against, with signed numbers: the colours in words."""
+    """A sentence with the strongest words for and against the label and their scores: the colours as text."""
 
     def listed(words: list[Word]) -> str:
         return ", ".join(f"“{text[w.start : w.end]}” {w.score:+.2f}" for w in words[:STRONGEST]) or tr("no word")
@@ -142,7 +142,7 @@ def strongest(text: str, attribution: Attribution) -> str:
 
 
 def completeness(attribution: Attribution) -> str:
-    """The completeness axiom checked, in words: the scores sum to the difference of the log-odds."""
+    """A sentence on the completeness axiom: whether the scores sum to the difference of the log-odds."""
     sums = tr(
         "The words sum to {total}. The log-odds of {label} went from {baseline} (baseline) to {end}, a difference of "
         "{difference}.",
@@ -171,7 +171,7 @@ def completeness(attribution: Attribution) -> str:
 
 
 def _table(text: str, group: Group, attributions: Mapping[str, Attribution | str]) -> str:
-    """One row a word, one column a run; a column's scores are for the label that its run predicts."""
+    """A table of scores, a row a word, a column a run, each for the label that the run predicts."""
     pairs = [(run, attributions[run.id]) for run in group.runs]
     explained = [(run, attribution) for run, attribution in pairs if isinstance(attribution, Attribution)]
     if not explained:
@@ -199,7 +199,7 @@ def _table(text: str, group: Group, attributions: Mapping[str, Attribution | str
 
 
 def parents_table(weights: ParentWeights, name: str) -> str:
-    """A row a layer, a column a parent; the shade repeats the number. `name` is the fusion's."""
+    """A table of a fusion's weights: a row a layer, a column a parent. `name` is the fusion's."""
     columns = [
         Column.named(mark("Layer"), numeric=False),
         *(Column(parent, first="descending") for parent in weights.parents),
@@ -207,7 +207,7 @@ def parents_table(weights: ParentWeights, name: str) -> str:
     means = [sum(column) / len(weights.weights) for column in zip(*weights.weights, strict=True)]
     rows = [
         (Cell(title), *(_shaded(value) for value in values))
-        for title, values in (*zip(weights.places, weights.weights, strict=True), (tr("mean"), means))
+        for title, values in (*zip(weights.layers, weights.weights, strict=True), (tr("mean"), means))
     ]
     return tables.table(columns, rows, name="parent-weights", title=tr("Parents of {run}", run=name))
 

@@ -1,4 +1,4 @@
-"""A file of sentences in, a file of every run's predictions out."""
+"""Predictions for a file of sentences: upload, progress, preview and download."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class View:
 
 
 def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
-    """Lay out the section and connect it. The runs of `chosen` predict, every finished run if none is chosen."""
+    """Lay out the section and connect it. The runs chosen in `chosen` predict, or every finished run."""
     with gr.Accordion(tr("A file of sentences"), open=False):
         gr.HTML(note(tr(ABOUT)))
         file = gr.File(label=tr("File of sentences"), file_types=list(files.SUFFIXES), height=140)
@@ -76,7 +76,7 @@ def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
 
 
 def opened(view: View, file: str | None) -> dict[Any, Any]:
-    """The columns, a status and a preview of a file that was just chosen; the earlier predictions go."""
+    """The columns, a status and a preview of a newly chosen file; removes the earlier predictions."""
     drawn = {
         view.column: gr.update(choices=[], value=None),
         view.status: "",
@@ -99,14 +99,14 @@ def opened(view: View, file: str | None) -> dict[Any, Any]:
 
 
 class Section:
-    """The handlers that predict a file, with what they share between presses, by the page's session."""
+    """The handlers that predict a file, with their state for each page session."""
 
     def __init__(self, lab: Lab, view: View) -> None:
         self.lab, self.view = lab, view
         self._stops: dict[str | None, threading.Event] = {}
-        """Set to stop the file that a page predicts now."""
+        """Session -> the event that stops its current prediction."""
         self._folders: dict[str | None, Path] = {}
-        """The folder of a page's last predictions. Gradio serves a copy, which it deletes later."""
+        """Session -> the folder of its last predictions. Gradio serves a copy, which it deletes later."""
 
     def predict_file(
         self,
@@ -114,9 +114,9 @@ class Section:
         column: str | None,
         chosen: list[str] | None,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio finds it)
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio finds it by this default)
     ) -> dict[Any, Any]:
-        """Every run's predictions of every sentence as a file, with a status and a preview; or why there are none."""
+        """Every run's predictions of every sentence as a file, with a status and a preview; or an error sentence."""
         view, session = self.view, request.session_hash
         stopped = self._stops[session] = threading.Event()
         try:
@@ -125,7 +125,7 @@ class Section:
             for step in files.predict(table, column, runs, self.lab.predictor):
                 if stopped.is_set():
                     return self._problem(_stopped(step, len(runs)))
-                done, of = (step.place - 1) * step.of + step.done, len(runs) * step.of
+                done, of = (step.run_number - 1) * step.of + step.done, len(runs) * step.of
                 progress((done, of), desc=_progress(step, len(runs)), unit=tr("sentences"))
             path = self._write(table, Path(file or ""), request)
             status = render("live/file_status.html", done=_done(step.of, len(runs), table=table), notice=notice)
@@ -164,14 +164,14 @@ class Section:
         return str(path)
 
     def stop(self, request: gr.Request) -> str:
-        """Stop what this page predicts; it ends after the sentences that are computed now."""
+        """Stop this page's prediction, after the current chunk of sentences."""
         if request.session_hash not in self._stops:
             return note(tr("Nothing is being predicted."))
         self._halt(request)
         return note(tr("Stopping."))
 
     def left(self, request: gr.Request) -> None:
-        """Stop what a closed page predicts, and delete its file."""
+        """Stop the prediction of a closed page, and delete its file."""
         self._halt(request)
         self._remove(request)
 
@@ -189,7 +189,7 @@ def _no_result() -> dict[str, Any]:
 
 
 def _chosen(lab: Lab, chosen: list[str] | None) -> tuple[list[Run], str]:
-    """(every chosen run, a sentence on deleted ones): a file has no page to fit on. Raises `UserError` without runs."""
+    """(every chosen run, however many, and a sentence on deleted ones). Raises `UserError` without runs."""
     runs, gone = selection.split(inference.choose(lab.store), chosen)
     notice = selection.missing(gone, instead="others" if runs else "nobody") if gone else ""
     if not runs:
@@ -198,18 +198,18 @@ def _chosen(lab: Lab, chosen: list[str] | None) -> tuple[list[Run], str]:
 
 
 def _stopped(step: files.Done, runs: int) -> str:
-    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.place, "runs": runs}
+    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.run_number, "runs": runs}
     return tr("Stopped at {done} of {of} sentences of run {place} of {runs}. No file was written.", **values)
 
 
 def _progress(step: files.Done, runs: int) -> str:
-    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.place, "runs": runs}
+    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.run_number, "runs": runs}
     method = method_title(step.run.recipe.method)
     return tr("{method} (run {place} of {runs}): {done} of {of} sentences", method=method, **values)
 
 
 def _done(sentences: int, runs: int, *, table: pd.DataFrame) -> str:
-    """How many sentences were predicted, and how many rows of the table have no text."""
+    """A sentence with the numbers of predicted sentences and of rows without a text."""
     through = tr_count("{count} run", "{count} runs", runs)
     done = tr_count("{count} sentence through {runs}.", "{count} sentences through {runs}.", sentences, runs=through)
     if not (without := len(table) - sentences):

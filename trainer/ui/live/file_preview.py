@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 PREVIEW_ROWS = 5
 CUT = 120
-"""Characters of a cell in the preview."""
+"""The most characters of a cell in the preview."""
 
 
 def text_column(table: pd.DataFrame, file: Path) -> tuple[str | None, str]:
-    """(the column with the sentences if it is recognised, a sentence on the file's rows)."""
+    """(the column with the sentences, or None if it is not recognised; a sentence on the file's rows)."""
     try:
         column = files.text_column(table, file)
     except UserError:
@@ -40,7 +40,7 @@ def text_column(table: pd.DataFrame, file: Path) -> tuple[str | None, str]:
 
 
 def preview_html(table: pd.DataFrame, title: str) -> str:
-    """The first rows as text, in a table of this title."""
+    """The first rows as text in a table, as HTML."""
     columns = [Column(str(name), numeric=False) for name in table.columns]
     rows = [tuple(_cell(value) for value in row) for row in table.head(PREVIEW_ROWS).itertuples(index=False, name=None)]
     drawn = tables.table(columns, rows, name="preview", title=title, sortable=False)

@@ -1,4 +1,4 @@
-"""Runs grouped by task, what they are called there, and in words how their predictions agree or differ."""
+"""Runs grouped by task, their names in a group, and sentences on how their predictions agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Group:
 
     @property
     def one_per_backbone(self) -> tuple[Run, ...]:
-        """The first run of each backbone: these have a card of the untrained backbone."""
+        """The first run of each backbone, whose untrained backbone has a card."""
         return tuple({run.recipe.backbone: run for run in reversed(self.runs)}.values())[::-1]
 
 
@@ -38,7 +38,7 @@ class Verdict:
 
 
 def groups(runs: Sequence[Run]) -> tuple[Group, ...]:
-    """The runs by task, tasks and runs in the order of `runs`. A task name with other labels is another task."""
+    """The runs by task, tasks and runs in the order of `runs`. The same task with other labels is another group."""
     by_task: dict[tuple, list[Run]] = {}
     for run in runs:
         by_task.setdefault((run.recipe.task, run.label_names), []).append(run)
@@ -75,7 +75,7 @@ def verdict(group: Group, predictions: Sequence[Prediction | str | None]) -> Ver
 
 
 def _disagreement(group: Group, labels: Sequence[tuple[Run, str]], ranked: Sequence[tuple[str, int]]) -> str:
-    """Each label with its count and its runs, the most frequent one first."""
+    """A text of each label with its count and its runs, the most frequent one first."""
     parts = []
     for rank, (label, count) in enumerate(ranked):
         names = ", ".join(short_name(run, group) for run, predicted in labels if predicted == label)
@@ -95,7 +95,7 @@ def _disagreement(group: Group, labels: Sequence[tuple[Run, str]], ranked: Seque
 
 
 def longest_verdict(group: Group) -> str:
-    """A sentence as long as a disagreement can be: drawn unseen, it gives the verdict its height from the start."""
+    """The longest possible sentence of a disagreement, drawn invisibly to reserve the verdict's height."""
     return tr(
         "Disagreement: {count} of {count} say {label} ({names}); {count} say {label}.",
         count=len(group.runs),
@@ -105,7 +105,7 @@ def longest_verdict(group: Group) -> str:
 
 
 def described(run: Run) -> str:
-    """The line under a card's method: its label, task, backbone and seed."""
+    """The description on a run's card: its label, task, backbone and seed."""
     values = {"task": task_name(run), "backbone": backbone_name(run), "seed": run.recipe.seed}
     if run.label:
         return tr("{label}, {task}, {backbone}, seed {seed}", label=run.label, **values)
@@ -113,7 +113,7 @@ def described(run: Run) -> str:
 
 
 def short_name(run: Run, group: Group) -> str:
-    """The method, with the seed or the id's end where the group has several runs of that method."""
+    """A run's method, with the seed or the end of the id if the group has several runs of that method."""
     title = method_title(run.recipe.method)
     same = [other for other in group.runs if other.recipe.method == run.recipe.method]
     if len(same) == 1:
@@ -123,5 +123,5 @@ def short_name(run: Run, group: Group) -> str:
 
 
 def backbone_name(run: Run) -> str:
-    """The backbone's name; for a folder, the folder's."""
+    """The name of a run's backbone; for a folder, the folder's name."""
     return run.recipe.backbone.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]

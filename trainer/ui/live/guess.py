@@ -1,4 +1,4 @@
-"""The class guesses a label before the runs predict; a tally compares its guesses with each run."""
+"""The class's guesses before the runs predict, and a tally of their agreement with each run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainer.ui.live.view import View
 
 
 def count_guess(session: Session, board: Board) -> tuple[Session, bool]:
-    """(the session with this sentence counted, whether it was): each sentence counts once, for runs with the label."""
+    """(the session with this guess counted, whether it was). Counts a sentence once, for runs with the label."""
     key = normalise(board.text)
     if board.guess is None or key in session.counted:
         return session, False
@@ -36,7 +36,7 @@ def count_guess(session: Session, board: Board) -> tuple[Session, bool]:
 
 
 def tally_html(lab: Lab, session: Session) -> str:
-    """How often the class agreed with each run, in the methods' order."""
+    """The class's agreement with each run as a table, in the methods' order."""
     title = tr("The class and the methods")
     if not session.tally:
         return render("live/tally.html", title=title, counted=0, table="")
@@ -64,13 +64,13 @@ def tally_html(lab: Lab, session: Session) -> str:
 
 
 def reset(lab: Lab, view: View, session: Session) -> dict[Any, Any]:
-    """Begin the tally at zero; the predictions on the page stay."""
+    """Reset the tally to zero; does not change the predictions on the page."""
     session = replace(session, tally={}, counted=frozenset())
     return {view.tally: tally_html(lab, session), view.session: session}
 
 
 def toggle(lab: Lab, view: View, guessing: bool, chosen: list[str] | None, session: Session) -> dict[Any, Any]:
-    """Show or hide what belongs to guessing, and remove the predictions on the page, which would give it away."""
+    """Show or hide the controls for guessing, and remove the predictions, which would reveal the labels."""
     runs, _ = resolve(lab, chosen)
     return {
         view.tally_panel: gr.update(visible=guessing),

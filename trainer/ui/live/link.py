@@ -12,21 +12,21 @@ MAX_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class Link:
-    """The sentence and the runs of an address: no runs means every finished one."""
+    """The sentence and the runs of an address; without runs, every finished one predicts."""
 
     text: str
     runs: tuple[str, ...] = ()
 
 
 def build(text: str, runs: Sequence[str] | None) -> str:
-    """The part of the address from the question mark on."""
+    """The query of the address, with its question mark."""
     return "?" + urlencode([("tab", TAB), ("text", text), *(("run", run) for run in runs or ())])
 
 
 def parse(query: str) -> Link | None:
-    """The link in an address's query, with or without its question mark; None where there is none for Live.
+    """The link in an address's query, with or without its question mark; None if it does not open Live.
 
-    The text is cut to what the text box holds.
+    The text is cut to the text box's limit.
     """
     values = parse_qs(query.removeprefix("?"))
     if values.get("tab", [""])[0] != TAB:

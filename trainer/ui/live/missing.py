@@ -1,4 +1,4 @@
-"""Live: runs that cannot predict because their weights did not come with the program, and the button to train one."""
+"""Live: runs that came with the program without their weights, and a button that trains one."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
     missing = gr.HTML(js_on_load=tables.PICK)
     status = gr.HTML()
     chosen = gr.State(None)
-    look = {"fn": partial(missing_html, lab), "inputs": None, "outputs": missing, **QUIET}
+    refresh = {"fn": partial(missing_html, lab), "inputs": None, "outputs": missing, **QUIET}
     for listen in (page.load, tab.select):
-        listen(**look)
+        listen(**refresh)
     tab.select(lambda: "", None, status, **QUIET)
     missing.select(pressed, None, chosen, **QUIET).then(
         guarded(lab, partial(train_again, lab)), chosen, status, **QUIET
-    ).then(**look)
+    ).then(**refresh)
 
 
 def missing_html(lab: Lab) -> str:
-    """A line for each run without weights: that it lacks them, and a button that trains it, or that it trains."""
+    """A line for each run without weights as HTML, with a button that trains it, or that it is training."""
     size = METRICS["file_size"]
     runs = [
         {
@@ -50,7 +50,7 @@ def missing_html(lab: Lab) -> str:
 
 
 def _seconds(run: Any) -> str:
-    """Of the training that came with the program, rounded up: this machine may be another."""
+    """The original training time in seconds, rounded up to tens, since this machine may differ."""
     return f"{-(-run.result.train_info.train_time // 10) * 10:,.0f}"
 
 
@@ -60,7 +60,7 @@ def pressed(event: gr.EventData) -> str:
 
 
 def train_again(lab: Lab, run_id: str) -> str:
-    """Queue the run's recipe; returns what happened, as HTML."""
+    """Queue the run's recipe. Returns a message as HTML."""
     try:
         jobs.retrain(lab.store, run_id)
     except (UserError, OSError) as error:

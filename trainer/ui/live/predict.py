@@ -1,4 +1,4 @@
-"""Predictions of a typed sentence, drawn as they come in run by run."""
+"""Predictions of a typed sentence, drawn run by run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainer.ui.live.session import Session
 from trainer.ui.live.view import View
 
 ERRORS = (UserError, OSError, RuntimeError, MemoryError, ValueError, KeyError)
-"""What a run's own files or its memory can cause: shown on its card. Anything else is a mistake in the program."""
+"""Errors that a run's files or its memory can cause, shown on its card. Any other is a fault of the program."""
 
 
 def predict(
@@ -35,9 +35,9 @@ def predict(
     guess: str | None,
     session: Session,
 ) -> Iterator[dict[Any, Any]]:
-    """Draw the board again and again as predictions come in; the last dict also clears the guess and has the session.
+    """Yield updates of the board after each prediction; the last one also clears the guess and has the new session.
 
-    Ends without drawing anything more once the page predicts something newer.
+    Stops drawing when the page starts a newer prediction.
     """
     turn = session.turns.predict()
     cleared = replace(session, notice="", linked=False, text="", runs=(), turn=turn)
@@ -54,14 +54,14 @@ def predict(
         yield _nothing(view, html, cleared)
         return
     board = Board(text or "", groups(runs), untrained, guess if guessing else None, notices)
-    explanations = {view.explanations: ""}  # of the sentence before: gone with the first drawing
+    explanations = {view.explanations: ""}  # of the earlier sentence: removed at the first drawing
     for status in fill(lab, board):
         if session.turns.prediction != turn:
             break
         yield {view.predictions: board.html(status), **explanations}
         explanations = {}
     if session.turns.prediction != turn:
-        yield gr.skip()  # Gradio sends the last drawing of a handler once more when it ends: let that be nothing
+        yield gr.skip()  # Gradio sends a handler's last value again when it ends: make that one empty
         return
     yield _whole(lab, view, board, replace(cleared, text=board.text, runs=_predicted(board)))
 
@@ -71,7 +71,7 @@ def _nothing(view: View, html: str, session: Session) -> dict[Any, Any]:
 
 
 def _whole(lab: Lab, view: View, board: Board, session: Session) -> dict[Any, Any]:
-    """The last drawing, with the guess counted and the radio cleared for the next one."""
+    """The last update of the board, with the guess counted and its control cleared."""
     session, counted = count_guess(session, board)
     count = len(session.runs)
     status = [tr_count("{count} run answered.", "{count} runs answered.", count)]
@@ -94,7 +94,7 @@ def _predicted(board: Board) -> tuple[str, ...]:
 
 
 def _problem(runs: Sequence[Run], text: str | None, guess: str | None, *, guessing: bool) -> str:
-    """Why nothing can be predicted, in one sentence; empty when there is no reason."""
+    """A sentence on why nothing can be predicted; empty if everything is there."""
     if not runs:
         return ""
     if not (text or "").strip():
@@ -107,9 +107,9 @@ def _problem(runs: Sequence[Run], text: str | None, guess: str | None, *, guessi
 
 
 def fill(lab: Lab, board: Board) -> Iterator[str]:
-    """Predict into the board: runs in memory together, the others one by one, since loading takes seconds.
+    """Add the predictions to the board: of loaded runs together, of the others one by one, since loading takes seconds.
 
-    Yields a status whenever the board is worth drawing. An error stays on the card of its run.
+    Yields a status each time the board should be drawn. An error is shown on the card of its run.
     """
     runs = [run for group in board.groups for run in group.runs]
     ready = [run for run in runs if lab.predictor.is_loaded(run)]

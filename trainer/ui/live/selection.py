@@ -26,7 +26,7 @@ MISSING = {
         mark("{count} runs are no longer in the store ({runs}); every finished run is asked."),
     ),
 }
-"""For one run and for several, by which runs predict instead."""
+"""Sentences (for one deleted run, for several), by which runs predict instead."""
 
 
 def choices(lab: Lab) -> list[tuple[str, str]]:
@@ -67,12 +67,12 @@ def missing(names: Sequence[str], *, instead: str) -> str:
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
-    """Every label of these runs' tasks, each once, in the tasks' order: what can be guessed."""
+    """The distinct labels of these runs' tasks, in the tasks' order, as choices for a guess."""
     return list(dict.fromkeys(name for run in runs for name in run.label_names))
 
 
 def empty(lab: Lab, *, guessing: bool = False) -> str:
-    """What is shown before the first prediction."""
+    """The text before the first prediction, as HTML."""
     if not inference.choose(lab.store):
         text = tr(NO_RUNS)
     elif guessing:

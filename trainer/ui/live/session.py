@@ -1,4 +1,4 @@
-"""What one person's page remembers of Live between two presses."""
+"""The state of Live on one page, between events."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from uuid import uuid4
 class Turns:
     """The newest prediction and the newest explanation of a page: one mutable object for all of its handlers.
 
-    Older handlers may still be running; each compares its turn with these before it draws, and only the newest draws.
+    Older handlers may still run: each compares its turn with these before it draws, and only the newest draws.
     """
 
     prediction: str = ""
     explanation: str = ""
 
     def predict(self) -> str:
-        """A new turn for predictions; explanations of earlier ones end, because they belong to another turn."""
+        """A new turn for predictions, which also stops explanations of earlier ones."""
         self.prediction = turn = uuid4().hex
         return turn
 
@@ -29,7 +29,7 @@ class Turns:
 
 @dataclass(frozen=True)
 class Session:
-    """The page's memory, in a `gr.State`.
+    """The state of a page, in a `gr.State`.
 
     `text`, `runs` and `turn` are those of the predictions on the page; `notice` and `linked` come from the page's
     address (`linked`: it has a sentence to predict). `tally` counts guesses by run id, as (agreed, guessed);

@@ -1,4 +1,4 @@
-"""Live: one sentence through every trained model, the predictions side by side in a fixed order, and explained."""
+"""The Live tab: predictions of trained runs for one sentence, in a fixed order, with explanations."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from trainer.ui.live.view import View
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 NEWEST = {**QUIET, "trigger_mode": "multiple"}
-"""Heard while an earlier press is still answered, which Gradio would ignore; `Turns` lets the newest one win."""
+"""Events that also run while an earlier one does, which Gradio would ignore; `Turns` makes the newest one draw."""
 
 
 @dataclass(frozen=True)
 class Live:
-    """What the rest of the page needs of the tab: where a sentence goes, and the event that predicts it."""
+    """The tab's parts for other tabs: the text box, and the event that predicts its sentence."""
 
     text: gr.Textbox
-    ask: dict[str, Any]
+    predict: dict[str, Any]
 
 
 def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
@@ -61,7 +61,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
 
 
 def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> None:
-    """What draws predictions, explanations and the tally."""
+    """Connect the events that draw predictions, explanations and the tally."""
     gr.on([view.predict.click, view.text.submit], **predicting)
     view.examples.select(pick, None, view.text, **NEWEST).then(**predicting)
     view.explain.click(partial(explain, lab), view.session, view.explanations, concurrency_limit=4, **NEWEST)
@@ -77,7 +77,7 @@ def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> No
 
 
 def _connect_page(lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, predicting: dict[str, Any]) -> None:
-    """What follows the page, its tabs and its address."""
+    """Connect the events of the page, its tabs and its address."""
     offered = [view.runs, view.examples, view.guess, view.predictions]
     view.runs.input(partial(suit, lab, view), view.runs, [view.examples, view.guess], **QUIET)
     tab.select(partial(offer, lab, view), [view.runs, view.guess, view.predictions], offered, **QUIET)
@@ -91,7 +91,7 @@ def _connect_page(lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, predicting
 
 
 def offer(lab: Lab, view: View, chosen: list[str] | None, guess: str | None, shown: str | None) -> dict[Any, Any]:
-    """The runs of now with what suits them, when the tab is opened; nothing else on the page changes."""
+    """The current runs, their examples and labels, when the tab is opened."""
     every = choices(lab)
     known = {run_id for _, run_id in every}
     chosen = [run_id for run_id in chosen or () if run_id in known]
@@ -106,7 +106,7 @@ def offer(lab: Lab, view: View, chosen: list[str] | None, guess: str | None, sho
 
 
 def suit(lab: Lab, view: View, chosen: list[str] | None) -> dict[Any, Any]:
-    """The examples and the labels to guess that suit the chosen runs."""
+    """The examples and the labels to guess for the chosen runs."""
     runs, _ = resolve(lab, chosen)
     return {
         view.examples: live_examples.html(runs),
@@ -120,7 +120,7 @@ def pick(event: gr.EventData) -> str:
 
 
 def arrive(lab: Lab, view: View, session: Session, request: gr.Request) -> dict[Any, Any]:
-    """What a page shows when it opens, by its address."""
+    """The components of a page when it opens, by its address."""
     link = live_link.parse(str(request.query_params))
     every = choices(lab)
     if link is None:
@@ -140,7 +140,7 @@ def arrive(lab: Lab, view: View, session: Session, request: gr.Request) -> dict[
 
 
 def predict_linked(lab: Lab, view: View, *inputs: Any) -> Iterator[dict[Any, Any]]:
-    """Predict the sentence of the page's address, once the page has it; nothing on a page that came without."""
+    """Predict the sentence of the page's address, if it has one."""
     if inputs[-1].linked:
         yield from predict(lab, view, *inputs)
     else:
@@ -148,7 +148,7 @@ def predict_linked(lab: Lab, view: View, *inputs: Any) -> Iterator[dict[Any, Any
 
 
 def make_link(text: str | None, chosen: list[str] | None, here: str) -> str:
-    """A box with the address that opens this page with the sentence and the runs; `here` is the page's address now."""
+    """The address that opens this page with the sentence and the runs, as HTML; `here` is its current address."""
     if not (text or "").strip():
         return note(tr("Expected a sentence to link to, got nothing; type one."), "warning")
     address = here.partition("?")[0].partition("#")[0] + live_link.build(text, chosen)
@@ -156,7 +156,7 @@ def make_link(text: str | None, chosen: list[str] | None, here: str) -> str:
 
 
 def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict]:
-    """Ask trained runs about one text: one object a run, in a fixed order.
+    """Predictions of trained runs for one text: one object a run, in a fixed order.
 
     Parameters:
         text: the sentence.
@@ -166,4 +166,4 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
     """
     with arguments.sentence_errors(lab):
         chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs))
-        return [answer.__dict__ for answer in lab.predictor.predict(arguments.text("text", text), chosen)]
+        return [prediction.__dict__ for prediction in lab.predictor.predict(arguments.text("text", text), chosen)]

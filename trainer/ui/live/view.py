@@ -1,4 +1,4 @@
-"""The components of Live that its handlers fill, and how they lie on the page."""
+"""The components of Live and their layout."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class View:
     tally: gr.HTML
     reset: gr.Button
     after_reset: dict[str, Any]
-    """The event that hides the question whether to reset."""
+    """The event that hides the confirmation of a reset."""
     explanations: gr.HTML
 
 
@@ -103,7 +103,7 @@ def outputs(tally: str) -> dict[str, Any]:
     gr.HTML(remark(tr(CONFIDENCE)))
     with gr.Column(visible=False) as panel:
         counted = gr.HTML(tally)
-        reset, away = confirm.ask_twice(
+        reset, hide = confirm.with_confirmation(
             tr("Reset the tally"), tr("Begin the tally at zero? It cannot be brought back."), tr("Yes, reset it")
         )
     return {
@@ -111,6 +111,6 @@ def outputs(tally: str) -> dict[str, Any]:
         "tally_panel": panel,
         "tally": counted,
         "reset": reset,
-        "after_reset": away,
+        "after_reset": hide,
         "explanations": gr.HTML(),
     }

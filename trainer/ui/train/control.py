@@ -1,4 +1,4 @@
-"""The control that fits a field of the recipe or of a method's options, by the field's type."""
+"""Form controls for fields of the recipe and of methods' options, by the field's type."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CHOICES = {
     "fairness": [(mark("Own learning rates"), "own_learning_rate"), (mark("Everything the same"), "same")],
 }
 WORDS = (mark("auto"), mark("linear"), mark("cosine"), mark("constant"))
-"""Values that are words: other languages show their own; what is no word, such as fp32, stays as it is."""
+"""Values that are words, which are translated; others, such as fp32, are not."""
 HELP = {
     "fairness": mark("Each method with its own learning rate, or one learning rate for all."),
     "precision": mark("Auto takes what the device does well."),
 }
-"""Where the recipe's own help names values that the form shows in other words."""
+"""Help for fields whose values the form shows under other names than the recipe."""
 _ALL = mark("all")
 PLACEHOLDERS = {
     "learning_rate": mark("each method's own"),
@@ -31,7 +31,7 @@ PLACEHOLDERS = {
 
 
 def control(field: Any, value: Any, name: str, *, choices: list | None = None, help: str | None = None) -> Any:
-    """The control that fits a field's type, with its title and its line of help."""
+    """The control for a field's type, with its title and its line of help."""
     kind, own = type_of(field), HELP.get(name)
     shared: dict[str, Any] = {
         "label": tr(field.title) if field.title else name,
@@ -54,12 +54,12 @@ def control(field: Any, value: Any, name: str, *, choices: list | None = None, h
 
 
 def _choices(name: str, kind: Any) -> list[tuple[str, Any]]:
-    """(shown, value) of a field that takes one of some values."""
+    """(title, value) of each choice of a field with fixed values."""
     return [(tr(title), value) for title, value in CHOICES.get(name) or [(str(v), v) for v in typing.get_args(kind)]]
 
 
 def type_of(field: Any) -> Any:
-    """A field's type without None: `int | None` is a whole number that may be left out."""
+    """A field's type without None: `int` for the optional `int | None`."""
     kind = field.annotation
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         return next(part for part in typing.get_args(kind) if part is not type(None))

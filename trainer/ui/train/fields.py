@@ -1,4 +1,4 @@
-"""The form of the Train tab: a control for each field, what a preset changes, what this browser stored."""
+"""The form of the Train tab: its controls, and handlers for presets and the values that this browser stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Form:
 
     @property
     def controls(self) -> list[Component]:
-        """Everything that a person sets."""
+        """Every control of the form."""
         return [self.preset, *self.fields.values()]
 
 
@@ -61,7 +61,7 @@ def build(lab: Lab) -> Form:
 
 
 def _what(lab: Lab, values: dict[str, Any], fields: dict[str, Any]) -> None:
-    """Methods, task, backbone, seeds and name."""
+    """Lay out methods, task, backbone, seeds and name."""
     fields["methods"] = gr.CheckboxGroup(
         [(tr(method.title), name) for name, method in methods.METHODS.items()],
         value=values["methods"],
@@ -100,11 +100,11 @@ def _what(lab: Lab, values: dict[str, Any], fields: dict[str, Any]) -> None:
 
 
 def _hyperparameters(values: dict[str, Any], fields: dict[str, Any]) -> None:
-    """The recipe's fields that all methods share, under their headings."""
+    """Lay out the recipe's fields that all methods share, under their headings."""
     for heading in dict.fromkeys(RECIPE.values()):
         gr.Markdown("#### " + tr(heading))
         described = {name: RunConfig.model_fields[name] for name, under in RECIPE.items() if under == heading}
-        # A tick and its help would be pressed together in a row.
+        # In a row a checkbox and its help would be too narrow.
         ticks = [name for name, field in described.items() if type_of(field) is bool]
         with gr.Row():
             for name in (name for name in described if name not in ticks):
@@ -117,7 +117,7 @@ def _hyperparameters(values: dict[str, Any], fields: dict[str, Any]) -> None:
 
 
 def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[str, Any]) -> gr.Group:
-    """One method's own fields, shown while the method is chosen."""
+    """Lay out one method's own fields, visible while the method is chosen."""
     method = methods.get(name)
     with gr.Group() as group:
         gr.Markdown(f"#### {tr(method.title)}\n{tr(method.summary)} {method.paper}.", padding=True)
@@ -141,11 +141,11 @@ def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[st
 
 
 def fill(form: Form, preset: str) -> dict[Component, Any]:
-    """A preset was chosen: its values; custom leaves everything as it is."""
+    """The form with the values of a preset; "custom" changes nothing."""
     changes: dict[Component, Any] = {form.preset: summary(preset)}
     if preset in PRESETS:
         values = defaults(preset)
-        # A name that was typed stays.
+        # A typed name is not replaced.
         changes |= {field: values[name] for name, field in form.fields.items() if name != "label"}
     return changes
 
@@ -156,10 +156,10 @@ def summary(preset: str) -> Any:
 
 
 def restore(lab: Lab, form: Form, saved: dict[str, Any] | None) -> dict[Component, Any]:
-    """The form as this browser stored it; what no longer exists is left out."""
+    """The form as this browser stored it, without values that no longer exist."""
     choices = _choices_now(lab)
     if not isinstance(saved, dict):
-        # A fresh browser shows the form as it is: only what can be chosen may have changed since the app began.
+        # In a new browser the form has its defaults: only the choices may have changed since the app started.
         return {form.fields[name]: gr.update(choices=offered) for name, offered in choices.items()}
     preset = saved.get("preset")
     preset = preset if preset in PRESETS else CUSTOM
@@ -170,7 +170,7 @@ def restore(lab: Lab, form: Form, saved: dict[str, Any] | None) -> dict[Componen
 
 
 def _restored(name: str, stored: Any, default_value: Any, choices: list[tuple[str, str]] | None) -> Any:
-    """One field's value, or its choices with it, as far as it can still be chosen."""
+    """One field's stored value if it still exists, else the default; with the field's choices if they change."""
     if name in COLUMNS:
         return gr.update(choices=[stored] if stored else [], value=stored)
     if name == "methods":
@@ -188,7 +188,7 @@ def _restored(name: str, stored: Any, default_value: Any, choices: list[tuple[st
 
 
 def _choices_now(lab: Lab) -> dict[str, list[tuple[str, str]]]:
-    """The fields whose choices change, with what they offer now: files and runs come and go."""
+    """The current choices of the fields whose choices change: files and runs are added and deleted."""
     parents = {
         f"{name}.parents": parent_choices(lab, name) for name, method in methods.METHODS.items() if method.parent_method
     }
@@ -196,7 +196,7 @@ def _choices_now(lab: Lab) -> dict[str, list[tuple[str, str]]]:
 
 
 def parent_choices(lab: Lab, method: str) -> list[tuple[str, str]]:
-    """(name, id) of the finished runs that a method could fuse."""
+    """(name, id) of the finished runs that a method can fuse."""
     parent = methods.get(method).parent_method
     return [
         (tr("{run} on {backbone} ({id})", run=run_name(run), backbone=run.recipe.backbone, id=run.id[-8:]), run.id)

@@ -1,4 +1,4 @@
-"""A person's own file in the Train tab: kept in the store, its columns looked at and chosen."""
+"""A person's own file in the Train tab: stored, its columns chosen, its first rows shown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS = 5
 
 @dataclass(frozen=True)
 class View:
-    """What the page shows of a file that is chosen as the task."""
+    """The components for a file that is chosen as the task."""
 
     columns: gr.Group
     text: gr.Dropdown
@@ -34,7 +34,7 @@ class View:
 
 
 def build(lab: Lab, fields: dict[str, Any]) -> None:
-    """The upload, the two columns and the preview; adds the columns to `fields`."""
+    """Lay out the upload, the two columns and the preview; adds the columns to `fields`."""
     with gr.Accordion(tr("Your own sentences"), open=False):
         gr.Markdown(tr("A table with a column of text and a column of labels, any number of classes."))
         upload = gr.File(
@@ -51,7 +51,7 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
                 [], label=tr("Label column"), info=tr("What is learnt."), min_width=140
             )
         preview = gr.HTML(elem_classes="lab-inset")
-        delete, away = confirm.ask_twice(
+        delete, hide = confirm.with_confirmation(
             tr("Delete this file from the store"),
             tr("Delete the file? Runs that were trained on it stay, but cannot be trained again."),
             tr("Yes, delete it"),
@@ -63,34 +63,34 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
     upload.upload(guarded(lab, partial(keep, lab), message=message), upload, [message, task, upload], **quiet)
     task.change(partial(open_file, view), [task, text, label], [columns, text, label, preview], **quiet)
     remover = guarded(lab, partial(remove, lab), message=deleted)
-    delete.click(remover, task, [deleted, task, message], **quiet).then(**away)
+    delete.click(remover, task, [deleted, task, message], **quiet).then(**hide)
     task.input(lambda: "", None, deleted, **quiet)
     for column in (text, label):
         column.input(preview_html, [task, text, label], preview, **quiet)
 
 
 def task_choices(lab: Lab) -> list[tuple[str, str]]:
-    """The tasks, and the files that this store keeps."""
+    """(title, name) of the tasks, and of the files in this store."""
     return [(tr(task.title), name) for name, task in tasks.TASKS.items()] + [
         (tr("Your file: {name}", name=path.name), str(path)) for path in lab.store.files()
     ]
 
 
 def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
-    """Keep an uploaded file in the store and choose it as the task; (what happened, the task, an empty upload)."""
+    """Copy an uploaded file to the store and choose it as the task. Returns (a message, the task, an empty upload)."""
     if not path:
         return "", gr.skip(), gr.skip()
     try:
         own_file.read_table(Path(path))
-        kept = lab.store.store_file(Path(path))
+        stored = lab.store.store_file(Path(path))
     except (UserError, OSError) as error:
         return note(sentence(error), "warning"), gr.skip(), None
-    update = gr.update(choices=task_choices(lab), value=str(kept))
-    return note(tr("{name} is chosen as the task. It is kept in the store.", name=kept.name)), update, None
+    update = gr.update(choices=task_choices(lab), value=str(stored))
+    return note(tr("{name} is chosen as the task. It is kept in the store.", name=stored.name)), update, None
 
 
 def remove(lab: Lab, task: str | None) -> tuple[str, Any, Any]:
-    """Delete the file that is chosen as the task from the store; (what happened, the task, no earlier message)."""
+    """Delete the file that is chosen as the task from the store. Returns (a message, the task, an empty message)."""
     path = Path(task or "")
     try:
         lab.store.delete_file(path)
@@ -101,7 +101,7 @@ def remove(lab: Lab, task: str | None) -> tuple[str, Any, Any]:
 
 
 def open_file(view: View, task: str | None, text: str | None, label: str | None) -> dict[Any, Any]:
-    """The columns of a file chosen as the task: those chosen before where it has them, else recognised."""
+    """The columns of a file chosen as the task: the earlier choice if it has them, else recognised by name."""
     if not task or not tasks.is_file(task):
         nothing = gr.update(value=None)
         return {view.columns: gr.update(visible=False), view.text: nothing, view.label: nothing, view.preview: ""}
@@ -120,7 +120,7 @@ def open_file(view: View, task: str | None, text: str | None, label: str | None)
 
 
 def preview_html(task: str | None, text: str | None, label: str | None) -> str:
-    """The first rows, how many there are, and how the labels are spread; or what is wrong."""
+    """The first rows of a file with the number of rows and of each label, as HTML; or an error sentence."""
     if not task or not tasks.is_file(task):
         return ""
     try:
@@ -134,8 +134,8 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
         usable = own_file.FileTask(task, text, label).usable()
     except UserError as error:
         return note(str(error), "warning")
-    # The sentences that training, validation and test share out, not the file's rows.
-    counts = Counter(usable.label_names[place] for place in usable.sentences.labels)
+    # Of the sentences that are split into training, validation and test, not of the file's rows.
+    counts = Counter(usable.label_names[index] for index in usable.sentences.labels)
     spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
     if len(counts) > 8:
         spread = tr("{labels}, and {count} more", labels=spread, count=len(counts) - 8)

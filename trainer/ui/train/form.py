@@ -1,4 +1,4 @@
-"""The values of Train's form: what a preset fills in, and from them a suite of recipes. Imports no Gradio."""
+"""The values of Train's form: a preset's, and the suite of recipes that they make. Imports no Gradio."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ RECIPE = {
     "weight_decay": OPTIMISER,
     "max_grad_norm": OPTIMISER,
 }
-"""The recipe's fields that the form shows, each under its heading. Their titles and help stand in `RunConfig`."""
+"""The recipe's fields in the form, each with its heading. Their titles and help are in `RunConfig`."""
 COLUMNS = ("text_column", "label_column")
 MOST_SEEDS = 20
-"""Runs of each method that one press queues; a page also estimates them at every change."""
+"""The most seeds of one launch; the page also estimates their cost at every change."""
 
 
 def options_of(method: str) -> dict[str, Any]:
-    """The fields of one method alone, by their name in the form: its options, and what else it alone has."""
+    """The fields of one method by their name in the form: its options, its learning rate, and its parents if any."""
     of = methods.get(method)
     fields = {f"{method}.{name}": field for name, field in of.options.model_fields.items()}
     fields[f"{method}.learning_rate"] = RunConfig.model_fields["learning_rate"]
@@ -49,7 +49,7 @@ def options_of(method: str) -> dict[str, Any]:
 
 
 def defaults(preset: str = "quick") -> dict[str, Any]:
-    """The form's values for a preset, by field; empty text stands for a value that is not given."""
+    """The form's values for a preset, by field; an empty text means no value."""
     suite = PRESETS[preset]
     values: dict[str, Any] = {"methods": list(suite.methods), "task": suite.task, "backbone": suite.backbone}
     values |= {name: shown(suite.settings.get(name, default(RunConfig.model_fields[name]))) for name in RECIPE}
@@ -59,7 +59,7 @@ def defaults(preset: str = "quick") -> dict[str, Any]:
 
 
 def suite_of(form: dict[str, Any]) -> dict[str, Any]:
-    """The form's values as `recipes.suite` takes them, and `label` besides. Raises `ArgumentError` for the seeds."""
+    """The form's values as arguments of `recipes.suite`, and `label`. Raises `ArgumentError` for the seeds."""
     chosen = form["methods"] or []
     settings: dict[str, Any] = {}
     for name, value in form.items():
@@ -86,14 +86,14 @@ def suite_of(form: dict[str, Any]) -> dict[str, Any]:
 
 
 def recipes_of(form: dict[str, Any]) -> tuple[list[RunConfig], str]:
-    """(the suite, its label). Raises `Problems` with everything that is wrong."""
+    """(the suite, its label). Raises `Problems` with every error in the form."""
     suite = suite_of(form)
     label = suite.pop("label")
     return recipes.suite(**suite), label
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds as typed: whole numbers with commas or spaces between. Raises `ArgumentError`, for too many too."""
+    """The seeds in a text: whole numbers separated by commas or spaces. Raises `ArgumentError`, for too many too."""
     try:
         seeds = list(dict.fromkeys(int(part) for part in str(text).replace(",", " ").split()))
     except ValueError:
@@ -104,7 +104,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def few(seeds: list[Any]) -> list[Any]:
-    """The seeds, if they are at most `MOST_SEEDS`. Raises `ArgumentError`."""
+    """The same seeds. Raises `ArgumentError` for more than `MOST_SEEDS`."""
     if len(seeds) > MOST_SEEDS:
         raise ArgumentError(
             expected=tr("at most {count} seeds at a time", count=MOST_SEEDS),
@@ -115,7 +115,7 @@ def few(seeds: list[Any]) -> list[Any]:
 
 
 def named(function: Callable[..., Any], names: list[str], *fixed: Any) -> Callable[..., Any]:
-    """`function(*fixed, form)` for Gradio, which hands over the values of the fields in their order."""
+    """`function(*fixed, form)` as a handler: Gradio passes the values of the fields in the order of `names`."""
     return partial(_call, function, names, fixed)
 
 
@@ -129,7 +129,7 @@ def default(field: Any) -> Any:
 
 
 def shown(value: Any) -> Any:
-    """A value as its control shows it."""
+    """A value in the form that its control takes."""
     return "" if value is None else list(value) if isinstance(value, tuple) else value
 
 

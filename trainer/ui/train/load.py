@@ -1,4 +1,4 @@
-"""Load instead of train: exported runs, a folder of runs, an adapter from elsewhere."""
+"""Loading instead of training: exported runs, a folder of runs, an adapter trained elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainer.ui.train import form as train_form
 
 @dataclass(frozen=True)
 class Controls:
-    """What can be loaded, and how it went."""
+    """The components for loading, and its message."""
 
     zips: gr.File
     folder: gr.Textbox
@@ -61,23 +61,23 @@ def build() -> Controls:
     return Controls(zips, folder, load, source, labels, adopt_button, message)
 
 
-def connect(lab: Lab, controls: Controls, fields: dict[str, Any], look: dict[str, Any]) -> None:
-    """What the controls do; `fields` are the form's, `look` is the event that brings the list of runs up to date."""
+def connect(lab: Lab, controls: Controls, fields: dict[str, Any], refresh: dict[str, Any]) -> None:
+    """Connect the controls; `fields` are the form's, `refresh` is the event that updates the list of runs."""
     busy = {"api_visibility": "private", "show_progress": "minimal"}
     zips, folder = (guarded(lab, partial(act, lab)) for act in (load_zips, load_folder))
-    controls.zips.upload(zips, controls.zips, controls.message, **busy).then(**look)
+    controls.zips.upload(zips, controls.zips, controls.message, **busy).then(**refresh)
     for listen in (controls.load.click, controls.folder.submit):
-        listen(folder, controls.folder, controls.message, **busy).then(**look)
+        listen(folder, controls.folder, controls.message, **busy).then(**refresh)
     evaluate = guarded(lab, train_form.named(adopt, list(fields), lab))
     for listen in (controls.adopt.click, controls.source.submit):
-        listen(evaluate, [*fields.values(), controls.source, controls.labels], controls.message, **busy).then(**look)
+        listen(evaluate, [*fields.values(), controls.source, controls.labels], controls.message, **busy).then(**refresh)
 
 
 # Handlers
 
 
 def load_zips(lab: Lab, paths: list[str] | None) -> str:
-    """Take exported runs into the store; a sentence for each file."""
+    """Import exported runs into the store. Returns a sentence for each file."""
     notes = []
     for path in paths or []:
         try:
@@ -88,7 +88,7 @@ def load_zips(lab: Lab, paths: list[str] | None) -> str:
 
 
 def load_folder(lab: Lab, path: str) -> str:
-    """Take the runs in a folder of this machine into the store."""
+    """Import the runs in a folder of this machine into the store."""
     if not (path or "").strip():
         return note(tr("Type the path of a folder on the machine that runs this app."), "warning")
     try:
@@ -100,15 +100,15 @@ def load_folder(lab: Lab, path: str) -> str:
 
 
 def adopt(lab: Lab, form: dict[str, Any], source: str, labels: str) -> str:
-    """Queue the evaluation of an adapter from elsewhere on the form's task and backbone."""
+    """Queue the evaluation of an adapter trained elsewhere on the form's task and backbone."""
     if not (source or "").strip():
         text = tr("Type the path of a folder with an adapter, or its name on the Hub as owner/name.")
         return note(text, "warning")
     order = [name.strip() for name in (labels or "").split(",") if name.strip()]
     try:
         suite = train_form.suite_of({**form, "methods": []})
-        kept = ("train_size", "validation_size", "test_size", "split_seed", "max_length", "batch_size", "precision")
-        settings = {name: suite[name] for name in (*kept, *train_form.COLUMNS) if name in suite}
+        shared = ("train_size", "validation_size", "test_size", "split_seed", "max_length", "batch_size", "precision")
+        settings = {name: suite[name] for name in (*shared, *train_form.COLUMNS) if name in suite}
         run = adoption.adopt(
             lab.store, source, task=suite["task"], backbone=suite["backbone"], label=suite["label"],
             label_order=order, **settings,

@@ -30,7 +30,7 @@ AFTER_THE_END = mark(
 
 @dataclass(frozen=True)
 class Buttons:
-    """What can be done to the chosen run."""
+    """The buttons for actions on the chosen run."""
 
     rename: gr.Button
     cancel: gr.Button
@@ -43,7 +43,7 @@ class Buttons:
 
 @dataclass(frozen=True)
 class Confirm:
-    """The question before a run is deleted, hidden until it is asked."""
+    """The confirmation before a run is deleted, hidden until Delete is pressed."""
 
     group: gr.Group
     question: gr.HTML
@@ -53,7 +53,7 @@ class Confirm:
 
 @dataclass(frozen=True)
 class Panel:
-    """The chosen run."""
+    """The components of the panel."""
 
     whole: gr.Accordion
     run: gr.Dropdown
@@ -66,14 +66,14 @@ class Panel:
 
     @property
     def shown(self) -> list[Any]:
-        """What changes with the run and its state."""
+        """The components that change with the run and its state."""
         buttons = self.buttons
         able = [buttons.rename, buttons.cancel, buttons.resume, buttons.again, buttons.delete, buttons.zip]
         return [self.details, self.log, self.label, *able]
 
 
 def build() -> Panel:
-    """Lay out the panel: everything that can be done to one run."""
+    """Lay out the panel of one run."""
     title = tr("One run: log, cancel, resume, train again, rename, download, delete")
     with gr.Accordion(title, open=False) as whole:
         run = gr.Dropdown([], label=tr("Run"), info=tr("Or press its name in the list above."), value=None)
@@ -109,12 +109,12 @@ def _confirm() -> Confirm:
     return Confirm(group, question, yes, no)
 
 
-def connect(lab: Lab, panel: Panel, look: dict[str, Any]) -> None:
-    """What the panel's controls do; `look` is the event that brings the list up to date."""
+def connect(lab: Lab, panel: Panel, refresh: dict[str, Any]) -> None:
+    """Connect the panel's controls; `refresh` is the event that updates the list of runs."""
     run, message, buttons, confirm = panel.run, panel.message, panel.buttons, panel.confirm
     opened = {"fn": partial(open_run, lab, panel), "inputs": run, "outputs": panel.shown, **QUIET}
-    away = {"fn": lambda: gr.update(visible=False), "inputs": None, "outputs": confirm.group, **QUIET}
-    run.change(**opened).then(**away).then(
+    hide = {"fn": lambda: gr.update(visible=False), "inputs": None, "outputs": confirm.group, **QUIET}
+    run.change(**opened).then(**hide).then(
         lambda: gr.update(value=None, interactive=False), None, buttons.file, **QUIET
     )
     run.input(lambda: "", None, message, **QUIET)
@@ -123,15 +123,15 @@ def connect(lab: Lab, panel: Panel, look: dict[str, Any]) -> None:
         (buttons.resume, train_queue.resume),
         (buttons.again, train_queue.again),
     ):
-        button.click(guarded(lab, partial(act, lab)), run, message, **QUIET).then(**look).then(**opened)
+        button.click(guarded(lab, partial(act, lab)), run, message, **QUIET).then(**refresh).then(**opened)
     for listen in (buttons.rename.click, panel.label.submit):
-        listen(guarded(lab, partial(train_queue.rename, lab)), [run, panel.label], message, **QUIET).then(**look)
+        listen(guarded(lab, partial(train_queue.rename, lab)), [run, panel.label], message, **QUIET).then(**refresh)
     export = partial(train_queue.as_zip, lab)
     buttons.zip.click(export, run, [message, buttons.file], api_visibility="private", show_progress="minimal")
     buttons.delete.click(partial(ask_to_delete, lab), run, [confirm.group, confirm.question], **QUIET)
-    confirm.no.click(**away)
+    confirm.no.click(**hide)
     delete = guarded(lab, partial(train_queue.delete, lab))
-    confirm.yes.click(delete, run, message, **QUIET).then(**away).then(**look).then(**opened)
+    confirm.yes.click(delete, run, message, **QUIET).then(**hide).then(**refresh).then(**opened)
 
 
 # Handlers
@@ -164,7 +164,7 @@ def open_run(lab: Lab, panel: Panel, run_id: str | None) -> dict[Any, Any]:
 
 
 def tail(lab: Lab, panel: Panel, chosen: str | None, log: str) -> dict[Any, Any]:
-    """The panel where the run's log has grown, as it does when its state changes; a typed name stays."""
+    """The panel, if the run's log has grown, as it does when the state changes; a typed name is not replaced."""
     run = find(lab, chosen)
     if run is None or log_text(lab, run) == log:
         return gr.skip()
@@ -179,7 +179,7 @@ def picked(event: gr.EventData) -> tuple[str, Any, str]:
 
 
 def ask_to_delete(lab: Lab, chosen: str | None) -> tuple[Any, str]:
-    """The second question before a run is deleted."""
+    """Show the question before a run is deleted."""
     run = find(lab, chosen)
     if run is None:
         return gr.update(visible=False), ""
@@ -189,7 +189,7 @@ def ask_to_delete(lab: Lab, chosen: str | None) -> tuple[Any, str]:
 
 
 def details_html(lab: Lab, run: Run) -> str:
-    """A run in full: its state, what it builds on, its recipe."""
+    """A run's state, parents, recipe and options as HTML."""
     recipe = run.recipe.model_dump(mode="json", exclude_none=True, exclude={"options", "parents", "track"})
     options = {f"{run.recipe.method}.{name}": value for name, value in run.recipe.options.items()}
 
@@ -201,7 +201,7 @@ def details_html(lab: Lab, run: Run) -> str:
 
 def _facts(lab: Lab, run: Run) -> list[tuple[str, str]]:
     waiting = [other.id for other in lab.store.list() if other.state == "queued"]
-    text, _ = describe(lab, run, place=waiting.index(run.id) + 1 if run.id in waiting else 1)
+    text, _ = describe(lab, run, queue_position=waiting.index(run.id) + 1 if run.id in waiting else 1)
     state = tr(run.state)
     lines = [(tr("Run"), run.id), (tr("State"), f"{state}: {text}" if text else state), (tr("Created"), run.created_at)]
     if run.adopted:
@@ -226,7 +226,7 @@ def _value(value: Any) -> str:
 
 
 def log_text(lab: Lab, run: Run) -> str:
-    """The tail of what a run reported, and of what its libraries wrote."""
+    """The last lines of a run's events, and of its libraries' output in log.txt."""
     events, _ = lab.store.events(run.id)
     parts = [text for event in events if (text := event_text(event))][-LOG_LINES:]
     try:

@@ -1,4 +1,4 @@
-"""Before launching: what each run would cost, whether it fits, and the command line that does the same."""
+"""The estimated cost of each run before launching, whether it fits into memory, and the equal command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.ui.train import form as train_form
 
 
 def plan(lab: Lab, form: dict[str, Any]) -> tuple[str, str]:
-    """(the estimate as HTML, or what is wrong with the form; the command line, empty while something is wrong)."""
+    """(the estimate as HTML, or an error sentence; the command line, empty while the form has an error)."""
     try:
         suite = train_form.suite_of(form)
         configs, _ = train_form.recipes_of(form)
@@ -31,7 +31,7 @@ def plan(lab: Lab, form: dict[str, Any]) -> tuple[str, str]:
 
 
 def command_html(command: str) -> str:
-    """The command line with a button that copies it."""
+    """The command line as HTML, with a button that copies it."""
     return render("train/command.html", command=command)
 
 
@@ -43,7 +43,7 @@ def _estimates(lab: Lab, configs: list[RunConfig]) -> list[tuple[RunConfig, esti
 
 
 def estimate_html(lab: Lab, costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
-    """A row a method, the sum, what it rests on, and a warning for each run that will not fit."""
+    """The estimate as HTML: a row a method, the sum, its basis, and a warning for each run that will not fit."""
     free = free_memory(lab.device) if lab.device else None
     bases = ", ".join(dict.fromkeys(cost.based_on for _, cost in costs))
     about = tr("Parameters are exact; time and memory are estimated from {bases}.", bases=bases)
@@ -77,7 +77,7 @@ def _table(costs: list[tuple[RunConfig, estimate.Estimate]]) -> str:
 
 
 def _length(costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
-    """How long all runs train together, in a sentence."""
+    """A sentence on the training time of all runs together."""
     time = duration(seeds * sum(cost.seconds + cost.parents_seconds for _, cost in costs))
     count = seeds * len(costs)
     if seeds > 1:

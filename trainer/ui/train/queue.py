@@ -1,4 +1,4 @@
-"""The list of runs in the Train tab: what trains, who comes next, and what can be done to one chosen run."""
+"""The list of runs in the Train tab, in queue order, and the actions on one chosen run."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from trainer.texts import tr
 from trainer.ui.common.lab import Lab, note, run_name, task_name
 
 SHOWN = 12
-"""Ended runs in the list, newest first; Compare has them all."""
+"""The number of ended runs in the list, newest first; Compare has all of them."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A run in the list. `progress` is the share of its steps that are done, None unless it trains."""
+    """A run in the list. `progress` is the completed share of its steps, None unless it trains."""
 
     id: str
     name: str
@@ -37,14 +37,14 @@ class Item:
 
 
 def recent(runs: Sequence[Run]) -> list[Run]:
-    """The runs of the list: what trains, what waits in its order, then the newest of what has ended."""
+    """The runs of the list: running ones, queued ones in queue order, then the newest ended ones."""
     running = [run for run in runs if run.state == "running"]
     waiting = [run for run in runs if run.state == "queued"]
     return running + waiting + [run for run in reversed(runs) if run.state in ENDED][:SHOWN]
 
 
 def queue_html(lab: Lab, runs: Sequence[Run] | None = None) -> str:
-    """The list of runs, each with its state, progress and time left, or why it failed."""
+    """The list of runs as HTML, each with its state, progress and remaining time, or its error."""
     runs = lab.store.list() if runs is None else runs
     items, queue_order = [], 0
     for run in recent(runs):
@@ -55,13 +55,13 @@ def queue_html(lab: Lab, runs: Sequence[Run] | None = None) -> str:
 
 
 def _item(lab: Lab, run: Run, queue_order: int) -> Item:
-    text, share = describe(lab, run, place=queue_order)
+    text, share = describe(lab, run, queue_position=queue_order)
     about = f"{task_name(run)}, {Path(run.recipe.backbone).name}" if run.label else ""
     return Item(run.id, run_name(run), run.state, about, text, share if run.state == "running" else None)
 
 
-def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:
-    """(what a run does or how it ended, the share of its steps that are done). `place` counts the waiting from 1."""
+def describe(lab: Lab, run: Run, *, queue_position: int = 1) -> tuple[str, float]:
+    """(a sentence on a run's state, the completed share of its steps). `queue_position` counts queued runs from 1."""
     if run.state == "finished":
         metric, time = METRICS["test_accuracy"], METRICS["train_minutes"]
         accuracy = metric.show(metric.of(run))
@@ -77,8 +77,8 @@ def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:
         error = run.error or ""
         return lab.shown(tr(error)), 0.0
     if run.state == "queued":
-        text = tr("comes next") if place == 1 else tr("{count} before it in the queue", count=place - 1)
-        return text, 0.0
+        before = queue_position - 1
+        return tr("{count} before it in the queue", count=before) if before else tr("comes next"), 0.0
     step = last_step(lab, run)
     if step is None:
         return tr("loading the task and the backbone"), 0.0
@@ -96,7 +96,7 @@ def describe(lab: Lab, run: Run, *, place: int = 1) -> tuple[str, float]:
 
 
 def last_step(lab: Lab, run: Run) -> dict[str, Any] | None:
-    """The newest report of a run's progress."""
+    """A run's newest "step" event, or None."""
     events, _ = lab.store.events(run.id)
     return next((event for event in reversed(events) if event["type"] == "step"), None)
 
@@ -110,14 +110,14 @@ def choices(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def find(lab: Lab, run_id: str | None) -> Run | None:
-    """The run by its id, or None where none is chosen or it is gone."""
+    """The run by its id, or None if none is chosen or it was deleted."""
     try:
         return lab.store.load(run_id) if run_id else None
     except UserError:
         return None
 
 
-# What can be done to a run: each returns a sentence for the page
+# Actions on a run: each returns a sentence for the page
 
 
 def cancel(lab: Lab, run_id: str | None) -> str:
@@ -150,7 +150,7 @@ def again(lab: Lab, run_id: str | None) -> str:
 
 
 def rename(lab: Lab, run_id: str | None, label: str) -> str:
-    """Give the chosen run another name; an empty one takes the name away."""
+    """Give the chosen run another name; an empty one removes it."""
 
     def act(run: Run) -> str:
         changed = lab.store.update(run.id, label=" ".join((label or "").split())[:80])
@@ -171,7 +171,7 @@ def delete(lab: Lab, run_id: str | None) -> str:
 
 
 def as_zip(lab: Lab, run_id: str | None) -> tuple[str, Any]:
-    """(what happened, the run as a zip file to download)."""
+    """(a message, the run as a zip file to download)."""
     made: list[str] = []
 
     def act(run: Run) -> str:

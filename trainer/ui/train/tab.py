@@ -1,4 +1,4 @@
-"""Train: choose what to train or load, launch it in a process of its own, watch it."""
+"""The Train tab: the form, loading, launching in a separate process, and live progress."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trainer.ui.train.panel import QUIET
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launch would cost, and what comes of it."""
+    """The components of a launch: its cost, command line, button and message."""
 
     cost: gr.HTML
     command: gr.HTML
@@ -37,7 +37,7 @@ class Launch:
 
 
 def build(lab: Lab, page: gr.Blocks) -> None:
-    """Lay out the tab and connect it. What changes runs is `guarded`: see `trainer.machine.access`."""
+    """Lay out the tab and connect it. Handlers that change runs are `guarded`: see `trainer.machine.access`."""
     access.build(lab, page)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -58,19 +58,19 @@ def build(lab: Lab, page: gr.Blocks) -> None:
             plots = train_watch.plots()
     view = train_watch.View(gr.State({}), queue, panel.run, plots)
     watch = partial(train_watch.refresh, lab, view)
-    look = {"fn": watch, "inputs": [view.seen, panel.run], "outputs": view.outputs, **QUIET}
+    refresh = {"fn": watch, "inputs": [view.seen, panel.run], "outputs": view.outputs, **QUIET}
     _connect_form(lab, page, form, launch)
     submitted = guarded(lab, train_form.named(submit, list(form.fields), lab))
     fields = list(form.fields.values())
     launch.train.click(submitted, fields, launch.message, api_visibility="private", show_progress="minimal").then(
-        **look
+        **refresh
     )
-    train_panel.connect(lab, panel, look)
-    train_load.connect(lab, loaders, form.fields, look)
+    train_panel.connect(lab, panel, refresh)
+    train_load.connect(lab, loaders, form.fields, refresh)
     queue.select(train_panel.picked, None, [panel.run, panel.whole, panel.message], **QUIET)
     timer = gr.Timer(1.5)
     for listen in (page.load, timer.tick):
-        listen(**look)
+        listen(**refresh)
     timer.tick(partial(train_panel.tail, lab, panel), [panel.run, panel.log], panel.shown, **QUIET)
     train_api.build(lab)
 
@@ -79,7 +79,7 @@ def _connect_form(lab: Lab, page: gr.Blocks, form: Form, launch: Launch) -> None
     stored = gr.BrowserState(None, storage_key="peft-lab-form", secret="the form holds no secret")
     fields, preset = list(form.fields.values()), form.preset
     preset.input(partial(train_fields.fill, form), [preset], form.controls, **QUIET)
-    # In the browser alone: a hundred quick changes cost nothing.
+    # In the browser, without a request for each of many quick changes.
     gr.on([field.input for field in fields], None, None, preset, js="() => 'custom'", **QUIET)
     preset.change(train_fields.summary, preset, preset, **QUIET)
     plan = {
@@ -97,12 +97,12 @@ def _connect_form(lab: Lab, page: gr.Blocks, form: Form, launch: Launch) -> None
 
 
 def planned(lab: Lab, form: dict[str, Any], preset: str) -> tuple[str, str, dict[str, Any]]:
-    """(the estimate, the command line, what this browser stores of the form)."""
+    """(the estimate, the command line, the form's values for this browser to store)."""
     return (*train_plan.plan(lab, form), {**form, "preset": preset})
 
 
 def submit(lab: Lab, form: dict[str, Any]) -> str:
-    """Queue the form's suite; a problem is shown under the button and nothing typed is lost."""
+    """Queue the form's suite. Returns a message or an error sentence; the form does not change."""
     try:
         configs, label = train_form.recipes_of(form)
         launched = jobs.launch(lab.store, configs, label=label)

@@ -1,4 +1,4 @@
-"""While it trains: the list of runs and the live charts follow the store."""
+"""Live progress: updates of the list of runs and of the charts from the store."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from trainer.ui.common.lab import Lab
 from trainer.ui.train import queue as train_queue
 
 SECONDS_BETWEEN_CHARTS = 4.0
-"""Live charts are drawn at most this often: each drawing is a new picture."""
+"""The least time between two drawings of the live charts, each of which replaces the picture."""
 LIVE_CURVES = {"step loss": "step", "validation loss": "epoch", "validation accuracy": "epoch", "memory": "seconds"}
-"""The live charts, and what each is drawn over."""
+"""The live charts: curve -> horizontal axis."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What follows the store. `seen` has what the page shows now: the list, the runs to choose from, the charts."""
+    """The components that are updated. `seen` has the state that the page shows: list, choice of runs, charts."""
 
     seen: gr.State
     queue: gr.HTML
@@ -47,7 +47,7 @@ def plots() -> dict[str, gr.Plot]:
 
 
 def refresh(lab: Lab, view: View, seen: dict[str, Any], chosen: str | None) -> dict[Any, Any]:
-    """What changed since `seen`."""
+    """The updates of components whose state differs from `seen`; starts a missing worker."""
     runs = lab.store.list()
     _start_worker(lab, runs)
     now = _state(runs, chosen)
@@ -70,14 +70,14 @@ def refresh(lab: Lab, view: View, seen: dict[str, Any], chosen: str | None) -> d
 
 
 def _start_worker(lab: Lab, runs: Sequence[Run]) -> None:
-    """A worker for runs that wait without one."""
+    """Start a worker if runs wait without one."""
     waits = any(run.state not in ENDED for run in runs)
     if waits and not jobs.worker_is_alive(lab.store) and lab.may_start_worker():
         jobs.ensure_worker(lab.store)
 
 
 def _state(runs: Sequence[Run], chosen: str | None) -> dict[str, Any]:
-    """What the list, the choice of runs and the charts depend on, as texts that compare."""
+    """The state that the list, the choice of runs and the charts depend on, as texts to compare."""
     listed = train_queue.recent(runs)
     return {
         "list": "|".join(f"{run.id}:{run.state}:{run.label}:{_size(run)}" for run in listed) or "empty",
