@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -213,9 +212,9 @@ def test_tasks_are_judged_apart_and_the_split_is_said_in_words(lab):
 
 
 def with_labels(run, names):
-    result = json.loads(json.dumps(run.result))
-    result["meta_info"]["dataset_info"]["label_names"] = list(names)
-    return replace(run, result=result)
+    meta = run.result.meta_info
+    meta = meta.model_copy(update={"dataset_info": meta.dataset_info.model_copy(update={"label_names": tuple(names)})})
+    return run.model_copy(update={"result": run.result.model_copy(update={"meta_info": meta})})
 
 
 def test_any_label_set_has_bars_and_examples(lab):

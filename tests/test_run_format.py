@@ -379,6 +379,10 @@ def test_every_older_version_is_raised_by_one_step():
     assert set(upgrade.STEPS) == set(range(1, store.SCHEMA_VERSION))
 
 
+LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": False}
+"""Settings that came later, at the values that do what was done before them."""
+
+
 def test_the_bundled_runs_of_version_1_read_as_they_are(tmp_path):
     """The files on the disk stay what they are until a run is written, which writes the newest version."""
     before = {run.id: content(run) for run in bundled.shipped()}
@@ -392,7 +396,9 @@ def test_the_bundled_runs_of_version_1_read_as_they_are(tmp_path):
         assert lost == []
         added = set(leaves(new)) - set(leaves(old))
         last = ("result", "train_info", "metrics", len(old["result"]["train_info"]["metrics"]) - 1)
+        assert new["queue_order"] == old["place"]
         expected = {
+            ("queue_order",),
             ("result", "run_info", "experiment_name"),
             ("result", "run_info", "peft_branch"),
             ("result", "run_info", "train_config", "model_id"),
@@ -402,7 +408,9 @@ def test_the_bundled_runs_of_version_1_read_as_they_are(tmp_path):
         }
         if run.recipe.method == "full":
             expected.remove(("result", "run_info", "peft_config", "peft_type"))
-        assert added == expected
+        later = {path for path in added if path[-1] in LATER}
+        assert all(at(new, path) == LATER[path[-1]] for path in later)
+        assert added - later == expected
     shutil.copytree(run.folder, tmp_path / run.id)
     own = Store(tmp_path)
     assert own.update(run.id, label="mine").label == "mine"
@@ -422,7 +430,7 @@ def at(part: Any, path: tuple) -> Any:
 def _changed(path: tuple, old: Any) -> bool:
     """What version 2 writes otherwise: its own number, and null as peft_config of full fine-tuning."""
     full = old["recipe"]["method"] == "full"
-    return path == ("schema_version",) or (full and path[:3] == ("result", "run_info", "peft_config"))
+    return path in (("schema_version",), ("place",)) or (full and path[:3] == ("result", "run_info", "peft_config"))
 
 
 def test_a_bare_run_of_version_1_reads(own_store):

@@ -228,5 +228,6 @@ def _sentence(problem: Any) -> str:
         return tr("{name}: expected a value, got none; give one.", name=name)
     else:
         message = problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        expected = tr(message[:1].lower() + message[1:])
+        message = message[:1].lower() + message[1:]
+        expected = tr(message)
     return tr("{name}: expected {expected}, got {got}; change it.", name=name, expected=expected, got=repr(got))
