@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -115,9 +116,9 @@ def run_once(config, folder, parents, every_step, kill):
             os.kill(os.getpid(), signal.SIGKILL)
 
     costs = {"train_time": 0.0, "file_size": 0, "num_trainable_params": 0}
-    results = tuple({"train_info": costs} for _ in parents)
+    results = tuple(SimpleNamespace(train_info=SimpleNamespace(**costs)) for _ in parents)
     result = training.train(Request(config, folder, emit, parents=parents, parent_results=results))
-    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "result.json").write_text(result.model_dump_json(by_alias=True))
 
 
 @pytest.mark.parametrize("name", RESUMED)
@@ -420,7 +421,7 @@ from trainer.training import train as training
 folder = Path(sys.argv[1])
 events = []
 result = training.train(training.Request(RunConfig(**json.loads(sys.argv[2])), folder, events.append))
-print(json.dumps({"events": [event.kind for event in events], "result": result}))
+print(json.dumps({"events": [event.kind for event in events], "result": result.model_dump(mode="json", by_alias=True)}))
 """
 
 
@@ -432,7 +433,7 @@ def test_two_processes_train_as_one(still_backbone, tiny_file, tmp_path):
     alone.mkdir()
     shared.mkdir()
     events: list = []
-    one = training.train(Request(config, alone, events.append))["train_info"]
+    one = training.train(Request(config, alone, events.append)).train_info.model_dump(mode="json", by_alias=True)
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     environment |= {"MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     processes = [
