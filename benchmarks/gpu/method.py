@@ -207,7 +207,9 @@ def alone(kit: Kit, method: Any, saved: dict[str, Any]) -> None:
                 continue
             scale = max(float(np.abs(ours[precision]).max()), 1.0)
             apart = float(np.abs(np.load(out) - ours[precision]).max()) / scale
-            kit.check(check, apart <= 10 * LEAST, apart, goal=f"{10 * LEAST:.2g} or less")
+            # On a CPU with bf16 of its own bitsandbytes computes 4-bit layers in it, whatever it is told.
+            bound = 16 * EPSILON["bf16"] if method.quantised_from and name == "cpu" else 10 * LEAST
+            kit.check(check, apart <= bound, apart, goal=f"{bound:.2g} or less")
 
 
 def quantised(kit: Kit, method: Any, saved: dict[str, Any]) -> None:
