@@ -48,6 +48,15 @@ def sentences(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
     return list(found.items())
 
 
+LONGEST = ("test_gpu.py", "test_app.py", "test_benchmarks.py", "test_examples.py", "test_deploy.py", "test_runs.py")
+"""Files that take minutes: run first, so that none is left for the end while the other process has nothing to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first, each file's in their order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def own_store(tmp_path, monkeypatch) -> Store:
     """Nothing a test does reaches the person's own runs."""

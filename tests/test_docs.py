@@ -251,7 +251,9 @@ COMMANDS: dict[str, Here | By] = {
     "python3.11 -m venv .venv": By(".ci/run", "python3.11 -m venv .venv"),
     ".venv/bin/pip install -r requirements.txt": By(".ci/run", INSTALL),
     ".venv/bin/pip install -r requirements-dev.txt": By(".ci/run", INSTALL),
-    ".venv/bin/python -m pytest -n 2 --dist loadfile": By(".ci/run", ".venv/bin/python -m pytest -n 2 --dist loadfile"),
+    ".venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder": By(
+        ".ci/run", ".venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder"
+    ),
     "pip install torch --index-url https://download.pytorch.org/whl/cpu": By(
         "Dockerfile", "TORCH_INDEX=https://download.pytorch.org/whl/cpu", why="needs torch's own index"
     ),
