@@ -215,7 +215,7 @@ def test_the_contributors_method_and_task_work(program, tiny_backbone):
     assert "ia3" in subprocess.run([sys.executable, "-c", code], cwd=program, capture_output=True, text=True).stdout
     in_copy(program, "python tests/test_run_format.py", PYTHONPATH=".")
     assert "options_ia3" in json.loads(read(program / "docs" / "run.schema.json"))["$defs"]
-    in_copy(program, "python -m pytest -q tests/test_run_format.py -k is_one")
+    in_copy(program, "python -m pytest -q tests/test_run_format.py -k is_what_the_programs_models_say")
 
 
 def test_the_translators_commands(tmp_path):
