@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 import math
 import re
@@ -129,11 +128,6 @@ def task_name(run: Run) -> str:
 def method_title(name: str) -> str:
     """A method's title in the page's language; the name of a method that no longer exists."""
     return tr(methods.METHODS[name].title) if name in methods.METHODS else name
-
-
-def escape(text: object) -> str:
-    """A text with HTML's special characters escaped."""
-    return html.escape(str(text), quote=True)
 
 
 def note(text: str, kind: str = "note") -> Markup:
