@@ -379,7 +379,12 @@ def test_every_older_version_is_raised_by_one_step():
     assert set(upgrade.STEPS) == set(range(1, store.SCHEMA_VERSION))
 
 
-LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": False}
+LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": False} | dict.fromkeys(
+    (
+        *("group_column", "group", "groups", "step_memory", "host_energy_joules"),
+        *("inference", "calibration", "temperature"),
+    )
+)
 """Settings that came later, at the values that do what was done before them."""
 
 

@@ -51,6 +51,11 @@ class RunConfig(Strict):
         title=mark("Label column"),
         description=mark("for a file: the column with the label (recognised if not given)"),
     )
+    group_column: str | None = Field(
+        None,
+        title=mark("Group column"),
+        description=mark("for a file: the column that joins sentences of one document, kept in one split together"),
+    )
 
     validation_file: Annotated[str | None, Names.FILE] = Field(
         None, description=mark("for a file: another file to validate on, same columns")
@@ -173,7 +178,7 @@ class RunConfig(Strict):
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-_ADDED = {"gradient_accumulation_steps": 1}
+_ADDED = {"gradient_accumulation_steps": 1, "group_column": None}
 """Fields added after the first fingerprints were stored -> the value that a recipe without the field implies."""
 
 

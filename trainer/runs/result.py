@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, JsonValue, model_serializer, model_valid
 
 from trainer.config import RunConfig, Strict
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RUN_ID = re.compile("[a-z0-9_][a-z0-9_-]{3,120}")
 """Pattern of the ids that the program makes."""
 
@@ -55,12 +55,20 @@ class Bundled(Record):
     weights: bool = Field(description="whether model/ is there")
 
 
+RateSource = Literal["tuned", "published", "chosen"]
+"""tuned: the method's own, from the sweep in benchmarks/rates.json; published: the method's own, from its paper or
+library; chosen: another value, set by a person or by a suite."""
+
+
 class Lineage(Record):
     """Other runs or sources that the run is made from."""
 
     parents: Many[str] = Field(description="runs that a fusion fuses, as recipe.parents names them")
     content: dict[str, Sha256] | None = Field(
         None, description="of what the recipe names, as it was when training began; absent where it names no file"
+    )
+    learning_rate: RateSource | None = Field(
+        None, description="how recipe.learning_rate came about when the run was launched; absent where not recorded"
     )
     adopted: Adopted | None = Field(None, description="absent for a run that was trained here")
     bundled: Bundled | None = Field(None, description="absent for a run that does not come with the program")
@@ -104,6 +112,34 @@ class RunInfo(Record):
 # train_info: cost of the training
 
 
+class StepMemory(Record):
+    """Bytes of live tensors at the peak of a training step, apart by what they hold; the parts sum to `peak`."""
+
+    peak: Count = Field(description="bytes at the peak, over the steps that were watched")
+    weights: Count = Field(description="bytes of the model's parameters and buffers")
+    gradients: Count = Field(description="bytes of gradients at that peak")
+    optimizer_states: Count = Field(description="bytes of AdamW's moments at that peak")
+    activations: Count = Field(description="bytes kept from the forward pass for the backward pass at that peak")
+    temporary: Count = Field(description="bytes of everything else at that peak, the batch included")
+    steps: Count = Field(description="steps that were watched, on the batches with the most tokens")
+
+
+class Speed(Record):
+    """Speed of predicting the test sentences, tokenised before, as the median of repeats."""
+
+    latency: Seconds = Field(description="seconds for one sentence alone (batches of 1)")
+    sentences_per_second: Annotated[float, Field(ge=0)] = Field(description="in batches of 32")
+    repeats: Count = Field(description="measurements that each median is of")
+
+
+class Inference(Speed):
+    """Speed of predicting with the model as it is saved and served."""
+
+    merged: Speed | None = Field(
+        None, description="the same with LoRA's updates merged into the weights; null for methods that cannot be merged"
+    )
+
+
 class Memory(Record):
     """Memory and energy, as `machine.measure.Meter` reports them."""
 
@@ -127,6 +163,12 @@ class Memory(Record):
     )
     host_memory_start: Count | None = Field(description="resident bytes of the process before training")
     host_memory_peak: Count | None = Field(description="resident bytes of the process at its peak")
+    host_energy_joules: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="joules that the processor took, by RAPL; null where the system does not tell"
+    )
+    step_memory: StepMemory | None = Field(
+        None, description="what a training step needs; null for an adapter from elsewhere and where not recorded"
+    )
 
     @property
     def peak(self) -> int | None:
@@ -221,6 +263,7 @@ class TrainInfo(Memory):
     best_epoch: Annotated[float, Field(ge=0)] | None = Field(description="the epoch that was kept")
     best_validation_accuracy: Share = Field(description="validation accuracy of the epoch that was kept")
     metrics: Many[Epoch] = Field(description="one entry an epoch")
+    inference: Inference | None = Field(None, description="speed when predicting; null where not recorded")
 
     @property
     def trainable_share(self) -> float:
@@ -273,6 +316,10 @@ class DatasetInfo(Record):
     name: str
     label_names: Annotated[Many[str], Field(min_length=2)] = Field(description="label i is the i-th")
     sizes: Sizes
+    group: str | None = Field(
+        None, description="what joins sentences that are not independent, such as document; null if each stands alone"
+    )
+    groups: Sizes | None = Field(None, description="number of groups in each split; null without groups")
     fingerprint: str = Field(
         pattern="^[0-9a-f]{16}$",
         description="a hash over every sentence and label of the splits: equal fingerprints, equal data",
@@ -325,6 +372,35 @@ class LabelScores(Means):
     support: Count = Field(description="sentences that have the label")
 
 
+class Bin(Record):
+    """Predictions whose confidence, the probability of the predicted label, lies in one interval."""
+
+    low: Share = Field(description="lower end of the interval")
+    high: Share = Field(description="upper end, included")
+    count: Count = Field(description="sentences")
+    confidence: Share | None = Field(description="mean confidence; null for an empty bin")
+    accuracy: Share | None = Field(description="share labelled right; null for an empty bin")
+
+
+class Calibration(Record):
+    """Agreement of the probabilities with the outcomes."""
+
+    expected_calibration_error: Share = Field(
+        description="mean over sentences of |accuracy - confidence| of their bin (Guo et al. 2017, equation 3)"
+    )
+    brier: Annotated[float, Field(ge=0, le=2)] = Field(
+        description="mean squared difference of the probabilities and the true label's indicator, summed over labels"
+    )
+    bins: Many[Bin] = Field(description="of equal width, from 0 to 1")
+
+
+class Temperature(Record):
+    """Temperature that divides the logits, fitted on the validation split (Guo et al. 2017, section 4.2)."""
+
+    value: Annotated[float, Field(gt=0)] = Field(description="above 1 makes the probabilities less sure")
+    test_calibration: Calibration = Field(description="of the test split with this temperature")
+
+
 class Scores(Record):
     """Scores of the predictions on a split."""
 
@@ -334,6 +410,7 @@ class Scores(Record):
     weighted: Means = Field(description="mean over the labels, by how many sentences have each")
     per_class: dict[str, LabelScores] = Field(description="by label name")
     confusion_matrix: Many[Many[Count]] = Field(description="sentences; rows are true labels, columns predicted ones")
+    calibration: Calibration | None = Field(None, description="null where not recorded")
 
     def fit(self, label_names: tuple[str, ...]) -> bool:
         """Whether the scores cover exactly these labels."""
@@ -352,6 +429,7 @@ class Result(Record):
     meta_info: MetaInfo
     validation: Scores = Field(description="of the epoch that was kept")
     test: Scores = Field(description="of the epoch that was kept, computed once")
+    temperature: Temperature | None = Field(None, description="null where not recorded")
 
     @model_validator(mode="after")
     def _of_one_task(self) -> Result:
@@ -394,7 +472,7 @@ class Content(Record):
 
     model_config = ConfigDict(json_schema_extra=_run_schema)
 
-    schema_version: Literal[2] = Field(description="changes with the content; the program reads older versions")
+    schema_version: Literal[3] = Field(description="changes with the content; the program reads older versions")
     id: str = Field(
         pattern=f"^{RUN_ID.pattern}$", description="made by the program; also the folder's name, which counts"
     )

@@ -68,5 +68,10 @@ def _result_from_1(result: Json, *, run_id: str, adopted: bool) -> Json:
     return result | {"run_info": run, "train_info": train}
 
 
-STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1}
+def _from_2(content: Json) -> Json:
+    """Version 2 to 3, which adds figures: null where an older run did not record them."""
+    return content | {"schema_version": 3}
+
+
+STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1, 2: _from_2}
 """Version -> function that upgrades to the next version."""
