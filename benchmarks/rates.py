@@ -5,7 +5,9 @@
 Trains every method at every rate of its range, on each task and seed, and chooses the rate with the highest mean
 validation accuracy. Only sentences of the tasks' training and validation splits are read; the test splits are not. A
 best rate at an end of the range makes the range longer at that end. Runs already in the table are not repeated, so a
-sweep that was stopped goes on. The rates in `trainer/methods/` are those of the kept table (tests/test_rates.py).
+sweep that was stopped goes on. A training that diverges counts as an accuracy of 0. The table has the fingerprint of
+each task's splits: after the splits have changed, other sentences are the test, and the sweep has to be made again.
+The rates in `trainer/methods/` are those of the kept table (tests/test_rates.py).
 """
 
 from __future__ import annotations
@@ -54,8 +56,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TABLE)
     parser.add_argument("--show", action="store_true", help="print the kept table and train nothing")
     arguments = parser.parse_args()
-    rows = json.loads(arguments.out.read_text(encoding="utf-8"))["runs"] if arguments.out.exists() else []
+    kept = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {"runs": []}
+    rows = kept["runs"]
     if not arguments.show:
+        if rows and kept.get("splits") != fingerprints():
+            raise SystemExit(f"{arguments.out} is of other sentences than the tasks' present ones; name a new file.")
+        if any(row["train"] != arguments.train for row in rows):
+            raise SystemExit(f"{arguments.out} has runs with another number of training sentences; name a new file.")
         sweep(
             rows,
             names=tuple(arguments.method or methods.METHODS),
@@ -78,19 +85,26 @@ def sweep(
     processes: int,
     out: Path,
 ) -> None:
-    """Train what `rows` lacks and add it, method by method; methods with parents last, for they take the best ones."""
+    """Train what `rows` lacks and add it, method by method; methods with parents last, for they take the best ones.
+
+    Rates that the table has beyond a method's range get the seeds that they lack. Runs whose parents had another rate
+    than their method's present best are trained again.
+    """
     with tempfile.TemporaryDirectory() as root:
         files = {task: write_splits(task, Path(root), train=train) for task in TASKS}
+        splits = fingerprints()
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(processes, mp_context=context, initializer=start, initargs=(processes,)) as pool:
             for name in sorted(names, key=lambda name: methods.get(name).parent_method is not None):
-                rates = RANGES.get(name, DEFAULT_RANGE)
+                parents_at = parent_rate(rows, name, backbone)
+                rows[:] = [row for row in rows if is_current(row, name, backbone, parents_at)]
+                rates = rates_of(rows, name, backbone)
                 while True:
                     known = {tuple(row[field] for field in KEY) for row in rows}
                     jobs = [
                         {
                             "backbone": backbone, "method": name, "task": task, "rate": rate, "seed": seed,
-                            "parent_rate": parent_rate(rows, name, backbone),
+                            "parent_rate": parents_at,
                         }
                         for seed in seeds for rate in rates for task in TASKS
                         if (backbone, name, task, rate, seed) not in known
@@ -98,12 +112,28 @@ def sweep(
                     pending = [pool.submit(run, job, files[job["task"]], root, train) for job in jobs]
                     for done in as_completed(pending):
                         rows.append(done.result())
-                        write(rows, out)
+                        write(rows, out, splits)
                         print(f"{len(rows)} runs, {rows[-1]}", flush=True)
                     longer = widened(rates, best(rows, name, backbone)["rate"])
                     if longer == rates:
                         break
                     rates = longer
+
+
+def rates_of(rows: Iterable[dict[str, Any]], name: str, backbone: str) -> tuple[float, ...]:
+    """A method's range and the further rates that the table has of it, in ascending order."""
+    known = {row["rate"] for row in rows if (row["method"], row["backbone"]) == (name, backbone)}
+    return tuple(sorted(known | set(RANGES.get(name, DEFAULT_RANGE))))
+
+
+def is_current(row: dict[str, Any], name: str, backbone: str, parents_at: float | None) -> bool:
+    """Whether a row is of another method or backbone, or its parents have the rate `parents_at`."""
+    return (row["method"], row["backbone"]) != (name, backbone) or row.get("parent_rate") == parents_at
+
+
+def fingerprints() -> dict[str, str]:
+    """Fingerprint of the splits of each task of the sweep."""
+    return {task: tasks.get(task).load(0).fingerprint() for task in TASKS}
 
 
 def default_processes() -> int:
@@ -153,31 +183,39 @@ def fields(split: Split) -> tuple[tuple, ...]:
 
 def run(job: dict[str, Any], files: dict[str, str], root: str, train: int) -> dict[str, Any]:
     """One training of the sweep as its row of the table."""
+    from trainer.errors import TrainingStopped
     from trainer.runs import recipes
     from trainer.training.train import Request
     from trainer.training.train import train as train_run
 
     known = {"task": files["train"], "validation_file": files["validation"], "test_file": files["test"]}
+    options = {}
+    if methods.get(job["method"]).parent_method:
+        # The file stands for its task, whose own adapter would have seen the validation sentences.
+        others = tuple(task for task in tasks.EMBEDDED if task != job["task"])
+        options["parent_tasks"] = (files["train"], *others)
     config = recipes.make(
-        method=job["method"], backbone=job["backbone"], seed=job["seed"], learning_rate=job["rate"], **known, **SETTINGS
-    )
+        method=job["method"], backbone=job["backbone"], seed=job["seed"], learning_rate=job["rate"], options=options,
+        **known, **SETTINGS,
+    )  # fmt: skip
     parents = [train_parent(parent, job, root, train, known) for parent in recipes.parents_of(config)]
     untrained = SimpleNamespace(train_info=SimpleNamespace(train_time=0.0, file_size=0, num_trainable_params=0))
     with tempfile.TemporaryDirectory(dir=root) as folder:
         since = time.perf_counter()
-        result = train_run(
-            Request(
-                config,
-                Path(folder),
-                emit=lambda event: None,
-                parents=tuple(parents),
-                parent_results=(untrained,) * len(parents),
-            )
+        request = Request(
+            config,
+            Path(folder),
+            emit=lambda event: None,
+            parents=tuple(parents),
+            parent_results=(untrained,) * len(parents),
         )
+        row = {field: job[field] for field in KEY} | ({"parent_rate": job["parent_rate"]} if parents else {})
+        try:
+            result = train_run(request)
+        except TrainingStopped as error:
+            return row | {"train": train, "validation": VALIDATION, "accuracy": 0.0, "diverged": str(error)}
     info = result.train_info
-    return {
-        **{field: job[field] for field in KEY},
-        **({"parent_rate": job["parent_rate"]} if parents else {}),
+    return row | {
         "train": train,
         "validation": result.meta_info.dataset_info.sizes.validation,
         "accuracy": info.best_validation_accuracy,
@@ -189,20 +227,18 @@ def run(job: dict[str, Any], files: dict[str, str], root: str, train: int) -> di
 
 
 def train_parent(config, job: dict[str, Any], root: str, train: int, files: dict[str, str]):
-    """A parent of a fusion, trained once for each seed and task: on the sweep's file, or on another task's sentences."""
+    """A parent of a fusion, trained once for each seed: on the sweep's file, or on another task's sentences."""
+    from filelock import FileLock
+
     from trainer.runs import recipes
     from trainer.training.train import Request
     from trainer.training.train import train as train_run
 
     own = config.task == files["task"]
     name = "own" if own else config.task
-    folder = Path(root) / f"parent-{job['backbone']}-{name}-{Path(files['task']).stem}-{job['seed']}"
-    if not own:
-        folder = Path(root) / f"parent-{job['backbone']}-{name}-{job['seed']}"
-    lock = folder.with_suffix(".lock")
-    from filelock import FileLock
-
-    with FileLock(lock):
+    stem = Path(files["task"]).stem if own else name
+    folder = Path(root) / f"parent-{Path(job['backbone']).name}-{stem}-{job['seed']}"
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
         if not (folder / "done").exists():
             settings = SETTINGS | (files if own else {"task": config.task, "train_size": train})
             recipe = recipes.make(
@@ -287,14 +323,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: list[dict[str, Any]], out: Path) -> None:
+def write(rows: list[dict[str, Any]], out: Path, splits: dict[str, str]) -> None:
     """Keep the table, one line a run, in a fixed order."""
     from benchmarks.common import machine
 
     ordered = sorted(rows, key=lambda row: tuple(row[field] for field in KEY))
     lines = ",\n".join(json.dumps(row) for row in ordered)
     partial = out.with_suffix(".part")
-    partial.write_text(f'{{"machine": {json.dumps(machine())},\n"runs": [\n{lines}\n]}}\n', encoding="utf-8")
+    about = f'"machine": {json.dumps(machine())},\n"splits": {json.dumps(splits)},\n'
+    partial.write_text(f'{{{about}"runs": [\n{lines}\n]}}\n', encoding="utf-8")
     partial.replace(out)
 
 

@@ -120,6 +120,7 @@ def list_(as_json: AsJson = False) -> None:
 def show(run: RunName, as_json: AsJson = False) -> None:
     """One run: its recipe, its figures, or why it failed."""
     from trainer.analysis.tables import per_class
+    from trainer.runs import recipes
     from trainer.runs.metrics import METRICS
     from trainer.runs.store import Store
 
@@ -132,6 +133,8 @@ def show(run: RunName, as_json: AsJson = False) -> None:
         typer.echo(stored.error)
     for name, value in stored.recipe.model_dump(mode="json", exclude_none=True).items():
         typer.echo(f"  {name}: {value}")
+    if stored.lineage.learning_rate:
+        typer.echo(f"Learning rate {recipes.rate_text(stored)}.")
     if stored.result:
         typer.echo("")
         figures = [(metric.title, metric.show(metric.of(stored))) for metric in METRICS.values()]

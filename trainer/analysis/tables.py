@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainer.runs.metrics import MEGABYTES, METRICS
+from trainer.runs.recipes import RATE_SOURCES
+from trainer.runs.result import RateSource
 from trainer.runs.store import Run, Store
 from trainer.texts import mark, tr
 
@@ -54,7 +56,19 @@ def comparable(runs: Sequence[Run]) -> list[str]:
     if len(precisions) > 1:
         names = ", ".join(sorted(precisions))
         warnings.append(tr("Times and memory come from different precisions: {names}.", names=names))
+    if len(rates := _by_rate_source(finished)) > 1:
+        names = "; ".join(f"{', '.join(sorted(names))}: {tr(RATE_SOURCES[source])}" for source, names in rates.items())
+        warnings.append(tr("Learning rates came about differently, which may favour some runs ({names}).", names=names))
     return warnings
+
+
+def _by_rate_source(runs: Sequence[Run]) -> dict[RateSource, set[str]]:
+    """How the learning rate came about -> methods of the runs for which that was recorded."""
+    methods: dict[RateSource, set[str]] = {}
+    for run in runs:
+        if source := run.lineage.learning_rate:
+            methods.setdefault(source, set()).add(run.recipe.method)
+    return methods
 
 
 def curves(store: Store, runs: Sequence[Run]) -> pd.DataFrame:

@@ -43,7 +43,8 @@ def launch(store: Store, configs: Sequence[RunConfig], *, label: str = "", owner
     for config, parent_recipes in sorted(plan, key=lambda step: bool(step[1] or step[0].parents)):
         parents = [_parent(store, recipe, suite, owner).id for recipe in parent_recipes]
         ready = config.model_copy(update={"parents": tuple(parents)}) if parents else config
-        launched.append(store.create(ready, suite=suite, label=label, owner=owner))
+        lineage = {"learning_rate": recipes.rate_source(config)}
+        launched.append(store.create(ready, suite=suite, label=label, owner=owner, lineage=lineage))
     ensure_worker(store)
     return launched
 
@@ -235,7 +236,8 @@ def _parent(store: Store, recipe: RunConfig, suite: str, owner: str | None) -> R
             and recipes.identity_of(run) == identity
         ):
             return run
-    return store.create(recipe, suite=suite, owner=owner)
+    lineage = {"learning_rate": recipes.rate_source(recipe)}
+    return store.create(recipe, suite=suite, owner=owner, lineage=lineage)
 
 
 def end(store: Store, run_id: str, state: str, reason: str) -> Run:

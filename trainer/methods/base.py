@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainer.config import Strict
 from trainer.engine.prepare import Speedups
@@ -76,6 +76,18 @@ class Setup:
         return dict(enumerate(self.label_names))
 
 
+@dataclass(frozen=True)
+class RateSource:
+    """Source of a method's own learning rate: how it came about, and the table or the place in a paper that has it."""
+
+    kind: Literal["tuned", "published"]
+    reference: str
+
+
+TUNED = RateSource("tuned", "benchmarks/rates.json, on all-MiniLM-L6-v2")
+"""Highest mean validation accuracy in the sweep that all methods share (tests/test_rates.py)."""
+
+
 class Method(ABC):
     """One way to adapt a backbone to a task. Subclasses supply only what differs.
 
@@ -85,6 +97,7 @@ class Method(ABC):
         options: the class of its own hyperparameters.
         learning_rates: its own peak learning rates, (hidden size below 512, others): the first tuned on the embedded
             backbone, the second as its authors or its library use it on encoders of base size.
+        learning_rate_sources: the source of each of them.
         library: the library that opens its saved model without this project.
         parent_method: for a method that fuses runs, the method of those runs.
         quantised_from: for a method that is another one over a quantised backbone, that one's name.
@@ -98,6 +111,7 @@ class Method(ABC):
     paper: str
     library: str
     learning_rates: tuple[float, float]
+    learning_rate_sources: tuple[RateSource, RateSource]
     options: type[Options] = Options
     parent_method: str | None = None
     quantised_from: str | None = None
@@ -145,7 +159,11 @@ class Method(ABC):
 
     def learning_rate(self, shape: Shape) -> float:
         """The method's own peak learning rate for an encoder of this shape: small encoders take larger steps."""
-        return self.learning_rates[0 if shape.hidden < 512 else 1]
+        return self.learning_rates[_size(shape)]
+
+    def rate_source(self, shape: Shape, rate: float) -> Literal["tuned", "published", "chosen"]:
+        """How a learning rate came about for an encoder of this shape; "chosen" if it is not the method's own."""
+        return self.learning_rate_sources[_size(shape)].kind if rate == self.learning_rate(shape) else "chosen"
 
     def added_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
         """The number of parameters that the method adds to the encoder, trained or not, the head included."""
@@ -216,6 +234,11 @@ class Method(ABC):
     def parent_weights(self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> ParentWeights | None:
         """The parents' weights for one text, (1, tokens) ids and mask on the model's device; None without parents."""
         return None
+
+
+def _size(shape: Shape) -> int:
+    """Index of an encoder's size in `learning_rates`: 0 for small ones, 1 for others."""
+    return 0 if shape.hidden < 512 else 1
 
 
 def refuse_lost(method: Method, settings: dict[str, Any], *, plain: dict[str, Any], ignored: Collection[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.methods.base import CLASSIFIER_SPEEDUPS, Method, Setup, load_classifier
+from trainer.methods.base import CLASSIFIER_SPEEDUPS, TUNED, Method, RateSource, Setup, load_classifier
 from trainer.sources.backbones import Shape
 from trainer.texts import mark
 
@@ -21,6 +21,10 @@ class Full(Method):
     paper = "Devlin et al. 2019, BERT, section 4, https://arxiv.org/abs/1810.04805"
     library = "transformers"
     learning_rates = (5e-5, 3e-5)
+    learning_rate_sources = (
+        TUNED,
+        RateSource("published", "Devlin et al. 2019, section 4.1: one of 5e-5, 4e-5, 3e-5 and 2e-5 for each task"),
+    )
     trains_backbone = True
     speedups = CLASSIFIER_SPEEDUPS
 

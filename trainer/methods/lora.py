@@ -13,7 +13,17 @@ from pydantic import Field
 
 from trainer.engine.prepare import Speedups
 from trainer.errors import UserError
-from trainer.methods.base import Method, Options, Setup, common_linears, label_rows, load_classifier, refuse_lost
+from trainer.methods.base import (
+    TUNED,
+    Method,
+    Options,
+    RateSource,
+    Setup,
+    common_linears,
+    label_rows,
+    load_classifier,
+    refuse_lost,
+)
 from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark, tr
 
@@ -61,6 +71,7 @@ class Lora(Method):
     paper = "Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685"
     library = "peft"
     learning_rates = (2e-3, 5e-4)
+    learning_rate_sources = (TUNED, RateSource("published", "Hu et al. 2021, table 9: RoBERTa base on SST-2"))
     options = LoraOptions
     speedups = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from trainer.errors import ArgumentError
 from trainer.machine.device import compute_type
-from trainer.methods.base import Setup, load_classifier
+from trainer.methods.base import TUNED, RateSource, Setup, load_classifier
 from trainer.methods.lora import Lora, LoraOptions
 from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark, tr
@@ -34,6 +34,11 @@ class Qlora(Lora):
     paper = "Dettmers et al. 2023, QLoRA, https://arxiv.org/abs/2305.14314"
     library = "peft with bitsandbytes"
     quantised_from = "lora"
+    learning_rates = (2e-3, 5e-4)
+    learning_rate_sources = (
+        TUNED,
+        RateSource("published", "LoRA's, Hu et al. 2021, table 9: RoBERTa base on SST-2"),
+    )
     options = QloraOptions
     speedups = Lora.speedups
 

@@ -85,8 +85,10 @@ def _differences(store: Store, runs: list[Run], names: dict[str, str]) -> dict[s
 
 
 def _made(run: Run) -> tuple[str, str, str]:
-    """(id, command or source, date with device and packages) of a run."""
+    """(id, command or source, learning rate with date, device and packages) of a run."""
     meta = run.result.meta_info
     packages = ", ".join(f"{name.removesuffix('-version')} {v}" for name, v in meta.package_info.items() if v)
-    how = f"from {run.adopted.source}" if run.adopted else recipes.command_of(run.recipe)
-    return run.id, how, f"{run.created_at}, {meta.system_info.device}, {packages}"
+    where = f"{run.created_at}, {meta.system_info.device}, {packages}"
+    if run.adopted:
+        return run.id, f"from {run.adopted.source}", where
+    return run.id, recipes.command_of(run.recipe), f"Learning rate {recipes.rate_text(run)}; {where}"

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from trainer import methods, tasks
 from trainer.config import Names, RunConfig, Strict, describe
 from trainer.errors import ArgumentError, Problems, UserError, one_of
+from trainer.runs.result import RateSource
 from trainer.runs.store import Run
 from trainer.sources import backbones
 from trainer.texts import mark, tr
@@ -22,6 +23,12 @@ FIELDS = tuple(RunConfig.model_fields)
 OWN_ARGUMENTS = ("method", "methods_", "task", "backbone", "seed", "seeds")
 """Arguments of `make` and `suite`; settings may not repeat them."""
 DEFAULT_METHODS = tuple(methods.METHODS)
+RATE_SOURCES: dict[RateSource, str] = {
+    "tuned": mark("tuned on validation sentences, in one sweep for all methods"),
+    "published": mark("published with the method or its library"),
+    "chosen": mark("chosen by a person"),
+}
+"""How a learning rate came about -> its text."""
 
 
 def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig:
@@ -203,6 +210,24 @@ def parents_of(config: RunConfig) -> list[RunConfig]:
             )
         )
     return parents
+
+
+def rate_source(config: RunConfig) -> RateSource | None:
+    """How a recipe's learning rate came about; None if its backbone cannot be read.
+
+    A value that equals the method's own counts as the method's own, whoever set it.
+    """
+    try:
+        shape = backbones.shape_of(config.backbone)
+    except (UserError, OSError):
+        return None
+    return methods.get(config.method).rate_source(shape, config.learning_rate)
+
+
+def rate_text(run: Run) -> str:
+    """A run's learning rate and how it came about, for people; the rate alone where that was not recorded."""
+    source, rate = run.lineage.learning_rate, f"{run.recipe.learning_rate:g}"
+    return f"{rate}: {tr(RATE_SOURCES[source])}" if source else rate
 
 
 def options_of_parents(method: methods.Method, task: str, options: Any) -> tuple[Any, ...]:

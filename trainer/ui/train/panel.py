@@ -12,6 +12,7 @@ import gradio as gr
 from trainer import tasks
 from trainer.jobs.progress import describe as event_text
 from trainer.markup import render
+from trainer.runs import recipes
 from trainer.runs.store import ENDED, Run
 from trainer.texts import mark, tr
 from trainer.ui.common.access import guarded
@@ -206,6 +207,8 @@ def _facts(lab: Lab, run: Run) -> list[tuple[str, str]]:
     lines = [(tr("Run"), run.id), (tr("State"), f"{state}: {text}" if text else state), (tr("Created"), run.created_at)]
     if run.adopted:
         lines.append((tr("From"), run.adopted.source))
+    else:
+        lines.append((tr("Learning rate"), recipes.rate_text(run)))
     if run.bundled:
         lines.append((tr("Comes with the program, made by"), run.bundled.command))
         if not run.can_predict:
