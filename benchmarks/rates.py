@@ -27,6 +27,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from trainer import methods, tasks
+from trainer.config import RunConfig
 from trainer.tasks.base import Split, divide
 
 TABLE = Path(__file__).with_name("rates.json")
@@ -133,7 +134,7 @@ def is_current(row: dict[str, Any], name: str, backbone: str, parents_at: float 
 
 def fingerprints() -> dict[str, str]:
     """Fingerprint of the splits of each task of the sweep."""
-    return {task: tasks.get(task).load(0).fingerprint() for task in TASKS}
+    return {task: tasks.get(task).load(0).fingerprint for task in TASKS}
 
 
 def default_processes() -> int:
@@ -188,17 +189,8 @@ def run(job: dict[str, Any], files: dict[str, str], root: str, train: int) -> di
     from trainer.training.train import Request
     from trainer.training.train import train as train_run
 
-    known = {"task": files["train"], "validation_file": files["validation"], "test_file": files["test"]}
-    options = {}
-    if methods.get(job["method"]).parent_method:
-        # The file stands for its task, whose own adapter would have seen the validation sentences.
-        others = tuple(task for task in tasks.EMBEDDED if task != job["task"])
-        options["parent_tasks"] = (files["train"], *others)
-    config = recipes.make(
-        method=job["method"], backbone=job["backbone"], seed=job["seed"], learning_rate=job["rate"], options=options,
-        **known, **SETTINGS,
-    )  # fmt: skip
-    parents = [train_parent(parent, job, root, train, known) for parent in recipes.parents_of(config)]
+    config = recipe(job, files)
+    parents = [train_parent(parent, job, root, train) for parent in recipes.parents_of(config)]
     untrained = SimpleNamespace(train_info=SimpleNamespace(train_time=0.0, file_size=0, num_trainable_params=0))
     with tempfile.TemporaryDirectory(dir=root) as folder:
         since = time.perf_counter()
@@ -226,27 +218,38 @@ def run(job: dict[str, Any], files: dict[str, str], root: str, train: int) -> di
     }
 
 
-def train_parent(config, job: dict[str, Any], root: str, train: int, files: dict[str, str]):
+def recipe(job: dict[str, Any], files: dict[str, str]) -> RunConfig:
+    """The recipe of one training of the sweep."""
+    from trainer.runs import recipes
+
+    options = {}
+    if methods.get(job["method"]).parent_method:
+        # The file stands for its task, whose own adapter would have seen the validation sentences.
+        others = tuple(task for task in tasks.EMBEDDED if task != job["task"])
+        options["parent_tasks"] = (files["train"], *others)
+    return recipes.make(
+        method=job["method"], task=files["train"], backbone=job["backbone"], seed=job["seed"],
+        learning_rate=job["rate"], options=options, validation_file=files["validation"], test_file=files["test"],
+        **SETTINGS,
+    )  # fmt: skip
+
+
+def train_parent(config: RunConfig, job: dict[str, Any], root: str, train: int) -> methods.Parent:
     """A parent of a fusion, trained once for each seed: on the sweep's file, or on another task's sentences."""
     from filelock import FileLock
 
-    from trainer.runs import recipes
     from trainer.training.train import Request
     from trainer.training.train import train as train_run
 
-    own = config.task == files["task"]
+    own = tasks.is_file(config.task)
     name = "own" if own else config.task
-    stem = Path(files["task"]).stem if own else name
+    stem = Path(config.task).stem if own else name
     folder = Path(root) / f"parent-{Path(job['backbone']).name}-{stem}-{job['seed']}"
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if not (folder / "done").exists():
-            settings = SETTINGS | (files if own else {"task": config.task, "train_size": train})
-            recipe = recipes.make(
-                method=config.method, backbone=config.backbone, seed=config.seed, learning_rate=job["parent_rate"],
-                **settings,
-            )  # fmt: skip
+            changes = {"learning_rate": job["parent_rate"]} | ({} if own else {"train_size": train})
             folder.mkdir(exist_ok=True)
-            train_run(Request(recipe, folder, emit=lambda event: None))
+            train_run(Request(config.model_copy(update=changes), folder, emit=lambda event: None))
             (folder / "done").touch()
     return methods.Parent(name, folder.name, folder / "model")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from trainer import methods
 from trainer.runs.metrics import MEGABYTES, METRICS
 from trainer.runs.recipes import RATE_SOURCES
 from trainer.runs.result import RateSource
@@ -63,12 +64,12 @@ def comparable(runs: Sequence[Run]) -> list[str]:
 
 
 def _by_rate_source(runs: Sequence[Run]) -> dict[RateSource, set[str]]:
-    """How the learning rate came about -> methods of the runs for which that was recorded."""
-    methods: dict[RateSource, set[str]] = {}
+    """How the learning rate came about -> titles of the methods of the runs for which that was recorded."""
+    titles: dict[RateSource, set[str]] = {}
     for run in runs:
         if source := run.lineage.learning_rate:
-            methods.setdefault(source, set()).add(run.recipe.method)
-    return methods
+            titles.setdefault(source, set()).add(tr(methods.get(run.recipe.method).title))
+    return titles
 
 
 def curves(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
