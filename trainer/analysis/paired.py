@@ -1,20 +1,20 @@
-"""Statistical comparison of two runs on the same test sentences: McNemar's test and a paired bootstrap interval."""
+"""Comparison of two runs on the same test sentences: McNemar's exact test, an interval, the detectable difference."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-DRAWS = 20_000
-SEED = 0
-"""Of the bootstrap, fixed so that an interval is reproducible."""
-MOST_PAIRS = 45
-"""Most pairs that are compared: those of ten runs."""
+from trainer.analysis.intervals import paired_difference
+
 BOUND = 0.05
 """Significance level: a difference with p below it is significant (the customary 5%, Fisher 1925)."""
+POWER = 0.8
+"""Probability with which the smallest detectable difference would be significant (the customary 80%, Cohen 1988)."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Paired:
     """Comparison of runs A and B: counts of sentences that both, one or neither predicts correctly, and statistics.
 
     `p` is McNemar's p-value: the probability of a split of the `only_a + only_b` sentences at least this uneven if both
-    runs are equally good. (`low`, `high`) is the bootstrap's 95% interval of `difference`, as shares from -1 to 1.
+    runs are equally good. (`low`, `high`) is the 95% interval of `difference`, as shares from -1 to 1; it leaves out 0
+    exactly if `p` is below 5%.
     """
 
     both: int
@@ -54,9 +55,8 @@ def compare(correct_a: np.ndarray, correct_b: np.ndarray) -> Paired:
 
     The test is McNemar's (McNemar 1947) in its exact form: of the sentences that only one run predicts correctly, the
     number that run A does is binomial with probability 1/2 under the null hypothesis. Dietterich 1998 recommends it for
-    two classifiers and one test set. The interval is the paired bootstrap's, by percentiles (Efron 1979; Koehn 2004 for
-    language): sentences are resampled with replacement, each with both runs' outcomes. Both describe the variation over
-    test sentences, not over seeds.
+    two classifiers and one test set. The interval is `intervals.paired_difference`. Both describe the variation over
+    test sentences, not over seeds (for several seeds see `trainer.analysis.seeds`).
 
     Raises `ValueError` without sentences.
     """
@@ -64,17 +64,14 @@ def compare(correct_a: np.ndarray, correct_b: np.ndarray) -> Paired:
     if not len(a):
         raise ValueError("no sentences")
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    # A resampled sentence changes the difference by +1, -1 or 0: resampling is one multinomial draw of three counts.
-    shares = np.array([only_a, only_b, len(a) - only_a - only_b]) / len(a)
-    drawn = np.random.default_rng(SEED).multinomial(len(a), shares, size=DRAWS)
-    low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / len(a), [2.5, 97.5])
+    low, high = paired_difference(only_a, only_b, len(a))
     return Paired(
         both=int((a & b).sum()),
         only_a=only_a,
         only_b=only_b,
         neither=int((~a & ~b).sum()),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         p=mcnemar(only_a, only_b),
     )
 
@@ -86,6 +83,43 @@ def mcnemar(only_a: int, only_b: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(only_a, only_a + only_b).pvalue)
+
+
+@lru_cache(maxsize=1024)
+def detectable(sentences: int, discordance: float, level: float = BOUND) -> float:
+    """Smallest true difference in accuracy that McNemar's exact test finds in 80 of 100 test sets, as a share.
+
+    `discordance`: share of the sentences that only one of the runs predicts correctly. It is taken as observed, and as
+    the difference itself where that is larger, for it cannot be smaller. `level`: p below which a difference counts.
+    The power is computed exactly, over the number of such sentences and their split (Lachin 1992, section 2; for large
+    numbers it is the formula of Connor 1987). 1 if not even a difference of 1 would do.
+    """
+    if mcnemar_power(1.0, sentences, discordance, level) < POWER:
+        return 1.0
+    low, high = 0.0, 1.0
+    while high - low > 1e-5:
+        middle = (low + high) / 2
+        if mcnemar_power(middle, sentences, discordance, level) < POWER:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def mcnemar_power(difference: float, sentences: int, discordance: float, level: float = BOUND) -> float:
+    """Probability that McNemar's exact test finds a true difference; arguments as in `detectable`."""
+    from scipy.stats import binom
+
+    discordance = max(discordance, difference)
+    if discordance == 0:
+        return 0.0
+    differ = np.arange(binom.ppf(1e-9, sentences, discordance), binom.ppf(1 - 1e-9, sentences, discordance) + 1)
+    share = min((1 + difference / discordance) / 2, 1.0)
+    # The largest count of the weaker run with p below the level; -1 where there is none.
+    most = binom.ppf(level / 2, differ, 0.5) - 1
+    found = binom.sf(differ - most - 1, differ, share) + binom.cdf(most, differ, share)
+    found = np.where(most >= 0, found, 0.0)
+    return float(binom.pmf(differ, sentences, discordance) @ found)
 
 
 @dataclass(frozen=True)
@@ -107,11 +141,11 @@ class Pair:
 
 
 def pairs(correct: np.ndarray) -> list[Pair]:
-    """Comparisons of the first `MOST_PAIRS` pairs of runs.
+    """Comparisons of every two runs.
 
     `correct`: boolean (sentences, runs), whether each run predicts each sentence's label correctly.
     """
-    columns = list(itertools.combinations(range(correct.shape[1]), 2))[:MOST_PAIRS]
+    columns = list(itertools.combinations(range(correct.shape[1]), 2))
     results = [compare(correct[:, a], correct[:, b]) for a, b in columns]
     adjusted = holm([result.p for result in results])
     return [Pair(a, b, result, p) for (a, b), result, p in zip(columns, results, adjusted, strict=True)]
