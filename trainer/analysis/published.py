@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,26 @@ SHARES = mark(
     "a tenth of the training set, which would leave {rest} to train on"
 )
 _SHARES = {"wrong": 15, "all": 15, "stated": "872", "tenth": "1,500", "rest": "13,500"}
+FASTEST = mark("said to be the fastest, with {minutes} min in the table; {other} took {less}")
+SPLITS = mark(
+    "the splits are said to be the same; the validation accuracies of {one} are shares of {one_validation} sentences, "
+    "which leave {one_training} to train on ({one_steps} steps an epoch), those of {other} are shares of "
+    "{other_validation}, beside {other_training} ({other_steps} steps)"
+)
+OF_VALIDATION = mark(
+    "validation accuracy {stated} in the table is no share of the {logged} sentences of its log; "
+    "it is {count} of {size}, the validation set that is stated"
+)
+OF_TEST = mark(
+    "validation accuracy {stated} in the table is no share of the {logged} sentences of its log; "
+    "it is {count} of {size}, the size of the test set"
+)
+REPORT_OF_TEST = mark(
+    "its classification report, said to be of validation, is of {size} sentences ({per_label} of each label): "
+    "the test set; {validation} were stated for validation"
+)
+ALL = "all"
+"""In place of a method: a contradiction between methods."""
 FINDINGS = (
     ("full", ACCURACY_KEPT, {"stated": "93.87%", "last": "93.87%", "best": "93.93%", "epoch": 10}),
     ("full", NO_PEAK, {"stated": "1,756"}),
@@ -50,6 +72,7 @@ FINDINGS = (
     ("adapter_fusion", STILL, {"low": "0.2561", "high": "0.2562", "epochs": 15}),
 )
 """(method, text of a contradiction, its figures). The report is fixed; a test checks each figure with its data."""
+Finding = tuple[str, str, dict[str, Any]]
 
 
 @cache
@@ -131,8 +154,93 @@ def disagreements() -> list[str]:
     """Contradictions between the report's table, its logs and its description, a sentence each."""
     return [
         tr("{method}: {finding}.", method=_title(method), finding=tr(text, **values))
-        for method, text, values in FINDINGS
+        for method, text, values in (*FINDINGS, *computed())
     ]
+
+
+def counts(share: float, sentences: int, *, decimals: int = 4) -> tuple[int, ...]:
+    """Numbers of `sentences` whose share, rounded to `decimals`, is `share`; empty if it is no share of that many."""
+    near, error = round(share * sentences), 0.5 * 10**-decimals + 1e-9
+    reach = int(error * sentences) + 1
+    return tuple(
+        k for k in range(max(near - reach, 0), min(near + reach, sentences) + 1) if abs(k / sentences - share) <= error
+    )
+
+
+def logged_validation(method: str) -> int | None:
+    """Number of validation sentences of which all accuracies of a method's log are shares: the stated one or a tenth.
+
+    A tenth of the training set was then held out of it. None if both or neither fit.
+    """
+    configuration = load()["configuration"]
+    shares = {epoch["validation_accuracy"] for epoch in _epochs(method)}
+    fits = [
+        size
+        for size in (configuration["validation_set"], configuration["training_set"] // 10)
+        if all(counts(share, size) for share in shares)
+    ]
+    return fits[0] if len(fits) == 1 else None
+
+
+def training(method: str) -> tuple[int, int] | None:
+    """(training sentences, steps an epoch) that `logged_validation` leaves; None if it is not known."""
+    configuration, validation = load()["configuration"], logged_validation(method)
+    if validation is None:
+        return None
+    sentences = configuration["training_set"] - (0 if validation == configuration["validation_set"] else validation)
+    return sentences, math.ceil(sentences / configuration["batch_size"])
+
+
+def computed() -> list[Finding]:
+    """Contradictions that follow from the report's numbers, as in `FINDINGS`."""
+    return [*_fastest(), *_splits(), *_impossible_shares(), *_classification_report()]
+
+
+def _fastest() -> Iterator[Finding]:
+    minutes = {row["method"]: row["training_minutes"] for row in load()["summary"] if row["training_minutes"]}
+    fastest, stated = min(minutes, key=minutes.__getitem__), load()["statements"]["fastest"]
+    if fastest != stated:
+        shown = {"minutes": f"{minutes[stated]:.2f}", "other": _title(fastest), "less": f"{minutes[fastest]:.2f}"}
+        yield stated, FASTEST, shown
+
+
+def _splits() -> Iterator[Finding]:
+    trained: dict[tuple[int, int], list[str]] = {}
+    for method in load()["epochs"]:
+        if known := training(method):
+            trained.setdefault(known, []).append(method)
+    if len(trained) < 2 or not load()["statements"]["same_splits"]:
+        return
+    values: dict[str, Any] = {}
+    for key, ((sentences, steps), members) in zip(("one", "other"), sorted(trained.items()), strict=True):
+        values |= {
+            key: ", ".join(map(_title, members)),
+            f"{key}_validation": f"{logged_validation(members[0]):,}",
+            f"{key}_training": f"{sentences:,}",
+            f"{key}_steps": steps,
+        }
+    yield ALL, SPLITS, values
+
+
+def _impossible_shares() -> Iterator[Finding]:
+    for row in load()["summary"]:
+        stated, logged = row["validation_accuracy"], logged_validation(row["method"])
+        if stated is None or logged is None or counts(stated, logged):
+            continue
+        for key, text in (("validation_set", OF_VALIDATION), ("test_set", OF_TEST)):
+            size = load()["configuration"][key]
+            if fitting := counts(stated, size):
+                shown = {"stated": f"{stated:.2%}", "logged": f"{logged:,}", "count": f"{fitting[0]:,}"}
+                yield row["method"], text, shown | {"size": f"{size:,}"}
+
+
+def _classification_report() -> Iterator[Finding]:
+    report, configuration = load()["classification_report_lora"], load()["configuration"]
+    support = [report[label]["support"] for label in ("negative", "positive")]
+    stated = configuration[load()["statements"]["classification_report_of"]]
+    if sum(support) == configuration["test_set"] != stated:
+        shown = {"size": f"{sum(support):,}", "per_label": f"{support[0]:,}", "validation": f"{stated:,}"}
+        yield "lora", REPORT_OF_TEST, shown
 
 
 def _epochs(method: str) -> list[dict[str, Any]]:
@@ -144,4 +252,6 @@ def _percent(share: float | None) -> float | None:
 
 
 def _title(method: str) -> str:
+    if method == ALL:
+        return tr("All methods")
     return tr(METHODS[method].title) if method in METHODS else method
