@@ -37,6 +37,8 @@ RUN = {
 NOT_RUN = {
     "sst2": "trains every method on thousands of sentences that are not in the repository",
     "gpu": "tests/test_gpu.py runs it whole",
+    "rates": "tests/test_rates.py runs a small sweep",
+    "study": "tests/test_study.py runs it whole",
 }
 RATIOS = {
     "training speed": lambda found: found["methods"]["lora"]["ratio_to_careful"],

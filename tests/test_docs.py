@@ -269,6 +269,15 @@ COMMANDS: dict[str, Here | By] = {
     "python -m benchmarks.gpu --out gpu.json": By(
         "tests/test_gpu.py::test_every_step_runs_on_this_machine_and_what_it_checks_holds", '"benchmarks.gpu", "--out"'
     ),
+    "python -m benchmarks.rates --method ia3": By(
+        "tests/test_rates.py::test_a_sweep_trains_what_its_table_lacks", "rates.sweep", why="takes hours"
+    ),
+    "python -m benchmarks.study": By(
+        "tests/test_study.py::test_the_page_is_what_the_command_writes", '"benchmarks.study"'
+    ),
+    "python -m benchmarks.study --store FOLDER --task sst2": By(
+        "tests/test_study.py::test_the_page_is_what_the_command_writes", '"--store"', why="needs the runs of a GPU"
+    ),
     "python app.py": By("tests/conftest.py::app_on", '"app.py"'),
     ".venv/bin/python app.py": By("tests/conftest.py::app_on", '"app.py"'),
     "python app.py --language hi": By("tests/test_language.py::test_a_language_is_chosen_on_the_command_line", '"hi"'),
@@ -278,6 +287,11 @@ COMMANDS: dict[str, Here | By] = {
     # The command line
     "python -m trainer COMMAND": Here(says="Commands"),
     "python -m trainer suite --preset quick": Here(f"--method lora {SMALL}", says="test accuracy"),
+    "python -m trainer suite --preset report": By(
+        "tests/test_train.py::test_a_preset_in_the_form_launches_what_the_command_line_does",
+        "PRESETS[preset]",
+        why="needs a GPU and the Hub",
+    ),
     "python -m trainer suite --method lora --method adapter --seed 0 --seed 1 --set epochs=2 --set lora.r=8": Here(
         f"--task PATH.csv {TINY}", says="test accuracy"
     ),
@@ -299,6 +313,7 @@ COMMANDS: dict[str, Here | By] = {
     'python -m trainer predict "A warm, funny film." --runs RUN --json': Here(says='"probabilities"'),
     "python -m trainer predict --file IN.csv --out OUT.csv": Here(says="2 sentences through"),
     "python -m trainer estimate --method qlora --backbone bert-base": Here(says="591,362"),
+    "python -m trainer estimate --method lora --backbone bert-base": Here(says="591,362"),
     "python -m trainer cancel RUN": Here(status=2, says="Expected a run that waits or trains"),
     "python -m trainer resume RUN": Here(status=2, says="Expected a failed or cancelled run"),
     "python -m trainer again RUN": Here(says="test accuracy"),
