@@ -308,6 +308,9 @@ COMMANDS: dict[str, Here | By] = {
     "python -m trainer compare": Here(says="Test accuracy"),
     "python -m trainer compare --json": Here(says='"test_accuracy"'),
     "python -m trainer compare --csv FILE.csv": Here(says="runs written to"),
+    "python -m trainer compare --peft FOLDER": By(
+        "tests/test_run_format.py::test_pefts_own_reader_gets_the_figures_of_every_method", '"--peft"'
+    ),
     "python -m trainer report --out report.html": Here(says="runs reported in"),
     'python -m trainer predict "A warm, funny film."': Here(says="probability"),
     'python -m trainer predict "A warm, funny film." --runs RUN --json': Here(says='"probabilities"'),

@@ -147,8 +147,12 @@ def show(run: RunName, as_json: AsJson = False) -> None:
 def compare(
     as_json: AsJson = False,
     csv: Annotated[Optional[Path], typer.Option(help="write the table to this file")] = None,
+    peft: Annotated[
+        Optional[Path], typer.Option(metavar="FOLDER", help="write files for PEFT's method comparison to this folder")
+    ] = None,
 ) -> None:
     """The finished runs side by side."""
+    from trainer.analysis import method_comparison
     from trainer.analysis.tables import comparable, runs_table
     from trainer.runs.metrics import METRICS
     from trainer.runs.store import Store
@@ -156,11 +160,16 @@ def compare(
     runs = [run for run in Store().list() if run.state == "finished"]
     table = runs_table(runs)
     if csv is not None:
-        table.to_csv(csv, index=False)
+        table.join(method_comparison.columns(runs)).to_csv(csv, index=False)
         typer.echo(f"{len(table)} runs written to {csv}", err=as_json)
+    if peft is not None:
+        files, left_out = method_comparison.write(runs, peft)
+        typer.echo(f"{len(files)} runs written to {peft}", err=as_json)
+        for run in left_out:
+            typer.echo(f"{run.id} is left out: it has no GPU memory to compare with that of the others.", err=True)
     if as_json:
         _print_json(json.loads(table.to_json(orient="records", double_precision=12)))
-    elif csv is None:
+    elif csv is None and peft is None:
         keys = ("test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size")
         heading = ("run", "method", "task", *(METRICS[key].title for key in keys))
         rows = [
