@@ -8,14 +8,19 @@ import statistics
 from pathlib import Path
 
 import pytest
+from conftest import trainer
 
 from benchmarks import rates
 from trainer import methods, tasks
 from trainer.analysis import tables
-from trainer.jobs import queue
-from trainer.runs import recipes
+from trainer.jobs import adoption, queue
+from trainer.publish import bundled, report
+from trainer.runs import archive, recipes
+from trainer.serving.predictor import Predictor
 from trainer.sources import backbones
 from trainer.tasks.base import normalise
+from trainer.ui.common.lab import Lab
+from trainer.ui.train import panel
 
 
 def row(rate: float, accuracy: float, *, task: str = "movies", seed: int = 0, method: str = "lora", **more) -> dict:
@@ -216,3 +221,31 @@ def test_runs_whose_rates_came_about_differently_are_compared_with_a_warning(sui
     assert "Full fine-tuning: chosen by a person" in warning
     unknown = tables.comparable([lora, with_source(full, None)])
     assert not [text for text in unknown if "Learning rates" in text], "it is not known to differ"
+
+
+def test_a_runs_rate_is_shown_with_how_it_came_about(suite, own_store):
+    """On the command line, in the run's panel and in the report; without a word where it was not recorded."""
+    run = next(run for run in suite[0].list() if run.recipe.method == "lora")
+    text = f"{run.recipe.learning_rate:g}: tuned on validation sentences, in one sweep for all methods"
+    assert f"Learning rate {text}." in trainer("show", run.id, store=suite[0]).stdout
+    assert text in panel.details_html(Lab(suite[0], Predictor(suite[0])), run)
+    assert f"Learning rate {text}; " in report.html(suite[0], [run])
+    (old,) = (run for run in bundled.shipped() if run.recipe.method == "lora")
+    old = old.model_copy(update={"lineage": old.lineage.model_copy(update={"learning_rate": None})})
+    assert recipes.rate_text(old) == f"{old.recipe.learning_rate:g}"
+    archive.load_folder(own_store, run.folder)
+    assert own_store.load(run.id).lineage == run.lineage, "what a loaded run says of its rate is what it said"
+
+
+def test_an_adapter_from_elsewhere_says_nothing_of_its_rate(suite, own_store, monkeypatch):
+    monkeypatch.setattr(queue, "ensure_worker", lambda store: None)
+    run = next(run for run in suite[0].list() if run.recipe.method == "lora")
+    adopted = adoption.adopt(
+        own_store,
+        str(run.model_folder),
+        task=run.recipe.task,
+        backbone=run.recipe.backbone,
+        label_order=["bad", "good"],
+    )
+    assert adopted.lineage.learning_rate is None
+    assert "Learning rate" not in panel.details_html(Lab(own_store, Predictor(own_store)), adopted)
