@@ -83,10 +83,9 @@ def accuracy_interval(runs: Sequence[Run], key: str, *, store: Store | None = No
     metrics, and for groups without predictions.
     """
     split, about = ACCURACIES.get(key), runs[0].result.meta_info.dataset_info
-    if split is None:
+    if split is None or not (sentences := getattr(about.sizes, split)):
         return None
     shares = [METRICS[key].of(run) / METRICS[key].scale for run in runs]
-    sentences = getattr(about.sizes, split)
     if about.group is None:
         return intervals.accuracy(shares, sentences)
     effects = [effect for run in runs if store and (effect := _design_effect(store.predictions(run.id), split))]
@@ -183,7 +182,7 @@ def per_class(run: Run) -> pd.DataFrame:
     rows = [{"label": name, **dict(scores)} for name, scores in test.per_class.items()]
     total, present = sum(row["support"] for row in rows), [row for row in rows if row["support"]]
     # Runs of earlier versions counted a label without sentences as 0 in their macro mean.
-    means = {name: sum(row[name] for row in present) / len(present) for name in ("precision", "recall", "f1")}
+    means = {name: sum(row[name] for row in present) / (len(present) or 1) for name in ("precision", "recall", "f1")}
     rows += [
         {"label": title, **(means if average == "macro" else dict(getattr(test, average))), "support": total}
         for average, title in MEANS.items()
