@@ -24,7 +24,7 @@ MOST_TOGETHER = 10
 """Of more recipes than this, every one is compared with one reference unless each pair is asked for."""
 SETTINGS: dict[str, tuple[str, Callable[[Run], str | None]]] = {
     "backbone": (mark("backbone"), lambda run: run.recipe.backbone.replace("\\", "/").rsplit("/", 1)[-1]),
-    "precision": (mark("precision"), lambda run: run.result.train_info.precision),
+    "precision": (mark("numeric precision"), lambda run: run.result.train_info.precision),
     "splits": (mark("sentences"), lambda run: run.split_fingerprint[:6]),
     # The settings of an adapter from elsewhere are those of its evaluation.
     "batch_size": (
