@@ -34,7 +34,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Run], str | None]]] = {
 }
 """Settings that two recipes must share to be tested against each other -> (title, a run's value; None if not known)."""
 RATE: tuple[str, Callable[[Run], str | None]] = (
-    mark("how the learning rate was set"),
+    mark("learning rate"),
     lambda run: run.result and run.lineage.learning_rate,
 )
 """What is named where it differs, without keeping the test from being made."""

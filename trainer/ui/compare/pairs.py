@@ -130,7 +130,10 @@ def _table(pairs: Sequence[Comparison]) -> str:
     if badges:
         columns.append(Column.named(mark("Differ in"), mark("First / second."), numeric=False))
     return tables.table(
-        columns, [_row(pair, badges) for pair in pairs], name="differences", title=tr("Differences in test accuracy")
+        columns,
+        [_row(pair, badges) for pair in pairs],
+        name="differences",
+        title=tr("Differences in test accuracy, in points"),
     )
 
 
@@ -176,8 +179,7 @@ def _verdict(pair: Comparison) -> Cell:
         if least < 1
         else tr("no difference could have shown")
     )
-    shown = render("compare/verdict.html", verdict=tr("not significant"), about=about)
-    return Cell(tr("not significant"), "not significant", markup=shown)
+    return Cell(tr("not significant"), "not significant", below=about)
 
 
 def _badges(settings: Sequence[Setting]) -> Markup:

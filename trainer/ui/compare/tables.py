@@ -235,8 +235,7 @@ def _with_interval(metric: Metric, cell: Cell, interval: tuple[float, float] | N
     if interval is None:
         return [cell, *_no_ends(metric)]
     low, high = (end * metric.scale for end in interval)
-    shown = render("compare/accuracy.html", text=cell.text, low=f"{low:.1f}", high=f"{high:.1f}")
-    return [replace(cell, markup=shown), Cell("", low), Cell("", high)]
+    return [replace(cell, below=f"{low:.1f}–{high:.1f}"), Cell("", low), Cell("", high)]
 
 
 def _published(reference: bool) -> list[tuple[Cell, dict[str, Any]]]:

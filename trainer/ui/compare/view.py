@@ -192,16 +192,12 @@ def _differences() -> dict[str, Any]:
         "Automatic: every two of up to {most} recipes; of more, each with the one of the best validation accuracy.",
         most=MOST_TOGETHER,
     )
-    with gr.Row():
-        against = gr.Dropdown(
-            compare_pairs.choices([]), value=AUTOMATIC, label=tr("Compare with"), info=about, min_width=260
-        )
-        unlike = gr.Checkbox(
-            False,
-            label=tr("Test unlike recipes too"),
-            info=tr("Those that differ in backbone, precision, sentences or batch size."),
-            min_width=260,
-        )
+    against = gr.Dropdown(compare_pairs.choices([]), value=AUTOMATIC, label=tr("Compare with"), info=about)
+    unlike = gr.Checkbox(
+        False,
+        label=tr("Test unlike recipes too"),
+        info=tr("Those that differ in backbone, precision, sentences or batch size."),
+    )
     test = gr.Button(tr("Test the differences"), size="sm")
     return {"against": against, "unlike": unlike, "test": test, "pairs": gr.HTML()}
 
