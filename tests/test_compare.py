@@ -18,7 +18,7 @@ import pytest
 from conftest import serious, shoot, trainer
 
 from trainer import methods
-from trainer.analysis import disputes, paired, published, variants
+from trainer.analysis import comparisons, disputes, intervals, paired, published, variants
 from trainer.analysis import tables as analysis
 from trainer.runs import recipes
 from trainer.runs.metrics import METRICS
@@ -27,6 +27,7 @@ from trainer.runs.store import Run, Store
 from trainer.ui.common import charts
 from trainer.ui.common.lab import Lab
 from trainer.ui.compare import draw as compare_draw
+from trainer.ui.compare import pairs as compare_pairs
 from trainer.ui.compare import sentences as compare_sentences
 from trainer.ui.compare import tables as compare_tables
 from trainer.ui.compare import view as compare_view
@@ -378,23 +379,182 @@ def test_parts_are_redrawn_alone(seeds, view):
     assert "QLoRA (4-bit), seed 1 against LoRA, seed 1" in html
 
 
-def test_the_differences_that_hold_are_those_of_the_test_by_hand(seeds):
-    lab = Lab.open(seeds)
+def counterparts(store: Store) -> tuple[list[Run], dict[str, str]]:
+    """(the runs that Compare shows first, their recipes by id)."""
+    runs = select(settle(Selection(), store.list()), store.list())
+    return runs, variants.variants(runs)
+
+
+def test_differences_are_tested_over_every_seed(seeds):
+    """LoRA and QLoRA have two seeds: compared with each other seed by seed, with the others all the same."""
+    runs, names = counterparts(seeds)
+    found = comparisons.compare(seeds, runs, names)
+    assert (len(found.pairs), found.recipes, found.reference) == (10, 5, None)
+    by_pair = {(pair.first, pair.second): pair for pair in found.pairs}
+    assert [*by_pair] == list(itertools.combinations(dict.fromkeys(names[run.id] for run in runs), 2))
+    for pair in found.pairs:
+        one, other = ([run for run in runs if names[run.id] == name] for name in (pair.first, pair.second))
+        assert pair.result.seeds == (len(one), len(other))
+        assert pair.result.matched == (len(one) == len(other) == 2)
+        frames = [[tests_of(seeds, run) for run in side] for side in (one, other)]
+        means = [np.mean([(frame["predicted"] == frame["label"]).mean() for frame in side]) for side in frames]
+        assert pair.result.difference == pytest.approx(means[0] - means[1])
+        assert pair.result.sentences == len(frames[0][0])
+    full = by_pair["Full fine-tuning", "Adapter"].result
+    alone = disputes.collect(seeds, [run for run in runs if run.recipe.method in ("full", "adapter")])
+    assert (full.low, full.high, full.p) == (lambda p: (p.low, p.high, p.p))(paired.compare(*alone.correct.T))
+    smallest = min(found.pairs, key=lambda pair: pair.result.p)
+    assert smallest.p == pytest.approx(min(1, 10 * smallest.result.p)), "Holm's first step is Bonferroni's"
+    shown = compare_draw.test_differences(Lab.open(seeds))
+    assert "Of 10 differences" in shown
+    assert shown.count("<tr") == 11
+    assert shown.count("points would have shown") == sum(not pair.significant for pair in found.pairs)
+    for text in ("of other seeds they cannot speak", "Several seeds: sentences and seeds both vary", "2 seeds"):
+        assert text in shown
+    assert "needs two recipes" in compare_draw.test_differences(Lab.open(seeds), None, [], ["lora"])
+
+
+def tests_of(store: Store, run: Run) -> pd.DataFrame:
+    """Predictions of a run's test split."""
+    frame = store.predictions(run.id)
+    return frame[frame["split"] == "test"]
+
+
+def like(store: Store, run: Run, name: str, *, queue_order: int, batch: int | None = None, **settings) -> None:
+    """Add a run with another one's result and predictions, and other settings."""
+    folder = store.root / name
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns(".*", "model"))
+    result = run.result
+    if batch:
+        result = result.model_copy(update={"train_info": result.train_info.model_copy(update={"batch_size": batch})})
+        settings["batch_size"] = batch
+    source = settings.pop("learning_rate_source", None)
+    lineage = run.lineage.model_copy(update={"learning_rate": source})
+    recipe = run.recipe.model_copy(update=settings)
+    store.update(name, recipe=recipe, result=result, lineage=lineage, queue_order=queue_order)
+
+
+@pytest.fixture
+def twelve(suite, tmp_path):
+    """The suite's five recipes, LoRA's at seven other rates, and LoRA in batches of 64."""
+    store = Store(tmp_path / "twelve")
+    shutil.copytree(suite[0].root, store.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "model"))
+    lora = next(run for run in store.list() if run.recipe.method == "lora")
+    for i in range(7):
+        rate, name = 1e-4 * (i + 1), lora.id.replace("-s0-", f"-r{i}-")
+        like(store, lora, name, queue_order=lora.queue_order + i + 1, learning_rate=rate, learning_rate_source="chosen")
+    name = lora.id.replace("-s0-", "-b64-")
+    like(store, lora, name, queue_order=lora.queue_order + 9, batch=64)
+    return store
+
+
+def test_of_many_recipes_none_is_dropped(twelve):
+    lab, every = Lab.open(twelve), 13 * 12 // 2
+    runs, names = counterparts(twelve)
+    found = comparisons.compare(twelve, runs, names)
+    validation = {names[run.id]: METRICS["validation_accuracy"].of(run) for run in runs}
+    assert validation[found.reference] == max(validation.values())
+    assert (found.recipes, len(found.pairs)) == (13, 12)
     shown = compare_draw.test_differences(lab)
-    names = variants.variants(select(settle(Selection(), seeds.list()), seeds.list()))
-    members = variants.one_each(variants.ordered([r for r in seeds.list() if r.id in names]), names)
-    answers = disputes.collect(seeds, members)
-    count = len(answers.runs) * (len(answers.runs) - 1) // 2
-    assert count == 10
-    found = paired.pairs(answers.correct)
-    assert [(p.first, p.second) for p in found] == list(itertools.combinations(range(len(answers.runs)), 2))
-    smallest = min(found, key=lambda p: p.result.p)
-    assert smallest.p == pytest.approx(min(1, count * smallest.result.p)), "Holm's first step is Bonferroni's"
-    assert f"Of {count} differences" in shown
-    assert shown.count("<tr") == count + 1
-    assert shown.count(">holds<") == sum(p.significant for p in found)
-    alone = compare_draw.test_differences(lab, None, [], ["lora"])
-    assert "needs two recipes" in alone
+    assert f"12 other recipes are compared with {found.reference}, the one of the best validation accuracy" in shown
+    rest = [None, [], [], ["finished"], [], [], False, "run", "train_minutes", "test_accuracy", "epoch", "split"]
+    assert compare_draw.test_differences(lab, *rest, "every pair").count("<tr") == every + 1
+    shown = compare_draw.test_differences(lab, *rest, "Adapter")
+    assert "compared with Adapter, which you chose" in shown
+    assert shown.count("<tr") == 13
+
+
+def test_what_differs_in_a_setting_is_named_and_tested_only_on_request(twelve):
+    runs, names = counterparts(twelve)
+    found = comparisons.compare(twelve, runs, names, every_pair=True)
+    left = [pair for pair in found.pairs if not pair.result]
+    assert len(left) == 12
+    assert len(found.tested) == 13 * 12 // 2 - 12
+    assert all([setting.name for setting in pair.settings] == ["batch_size"] for pair in left)
+    assert all("64" in (pair.settings[0].first, pair.settings[0].second) for pair in left)
+    asked = comparisons.compare(twelve, runs, names, every_pair=True, unlike=True)
+    assert len(asked.tested) == 13 * 12 // 2
+    lab, rest = (
+        Lab.open(twelve),
+        [None, [], [], ["finished"], [], [], False, "run", "", "", "epoch", "split", "Adapter"],
+    )
+    shown = compare_draw.test_differences(lab, *rest)
+    assert "1 comparison was not tested: the recipes differ in batch size" in shown
+    assert shown.count("not tested</td>") == 1
+    assert "batch size: 64 / 16" in shown
+    assert "not tested</td>" not in compare_draw.test_differences(lab, *rest, True)
+    # The source of a learning rate is named, and keeps nothing from being tested.
+    other = [run for run in runs if run.recipe.method == "full"]
+    like(twelve, other[0], other[0].id.replace("-s0-", "-tuned-"), queue_order=1, seed=7, learning_rate_source="tuned")
+    runs, names = counterparts(twelve)
+    found = comparisons.compare(twelve, runs, names, every_pair=True)
+    rates = {(pair.rate.first, pair.rate.second) for pair in found.tested if pair.rate}
+    assert rates == {("tuned", "chosen")}
+    assert any("set in different ways: tuned, chosen" in text for text in analysis.comparable(runs))
+    assert any("batches of different size: 16, 64" in text for text in analysis.comparable(runs))
+
+
+def test_runs_on_other_splits_are_tested_on_common_sentences_alone(twelve):
+    runs, names = counterparts(twelve)
+    lora, full = (next(run for run in runs if run.recipe.method == name) for name in ("lora", "full"))
+    about = full.result.meta_info.dataset_info.model_copy(update={"fingerprint": "0123456789abcdef"})
+    meta = full.result.meta_info.model_copy(update={"dataset_info": about})
+    twelve.update(full.id, result=full.result.model_copy(update={"meta_info": meta}))
+    frame = twelve.predictions(full.id)
+    frame["row"] += 1000  # the rows of another split say nothing
+    tests = frame.index[frame["split"] == "test"]
+    frame.drop(tests[:3]).to_parquet(full.folder / "predictions.parquet")
+    members = [twelve.load(run.id) for run in (lora, full)]
+    (pair,) = comparisons.compare(twelve, members, names).pairs
+    assert [setting.name for setting in pair.settings] == ["splits"]
+    assert pair.result is None
+    (pair,) = comparisons.compare(twelve, members, names, unlike=True).pairs
+    assert pair.result.sentences == len(tests) - 3
+
+
+def test_documents_in_the_predictions_are_taken_together(twelve):
+    runs, names = counterparts(twelve)
+    pair = [next(run for run in runs if run.recipe.method == name) for name in ("lora", "full")]
+    for run in pair:
+        frame = twelve.predictions(run.id)
+        frame["group"] = [f"document {row // 5}" for row in frame["row"]]
+        frame.to_parquet(run.folder / "predictions.parquet")
+    (found,) = comparisons.compare(twelve, pair, names).pairs
+    documents = len({row // 5 for row in tests_of(twelve, pair[0])["row"]})
+    assert found.result.units == documents < found.result.sentences
+    html = compare_pairs.section(Lab.open(twelve), pair, names)
+    assert f"{documents} groups of {found.result.sentences} sentences" in html
+
+
+def test_accuracies_have_their_intervals(seeds):
+    runs, names = counterparts(seeds)
+    html = compare_tables.results(runs, names)
+    full = next(run for run in runs if run.recipe.method == "full")
+    sizes = full.result.meta_info.dataset_info.sizes
+    for share, count in (
+        (full.result.test.accuracy, sizes.test), (full.result.train_info.best_validation_accuracy, sizes.validation),
+    ):  # fmt: skip
+        low, high = intervals.wilson(share, count)
+        assert f"{100 * low:.1f}–{100 * high:.1f}</span>" in html
+    lora = [run for run in runs if run.recipe.method == "lora"]
+    low, high = intervals.accuracy([run.result.test.accuracy for run in lora], sizes.test)
+    assert f"{100 * low:.1f}–{100 * high:.1f}</span>" in compare_tables.over_seeds(runs, names)
+
+
+def test_an_absent_label_is_named_in_the_report(seeds):
+    runs, names = counterparts(seeds)
+    full = next(run for run in runs if run.recipe.method == "full")
+    first, *others = full.result.test.per_class
+    scores = dict(full.result.test.per_class)
+    scores[first] = scores[first].model_copy(update={"support": 0})
+    test = full.result.test.model_copy(update={"per_class": scores})
+    without = full.model_copy(update={"result": full.result.model_copy(update={"test": test})})
+    assert analysis.absent(full) == []
+    assert analysis.absent(without) == [first]
+    macro = analysis.per_class(without).iloc[-2]
+    assert macro["f1"] == pytest.approx(np.mean([scores[name].f1 for name in others]))
+    assert f"No test sentence has the label {first}" in compare_tables.cards([without], names)
+    assert "No test sentence" not in compare_tables.cards([full], names)
 
 
 def test_an_axis_of_more_than_two_decades_is_logarithmic():

@@ -119,6 +119,7 @@ def test_no_module_imports_itself_through_others():
         "serving.predictor",
         "jobs.queue",
         "jobs.worker",
+        "analysis.comparisons",
         "analysis.disputes",
         "analysis.lesson",
         "analysis.paired",

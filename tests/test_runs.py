@@ -15,6 +15,7 @@ import pytest
 from conftest import trainer
 from markupsafe import escape
 
+from trainer.analysis import intervals
 from trainer.analysis import tables as analysis
 from trainer.analysis.paired import holm
 from trainer.jobs import queue as jobs
@@ -464,8 +465,11 @@ def test_the_report_tells_figures_differences_and_commands(suite, tmp_path):
         assert escape(recipes.command_of(run.recipe)) in page
     assert not re.search(r"(src|href)=|@import|url\(", page), "nothing is fetched"
     accuracy = METRICS["test_accuracy"]
-    assert f"<td>{accuracy.show(accuracy.of(next(r for r in finished if r.recipe.method == 'full')))}<span" in page
-    assert "not shown" in page
+    full = next(run for run in finished if run.recipe.method == "full")
+    sentences = full.result.meta_info.dataset_info.sizes.test
+    low, high = (100 * end for end in intervals.wilson(full.result.test.accuracy, sentences))
+    assert f"<td>{accuracy.show(accuracy.of(full))} ({low:.1f} to {high:.1f})<span" in page
+    assert "not significant" in page
 
 
 def test_holms_correction_by_hand():

@@ -66,7 +66,7 @@ def design_effect(correct: np.ndarray, groups: np.ndarray) -> float:
 def paired_difference(only_a: int, only_b: int, sentences: int) -> tuple[float, float]:
     """Interval of the difference of two accuracies on the same sentences, which agrees with McNemar's exact test.
 
-    It leaves out 0 exactly if the test's p is below 5%. Tango's score interval (Tango 1998), whose coverage is near 95%,
+    It leaves out 0 exactly if the test's p is below 5%. Tango's score interval (Tango 1998), with coverage near 95%,
     does not: it inverts the asymptotic test, which rejects more often. It is therefore widened to the exact conditional
     interval (Clopper and Pearson 1934, for the share of A among the sentences that only one run predicts correctly; as
     Fagerland, Lydersen and Laake 2014 describe it), which agrees with the exact test and alone would be too narrow.

@@ -6,10 +6,8 @@ the analysis of several readers and several cases in radiology (Dorfman, Berbaum
 freedom of Hillis 2007 (equation 9; Satterthwaite 1946). Resampling seeds and sentences (the bootstrap by levels of
 Davison and Hinkley 1997, section 3.8; the multi-bootstrap of Sellam et al. 2022) estimates the same variance, but with
 few seeds it is too small: of three seeds drawn with replacement the variance is two thirds of what it should be, and a
-percentile interval knows no degrees of freedom. Measured by `python -m benchmarks.significance` on 1,000 sentences with
-no true difference, nominal level 5% (its docstring has the table): the test below rejects in 2 to 5%, the bootstrap in
-up to 21%, McNemar's test of one seed each in up to 38%. That is why the test is not the bootstrap's (Bouthillier et al. 2021
-show how much of a benchmark's variance is that of seeds).
+percentile interval knows no degrees of freedom. SIMULATION That is why the test is not the bootstrap's. (Bouthillier et
+al. 2021 show how much of a benchmark's variance is that of seeds.)
 
 A few sentences that differ are no normal sample either. The difference must therefore also pass a randomisation test
 over sentences (Fisher 1935; for language Yeh 2000), exact for any number of them and equal to McNemar's test for two
@@ -26,7 +24,7 @@ import numpy as np
 from trainer.analysis import paired
 from trainer.analysis.intervals import LEVEL
 
-DRAWS = 19_999
+DRAWS = 9_999
 SEED = 0
 """Of the randomisation test, fixed so that a figure is reproducible."""
 
@@ -64,7 +62,7 @@ class Difference:
         return max(self.seeds) > 1
 
     def detectable(self, level: float = paired.BOUND) -> float:
-        """Smallest true difference that is significant at `level` in 80 of 100 repetitions of this comparison; at most 1.
+        """Smallest true difference that is significant at `level` in 80 of 100 repetitions of this; at most 1.
 
         For McNemar's test see `paired.detectable`. Else it is the standard error times the sum of the quantiles of t at
         1 - level / 2 and at 0.8 (Bloom 1995), and at least what the randomisation test of these units can find.
@@ -97,7 +95,7 @@ def difference(
     if groups is None and seeds == (1, 1):
         result = paired.compare(a[0], b[0])
         return Difference(
-            result.difference, result.low, result.high, result.p, sentences, sentences, seeds, matched, discordance
+            result.difference, result.low, result.high, result.p, sentences, sentences, seeds, False, discordance
         )
     matched = matched and len(a) == len(b) > 1
     sizes, sums_a, sums_b = _by_group(a, b, groups)
@@ -191,12 +189,17 @@ def _standard_error(arms: list[np.ndarray], gains: np.ndarray, sizes: np.ndarray
 
 
 def _seed_part(arm: np.ndarray, sizes: np.ndarray, correction: float) -> tuple[float, float]:
-    """(variance over seeds of an arm's mean, the part of it that is the interaction of seeds and units)."""
+    """(variance over seeds of an arm's mean, the part of it that is the interaction of seeds and units).
+
+    The variance is at least that part, which it contains and which is known far more exactly: that of two or three
+    seeds that happen to agree would be near 0, with a test that rejects too often.
+    """
     means = arm.sum(axis=1) / sizes.sum()
     centred = arm - means[:, None] * sizes
     residual = centred - centred.mean(axis=0)
     count = len(arm)
-    return float(means.var(ddof=1)) / count, correction * float((residual**2).sum()) / (count * (count - 1))
+    interaction = correction * float((residual**2).sum()) / (count * (count - 1))
+    return max(float(means.var(ddof=1)) / count, interaction), interaction
 
 
 def _student(estimate: float, error: float, degrees: float) -> tuple[float, float, float]:

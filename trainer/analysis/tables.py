@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainer import methods
+import numpy as np
+
+from trainer.analysis import intervals
 from trainer.runs.metrics import MEGABYTES, METRICS
-from trainer.runs.recipes import RATE_SOURCES
-from trainer.runs.result import RateSource
 from trainer.runs.store import Run, Store
 from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+RATES = {"tuned": mark("tuned"), "published": mark("published"), "chosen": mark("chosen")}
+"""How a learning rate was set (`lineage.learning_rate`) -> its name on the page."""
 
 
 def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -57,19 +61,59 @@ def comparable(runs: Sequence[Run]) -> list[str]:
     if len(precisions) > 1:
         names = ", ".join(sorted(precisions))
         warnings.append(tr("Times and memory come from different precisions: {names}.", names=names))
-    if len(rates := _by_rate_source(finished)) > 1:
-        names = "; ".join(f"{', '.join(sorted(names))}: {tr(RATE_SOURCES[source])}" for source, names in rates.items())
-        warnings.append(tr("Learning rates came about differently, which may favour some runs ({names}).", names=names))
+    batches = {run.result.train_info.batch_size for run in finished if not run.adopted}
+    if len(batches) > 1:
+        names = ", ".join(map(str, sorted(batches)))
+        warnings.append(tr("These runs were trained in batches of different size: {names}.", names=names))
+    rates = {run.lineage.learning_rate for run in finished if run.lineage.learning_rate}
+    if len(rates) > 1:
+        names = ", ".join(tr(RATES[rate]) for rate in RATES if rate in rates)
+        warnings.append(tr("Their learning rates were set in different ways: {names}.", names=names))
     return warnings
 
 
-def _by_rate_source(runs: Sequence[Run]) -> dict[RateSource, set[str]]:
-    """How the learning rate came about -> titles of the methods of the runs for which that was recorded."""
-    titles: dict[RateSource, set[str]] = {}
-    for run in runs:
-        if source := run.lineage.learning_rate:
-            titles.setdefault(source, set()).add(tr(methods.get(run.recipe.method).title))
-    return titles
+ACCURACIES = {"test_accuracy": "test", "validation_accuracy": "validation"}
+"""Metrics that are the share of a split's sentences -> the split."""
+
+
+def accuracy_interval(runs: Sequence[Run], key: str, *, store: Store | None = None) -> tuple[float, float] | None:
+    """95% interval of an accuracy of `ACCURACIES`, as shares, over finished runs that differ in their seed alone.
+
+    Where the sentences come in groups, their predictions in `store` tell how alike those of a group are. None for other
+    metrics, and for groups without predictions.
+    """
+    split, about = ACCURACIES.get(key), runs[0].result.meta_info.dataset_info
+    if split is None or not (sentences := getattr(about.sizes, split)):
+        return None
+    shares = [METRICS[key].of(run) / METRICS[key].scale for run in runs]
+    if about.group is None:
+        return intervals.accuracy(shares, sentences)
+    effects = [effect for run in runs if store and (effect := _design_effect(store.predictions(run.id), split))]
+    if not effects:
+        return None
+    groups = getattr(about.groups, split) if about.groups else None
+    return intervals.accuracy(shares, sentences, design_effect=sum(effects) / len(effects), groups=groups)
+
+
+def _design_effect(predictions: pd.DataFrame | None, split: str) -> float | None:
+    """`intervals.design_effect` of a split; None without predictions or their groups."""
+    part = predictions[predictions["split"] == split] if predictions is not None else None
+    if part is None or part.empty or (codes := group_codes(part)) is None:
+        return None
+    return intervals.design_effect((part["predicted"] == part["label"]).to_numpy(), codes)
+
+
+def group_codes(frame: pd.DataFrame) -> np.ndarray | None:
+    """Integers (sentences,), equal for sentences of one group (see dataset_info.group); None if there are no groups.
+
+    `frame` has predictions. A sentence without a group is one of its own.
+    """
+    if "group" not in frame or frame["group"].isna().all():
+        return None
+    codes, names = frame["group"].factorize()
+    alone = codes < 0
+    codes[alone] = len(names) + np.arange(alone.sum())
+    return codes
 
 
 def curves(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
@@ -128,14 +172,27 @@ MEANS = {"macro": mark("macro mean"), "weighted": mark("weighted mean")}
 
 
 def per_class(run: Run) -> pd.DataFrame:
-    """Classification report, a row a label and then the means: label, precision, recall, f1 (0 to 1), support."""
+    """Classification report, a row a label and then the means: label, precision, recall, f1 (0 to 1), support.
+
+    The macro mean is over the labels that some test sentence has: see `absent`.
+    """
     import pandas as pd
 
     test = run.result.test
     rows = [{"label": name, **dict(scores)} for name, scores in test.per_class.items()]
-    total = sum(row["support"] for row in rows)
-    rows += [{"label": title, **dict(getattr(test, average)), "support": total} for average, title in MEANS.items()]
+    total, present = sum(row["support"] for row in rows), [row for row in rows if row["support"]]
+    # Runs of earlier versions counted a label without sentences as 0 in their macro mean.
+    means = {name: sum(row[name] for row in present) / (len(present) or 1) for name in ("precision", "recall", "f1")}
+    rows += [
+        {"label": title, **(means if average == "macro" else dict(getattr(test, average))), "support": total}
+        for average, title in MEANS.items()
+    ]
     return pd.DataFrame(rows)
+
+
+def absent(run: Run) -> list[str]:
+    """Labels that no test sentence of a finished run has; they are left out of its macro mean."""
+    return [name for name, scores in run.result.test.per_class.items() if scores.support == 0]
 
 
 def pareto(x: Sequence[float], y: Sequence[float], *, x_better: str, y_better: str) -> list[bool]:

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainer.analysis import disputes, paired
+from trainer.analysis import comparisons
 from trainer.analysis import tables as analysis
-from trainer.analysis.variants import means, one_each, ordered, variants
+from trainer.analysis.variants import means, ordered, variants
 from trainer.markup import render
 from trainer.runs import recipes
 from trainer.runs.metrics import METRICS
@@ -53,21 +53,27 @@ def _group(store: Store, runs: list[Run]) -> dict[str, Any]:
         "labels": about.label_names,
         "notes": about.notes,
         "warnings": analysis.comparable(runs),
-        "rows": _rows(means(table)),
+        "absent": sorted({name for run in runs for name in analysis.absent(run)}),
+        "rows": _rows(store, means(table), runs, names),
         **_differences(store, runs, names),
     }
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of the table of figures, one a variant: (text, length of the bar as a share of the longest; 0: no bar)."""
+def _rows(store: Store, table: pd.DataFrame, runs: Sequence[Run], names: dict[str, str]) -> list[dict[str, Any]]:
+    """Rows of the table of figures, one a variant: (text, length of the bar as a share of the longest; 0: no bar).
+
+    An accuracy has its 95% interval in brackets.
+    """
     largest = {key: table[key].max() for key in BARS}
     rows = []
     for row in table.to_dict("records"):
-        cells = []
+        cells, members = [], [run for run in runs if names[run.id] == row["variant"]]
         for key in SHOWN:
             text, spread = METRICS[key].show(row[key]), row[f"{key}:sd"]
             if spread == spread and spread > 0:
                 text += f" ± {METRICS[key].show(spread)}"
+            if interval := analysis.accuracy_interval(members, key, store=store):
+                text += " ({:.1f} to {:.1f})".format(*(end * METRICS[key].scale for end in interval))
             share = row[key] / largest[key] if key in BARS and row[key] == row[key] and largest[key] else 0
             cells.append((text, share))
         rows.append({"recipe": row["variant"], "runs": row["runs"], "cells": cells})
@@ -75,13 +81,9 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _differences(store: Store, runs: list[Run], names: dict[str, str]) -> dict[str, Any]:
-    """Comparisons of each two variants, by the first run of each; p-values plain and adjusted by Holm's method."""
-    outcomes = disputes.collect(store, one_each(runs, names))
-    if outcomes is None or len(outcomes.runs) < 2:
-        return {"pairs": [], "sentences": 0}
-    recipe = [names[run.id] for run in outcomes.runs]
-    pairs = [(recipe[pair.first], recipe[pair.second], pair) for pair in paired.pairs(outcomes.correct)]
-    return {"pairs": pairs, "sentences": len(outcomes.labels)}
+    """Comparisons of the variants over all their seeds: of every two, or of each with one of many."""
+    found = comparisons.compare(store, runs, names)
+    return {"pairs": found.pairs if found else (), "reference": found.reference if found else None}
 
 
 def _made(run: Run) -> tuple[str, str, str]:

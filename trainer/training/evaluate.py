@@ -40,15 +40,18 @@ def score(logits: np.ndarray, labels: Sequence[int]) -> Predictions:
 def metrics(predictions: Predictions, label_names: Sequence[str]) -> dict[str, Any]:
     """Accuracy, precision, recall and F1 (per class, macro, weighted) and the confusion matrix.
 
-    Rows of the matrix are true labels, columns predicted ones. A class that is never predicted has precision 0.
+    Rows of the matrix are true labels, columns predicted ones. A class that is never predicted has precision 0. A class
+    that no sentence has leaves the macro average, for its recall is not defined (its weight in the other is 0).
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     every = range(len(label_names))
     truth, predicted = predictions.labels, predictions.predicted
 
+    present = np.unique(truth)
+
     def scores(average: str) -> dict[str, float]:
-        values = precision_recall_fscore_support(truth, predicted, labels=every, average=average, zero_division=0)
+        values = precision_recall_fscore_support(truth, predicted, labels=present, average=average, zero_division=0)
         return dict(zip(("precision", "recall", "f1"), map(float, values[:3]), strict=True))
 
     per_class = precision_recall_fscore_support(truth, predicted, labels=every, zero_division=0)

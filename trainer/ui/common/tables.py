@@ -40,13 +40,14 @@ class Column:
 class Cell:
     """A cell: its text, and the exact value for sorting and the CSV file (the text if None).
 
-    `markup` replaces the text on the page, for a cell with more than text.
+    `markup` replaces the text on the page, for a cell with more than text; `below` stands under it in small letters.
     """
 
     text: str
     value: float | str | None = None
     best: bool = False
     markup: Markup | None = None
+    below: str = ""
 
     @property
     def exact(self) -> Any:

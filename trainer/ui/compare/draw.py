@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -21,7 +22,7 @@ from trainer.ui.common.lab import Lab, remark
 from trainer.ui.compare import pairs as compare_pairs
 from trainer.ui.compare import sentences as compare_sentences
 from trainer.ui.compare import tables as compare_tables
-from trainer.ui.compare.filters import FILTERS, Selection, choices, known_metrics, select, settle
+from trainer.ui.compare.filters import AUTOMATIC, FILTERS, Selection, choices, known_metrics, select, settle
 from trainer.ui.compare.tables import cards, over_seeds, results, run_names, with_variant
 from trainer.ui.compare.view import CURVES, LOSSES, View
 
@@ -50,7 +51,7 @@ def draw(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
         view.summary: _summary(every, runs),
         view.body: gr.update(visible=bool(runs)),
         view.figures: gr.update(visible=bool(finished)),
-        view.table: _table(runs, selection) if runs else "",
+        view.table: _table(lab, runs, selection) if runs else "",
         view.notes: compare_tables.published_notes() if selection.reference and runs else "",
     }
     return changes | _figures(lab, view, finished, chosen, selection) if finished else changes
@@ -60,6 +61,9 @@ def _figures(lab: Lab, view: View, finished: list[Run], chosen: Selection, selec
     """The updates of charts, cards and sentences of the finished runs."""
     names = variants(finished)
     sentences, kinds = _sentences(lab, finished, selection.kind)
+    against = compare_pairs.choices(variants(_newest_task(finished)[0]).values())
+    if selection.against not in {value for _, value in against}:
+        selection = replace(selection, against=AUTOMATIC)
     metrics = [(tr(METRICS[key].title), key) for key in known_metrics(finished)]
     bars = charts.bar_charts(_bar_rows(finished, names), reference=_reference(selection))
     return {
@@ -69,6 +73,7 @@ def _figures(lab: Lab, view: View, finished: list[Run], chosen: Selection, selec
         view.scatter: _scatter(finished, names, selection),
         **_curves(lab, view, finished, selection),
         view.matrices: cards(some(finished, MAX_CARDS), names),
+        view.against: _offer("against", against, chosen, selection),
         view.pairs: "",  # removes the tests of other runs
         view.kind: _offer("kind", kinds, chosen, selection),
         view.sentences: sentences,
@@ -86,7 +91,7 @@ def _offer(name: str, offered: list[Any], chosen: Selection, selection: Selectio
 def redraw_unit(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
     """The table and the scatter chart, with a row and a mark for each run or mean."""
     runs, finished, selection = _selected(lab, *values)
-    changes: dict[Block, Any] = {view.table: _table(runs, selection)}
+    changes: dict[Block, Any] = {view.table: _table(lab, runs, selection)}
     if finished:
         changes[view.scatter] = _scatter(finished, variants(finished), selection)
     return changes
@@ -112,11 +117,11 @@ def redraw_sentences(lab: Lab, *values: Any) -> str:
 
 def test_differences(lab: Lab, *values: Any) -> str:
     """Statistical significance of the differences between the shown recipes; on request, since it takes a second."""
-    _, finished, _ = _selected(lab, *values)
+    _, finished, selection = _selected(lab, *values)
     if not finished:
         return ""
-    group, about = _newest_group(finished)
-    return about + compare_pairs.section(lab, group, variants(group))
+    group, about = _newest_task(finished)
+    return about + compare_pairs.section(lab, group, variants(group), selection)
 
 
 def _selected(lab: Lab, *values: Any) -> tuple[list[Run], list[Run], Selection]:
@@ -165,11 +170,11 @@ def _summary_lines(every: list[Run], runs: list[Run]) -> list[str]:
     return lines
 
 
-def _table(runs: list[Run], selection: Selection) -> str:
+def _table(lab: Lab, runs: list[Run], selection: Selection) -> str:
     finished = [run for run in runs if run.state == "finished"]
     if selection.unit == "mean" and finished:
-        return over_seeds(finished, variants(finished), reference=selection.reference)
-    return results(runs, variants(runs), reference=selection.reference)
+        return over_seeds(finished, variants(finished), reference=selection.reference, store=lab.store)
+    return results(runs, variants(runs), reference=selection.reference, store=lab.store)
 
 
 def _bar_rows(finished: list[Run], names: dict[str, str]) -> pd.DataFrame:
@@ -215,7 +220,17 @@ def _sentences(lab: Lab, finished: list[Run], kind: str) -> tuple[str, list[tupl
 def _newest_group(finished: list[Run]) -> tuple[list[Run], Markup]:
     """(the runs on the same sentences as the newest one, a note if these are not all)."""
     newest = max(finished, key=lambda run: run.queue_order)
-    group = [run for run in finished if _fingerprint(run) == _fingerprint(newest)]
+    return _group([run for run in finished if _fingerprint(run) == _fingerprint(newest)], newest, finished)
+
+
+def _newest_task(finished: list[Run]) -> tuple[list[Run], Markup]:
+    """(the runs of the newest one's task, whatever the sentences of it, a note if these are not all)."""
+    newest = max(finished, key=lambda run: run.queue_order)
+    task = newest.task_name, newest.label_names
+    return _group([run for run in finished if (run.task_name, run.label_names) == task], newest, finished)
+
+
+def _group(group: list[Run], newest: Run, finished: list[Run]) -> tuple[list[Run], Markup]:
     if len(group) == len(finished):
         return group, Markup("")
     text = tr("Of the newest task among these runs: {task}.", task=newest.recipe.task)

@@ -15,6 +15,8 @@ from trainer.ui.common.lab import method_title, task_name
 
 ALL = "all"
 FILTERS = ("task", "backbone", "method", "state", "label", "seed")
+AUTOMATIC, EVERY_PAIR = "automatic", "every pair"
+"""Values of `Selection.against`; any other is the name of the recipe that the others are compared with."""
 UNLABELLED = mark("(no label)")
 SPLIT_FIELDS = (
     "task", "text_column", "label_column", "validation_file", "test_file",
@@ -38,6 +40,8 @@ class Selection:
     y: str = "test_accuracy"
     axis: str = "epoch"
     kind: str = "split"
+    against: str = AUTOMATIC
+    unlike: bool = False
 
     @classmethod
     def of(cls, *values: Any) -> Selection:

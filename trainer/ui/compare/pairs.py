@@ -2,45 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from trainer.analysis import disputes, paired
-from trainer.analysis.paired import Pair
-from trainer.analysis.variants import one_each, ordered
+from markupsafe import Markup
+
+from trainer.analysis import comparisons
+from trainer.analysis.comparisons import Comparison, Comparisons, Setting
 from trainer.markup import render
 from trainer.runs.store import Run
-from trainer.texts import mark, tr
+from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import tables
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.tables import Cell, Column
+from trainer.ui.compare.filters import AUTOMATIC, EVERY_PAIR, Selection
 
 ABOUT = mark(
-    "Every two recipes on the same test sentences, by their first seeds. Interval: paired bootstrap, percentiles "
-    "(Efron 1979; Koehn 2004). p: McNemar's exact test (McNemar 1947; Dietterich 1998), then by Holm 1979 for the "
-    "number of pairs. It speaks of other test sentences, not of other seeds."
+    "Recipes on the same test sentences, with all their seeds. p is corrected for the number of comparisons (Holm "
+    "1979). Recipes that differ in backbone, precision, sentences or batch size are not tested against each other "
+    "unless you choose so: the difference could be that of the setting."
+)
+ONE_SEED = mark(
+    "One run each: McNemar's exact test (McNemar 1947; Dietterich 1998), and Tango's interval (Tango 1998), widened to "
+    "agree with it. They speak of other test sentences of this kind; of other seeds they cannot speak."
+)
+SEVERAL_SEEDS = mark(
+    "Several seeds: sentences and seeds both vary, compared seed by seed where both recipes have the same ones "
+    "(Dorfman, Berbaum and Metz 1992; Hillis 2007); p is at least that of a randomisation test over sentences "
+    "(Yeh 2000)."
+)
+LONE_SEED = mark("Where one of the two has a single seed, the other's spread over seeds is taken for both.")
+GROUPED = mark(
+    "Sentences of one document or group count together, for they are not independent (Durkalski et al. 2003): "
+    "{groups} groups of {sentences} sentences."
+)
+DETECTABLE = mark(
+    "Under “not significant” stands the smallest true difference that these sentences and seeds would have shown "
+    "with 80% probability (Lachin 1992; Bloom 1995)."
 )
 
 
-def section(lab: Lab, runs: Sequence[Run], names: dict[str, str]) -> str:
-    """The pairs of runs as a table, with a summary in a sentence, as HTML.
+def choices(recipes: Iterable[str]) -> list[tuple[str, str]]:
+    """The choices of what to compare with: (title, value of `Selection.against`)."""
+    fixed = [(tr("Automatic"), AUTOMATIC), (tr("Every two recipes"), EVERY_PAIR)]
+    return [*fixed, *((name, name) for name in dict.fromkeys(recipes))]
 
-    `runs` share their test sentences; `names`: run id -> variant.
-    """
-    members = one_each(ordered(runs), names)
-    outcomes = disputes.collect(lab.store, members) if len(members) > 1 else None
-    if outcomes is None or len(outcomes.runs) < 2 or not outcomes.texts:
-        return note(tr("This needs two recipes whose runs kept predictions of the same test sentences."))
-    pairs = paired.pairs(outcomes.correct)
-    text = tr(
-        "Of {pairs} differences on {sentences} test sentences {holding} hold at 5%. Not shown to differ is not equal.",
-        pairs=len(pairs),
-        sentences=f"{len(outcomes.texts):,}",
-        holding=sum(pair.significant for pair in pairs),
+
+def section(lab: Lab, runs: Sequence[Run], names: dict[str, str], selection: Selection | None = None) -> str:
+    """The comparisons of recipes as a table, with what was tested and how, as HTML. `names`: run id -> recipe."""
+    selection = selection or Selection()
+    against = selection.against
+    found = comparisons.compare(
+        lab.store,
+        runs,
+        names,
+        reference=None if against in (AUTOMATIC, EVERY_PAIR) else against,
+        every_pair=True if against == EVERY_PAIR else None,
+        unlike=selection.unlike,
     )
-    return render("compare/pairs.html", summary=text, table=_table(pairs, [names[run.id] for run in outcomes.runs]))
+    if found is None or not found.pairs:
+        return note(tr("This needs two recipes whose runs kept predictions of the same test sentences."))
+    lines = _lines(found, chosen=found.reference == against)
+    return render("compare/pairs.html", summary=_summary(found), lines=lines, table=_table(found.pairs))
 
 
-def _table(pairs: Sequence[Pair], names: Sequence[str]) -> str:
+def _summary(found: Comparisons) -> str:
+    tested = found.tested
+    if not tested:
+        return tr("None of these recipes could be tested against each other.")
+    return tr(
+        "Of {pairs} differences on {sentences} test sentences {count} are significant at 5%. "
+        "Not significant is not equal.",
+        pairs=len(tested),
+        sentences=_range(pair.result.sentences for pair in tested),
+        count=sum(pair.significant for pair in tested),
+    )
+
+
+def _lines(found: Comparisons, *, chosen: bool) -> list[str]:
+    """Sentences on what was compared, what was not, and by which test."""
+    results = [pair.result for pair in found.tested]
+    lines = []
+    if found.reference:
+        text = (
+            mark("{count} other recipes are compared with {reference}, which you chose.")
+            if chosen
+            else mark("{count} other recipes are compared with {reference}, the one of the best validation accuracy.")
+        )
+        lines.append(tr(text, count=found.recipes - 1, reference=found.reference))
+    if left := [pair for pair in found.pairs if not pair.result]:
+        lines.append(_untested(left))
+    lines += [tr(ONE_SEED)] * any(not result.over_seeds for result in results)
+    lines += [tr(SEVERAL_SEEDS)] * any(result.over_seeds for result in results)
+    lines += [tr(LONE_SEED)] * any(min(result.seeds) == 1 < max(result.seeds) for result in results)
+    if grouped := [result for result in results if result.grouped]:
+        groups, sentences = (_range(getattr(result, name) for result in grouped) for name in ("units", "sentences"))
+        lines.append(tr(GROUPED, groups=groups, sentences=sentences))
+    lines += [tr(DETECTABLE)] * any(not pair.significant for pair in found.tested)
+    return lines
+
+
+def _untested(left: Sequence[Comparison]) -> str:
+    """A sentence on the comparisons that were not tested."""
+    titles = dict.fromkeys(tr(setting.title) for pair in left for setting in pair.settings)
+    return tr_count(
+        "{count} comparison was not tested: the recipes differ in {settings}, or share no test sentence.",
+        "{count} comparisons were not tested: the recipes differ in {settings}, or share no test sentence.",
+        len(left),
+        settings=", ".join(titles) or "–",
+    )
+
+
+def _table(pairs: Sequence[Comparison]) -> str:
+    badges = any(pair.settings or pair.rate for pair in pairs)
     columns = [
         Column.named(mark("First"), numeric=False),
         Column.named(mark("Second"), numeric=False),
@@ -49,21 +122,80 @@ def _table(pairs: Sequence[Pair], names: Sequence[str]) -> str:
         Column("low", hidden=True),
         Column("high", hidden=True),
         Column("p"),
-        Column.named(mark("p, Holm"), mark("Corrected for the number of pairs.")),
+        Column.named(mark("p, Holm"), mark("Corrected for the number of comparisons.")),
         Column.named(mark("At 5%"), numeric=False),
+        *(Column(name, hidden=True) for name in ("detectable", "seeds of first", "seeds of second", "sentences")),
+        *(Column(name, hidden=True) for name in ("groups", "degrees of freedom")),
     ]
-    rows = [
-        [
-            Cell(names[pair.first]),
-            Cell(names[pair.second]),
-            Cell(f"{100 * pair.result.difference:+.1f}", 100 * pair.result.difference),
-            Cell(tr("{low} to {high}", low=f"{100 * pair.result.low:+.1f}", high=f"{100 * pair.result.high:+.1f}")),
-            Cell("", 100 * pair.result.low),
-            Cell("", 100 * pair.result.high),
-            Cell(f"{pair.result.p:.3f}", pair.result.p),
-            Cell(f"{pair.p:.3f}", pair.p),
-            Cell(tr("holds") if pair.significant else tr("not shown")),
-        ]
-        for pair in pairs
+    if badges:
+        columns.append(Column.named(mark("Differ in"), mark("First / second."), numeric=False))
+    return tables.table(
+        columns,
+        [_row(pair, badges) for pair in pairs],
+        name="differences",
+        title=tr("Differences in test accuracy, in points"),
+    )
+
+
+def _row(pair: Comparison, badges: bool) -> list[Cell]:
+    result = pair.result
+    settings = [setting for setting in (*pair.settings, pair.rate) if setting]
+    about = [Cell(_words(settings), markup=_badges(settings))] if badges else []
+    if result is None:
+        nothing = [Cell("–") for _ in range(6)]
+        return [Cell(pair.first), Cell(pair.second), *nothing, Cell(tr("not tested"), "not tested"), *nothing, *about]
+    low, high = 100 * result.low, 100 * result.high
+    return [
+        _name(pair.first, result.seeds[0]),
+        _name(pair.second, result.seeds[1]),
+        Cell(f"{100 * result.difference:+.1f}", 100 * result.difference),
+        Cell(tr("{low} to {high}", low=f"{low:+.1f}", high=f"{high:+.1f}")),
+        Cell("", low),
+        Cell("", high),
+        Cell(show_p(result.p), result.p),
+        Cell(show_p(pair.p), pair.p),
+        _verdict(pair),
+        Cell("", 100 * pair.detectable),
+        Cell(str(result.seeds[0])),
+        Cell(str(result.seeds[1])),
+        Cell(str(result.sentences)),
+        Cell(str(result.units) if result.grouped else ""),
+        Cell("" if result.degrees is None else f"{result.degrees:.1f}"),
+        *about,
     ]
-    return tables.table(columns, rows, name="differences", title=tr("Differences in test accuracy, in points"))
+
+
+def _name(name: str, count: int) -> Cell:
+    """A recipe with the number of its seeds."""
+    return Cell(name, markup=render("compare/recipe.html", name=name, seeds=count))
+
+
+def _verdict(pair: Comparison) -> Cell:
+    if pair.significant:
+        return Cell(tr("significant"), "significant")
+    least = pair.detectable
+    about = (
+        tr("{points} points would have shown", points=f"{100 * least:.1f}")
+        if least < 1
+        else tr("no difference could have shown")
+    )
+    return Cell(tr("not significant"), "not significant", below=about)
+
+
+def _badges(settings: Sequence[Setting]) -> Markup:
+    return render("compare/badges.html", badges=[_words([setting]) for setting in settings])
+
+
+def _words(settings: Sequence[Setting]) -> str:
+    return "; ".join(f"{tr(one.title)}: {tr(one.first)} / {tr(one.second)}" for one in settings)
+
+
+def show_p(p: float) -> str:
+    """A p-value with three decimals."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _range(values: Iterable[int]) -> str:
+    """The values, or the lowest and the highest of them if they differ."""
+    known = sorted(set(values))
+    return f"{known[0]:,}" if len(known) == 1 else f"{known[0]:,}–{known[-1]:,}"

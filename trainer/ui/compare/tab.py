@@ -26,6 +26,7 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
     view.axis.input(partial(compare_draw.redraw_curves, lab, view), view.inputs, view.curves, **quiet)
     view.kind.input(partial(compare_draw.redraw_sentences, lab), view.inputs, view.sentences, **quiet)
     test = partial(compare_draw.test_differences, lab)
-    view.test.click(test, view.inputs, view.pairs, show_progress_on=view.pairs, **quiet)
+    tested = [view.test.click, view.against.input, view.unlike.input]
+    gr.on(tested, test, view.inputs, view.pairs, show_progress_on=view.pairs, **quiet)
     compare_api.build(lab)
     return view.sentences

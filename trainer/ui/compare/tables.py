@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means
 from trainer.markup import render
 from trainer.runs.metrics import METRICS, Metric
-from trainer.runs.store import Run
+from trainer.runs.store import Run, Store
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import charts, tables
 from trainer.ui.common.lab import method_title
@@ -40,15 +41,20 @@ COLUMNS = (
     "parents_parameters",
     "parents_size",
 )
+INTERVALS = mark(
+    "Below an accuracy is its 95% interval (Wilson 1927): what the accuracy on all sentences of this kind may be; over "
+    "several seeds it counts them too, and of documents or groups it takes the sentences together."
+)
 MAX_ROWS = 200
 MAX_LABELS = 20
 """The most labels of a confusion matrix that is drawn."""
 
 
-def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False) -> str:
+def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False, store: Store | None = None) -> str:
     """The results as a table: a row a run, the newest `MAX_ROWS` in their order; published rows below if `reference`.
 
-    `names`: run id -> variant. Published figures are ignored when the best ones are marked.
+    `names`: run id -> variant. Published figures are ignored when the best ones are marked. `store` has the predictions
+    of runs whose sentences come in groups: see `analysis.tables.accuracy_interval`.
     """
     newest = {run.id for run in sorted(runs, key=lambda run: -run.queue_order)[:MAX_ROWS]}
     runs = [run for run in runs if run.id in newest]
@@ -58,25 +64,31 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
     unfinished = any(run.state != "finished" for run in runs)
     columns = [Column.named(mark("Run"), numeric=False)]
     columns += [Column.named(mark("State"), numeric=False)] * unfinished
-    columns += [_heading(metric) for metric in shown]
+    for metric in shown:
+        columns += [_heading(metric), *_ends(metric)]
     columns += [Column(name, numeric=False, hidden=True) for name in ("id", "label", "task", "backbone", "seed")]
     rows = []
     for run in runs:
         cells = [Cell(unique[run.id])] + [Cell(tr(run.state), run.state)] * unfinished
         for metric in shown:
             value = metric.of(run)
-            cells.append(Cell(metric.show(value), value, best=value is not None and value == best.get(metric.key)))
+            interval = analysis.accuracy_interval([run], metric.key, store=store) if run.result else None
+            marked = value is not None and value == best.get(metric.key)
+            cells += _with_interval(metric, Cell(metric.show(value), value, best=marked), interval)
         recipe = run.recipe
         rows.append([*cells, *map(_text, (run.id, run.label, recipe.task, recipe.backbone, recipe.seed))])
     for name, row in _published(reference):
         cells = [name] + [Cell("–")] * unfinished
-        cells += [Cell(metric.show(row[metric.key]), row[metric.key]) for metric in shown]
+        for metric in shown:
+            cells += [Cell(metric.show(row[metric.key]), row[metric.key]), *_no_ends(metric)]
         rows.append(cells + [Cell("")] * 5)
     table = tables.table(columns, rows, name="results", title=tr("Results, a row a run"))
-    return _with_meanings(table, shown)
+    return _with_meanings(table, shown, tr(INTERVALS))
 
 
-def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False) -> str:
+def over_seeds(
+    runs: Sequence[Run], names: dict[str, str], *, reference: bool = False, store: Store | None = None
+) -> str:
     """The results as a table, a row a variant: mean ± sample standard deviation; separate columns in the CSV file."""
     finished = [run for run in runs if run.state == "finished"]
     table = means(with_variant(finished, names))
@@ -87,6 +99,7 @@ def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = 
         heading = _heading(metric)
         columns.append(Column(heading.title, heading.help, heading.first, csv=f"{metric.title} mean"))
         columns += [Column(f"{metric.title} sd", hidden=True), Column(f"{metric.title} n", hidden=True)]
+        columns += _ends(metric)
     rows = []
     for row in table.to_dict("records"):
         cells = [
@@ -97,15 +110,19 @@ def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = 
         for metric in shown:
             mean, sd = row[metric.key], row[f"{metric.key}:sd"]
             marked = mean == best.get(metric.key)
-            cells.append(Cell(charts.show_mean(metric, mean, sd), mean, best=marked))
-            cells += [Cell("", sd), _text(row[f"{metric.key}:n"])]
+            members = [run for run in finished if names[run.id] == row["variant"]]
+            interval = analysis.accuracy_interval(members, metric.key, store=store)
+            shown_mean = Cell(charts.show_mean(metric, mean, sd), mean, best=marked)
+            first, *ends = _with_interval(metric, shown_mean, interval)
+            cells += [first, Cell("", sd), _text(row[f"{metric.key}:n"]), *ends]
         rows.append(cells)
     for name, row in _published(reference):
         cells = [name, Cell(""), Cell("")]
         for metric in shown:
-            cells += [Cell(metric.show(row[metric.key]), row[metric.key]), Cell(""), Cell("")]
+            cells += [Cell(metric.show(row[metric.key]), row[metric.key]), Cell(""), Cell(""), *_no_ends(metric)]
         rows.append(cells)
     after = tr("After ± stands the sample standard deviation over the runs of a row; without it there is one run.")
+    after = f"{after} {tr(INTERVALS)}"
     title = tr("Results, mean over seeds")
     return _with_meanings(tables.table(columns, rows, name="results-over-seeds", title=title), shown, after)
 
@@ -125,6 +142,7 @@ def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
             "labels": len(run.label_names),
             "confusion": _confusion(run, unique[run.id]),
             "report": _report(run, unique[run.id]),
+            "absent": ", ".join(analysis.absent(run)),
         }
         for run in runs
     ]
@@ -199,6 +217,25 @@ def count(seeds: int, runs: int) -> str:
     if seeds == runs:
         return tr_count("{count} seed", "{count} seeds", seeds)
     return tr_count("{count} run", "{count} runs", runs)
+
+
+def _ends(metric: Metric) -> list[Column]:
+    """The columns of an accuracy's interval, in the CSV file alone."""
+    if metric.key not in analysis.ACCURACIES:
+        return []
+    return [Column(f"{metric.title} 95% {end}", hidden=True) for end in ("low", "high")]
+
+
+def _no_ends(metric: Metric) -> list[Cell]:
+    return [Cell("") for _ in _ends(metric)]
+
+
+def _with_interval(metric: Metric, cell: Cell, interval: tuple[float, float] | None) -> list[Cell]:
+    """The cell with the interval below, and the cells of `_ends`."""
+    if interval is None:
+        return [cell, *_no_ends(metric)]
+    low, high = (end * metric.scale for end in interval)
+    return [replace(cell, below=f"{low:.1f}–{high:.1f}"), Cell("", low), Cell("", high)]
 
 
 def _published(reference: bool) -> list[tuple[Cell, dict[str, Any]]]:

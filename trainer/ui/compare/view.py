@@ -7,11 +7,13 @@ from typing import Any
 
 import gradio as gr
 
+from trainer.analysis.comparisons import MOST_TOGETHER
 from trainer.runs.metrics import METRICS
 from trainer.texts import mark, tr
 from trainer.ui.common import charts, tables
 from trainer.ui.common.lab import remark
 from trainer.ui.compare import pairs as compare_pairs
+from trainer.ui.compare.filters import AUTOMATIC
 
 LOSSES = ("training loss", "validation loss")
 CURVES = (*LOSSES, "validation accuracy", "memory")
@@ -65,6 +67,8 @@ class View:
     axis: gr.Radio
     curves: list[gr.Plot]
     matrices: gr.HTML
+    against: gr.Dropdown
+    unlike: gr.Checkbox
     test: gr.Button
     pairs: gr.HTML
     kind: gr.Radio
@@ -73,14 +77,17 @@ class View:
     @property
     def inputs(self) -> list[Any]:
         """The controls, in the order of the fields of `filters.Selection`."""
-        return [*self.filters, self.reference, self.unit, self.x, self.y, self.axis, self.kind]
+        return [
+            *self.filters, self.reference, self.unit, self.x, self.y, self.axis, self.kind, self.against, self.unlike,
+        ]  # fmt: skip
 
     @property
     def outputs(self) -> list[Any]:
         """The components that change when the tab is drawn."""
         return [
             *self.filters, self.controls, self.summary, self.body, self.figures, self.table, self.notes, *self.bars,
-            self.x, self.y, self.scatter, *self.curves, self.matrices, self.pairs, self.kind, self.sentences,
+            self.x, self.y, self.scatter, *self.curves, self.matrices, self.against, self.pairs, self.kind,
+            self.sentences,
         ]  # fmt: skip
 
 
@@ -174,9 +181,25 @@ def _details() -> dict[str, Any]:
     gr.Markdown("## " + tr("Confusion matrices and classification reports"))
     _about("cards")
     matrices = gr.HTML()
-    gr.Markdown("## " + tr("Which differences hold"))
+    return {"matrices": matrices} | _differences()
+
+
+def _differences() -> dict[str, Any]:
+    """Lay out the tests of differences."""
+    gr.Markdown("## " + tr("Which differences are significant"))
     gr.HTML(remark(tr(compare_pairs.ABOUT)))
-    return {"matrices": matrices, "test": gr.Button(tr("Test the differences"), size="sm"), "pairs": gr.HTML()}
+    about = tr(
+        "Automatic: every two of up to {most} recipes; of more, each with the one of the best validation accuracy.",
+        most=MOST_TOGETHER,
+    )
+    against = gr.Dropdown(compare_pairs.choices([]), value=AUTOMATIC, label=tr("Compare with"), info=about)
+    unlike = gr.Checkbox(
+        False,
+        label=tr("Test unlike recipes too"),
+        info=tr("Those that differ in backbone, precision, sentences or batch size."),
+    )
+    test = gr.Button(tr("Test the differences"), size="sm")
+    return {"against": against, "unlike": unlike, "test": test, "pairs": gr.HTML()}
 
 
 def _sentences() -> dict[str, Any]:

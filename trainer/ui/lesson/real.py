@@ -35,10 +35,6 @@ VERDICTS = {
         "Not on this evidence: the interval holds 0, and chance alone gives such a split in {p} of tests. That "
         "is no proof that the two are equal, only that {sentences} sentences do not tell them apart."
     ),
-    "border": mark(
-        "It is a close call: the interval and the coin flips, which gives such a split in {p} of tests, do not "
-        "agree on the usual bound of 5%. Do not build on it."
-    ),
 }
 """Sentences by the keys of `significance`."""
 ANSWER = mark(
@@ -145,13 +141,11 @@ def compare(view: View, outcomes: Outcomes, first: Run, second: Run, *, size: in
 
 
 def significance(result: Paired, adjusted: float) -> str:
-    """The key of the verdict on a difference, from its interval and its p-value.
+    """The key of the verdict on a difference: "real" (significant), "open" (not), or "searched".
 
-    "real" (significant) or "open" (not) if the two agree, "border" if they do not; "searched" if significant only
-    without correction for the number of pairs: `adjusted` is the p-value by Holm's method.
+    "searched" is significant only without correction for the number of pairs: `adjusted` is the p-value by Holm's
+    method. The interval always agrees with the p-value.
     """
-    if result.differs != (result.p < paired.BOUND):
-        return "border"
     if not result.differs:
         return "open"
     return "real" if adjusted < paired.BOUND else "searched"
