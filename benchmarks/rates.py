@@ -6,7 +6,7 @@ Trains every method at every rate of its range, on each task and seed, and choos
 validation accuracy. Only sentences of the tasks' training and validation splits are read; the test splits are not. A
 best rate at an end of the range makes the range longer at that end. Runs already in the table are not repeated, so a
 sweep that was stopped goes on. A training that diverges counts as an accuracy of 0. The table has the fingerprint of
-each task's splits: after the splits have changed, other sentences are the test, and the sweep has to be made again.
+each task's splits: where they have changed, other sentences are the test, and the task's runs are trained again.
 The rates in `trainer/methods/` are those of the kept table (tests/test_rates.py).
 """
 
@@ -60,8 +60,9 @@ def main() -> None:
     kept = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {"runs": []}
     rows = kept["runs"]
     if not arguments.show:
-        if rows and kept.get("splits") != fingerprints():
-            raise SystemExit(f"{arguments.out} is of other sentences than the tasks' present ones; name a new file.")
+        rows = of_present_splits(kept)
+        if len(rows) < len(kept["runs"]):
+            print(f"{len(kept['runs']) - len(rows)} runs are on splits that have changed: they are trained again.")
         if any(row["train"] != arguments.train for row in rows):
             raise SystemExit(f"{arguments.out} has runs with another number of training sentences; name a new file.")
         sweep(
@@ -130,6 +131,12 @@ def rates_of(rows: Iterable[dict[str, Any]], name: str, backbone: str) -> tuple[
 def is_current(row: dict[str, Any], name: str, backbone: str, parents_at: float | None) -> bool:
     """Whether a row is of another method or backbone, or its parents have the rate `parents_at`."""
     return (row["method"], row["backbone"]) != (name, backbone) or row.get("parent_rate") == parents_at
+
+
+def of_present_splits(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs of a table on tasks whose splits are what they were for it."""
+    recorded, present = table.get("splits", {}), fingerprints()
+    return [row for row in table["runs"] if recorded.get(row["task"]) == present[row["task"]]]
 
 
 def fingerprints() -> dict[str, str]:

@@ -82,6 +82,15 @@ def test_a_sweep_that_goes_on_takes_up_the_rates_to_which_its_range_was_widened(
     assert rates.is_current(row(1e-3, 0.8), "adapter_fusion", "minilm", 5e-3)
 
 
+def test_only_runs_on_the_present_splits_are_taken_over():
+    """What was a training sentence then may be a test sentence now. A table that does not say is not taken."""
+    rows = [row(1e-3, 0.8), row(1e-3, 0.9, task="tweets")]
+    present = rates.fingerprints()
+    assert rates.of_present_splits({"splits": present, "runs": rows}) == rows
+    assert rates.of_present_splits({"splits": present | {"tweets": "0" * 16}, "runs": rows}) == rows[:1]
+    assert rates.of_present_splits({"runs": rows}) == []
+
+
 @pytest.mark.parametrize("task", rates.TASKS)
 def test_the_sweep_reads_no_test_sentence_of_its_tasks(task, tmp_path):
     files = rates.write_splits(task, tmp_path, train=rates.TRAIN)
