@@ -1,6 +1,6 @@
 """Type-I error and coverage of the tests over seeds, on made-up predictions: python -m benchmarks.significance.
 
-Two recipes that are equally good are "trained" with some seeds and tested on some sentences, many times. A sentence is
+Two recipes that are equally good (or, for the coverage, one better than the other) are "trained" with some seeds and tested on some sentences, many times. A sentence is
 predicted correctly if the sum of its easiness, its easiness for the recipe, the run's own quality and noise is
 positive, so that sentences and seeds both vary.
 """
@@ -8,17 +8,17 @@ positive, so that sentences and seeds both vary.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
 from trainer.analysis import paired, seeds
 
-SENTENCES = 1000
 RESAMPLES = 400
 
 
 def simulate(
-    rng: np.random.Generator, count: int, *, quality: float, better: float = 0.0, sentences: int = SENTENCES
+    rng: np.random.Generator, count: int, *, quality: float, better: float = 0.0, sentences: int = 1000
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether each run of two recipes predicts each sentence correctly: two boolean arrays (count, sentences).
 
@@ -49,21 +49,22 @@ def bootstrap(a: np.ndarray, b: np.ndarray, rng: np.random.Generator, *, matched
 
 
 def main() -> None:
-    """Print the share of experiments without a true difference that each test calls significant, in per cent."""
+    """Measure how often each test calls equal recipes different, and how often the interval holds a true difference."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--experiments", type=int, default=1000)
-    parser.add_argument("--sentences", type=int, default=SENTENCES)
+    parser.add_argument("--experiments", type=int, default=500)
+    parser.add_argument("--sentences", type=int, default=1000)
+    parser.add_argument("--out", type=Path, default=Path("significance.json"))
     options = parser.parse_args()
-    print("seeds  sd of a run  McNemar, one seed  bootstrap  matched seeds  other seeds  (per cent significant)")
-    for count in (2, 3, 5):
-        for quality in (0.0, 0.06, 0.12):
-            rates, spread = rejections(options.experiments, count, quality, options.sentences)
-            cells = [f"{100 * rate:.1f}" for rate in rates]
-            print(f"{count:5}  {100 * spread:9.2f}  {cells[0]:>18}  {cells[1]:>9}  {cells[2]:>13}  {cells[3]:>11}")
+    from benchmarks import common
+
+    size = options.experiments, options.sentences
+    equal = [rejections(*size, count, quality=quality) for count in (2, 3, 5) for quality in (0.0, 0.06, 0.12)]
+    unequal = [coverage(*size, count) for count in (2, 3, 5)]
+    common.write(options.out, {"experiments": size[0], "sentences": size[1], "equal": equal, "unequal": unequal})
 
 
-def rejections(experiments: int, count: int, quality: float, sentences: int) -> tuple[list[float], float]:
-    """(shares called significant by McNemar's test, bootstrap, matched and other seeds; sd of accuracy over seeds)."""
+def rejections(experiments: int, sentences: int, count: int, *, quality: float) -> dict[str, float]:
+    """Shares of equal recipes that each test calls different, and the standard deviation of accuracy over seeds."""
     rng = np.random.default_rng([count, int(1000 * quality)])
     found, spread = np.zeros(4), 0.0
     for _ in range(experiments):
@@ -74,7 +75,27 @@ def rejections(experiments: int, count: int, quality: float, sentences: int) -> 
         found[2] += seeds.difference(a, b, matched=True).p < paired.BOUND
         found[3] += seeds.difference(a, b).p < paired.BOUND
         spread += a.mean(1).std(ddof=1)
-    return list(found / experiments), spread / experiments
+    names = ("mcnemar_of_one_seed", "bootstrap", "matched_seeds", "other_seeds")
+    shares = dict(zip(names, map(float, found / experiments), strict=True))
+    return {"seeds": count, "deviation_over_seeds": float(spread / experiments), **shares}
+
+
+def coverage(
+    experiments: int, sentences: int, count: int, *, quality: float = 0.06, better: float = 0.2
+) -> dict[str, float]:
+    """Shares of the intervals, for matched and for other seeds, that hold the true difference."""
+    from scipy.stats import norm
+
+    rng, held = np.random.default_rng([count, 7]), np.zeros(2)
+    deviation = np.sqrt(1 + 0.2**2 + quality**2 + 0.4**2)
+    true = norm.cdf((1 + better) / deviation) - norm.cdf(1 / deviation)
+    for _ in range(experiments):
+        a, b = simulate(rng, count, quality=quality, better=better, sentences=sentences)
+        for i, matched in enumerate((True, False)):
+            found = seeds.difference(a, b, matched=matched)
+            held[i] += found.low <= true <= found.high
+    matched, other = map(float, held / experiments)
+    return {"seeds": count, "true_difference": float(true), "matched_seeds": matched, "other_seeds": other}
 
 
 if __name__ == "__main__":

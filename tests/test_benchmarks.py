@@ -33,6 +33,7 @@ RUN = {
     "asking": ("--store", STORE, "--sentences", "40", "--repeats", "2"),
     "start": ("--repeats", "1"),
     "compare": ("--store", STORE, "--runs", "9", "--repeats", "1"),
+    "significance": ("--experiments", "2", "--sentences", "60"),
 }
 NOT_RUN = {
     "sst2": "trains every method on thousands of sentences that are not in the repository",
@@ -47,6 +48,7 @@ RATIOS = {
     "asking": lambda found: found["one_sentence"]["ratio"],
     "start": lambda found: found["ratio"],
     "compare": lambda found: found["seconds"],
+    "significance": lambda found: found["unequal"][0]["true_difference"],
 }
 
 

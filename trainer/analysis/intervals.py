@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -34,9 +35,11 @@ def accuracy(
 
     `design_effect` multiplies the sentences' variance where they come in `groups`, such as documents (Kish 1965).
     """
+    mean = float(np.mean(shares))
+    if len(shares) == 1 and groups is None:
+        return wilson(mean, sentences / design_effect)
     from scipy.stats import t
 
-    mean = float(np.mean(shares))
     of_sentences = mean * (1 - mean) / sentences * design_effect
     of_seeds = float(np.var(shares, ddof=1)) / len(shares) if len(shares) > 1 else 0.0
     total = of_sentences + of_seeds
@@ -111,6 +114,7 @@ def _conditional(only_a: int, only_b: int, sentences: int) -> tuple[float, float
     return float((2 * low - 1) * scale), float((2 * high - 1) * scale)
 
 
+@cache
 def _normal_quantile() -> float:
     from scipy.stats import norm
 
