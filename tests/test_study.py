@@ -104,3 +104,24 @@ def test_a_study_takes_all_seeds_of_one_recipe_and_needs_every_method(tmp_path):
     shutil.rmtree(tmp_path / next(run.id for run in several.runs["qlora"]))
     with pytest.raises(SystemExit, match="got none of qlora"):
         study.Study(Store(tmp_path), "movies")
+
+
+def test_memory_is_compared_by_what_a_step_needs_once_every_run_has_it(tmp_path):
+    from trainer.runs.result import StepMemory
+
+    for run in bundled.shipped():
+        shutil.copytree(run.folder, tmp_path / run.id)
+    store = Store(tmp_path)
+
+    def statement():
+        (found,) = (s for s in study.statements(study.Study(store, "movies")) if "least memory" in s.text)
+        return found
+
+    for method, peak in (("full", 300_000_000), ("lora", 200_000_000), ("qlora", 150_000_000)):
+        assert statement().holds == "not measured"
+        (run,) = (run for run in store.list() if run.recipe.method == method)
+        step = StepMemory(peak=peak, weights=peak, gradients=0, optimizer_states=0, activations=0, temporary=0, steps=3)
+        info = run.result.train_info.model_copy(update={"step_memory": step})
+        store.update(run.id, result=run.result.model_copy(update={"train_info": info}))
+    assert statement().holds == "yes"
+    assert "Full fine-tuning 300 MB, LoRA 200 MB, QLoRA (4-bit) 150 MB" in statement().here
