@@ -185,7 +185,7 @@ def parents_of(config: RunConfig) -> list[RunConfig]:
     if method.parent_method is None or config.parents:
         return []
     options = method.options(**config.options)
-    own_file = {"text_column", "label_column", "validation_file", "test_file"}
+    own_file = set(tasks.FILE_FIELDS)
     shared = config.model_dump(exclude={"method", "task", "options", "parents", "learning_rate", "backbone"} | own_file)
     if config.fairness == "same":
         shared["learning_rate"] = config.learning_rate

@@ -29,6 +29,7 @@ TASKS: dict[str, Task] = {
             mark("Products: review sentences, negative or positive"),
             mark("Sentences about products sold online; about 2,900."),
             "amazonReviewSnippets_GroundTruth.txt",
+            group="document",
         ),
         EmbeddedTask(
             "tweets",
@@ -41,6 +42,7 @@ TASKS: dict[str, Task] = {
             mark("News: editorial sentences, negative or positive"),
             mark("Sentences from newspaper editorials; about 2,800."),
             "nytEditorialSnippets_GroundTruth.txt",
+            group="document",
         ),
         Sst2(),
         Trec6(),
@@ -48,10 +50,13 @@ TASKS: dict[str, Task] = {
 }
 FILES = ("task", "validation_file", "test_file")
 """Fields of a recipe that may be paths of a person's own files."""
+FILE_FIELDS = ("text_column", "label_column", "group_column", "validation_file", "test_file")
+"""Fields of a recipe that say how a person's own file is read: the arguments of `FileTask` beside its path."""
 EMBEDDED = tuple(task.name for task in TASKS.values() if isinstance(task, EmbeddedTask))
 
 __all__ = [
     "EMBEDDED",
+    "FILE_FIELDS",
     "SPLITS",
     "TASKS",
     "Split",
@@ -85,7 +90,7 @@ def get(name: str, **own_file: str | None) -> Task:
 
 def from_config(config: RunConfig) -> TaskData:
     """The training, validation and test splits of a recipe."""
-    own_file = config.model_dump(include={"text_column", "label_column", "validation_file", "test_file"})
+    own_file = config.model_dump(include=set(FILE_FIELDS))
     return (
         get(config.task, **own_file)
         .load(config.split_seed)
@@ -114,18 +119,19 @@ def extent(config: RunConfig) -> tuple[int, int]:
     sentences, labels = known or _extent(
         config.task,
         config.split_seed,
-        config.text_column,
-        config.label_column,
-        config.validation_file,
-        config.test_file,
-        *contents(config).items(),
+        tuple((name, getattr(config, name)) for name in FILE_FIELDS),
+        tuple(contents(config).items()),
     )
     return min(config.train_size or sentences, sentences), labels
 
 
 @lru_cache(maxsize=32)
-def _extent(task, split_seed, text_column, label_column, validation_file, test_file, *_) -> tuple[int, int]:
-    """`extent` of a task, cached until the content of one of its files changes."""
-    own_file = {"validation_file": validation_file, "test_file": test_file}
-    data = get(task, text_column=text_column, label_column=label_column, **own_file).load(split_seed)
+def _extent(
+    task: str,
+    split_seed: int,
+    own_file: tuple[tuple[str, str | None], ...],
+    contents: tuple[tuple[str, str], ...],
+) -> tuple[int, int]:
+    """`extent` of a task, cached until one of the `contents` of its files changes."""
+    data = get(task, **dict(own_file)).load(split_seed)
     return len(data.train), len(data.label_names)
