@@ -34,7 +34,7 @@ TASKS: dict[str, Task] = {
         EmbeddedTask(
             "tweets",
             mark("Tweets, negative or positive"),
-            mark("Short messages; about 3,400."),
+            mark("Short messages; about 3,200."),
             "tweets_GroundTruth.txt",
         ),
         EmbeddedTask(

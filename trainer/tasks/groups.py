@@ -6,6 +6,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import permutations
+from pathlib import Path
 
 from trainer.errors import ArgumentError
 from trainer.texts import tr
@@ -60,4 +61,20 @@ def check_enough_groups(
                 tr("{count} for {label}", count=count, label=repr(name)) for name, count in list(rare.items())[:5]
             ),
             fix=tr("choose another group column, or leave these labels out"),
+        )
+
+
+def check_column(group: str, columns: list[str], text: str, label: str, path: Path) -> None:
+    """Raise `ArgumentError` for a group column that the file lacks, or that is its text or label column."""
+    if group not in columns:
+        raise ArgumentError(
+            expected=tr("a group column {name} in {file}", name=repr(group), file=path.name),
+            got=", ".join(columns[:12]),
+            fix=tr("name another --group-column"),
+        )
+    if group in (text, label):
+        raise ArgumentError(
+            expected=tr("a group column that is neither the text nor the label column"),
+            got=repr(group),
+            fix=tr("name another --group-column"),
         )

@@ -59,8 +59,8 @@ class Trec6(Task):
     summary = mark("Abbreviation, entity, description, human, location or number; the official 500 test questions.")
     needs_hub = True
     repository = "CogComp/trec"
-    # 5,452 questions, about 90 of them repeated or in the test split, a tenth of the rest for validation.
-    known_extent = (4_830, 6)
+    # 5,452 questions, 90 of them near repeats or in the test split, a tenth of the rest for validation.
+    known_extent = (4_825, 6)
     # The commit of refs/convert/parquet: the repository's main branch has a loading script, which datasets refuses.
     revision = "65752bf53af25bc935a0dce92fb5b6c930728450"
 

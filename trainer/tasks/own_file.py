@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trainer.errors import ArgumentError
 from trainer.machine import measure
 from trainer.tasks.base import SPLITS, Split, Task, TaskData, check_enough, distinct, divide_in_three, normalise, note
-from trainer.tasks.groups import check_enough_groups
+from trainer.tasks.groups import check_column, check_enough_groups
 from trainer.tasks.repeats import repeat_key
 from trainer.texts import mark, tr
 
@@ -111,7 +111,7 @@ class FileTask(Task):
         text, label = choose_columns(list(frame.columns), self.text_column, self.label_column, path)
         groups = [None] * len(frame)
         if self.group_column is not None:
-            check_group_column(self.group_column, list(frame.columns), text, label, path)
+            check_column(self.group_column, list(frame.columns), text, label, path)
             groups = [None if missing(value) else _label_name(value) for value in frame[self.group_column]]
         cells = enumerate(zip(frame[text], frame[label], groups, strict=True))
         complete = [
@@ -257,22 +257,6 @@ def choose_columns(columns: list[str], text: str | None, label: str | None, path
             fix=tr("name another --label-column"),
         )
     return chosen[0], chosen[1]
-
-
-def check_group_column(group: str, columns: list[str], text: str, label: str, path: Path) -> None:
-    """Raise `ArgumentError` for a group column that the file lacks, or that is its text or label column."""
-    if group not in columns:
-        raise ArgumentError(
-            expected=tr("a group column {name} in {file}", name=repr(group), file=path.name),
-            got=", ".join(columns[:12]),
-            fix=tr("name another --group-column"),
-        )
-    if group in (text, label):
-        raise ArgumentError(
-            expected=tr("a group column that is neither the text nor the label column"),
-            got=repr(group),
-            fix=tr("name another --group-column"),
-        )
 
 
 def choose_text(columns: list[str], text: str | None, path: Path) -> str:

@@ -17,7 +17,7 @@ ALL = "all"
 FILTERS = ("task", "backbone", "method", "state", "label", "seed")
 UNLABELLED = mark("(no label)")
 SPLIT_FIELDS = (
-    "task", "text_column", "label_column", "validation_file", "test_file",
+    "task", "text_column", "label_column", "group_column", "validation_file", "test_file",
     "split_seed", "train_size", "validation_size", "test_size",
 )  # fmt: skip
 
