@@ -548,6 +548,14 @@ def test_the_form_is_filled_kept_and_explains_itself(page, tiny_file):
     page.reload()
     expect(page.locator("#lab-command")).to_contain_text("lora.r=4")
     expect(page.locator("#lab-command")).to_contain_text("text_column=sentence")
+    page.get_by_text("240 rows, 2 labels").wait_for()
+    page.get_by_label("Group column").click()
+    page.get_by_role("option", name="sentence").click()
+    expect(page.get_by_text("neither the text nor the label column")).to_be_visible()
+    page.get_by_label("Group column").click()
+    page.get_by_role("option", name="(no groups)").click()
+    page.get_by_text("240 rows, 2 labels").wait_for()
+    expect(page.locator("#lab-command")).not_to_contain_text("group_column")
     expect(page.get_by_label("Custom")).to_be_checked()
 
 

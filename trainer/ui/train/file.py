@@ -52,7 +52,7 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
                 [], label=tr("Label column"), info=tr("What is learnt."), min_width=140
             )
             fields["group_column"] = gr.Dropdown(
-                [], label=tr("Group column"), info=tr("What stays in one split, such as a document."), min_width=140
+                [], label=tr("Group column"), info=tr("What stays together."), min_width=140
             )
         preview = gr.HTML(elem_classes="lab-inset")
         delete, hide = confirm.with_confirmation(
