@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from trainer.config import RunConfig
 from trainer.errors import one_of
 from trainer.machine import measure
-from trainer.tasks.base import SPLITS, Split, Task, TaskData, note_shown
+from trainer.tasks.base import DOCUMENTS_WHOLE, NEAR_REPEATS_OUT, SPLITS, Split, Task, TaskData, note_shown
 from trainer.tasks.embedded import EmbeddedTask
 from trainer.tasks.hub import Sst2, Trec6
 from trainer.tasks.own_file import READERS, FileTask
@@ -30,12 +31,14 @@ TASKS: dict[str, Task] = {
             mark("Sentences about products sold online; about 2,900."),
             "amazonReviewSnippets_GroundTruth.txt",
             group="document",
+            splits_version=DOCUMENTS_WHOLE,
         ),
         EmbeddedTask(
             "tweets",
             mark("Tweets, negative or positive"),
             mark("Short messages; about 3,200."),
             "tweets_GroundTruth.txt",
+            splits_version=NEAR_REPEATS_OUT,
         ),
         EmbeddedTask(
             "news",
@@ -43,11 +46,14 @@ TASKS: dict[str, Task] = {
             mark("Sentences from newspaper editorials; about 2,800."),
             "nytEditorialSnippets_GroundTruth.txt",
             group="document",
+            splits_version=DOCUMENTS_WHOLE,
         ),
         Sst2(),
         Trec6(),
     )
 }
+SPLITS_VERSION = "splits"
+"""Key of `contents` for how the splits are drawn, beside the fields of `FILES`."""
 FILES = ("task", "validation_file", "test_file")
 """Fields of a recipe that may be paths of a person's own files."""
 FILE_FIELDS = ("text_column", "label_column", "group_column", "validation_file", "test_file")
@@ -58,6 +64,7 @@ __all__ = [
     "EMBEDDED",
     "FILE_FIELDS",
     "SPLITS",
+    "SPLITS_VERSION",
     "TASKS",
     "Split",
     "Task",
@@ -103,9 +110,11 @@ def from_config(config: RunConfig) -> TaskData:
 def contents(config: RunConfig) -> dict[str, str]:
     """Field of the recipe -> the SHA-256 of its file, since a path does not identify the content.
 
-    Empty for a task that is not a file. A file that cannot be read is left out.
+    A file that cannot be read is left out. "splits" has the hash of the task's `splits_version`, where it has one.
     """
     hashes = {}
+    if version := (FileTask if is_file(config.task) else TASKS.get(config.task, Task)).splits_version:
+        hashes[SPLITS_VERSION] = hashlib.sha256(version.encode()).hexdigest()
     for name in FILES if is_file(config.task) else ():
         if path := getattr(config, name):
             with suppress(OSError):

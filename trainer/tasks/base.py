@@ -17,6 +17,8 @@ from trainer.tasks.repeats import repeat_key
 from trainer.texts import mark, tr
 
 SPLITS = ("train", "validation", "test")
+NEAR_REPEATS_OUT, DOCUMENTS_WHOLE = "near repeats left out", "documents whole, near repeats left out"
+"""Values of `Task.splits_version`."""
 NOTES = {
     "contradictory": mark("{count} sentences that came with two labels were left out"),
     "repeated": mark("{count} repeated or empty sentences were left out"),
@@ -94,6 +96,11 @@ class Task(ABC):
     needs_hub = False
     known_extent: tuple[int, int] | None = None
     """(training sentences, labels) where they are known without a download."""
+    splits_version: str = ""
+    """What distinguishes this task's splits from those of the program's first version; empty where they are the same.
+
+    Runs on other splits than today's must not be fused or resumed: they may have been trained on today's test.
+    """
 
     @abstractmethod
     def load(self, split_seed: int) -> TaskData:

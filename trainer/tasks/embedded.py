@@ -16,8 +16,11 @@ class EmbeddedTask(Task):
     `group`: "document" where several sentences come from one review or article; each document is in one split.
     """
 
-    def __init__(self, name: str, title: str, summary: str, file: str, *, group: str | None = None) -> None:
+    def __init__(
+        self, name: str, title: str, summary: str, file: str, *, group: str | None = None, splits_version: str = ""
+    ) -> None:
         self.name, self.title, self.summary, self.file, self.group = name, title, summary, file, group
+        self.splits_version = splits_version
 
     def load(self, split_seed: int) -> TaskData:
         everything, left_out = read_ratings(assets.sentences() / self.file, documents=self.group is not None)

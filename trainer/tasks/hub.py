@@ -6,7 +6,7 @@ import random
 
 from trainer.errors import UserError
 from trainer.sources import hub
-from trainer.tasks.base import Split, Task, TaskData, distinct, divide, note
+from trainer.tasks.base import NEAR_REPEATS_OUT, Split, Task, TaskData, distinct, divide, note
 from trainer.tasks.repeats import repeat_key, repeat_words
 from trainer.texts import mark, tr
 
@@ -24,6 +24,7 @@ class Sst2(Task):
     train_size = 15_000
     test_size_per_label = 1_500
     known_extent = (train_size, len(label_names))
+    splits_version = NEAR_REPEATS_OUT
 
     def load(self, split_seed: int) -> TaskData:
         train, _ = self._read("train")
@@ -61,6 +62,7 @@ class Trec6(Task):
     repository = "CogComp/trec"
     # 5,452 questions, 90 of them near repeats or in the test split, a tenth of the rest for validation.
     known_extent = (4_825, 6)
+    splits_version = NEAR_REPEATS_OUT
     # The commit of refs/convert/parquet: the repository's main branch has a loading script, which datasets refuses.
     revision = "65752bf53af25bc935a0dce92fb5b6c930728450"
 

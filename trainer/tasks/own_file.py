@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError
 from trainer.machine import measure
-from trainer.tasks.base import SPLITS, Split, Task, TaskData, check_enough, distinct, divide_in_three, normalise, note
+from trainer.tasks.base import (
+    NEAR_REPEATS_OUT,
+    SPLITS,
+    Split,
+    Task,
+    TaskData,
+    check_enough,
+    distinct,
+    divide_in_three,
+    normalise,
+    note,
+)
 from trainer.tasks.groups import check_column, check_enough_groups
 from trainer.tasks.repeats import repeat_key
 from trainer.texts import mark, tr
@@ -60,6 +71,8 @@ class FileTask(Task):
 
     Sentences with the same value in `group_column` come into the same split; a row without a value stands alone.
     """
+
+    splits_version = NEAR_REPEATS_OUT
 
     def __init__(
         self,
