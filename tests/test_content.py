@@ -12,6 +12,7 @@ from conftest import sentences
 
 from trainer import tasks
 from trainer.config import RunConfig
+from trainer.errors import UserError
 from trainer.jobs import queue as jobs
 from trainer.jobs import worker
 from trainer.publish.bundled import BUNDLED
@@ -110,6 +111,28 @@ def test_a_run_that_did_not_record_its_files_is_no_parent_but_one_without_files_
     assert recipes.identity(plain) == (plain.fingerprint(), ())
 
 
+def test_a_run_on_splits_of_an_older_version_is_no_parent_and_is_not_resumed(files, own_store):
+    """It may have been trained on sentences that are tested now. `movies` is split as it always was."""
+    config = recipes.make(
+        method="adapter_fusion", task="products", backbone=str(files["backbone"]),
+        parent_tasks=("products", "news", "tweets", "movies"),
+    )  # fmt: skip
+    before = launched_parents(own_store, config)
+    older = {name: finish(own_store, own_store.load(name)) for name in before}
+    assert launched_parents(own_store, config) == before
+    for run in older.values():
+        content = {name: sha for name, sha in recipes.content(run.recipe).items() if name != tasks.SPLITS_VERSION}
+        own_store.update(run.id, lineage=run.lineage.model_copy(update={"content": content or None}))
+    assert {older[name].recipe.task for name in launched_parents(own_store, config) & before} == {"movies"}
+    for run in map(own_store.load, older):
+        content = recipes.content(run.recipe)
+        if run.recipe.task == "movies":
+            worker._check_content(run, content)
+        else:
+            with pytest.raises(UserError, match="the way of splitting as it was when the run began"):
+                worker._check_content(run, content)
+
+
 def test_again_trains_the_parents_of_a_fusion_anew_once_their_files_changed(files, own_store):
     (run,) = jobs.launch(own_store, [fusion(files)])
     for one in own_store.list():
@@ -131,7 +154,7 @@ def test_the_worker_records_what_it_trains_on_and_resumes_nothing_else(files, ow
     run = own_store.load(run.id)
     assert run.state == "finished", run.error
     assert run.lineage.content == recipes.content(run.recipe)
-    assert set(run.lineage.content) == set(files)
+    assert set(run.lineage.content) == set(files) | {tasks.SPLITS_VERSION}
     (run.folder / "checkpoints" / "step-1").mkdir(parents=True)
     rewrite(files["validation_file"], 9)
     for _ in range(2):  # what was recorded stays, so that the second try fails too

@@ -166,8 +166,9 @@ def test_an_option_goes_to_the_methods_that_have_it():
     assert lora.options["r"] == 4
 
 
-NOT_PATHS = {"method", "text_column", "label_column", "fairness", "precision", "lr_scheduler", "options", "parents"} | {
-    "target_modules", "placement",
+NOT_PATHS = {
+    "method", "text_column", "label_column", "group_column", "fairness", "precision", "lr_scheduler", "options",
+    "parents", "target_modules", "placement",
 }  # fmt: skip
 """Fields of text that name no file or folder of this machine."""
 
@@ -315,7 +316,7 @@ def test_sst2_keeps_a_sentence_and_its_phrases_on_one_side():
     import random
 
     rng = random.Random(0)
-    words = [f"w{i}" for i in range(400)]
+    words = [f"w{numeral(i)}" for i in range(400)]
     wholes = [" ".join(rng.sample(words, 12)) for _ in range(120)]
     phrases = {" ".join(w.split()[a : a + k]) for w in wholes for a in range(0, 9, 2) for k in (1, 3, 5)}
     texts = tuple(wholes + sorted(phrases))
@@ -328,6 +329,11 @@ def test_sst2_keeps_a_sentence_and_its_phrases_on_one_side():
         assert not any(a in b or b in a for b in padded["train"])
     kept = padded["train"] + padded["test"]
     assert not any(text in f" {validation[0]} " for text in kept)
+
+
+def numeral(number: int) -> str:
+    """A number in letters: sentences that differ in digits alone are repeats."""
+    return str(number).translate(str.maketrans("0123456789", "abcdefghij"))
 
 
 def write(path: Path, rows, columns=("sentence", "label")) -> Path:
@@ -355,7 +361,7 @@ def test_own_files_give_the_same_splits_in_every_format(suffix, tmp_path):
 
 def test_six_classes_with_named_columns_and_odd_names_are_kept(tmp_path):
     names = ["10", "9", "NA", "a b", "0", "null"]
-    rows = [(f"sentence number {i}", names[i % 6]) for i in range(90)]
+    rows = [(f"sentence number {numeral(i)}", names[i % 6]) for i in range(90)]
     path = write(tmp_path / "six.csv", rows, ("frage", "art"))
     data = tasks.get(str(path), text_column="frage", label_column="art").load(0)
     assert data.label_names == ("0", "9", "10", "NA", "a b", "null")
@@ -375,8 +381,8 @@ def test_a_held_out_file_shares_nothing_with_training(tmp_path):
         ("a,b\n1,2\n", "x.csv", "--text-column"),
         ("sentence,label\n", "x.csv", "rows"),
         ("", "x.csv", "x.csv as CSV"),
-        ("sentence,label\n" + "".join(f"s{i},only\n" for i in range(20)), "x.csv", "between 2 and"),
-        ("sentence,label\n" + "".join(f"s{i},{i}\n" for i in range(20)), "x.csv", "at least 8"),
+        ("sentence,label\n" + "".join(f"s{numeral(i)},only\n" for i in range(20)), "x.csv", "between 2 and"),
+        ("sentence,label\n" + "".join(f"s{numeral(i)},{i}\n" for i in range(20)), "x.csv", "at least 8"),
         (b"sentence,label\ncaf\xe9,good\n", "x.csv", "UTF-8"),
         ('{"sentence": 1', "x.jsonl", "JSON Lines"),
         ("not parquet", "x.parquet", "Parquet"),
@@ -396,7 +402,7 @@ CELLS = st.one_of(st.none(), st.just(""), st.just("  "), st.just(float("nan")))
 LABELS = st.sampled_from(["good", " good", "bad ", "1", 1, 1.0, 0, 0.5, True])
 ROWS = st.lists(
     st.tuples(
-        st.one_of(CELLS, st.integers(0, 30).map(lambda i: f" sentence  {i} ")),
+        st.one_of(CELLS, st.integers(0, 30).map(lambda i: f" sentence  {numeral(i)} ")),
         st.one_of(CELLS, LABELS),
     ),
     max_size=60,
@@ -409,7 +415,7 @@ def test_the_preview_counts_what_training_takes(tmp_path, extra, suffix, split_s
     """Blank and repeated sentences, labels with spaces, whole numbers as floats: one function reads them for both."""
     from trainer.ui.train.file import preview_html
 
-    rows = [(f"plain sentence {i}", ("good", "bad")[i % 2]) for i in range(20)] + extra
+    rows = [(f"plain sentence {numeral(i)}", ("good", "bad")[i % 2]) for i in range(20)] + extra
     path = write(tmp_path / f"mine{suffix}", rows)
     preview = html.unescape(preview_html(str(path), "sentence", "label"))
     if "lab-warning" in preview:
@@ -433,7 +439,7 @@ def test_a_whole_number_is_one_label_whatever_type_a_file_holds_it_in(kind, suff
     import pandas as pd
 
     labels = pd.Series([i % 3 for i in range(60)]).astype(kind)
-    frame = pd.DataFrame({"text": [f"sentence {i}" for i in range(60)], "label": labels})
+    frame = pd.DataFrame({"text": [f"sentence {numeral(i)}" for i in range(60)], "label": labels})
     path = tmp_path / f"mine{suffix}"
     if suffix == ".parquet":
         frame.to_parquet(path)
@@ -463,7 +469,7 @@ def test_a_file_is_parsed_once_between_upload_and_training(own_store, tmp_path, 
     lab = Lab.open(own_store)
     kept = train_file.keep(lab, str(path))[1]["value"]
     with gr.Blocks():
-        view = train_file.View(gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.HTML())
+        view = train_file.View(gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.Dropdown(), gr.HTML())
     train_file.open_file(view, kept, None, None)
     train_file.preview_html(kept, "sentence", "label")
     for method in ("lora", "adapter"):

@@ -87,8 +87,10 @@ def test_trec6_keeps_its_label_names_and_test_set(hub, tmp_path):
     address, files = hub
     names = ["ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"]
     features = Features({"text": Value("string"), "coarse_label": ClassLabel(names=names)})
-    rows = {"text": [f"What is number {i} ?" for i in range(300)], "coarse_label": [i % 6 for i in range(300)]}
-    asked = {"text": [f"Who is {i} ?" for i in range(48)] + rows["text"][:2], "coarse_label": [0] * 50}
+    numerals = [str(i).translate(str.maketrans("0123456789", "abcdefghij")) for i in range(300)]
+    rows = {"text": [f"What is number {i} ?" for i in numerals], "coarse_label": [i % 6 for i in range(300)]}
+    asked = {"text": [f"Who is {i} ?" for i in range(48)] + ["What is number a?", "what is number 7 b"]}
+    asked["coarse_label"] = [0] * 50
     files["CogComp/trec/default/train/0000.parquet"] = parquet(rows, features)
     files["CogComp/trec/default/test/0000.parquet"] = parquet(asked, features)
     code = (

@@ -91,15 +91,21 @@ def test_the_forms_command_line_queues_the_same_suite():
 def test_the_shown_command_trains_on_the_chosen_columns(own_store, tmp_path, tiny_backbone, tiny_file):
     """The command itself, not only its settings: the columns of the form must reach the runs."""
     frame = pd.read_csv(tiny_file).rename(columns={"sentence": "words", "label": "mark"})
-    frame.assign(text="the same", label=frame["mark"].iloc[::-1].values).to_csv(tmp_path / "two.csv", index=False)
+    frame = frame.assign(text="the same", label=frame["mark"].iloc[::-1].values, source=frame.index // 5)
+    frame.to_csv(tmp_path / "two.csv", index=False)
     form = train_form.defaults() | {
         "methods": ["lora"], "task": str(tmp_path / "two.csv"), "text_column": "words", "label_column": "mark",
-        "epochs": 1, "train_size": "", "validation_size": "",
+        "group_column": "source", "epochs": 1, "train_size": "", "validation_size": "",
     }  # fmt: skip
     words = shlex.split(recipes.command(**train_form.suite_of(form)).replace("minilm", str(tiny_backbone)))
     trainer(*words[3:], store=own_store)
     (run,) = own_store.list()
-    assert (run.recipe.text_column, run.recipe.label_column) == ("words", "mark")
+    assert (run.recipe.text_column, run.recipe.label_column, run.recipe.group_column) == ("words", "mark", "source")
+    data, predictions = run.result.meta_info.dataset_info, own_store.predictions(run.id)
+    assert list(predictions.columns[:4]) == ["split", "row", "group", "text"]
+    assert list(predictions["group"]) == [str(row // 5) for row in predictions["row"]]
+    assert (data.group, data.groups.validation + data.groups.test) == ("source", predictions["group"].nunique())
+    assert data.groups.train + predictions["group"].nunique() == 48
 
 
 @pytest.mark.parametrize("given", ["seed=3", "task=sst2", "lora.seed=1", "lora.task=sst2"])
@@ -187,7 +193,7 @@ def test_an_uploaded_file_is_kept_shown_and_trained_on(own_store, tmp_path, tiny
     path.unlink()
     assert any(value == kept for _, value in task["choices"])
     with gr.Blocks():
-        view = train_file.View(gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.HTML())
+        view = train_file.View(gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.Dropdown(), gr.HTML())
     changes = train_file.open_file(view, kept, None, None)
     assert changes[view.columns]["visible"]
     assert (changes[view.text]["value"], changes[view.label]["value"]) == (None, "Label")
@@ -542,6 +548,14 @@ def test_the_form_is_filled_kept_and_explains_itself(page, tiny_file):
     page.reload()
     expect(page.locator("#lab-command")).to_contain_text("lora.r=4")
     expect(page.locator("#lab-command")).to_contain_text("text_column=sentence")
+    page.get_by_text("240 rows, 2 labels").wait_for()
+    page.get_by_label("Group column").click()
+    page.get_by_role("option", name="sentence").click()
+    expect(page.get_by_text("neither the text nor the label column")).to_be_visible()
+    page.get_by_label("Group column").click()
+    page.get_by_role("option", name="(no groups)").click()
+    page.get_by_text("240 rows, 2 labels").wait_for()
+    expect(page.locator("#lab-command")).not_to_contain_text("group_column")
     expect(page.get_by_label("Custom")).to_be_checked()
 
 

@@ -42,6 +42,7 @@ def suite(
     seed: Annotated[Optional[list[int]], typer.Option(help="a seed; may be repeated")] = None,
     text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
     label_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    group_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
     label: Annotated[str, typer.Option(help="your own name for the runs")] = "",
     track: Track = False,
     set_: Sets = None,
@@ -56,7 +57,7 @@ def suite(
 
         raise one_of("a preset", preset, tuple(PRESETS))
     settings = dict(named.settings) if named else {}
-    settings |= _columns(text_column, label_column) | {"track": track} | _settings(set_)
+    settings |= _columns(text_column, label_column, group_column) | {"track": track} | _settings(set_)
     default_task, default_backbone = _defaults()
     configs = recipes.suite(
         methods_=method or (named.methods if named else recipes.DEFAULT_METHODS),
@@ -76,6 +77,7 @@ def run(
     seed: Annotated[int, typer.Option(help="seeds weights, batches and dropout")] = 0,
     text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
     label_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    group_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
     parents: Annotated[str, typer.Option(metavar="A,B", help="adapter runs to fuse (trained if not given)")] = "",
     label: Annotated[str, typer.Option(help="your own name for the run")] = "",
     track: Track = False,
@@ -86,7 +88,7 @@ def run(
     from trainer.runs.store import Store
 
     default_task, default_backbone = _defaults()
-    settings = _columns(text_column, label_column) | {"track": track} | _settings(set_)
+    settings = _columns(text_column, label_column, group_column) | {"track": track} | _settings(set_)
     if parents:
         settings["parents"] = tuple(Store().load(name).id for name in parents.split(","))
     config = recipes.make(
@@ -380,6 +382,7 @@ def adopt(
     label: Annotated[str, typer.Option(help="your own name for the run")] = "",
     text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
     label_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    group_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
 ) -> None:
     """Evaluate a plain PEFT or AdapterHub adapter here, so that it can be compared and can predict."""
     from trainer.jobs import adoption
@@ -390,6 +393,7 @@ def adopt(
     run = adoption.adopt(
         store, source, task=task or default_task, backbone=backbone or default_backbone, label=label,
         label_order=order, text_column=text_column, label_column=label_column,
+        group_column=group_column,
     )  # fmt: skip
     _watch(store, [run])
 
@@ -488,9 +492,9 @@ def _settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     return settings
 
 
-def _columns(text_column: str | None, label_column: str | None) -> dict[str, str]:
+def _columns(text_column: str | None, label_column: str | None, group_column: str | None) -> dict[str, str]:
     """Settings for the columns of a file; a column that is None is left out."""
-    columns = {"text_column": text_column, "label_column": label_column}
+    columns = {"text_column": text_column, "label_column": label_column, "group_column": group_column}
     return {name: value for name, value in columns.items() if value is not None}
 
 

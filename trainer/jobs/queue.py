@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from trainer import methods
+from trainer import methods, tasks
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError
 from trainer.events import State
@@ -218,9 +218,10 @@ def with_parents(store: Store, runs: Sequence[Run]) -> list[Run]:
 
 
 def _outdated(run: Run) -> bool:
-    """Whether a file that the run was trained on holds something else now."""
-    now = recipes.content(run.recipe)
-    return any(now.get(name, then) != then for name, then in (recipes.content_of(run) or {}).items())
+    """Whether a file that the run was trained on holds something else now, or its task is split otherwise."""
+    now, recorded = recipes.content(run.recipe), recipes.content_of(run) or {}
+    otherwise = now.get(tasks.SPLITS_VERSION) != recorded.get(tasks.SPLITS_VERSION)
+    return otherwise or any(now.get(name, then) != then for name, then in recorded.items())
 
 
 def _parent(store: Store, recipe: RunConfig, suite: str, owner: str | None) -> Run:

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from trainer import methods
+from trainer import methods, tasks
 from trainer.errors import ArgumentError, Cancelled, UserError, sentence
 from trainer.events import Event, State
 from trainer.jobs.queue import CANCEL_FILE, end
@@ -142,13 +142,14 @@ def execute(root: str, run_id: str) -> None:
 def _check_content(run: Run, content: dict[str, str]) -> None:
     """Raise `UserError` if a run would resume with other sentences or weights than it began with."""
     then = recipes.content_of(run) or {}
-    changed = [name for name, now in content.items() if then.get(name, now) != now]
+    changed = [
+        tr("the way of splitting") if name == tasks.SPLITS_VERSION else Path(getattr(run.recipe, name)).name
+        for name, now in content.items()
+        if then.get(name, now if name != tasks.SPLITS_VERSION else None) != now
+    ]
     if changed:
         raise UserError(
-            expected=tr(
-                "{files} as it was when the run began",
-                files=", ".join(Path(getattr(run.recipe, name)).name for name in changed),
-            ),
+            expected=tr("{files} as it was when the run began", files=", ".join(changed)),
             got=tr("other content"),
             fix=tr("launch a new run instead"),
         )

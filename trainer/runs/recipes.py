@@ -192,7 +192,7 @@ def parents_of(config: RunConfig) -> list[RunConfig]:
     if method.parent_method is None or config.parents:
         return []
     options = method.options(**config.options)
-    own_file = {"text_column", "label_column", "validation_file", "test_file"}
+    own_file = set(tasks.FILE_FIELDS)
     shared = config.model_dump(exclude={"method", "task", "options", "parents", "learning_rate", "backbone"} | own_file)
     if config.fairness == "same":
         shared["learning_rate"] = config.learning_rate
@@ -261,7 +261,8 @@ def fused_options(config: RunConfig, runs: Sequence[Run]) -> tuple[Any, ...]:
 def content(config: RunConfig) -> dict[str, str]:
     """Field of the recipe -> SHA-256 of the file, or of the local backbone's weights, that it names on this machine.
 
-    A path alone does not identify what a run is trained on. Files that do not exist are left out.
+    A path alone does not identify what a run is trained on. Files that do not exist are left out. "splits" stands for
+    how the task is split, where that has changed since the first version.
     """
     hashes = tasks.contents(config)
     if config.backbone not in backbones.BACKBONES:
@@ -287,7 +288,8 @@ def identity(config: RunConfig) -> Identity:
 def identity_of(run: Run) -> Identity:
     """Identity of a run: with its content when it began, or for a queued run with the present content.
 
-    A run of a version that did not record the content has an empty one: it equals no recipe that names a file.
+    A run of a version that did not record the content has an empty one: it equals no recipe that names a file, and
+    none of a task that is split otherwise since.
     """
     recorded = content_of(run)
     if recorded is None:

@@ -65,7 +65,7 @@ class Lineage(Record):
 
     parents: Many[str] = Field(description="runs that a fusion fuses, as recipe.parents names them")
     content: dict[str, Sha256] | None = Field(
-        None, description="of what the recipe names, as it was when training began; absent where it names no file"
+        None, description="of what the recipe names as it was when training began, and how its task is split"
     )
     learning_rate: RateSource | None = Field(
         None, description="how recipe.learning_rate came about when the run was launched; absent where not recorded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from trainer.config import RunConfig
 from trainer.errors import one_of
 from trainer.machine import measure
-from trainer.tasks.base import SPLITS, Split, Task, TaskData, note_shown
+from trainer.tasks.base import DOCUMENTS_WHOLE, NEAR_REPEATS_OUT, SPLITS, Split, Task, TaskData, note_shown
 from trainer.tasks.embedded import EmbeddedTask
 from trainer.tasks.hub import Sst2, Trec6
 from trainer.tasks.own_file import READERS, FileTask
@@ -29,30 +30,41 @@ TASKS: dict[str, Task] = {
             mark("Products: review sentences, negative or positive"),
             mark("Sentences about products sold online; about 2,900."),
             "amazonReviewSnippets_GroundTruth.txt",
+            group="document",
+            splits_version=DOCUMENTS_WHOLE,
         ),
         EmbeddedTask(
             "tweets",
             mark("Tweets, negative or positive"),
-            mark("Short messages; about 3,400."),
+            mark("Short messages; about 3,200."),
             "tweets_GroundTruth.txt",
+            splits_version=NEAR_REPEATS_OUT,
         ),
         EmbeddedTask(
             "news",
             mark("News: editorial sentences, negative or positive"),
             mark("Sentences from newspaper editorials; about 2,800."),
             "nytEditorialSnippets_GroundTruth.txt",
+            group="document",
+            splits_version=DOCUMENTS_WHOLE,
         ),
         Sst2(),
         Trec6(),
     )
 }
+SPLITS_VERSION = "splits"
+"""Key of `contents` for how the splits are drawn, beside the fields of `FILES`."""
 FILES = ("task", "validation_file", "test_file")
 """Fields of a recipe that may be paths of a person's own files."""
+FILE_FIELDS = ("text_column", "label_column", "group_column", "validation_file", "test_file")
+"""Fields of a recipe that say how a person's own file is read: the arguments of `FileTask` beside its path."""
 EMBEDDED = tuple(task.name for task in TASKS.values() if isinstance(task, EmbeddedTask))
 
 __all__ = [
     "EMBEDDED",
+    "FILE_FIELDS",
     "SPLITS",
+    "SPLITS_VERSION",
     "TASKS",
     "Split",
     "Task",
@@ -85,7 +97,7 @@ def get(name: str, **own_file: str | None) -> Task:
 
 def from_config(config: RunConfig) -> TaskData:
     """The training, validation and test splits of a recipe."""
-    own_file = config.model_dump(include={"text_column", "label_column", "validation_file", "test_file"})
+    own_file = config.model_dump(include=set(FILE_FIELDS))
     return (
         get(config.task, **own_file)
         .load(config.split_seed)
@@ -98,9 +110,11 @@ def from_config(config: RunConfig) -> TaskData:
 def contents(config: RunConfig) -> dict[str, str]:
     """Field of the recipe -> the SHA-256 of its file, since a path does not identify the content.
 
-    Empty for a task that is not a file. A file that cannot be read is left out.
+    A file that cannot be read is left out. "splits" has the hash of the task's `splits_version`, where it has one.
     """
     hashes = {}
+    if version := (FileTask if is_file(config.task) else TASKS.get(config.task, Task)).splits_version:
+        hashes[SPLITS_VERSION] = hashlib.sha256(version.encode()).hexdigest()
     for name in FILES if is_file(config.task) else ():
         if path := getattr(config, name):
             with suppress(OSError):
@@ -114,18 +128,19 @@ def extent(config: RunConfig) -> tuple[int, int]:
     sentences, labels = known or _extent(
         config.task,
         config.split_seed,
-        config.text_column,
-        config.label_column,
-        config.validation_file,
-        config.test_file,
-        *contents(config).items(),
+        tuple((name, getattr(config, name)) for name in FILE_FIELDS),
+        tuple(contents(config).items()),
     )
     return min(config.train_size or sentences, sentences), labels
 
 
 @lru_cache(maxsize=32)
-def _extent(task, split_seed, text_column, label_column, validation_file, test_file, *_) -> tuple[int, int]:
-    """`extent` of a task, cached until the content of one of its files changes."""
-    own_file = {"validation_file": validation_file, "test_file": test_file}
-    data = get(task, text_column=text_column, label_column=label_column, **own_file).load(split_seed)
+def _extent(
+    task: str,
+    split_seed: int,
+    own_file: tuple[tuple[str, str | None], ...],
+    contents: tuple[tuple[str, str], ...],
+) -> tuple[int, int]:
+    """`extent` of a task, cached until one of the `contents` of its files changes."""
+    data = get(task, **dict(own_file)).load(split_seed)
     return len(data.train), len(data.label_names)

@@ -7,13 +7,18 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from trainer.errors import ArgumentError
+from trainer.tasks.groups import hold_out
+from trainer.tasks.repeats import repeat_key
 from trainer.texts import mark, tr
 
 SPLITS = ("train", "validation", "test")
+NEAR_REPEATS_OUT, DOCUMENTS_WHOLE = "near repeats left out", "documents whole, near repeats left out"
+"""Values of `Task.splits_version`."""
 NOTES = {
     "contradictory": mark("{count} sentences that came with two labels were left out"),
     "repeated": mark("{count} repeated or empty sentences were left out"),
@@ -21,17 +26,23 @@ NOTES = {
     "overlapping": mark("{count} phrases that stand in sentences of more than one split were left out"),
     "in_test": mark("{count} training questions that the test asks too were left out"),
     "incomplete": mark("{count} rows without a text or a label were left out"),
+    "alone": mark("{count} sentences without a group each stand alone"),
+    "group_held_out": mark("{count} sentences of groups that the validation or test file has too were left out"),
 }
-"""Notes on sentences that are left out, by reason."""
+"""Notes on the data by kind, most of them on sentences that are left out."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Sentences of one split. `rows` are their row numbers in the source; `labels` index the task's label names."""
+    """Sentences of one split. `rows` are their row numbers in the source; `labels` index the task's label names.
+
+    `groups`: what each sentence belongs to, such as its document's id; None where each sentence stands alone.
+    """
 
     rows: tuple[int, ...]
     texts: tuple[str, ...]
     labels: tuple[int, ...]
+    groups: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -42,12 +53,16 @@ class Split:
             tuple(self.rows[i] for i in indices),
             tuple(self.texts[i] for i in indices),
             tuple(self.labels[i] for i in indices),
+            None if self.groups is None else tuple(self.groups[i] for i in indices),
         )
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's three splits. `notes`: in English, what was left out and why (`note_shown` translates)."""
+    """A task's three splits. `notes`: in English, what was left out and why (`note_shown` translates).
+
+    `group`: what joins sentences that are not independent, such as "document"; None if each stands alone.
+    """
 
     name: str
     label_names: tuple[str, ...]
@@ -55,6 +70,7 @@ class TaskData:
     validation: Split
     test: Split
     notes: tuple[str, ...] = ()
+    group: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -80,6 +96,11 @@ class Task(ABC):
     needs_hub = False
     known_extent: tuple[int, int] | None = None
     """(training sentences, labels) where they are known without a download."""
+    splits_version: str = ""
+    """What distinguishes this task's splits from those of the program's first version; empty where they are the same.
+
+    Runs on other splits than today's must not be fused or resumed: they may have been trained on today's test.
+    """
 
     @abstractmethod
     def load(self, split_seed: int) -> TaskData:
@@ -87,7 +108,7 @@ class Task(ABC):
 
 
 def normalise(text: str) -> str:
-    """The text with case and white space normalised: texts that are then equal count as the same sentence."""
+    """The text with case and white space normalised."""
     return " ".join(text.casefold().split())
 
 
@@ -104,11 +125,14 @@ def note_shown(text: str) -> str:
     return text
 
 
-def distinct(split: Split) -> tuple[Split, tuple[str, ...]]:
-    """(the split with each sentence once, notes on what was left out). A sentence with two labels is left out."""
+def distinct(split: Split, key: Callable[[str], str] = repeat_key) -> tuple[Split, tuple[str, ...]]:
+    """(the split with each sentence once, notes on what was left out). A sentence with two labels is left out.
+
+    Texts with equal keys are the same sentence: by default near repeats, of which the first stays.
+    """
     indices = defaultdict(list)
     for index, text in enumerate(split.texts):
-        indices[normalise(text)].append(index)
+        indices[key(text)].append(index)
     indices.pop("", None)
     chosen = [group[0] for group in indices.values() if len({split.labels[i] for i in group}) == 1]
     contradictory = len(indices) - len(chosen)
@@ -136,18 +160,24 @@ def divide_in_three(
     share: float = 0.1,
     held_out: dict[str, Split] | None = None,
 ) -> dict[str, Split]:
-    """Training, validation and test splits, stratified by label.
+    """Training, validation and test splits, stratified by label; a group is in one of them.
 
-    `share` of the sentences goes to validation and to test, where `held_out` does not have that split already.
+    `share` of the sentences goes to validation and to test, where `held_out` does not have that split already; with
+    groups about as much.
 
     Raises `ArgumentError` when a label has too few sentences for each split to have some.
     """
     splits = dict(held_out or {})
     check_enough(split, label_names)
+    drawn = [name for name in ("test", "validation") if name not in splits]
+    if split.groups is not None:
+        parts = hold_out(split.labels, split.groups, parts=len(drawn), share=share, seed=seed)
+        splits |= {name: split.take(part) for name, part in zip(drawn, parts, strict=True)}
+        rest = set(range(len(split))).difference(*parts)
+        return {"train": split.take(sorted(rest)), **splits}
     size = max(round(len(split) * share), len(label_names))
-    for name in ("test", "validation"):
-        if name not in splits:
-            split, splits[name] = divide(split, held_out=size, seed=seed)
+    for name in drawn:
+        split, splits[name] = divide(split, held_out=size, seed=seed)
     return {"train": split, **splits}
 
 
@@ -157,7 +187,7 @@ def check_enough(split: Split, label_names: tuple[str, ...]) -> None:
     rare = {name: counts[i] for i, name in enumerate(label_names) if counts[i] < 8}
     if rare:
         raise ArgumentError(
-            expected=tr("at least 8 different sentences for each label, so that each split has some"),
+            expected=tr("at least 8 sentences for each label that differ in words, so that each split has some"),
             got=", ".join(
                 tr("{count} for {label}", count=count, label=repr(name)) for name, count in list(rare.items())[:5]
             ),

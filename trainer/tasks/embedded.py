@@ -11,27 +11,38 @@ LABEL_NAMES = ("negative", "positive")
 
 
 class EmbeddedTask(Task):
-    """The sentences of one of four domains. Ratings run from -4 to 4; those near 0 are left out, as in SST-2."""
+    """The sentences of one of four domains. Ratings run from -4 to 4; those near 0 are left out, as in SST-2.
 
-    def __init__(self, name: str, title: str, summary: str, file: str) -> None:
-        self.name, self.title, self.summary, self.file = name, title, summary, file
+    `group`: "document" where several sentences come from one review or article; each document is in one split.
+    """
+
+    def __init__(
+        self, name: str, title: str, summary: str, file: str, *, group: str | None = None, splits_version: str = ""
+    ) -> None:
+        self.name, self.title, self.summary, self.file, self.group = name, title, summary, file, group
+        self.splits_version = splits_version
 
     def load(self, split_seed: int) -> TaskData:
-        everything, left_out = read_ratings(assets.sentences() / self.file)
+        everything, left_out = read_ratings(assets.sentences() / self.file, documents=self.group is not None)
         sentences, notes = distinct(everything)
         splits = divide_in_three(sentences, seed=split_seed, label_names=LABEL_NAMES)
-        return TaskData(self.name, LABEL_NAMES, notes=(note("between", left_out), *notes), **splits)
+        notes = (note("between", left_out), *notes)
+        return TaskData(self.name, LABEL_NAMES, notes=notes, group=self.group, **splits)
 
 
-def read_ratings(path: Path) -> tuple[Split, int]:
-    """(sentences rated above 0.5 or below -0.5, how many lay between). Rows are line numbers from 0."""
-    rows, texts, labels, between = [], [], [], 0
+def read_ratings(path: Path, *, documents: bool = False) -> tuple[Split, int]:
+    """(sentences rated above 0.5 or below -0.5, how many lay between). Rows are line numbers from 0.
+
+    With `documents` the ids are DOCUMENT_SENTENCE, and the groups are the documents.
+    """
+    rows, texts, labels, groups, between = [], [], [], [], 0
     for row, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        _, rating, text = line.split("\t", 2)
+        name, rating, text = line.split("\t", 2)
         if abs(float(rating)) <= 0.5:
             between += 1
             continue
         rows.append(row)
         texts.append(" ".join(text.split()))
         labels.append(int(float(rating) > 0))
-    return Split(tuple(rows), tuple(texts), tuple(labels)), between
+        groups.append(name.rpartition("_")[0])
+    return Split(tuple(rows), tuple(texts), tuple(labels), tuple(groups) if documents else None), between

@@ -6,7 +6,8 @@ import random
 
 from trainer.errors import UserError
 from trainer.sources import hub
-from trainer.tasks.base import Split, Task, TaskData, distinct, divide, normalise, note
+from trainer.tasks.base import NEAR_REPEATS_OUT, Split, Task, TaskData, distinct, divide, note
+from trainer.tasks.repeats import repeat_key, repeat_words
 from trainer.texts import mark, tr
 
 
@@ -23,6 +24,7 @@ class Sst2(Task):
     train_size = 15_000
     test_size_per_label = 1_500
     known_extent = (train_size, len(label_names))
+    splits_version = NEAR_REPEATS_OUT
 
     def load(self, split_seed: int) -> TaskData:
         train, _ = self._read("train")
@@ -58,16 +60,17 @@ class Trec6(Task):
     summary = mark("Abbreviation, entity, description, human, location or number; the official 500 test questions.")
     needs_hub = True
     repository = "CogComp/trec"
-    # 5,452 questions, about 90 of them repeated or in the test split, a tenth of the rest for validation.
-    known_extent = (4_830, 6)
+    # 5,452 questions, 90 of them near repeats or in the test split, a tenth of the rest for validation.
+    known_extent = (4_825, 6)
+    splits_version = NEAR_REPEATS_OUT
     # The commit of refs/convert/parquet: the repository's main branch has a loading script, which datasets refuses.
     revision = "65752bf53af25bc935a0dce92fb5b6c930728450"
 
     def load(self, split_seed: int) -> TaskData:
         train, label_names = _read_parquet(self, "default/train/0000.parquet", text="text", label="coarse_label")
         test, _ = _read_parquet(self, "default/test/0000.parquet", text="text", label="coarse_label")
-        in_test = {normalise(text) for text in test.texts}
-        apart = train.take([i for i, text in enumerate(train.texts) if normalise(text) not in in_test])
+        in_test = {repeat_key(text) for text in test.texts}
+        apart = train.take([i for i, text in enumerate(train.texts) if repeat_key(text) not in in_test])
         sentences, notes = distinct(apart)
         if len(apart) < len(train):
             notes += (note("in_test", len(train) - len(apart)),)
@@ -83,12 +86,13 @@ def separate_sentences(
     GLUE's SST-2 has whole sentences and phrases of them, without saying which belong together. A text that no other
     text contains counts as a sentence. Each sentence is assigned at random, and a phrase goes with the sentences that
     contain it. A phrase with sentences in both splits, or inside one of `apart_from`, is used in neither ("both").
+    Texts are compared by their words without punctuation and digits (`repeat_words`); no two have equal keys.
     """
-    tokens = [tuple(normalise(text).split()) for text in texts]
-    index_of = {words: i for i, words in enumerate(tokens)}
+    tokens = [repeat_words(text) for text in texts]
+    index_of = {"".join(words): i for i, words in enumerate(tokens)}
     sides: list[set[str]] = [set() for _ in texts]
     whole = [True] * len(texts)
-    for words in {tuple(normalise(text).split()) for text in apart_from}:
+    for words in {repeat_words(text) for text in apart_from}:
         for i in _inside(words, index_of):
             sides[i].add("validation")
     for i in sorted(range(len(texts)), key=lambda i: (-len(tokens[i]), i)):
@@ -101,10 +105,11 @@ def separate_sentences(
     return [next(iter(side)) if len(side) == 1 else "both" for side in sides]
 
 
-def _inside(words: tuple[str, ...], index_of: dict[tuple[str, ...], int]) -> list[int]:
-    """Indices of the texts that are a contiguous part of these words, the whole included."""
+def _inside(words: tuple[str, ...], index_of: dict[str, int]) -> list[int]:
+    """Indices of the texts that are a contiguous part of these words, the whole included. `index_of` has their keys."""
     spans = ((start, end) for start in range(len(words)) for end in range(start + 1, len(words) + 1))
-    return [index_of[words[start:end]] for start, end in spans if words[start:end] in index_of]
+    keys = ("".join(words[start:end]) for start, end in spans)
+    return [index_of[key] for key in keys if key in index_of]
 
 
 def _read_parquet(task: Task, path: str, *, text: str, label: str) -> tuple[Split, tuple[str, ...]]:

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError
 from trainer.machine import measure
-from trainer.tasks.base import Split, Task, TaskData, check_enough, distinct, divide_in_three, normalise, note
+from trainer.tasks.base import (
+    NEAR_REPEATS_OUT,
+    SPLITS,
+    Split,
+    Task,
+    TaskData,
+    check_enough,
+    distinct,
+    divide_in_three,
+    normalise,
+    note,
+)
+from trainer.tasks.groups import check_column, check_enough_groups
+from trainer.tasks.repeats import repeat_key
 from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
@@ -20,7 +33,24 @@ if TYPE_CHECKING:
 READERS = {".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".parquet": "Parquet"}
 TEXT_NAMES = ("text", "sentence", "review", "question", "comment", "tweet", "content", "message", "body", "utterance")
 LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "target", "intent", "topic", "coarse_label")
+GROUP_NAMES = (
+    "document",
+    "doc",
+    "document_id",
+    "doc_id",
+    "review_id",
+    "article_id",
+    "thread_id",
+    "thread",
+    "user_id",
+    "user",
+    "author",
+)
+"""Usual names of a group column: proposed to a person, never taken unasked."""
 MAX_CLASSES = 200
+
+Row = tuple[int, str, str, str | None]
+"""(row number, text, label, group) of one complete row; the group is None for a row that stands alone."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +67,12 @@ class Usable:
 
 
 class FileTask(Task):
-    """A task of a file with a text and a label column, chosen or recognised by their usual names."""
+    """A task of a file with a text and a label column, chosen or recognised by their usual names.
+
+    Sentences with the same value in `group_column` come into the same split; a row without a value stands alone.
+    """
+
+    splits_version = NEAR_REPEATS_OUT
 
     def __init__(
         self,
@@ -45,6 +80,7 @@ class FileTask(Task):
         text_column: str | None = None,
         label_column: str | None = None,
         *,
+        group_column: str | None = None,
         validation_file: str | None = None,
         test_file: str | None = None,
     ) -> None:
@@ -52,7 +88,7 @@ class FileTask(Task):
         self.name = str(self.path)
         self.title = self.path.name
         self.summary = tr("Sentences from {file}.", file=self.path.name)
-        self.text_column, self.label_column = text_column, label_column
+        self.text_column, self.label_column, self.group_column = text_column, label_column, group_column
         self.held_out = {"validation": validation_file, "test": test_file}
 
     def load(self, split_seed: int) -> TaskData:
@@ -60,35 +96,48 @@ class FileTask(Task):
         splits = divide_in_three(
             usable.sentences, seed=split_seed, label_names=usable.label_names, held_out=usable.held_out
         )
-        return TaskData(self.name, usable.label_names, notes=usable.notes, **splits)
+        return TaskData(self.name, usable.label_names, notes=usable.notes, group=self.group_column, **splits)
 
     def usable(self) -> Usable:
         """The usable part of the file. Raises `ArgumentError` for an unsuitable file, or one with too few sentences."""
         rows, incomplete = self._rows(self.path)
-        names = label_names(name for _, _, name in rows)
+        names = label_names(name for _, _, name, _ in rows)
         held_out = {split: self._held_out(file, names) for split, file in self.held_out.items() if file}
-        elsewhere = {normalise(text) for split in held_out.values() for text in split.texts}
-        sentences, notes = distinct(_encode([row for row in rows if normalise(row[1]) not in elsewhere], names))
+        elsewhere = {repeat_key(text) for split in held_out.values() for text in split.texts}
+        groups_elsewhere = {group for split in held_out.values() for group in split.groups or ()}
+        apart = [row for row in rows if row[3] is None or row[3] not in groups_elsewhere]
+        sentences, notes = distinct(self._encode([row for row in apart if repeat_key(row[1]) not in elsewhere], names))
         if incomplete:
             notes += (note("incomplete", incomplete),)
+        if len(apart) < len(rows):
+            notes += (note("group_held_out", len(rows) - len(apart)),)
         check_enough(sentences, names)
+        if sentences.groups is not None:
+            check_enough_groups(sentences.labels, sentences.groups, names, splits=len(SPLITS) - len(held_out))
+            if alone := sum(group == _alone(row) for row, group in zip(sentences.rows, sentences.groups, strict=True)):
+                notes += (note("alone", alone),)
         return Usable(sentences, names, notes, held_out)
 
-    def _rows(self, path: Path) -> tuple[list[tuple[int, str, str]], int]:
-        """((row number, text, label) of each complete row, the number of incomplete rows)."""
+    def _rows(self, path: Path) -> tuple[list[Row], int]:
+        """(the complete rows, the number of incomplete rows). A row needs a text and a label, but no group."""
         frame = read_table(path)
         text, label = choose_columns(list(frame.columns), self.text_column, self.label_column, path)
-        pairs = enumerate(zip(frame[text], frame[label], strict=True))
+        groups = [None] * len(frame)
+        if self.group_column is not None:
+            check_column(self.group_column, list(frame.columns), text, label, path)
+            groups = [None if missing(value) else _label_name(value) for value in frame[self.group_column]]
+        cells = enumerate(zip(frame[text], frame[label], groups, strict=True))
         complete = [
-            (row, " ".join(str(words).split()), _label_name(name))
-            for row, (words, name) in pairs
+            (row, " ".join(str(words).split()), _label_name(name), group)
+            for row, (words, name, group) in cells
             if not missing(words) and not missing(name)
         ]
         return complete, len(frame) - len(complete)
 
     def _held_out(self, file: str, names: tuple[str, ...]) -> Split:
+        """A validation or test file's sentences: all but exact repeats, so that its size is the one it is known by."""
         rows, _ = self._rows(Path(file).expanduser())
-        unknown = sorted({name for _, _, name in rows} - set(names))
+        unknown = sorted({name for _, _, name, _ in rows} - set(names))
         if unknown or not rows:
             raise ArgumentError(
                 expected=tr(
@@ -99,7 +148,17 @@ class FileTask(Task):
                 got=", ".join(unknown[:5]) or tr("no complete row"),
                 fix=tr("make the labels of the two files agree"),
             )
-        return distinct(_encode(rows, names))[0]
+        return distinct(self._encode(rows, names), key=normalise)[0]
+
+    def _encode(self, rows: list[Row], names: tuple[str, ...]) -> Split:
+        """The rows as a split, with groups where there is a group column."""
+        index = {name: i for i, name in enumerate(names)}
+        return Split(
+            tuple(row for row, _, _, _ in rows),
+            tuple(text for _, text, _, _ in rows),
+            tuple(index[name] for _, _, name, _ in rows),
+            None if self.group_column is None else tuple(group or _alone(row) for row, _, _, group in rows),
+        )
 
 
 class Tables:
@@ -257,13 +316,9 @@ def label_names(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _encode(rows: list[tuple[int, str, str]], names: tuple[str, ...]) -> Split:
-    index = {name: i for i, name in enumerate(names)}
-    return Split(
-        tuple(row for row, _, _ in rows),
-        tuple(text for _, text, _ in rows),
-        tuple(index[name] for _, _, name in rows),
-    )
+def _alone(row: int) -> str:
+    """The group of a row without a value in the group column: no other row's."""
+    return f"(row {row})"
 
 
 def missing(value) -> bool:

@@ -71,6 +71,8 @@ def assemble(
                     "name": data.name,
                     "label_names": data.label_names,
                     "sizes": {split: len(getattr(data, split)) for split in tasks.SPLITS},
+                    "group": data.group,
+                    "groups": _groups(data),
                     "fingerprint": data.fingerprint,
                     "notes": data.notes,
                 },
@@ -122,6 +124,13 @@ def trained_elsewhere(validation_accuracy: float) -> dict[str, Any]:
     unknown = ("train_time", "sentences_per_second", "steps", "real_tokens", "padded_tokens", "best_epoch")
     known = {"status": "evaluated", "best_validation_accuracy": validation_accuracy, "metrics": []}
     return {**dict.fromkeys(unknown), **known}
+
+
+def _groups(data: tasks.TaskData) -> dict[str, int] | None:
+    """The number of groups in each split; None for a task whose sentences stand alone."""
+    if data.group is None:
+        return None
+    return {split: len(set(getattr(data, split).groups)) for split in tasks.SPLITS}
 
 
 def _peft_config(work: Work) -> dict[str, Any] | None:

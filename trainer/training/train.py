@@ -206,6 +206,7 @@ def _test(
                 {
                     "split": split,
                     "row": sentences.rows,
+                    **({} if sentences.groups is None else {"group": sentences.groups}),
                     "text": sentences.texts,
                     "label": sentences.labels,
                     "predicted": scores.predicted,

@@ -30,11 +30,12 @@ class View:
     columns: gr.Group
     text: gr.Dropdown
     label: gr.Dropdown
+    group: gr.Dropdown
     preview: gr.HTML
 
 
 def build(lab: Lab, fields: dict[str, Any]) -> None:
-    """Lay out the upload, the two columns and the preview; adds the columns to `fields`."""
+    """Lay out the upload, the columns and the preview; adds the columns to `fields`."""
     with gr.Accordion(tr("Your own sentences"), open=False):
         gr.Markdown(tr("A table with a column of text and a column of labels, any number of classes."))
         upload = gr.File(
@@ -50,6 +51,9 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
             fields["label_column"] = gr.Dropdown(
                 [], label=tr("Label column"), info=tr("What is learnt."), min_width=140
             )
+            fields["group_column"] = gr.Dropdown(
+                [], label=tr("Group column"), info=tr("What stays together."), min_width=140
+            )
         preview = gr.HTML(elem_classes="lab-inset")
         delete, hide = confirm.with_confirmation(
             tr("Delete this file from the store"),
@@ -57,16 +61,16 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
             tr("Yes, delete it"),
         )
     deleted = gr.HTML()
-    task, text, label = fields["task"], fields["text_column"], fields["label_column"]
-    view = View(columns, text, label, preview)
+    task, text, label, group = (fields[name] for name in ("task", "text_column", "label_column", "group_column"))
+    view = View(columns, text, label, group, preview)
     quiet = {"api_visibility": "private", "show_progress": "minimal"}
     upload.upload(guarded(lab, partial(keep, lab), message=message), upload, [message, task, upload], **quiet)
-    task.change(partial(open_file, view), [task, text, label], [columns, text, label, preview], **quiet)
+    task.change(partial(open_file, view), [task, text, label, group], [columns, text, label, group, preview], **quiet)
     remover = guarded(lab, partial(remove, lab), message=deleted)
     delete.click(remover, task, [deleted, task, message], **quiet).then(**hide)
     task.input(lambda: "", None, deleted, **quiet)
-    for column in (text, label):
-        column.input(preview_html, [task, text, label], preview, **quiet)
+    for column in (text, label, group):
+        column.input(preview_html, [task, text, label, group], preview, **quiet)
 
 
 def task_choices(lab: Lab) -> list[tuple[str, str]]:
@@ -100,26 +104,36 @@ def remove(lab: Lab, task: str | None) -> tuple[str, Any, Any]:
     return note(done), gr.update(choices=task_choices(lab), value=next(iter(tasks.TASKS))), ""
 
 
-def open_file(view: View, task: str | None, text: str | None, label: str | None) -> dict[Any, Any]:
-    """The columns of a file chosen as the task: the earlier choice if it has them, else recognised by name."""
+def open_file(
+    view: View, task: str | None, text: str | None, label: str | None, group: str | None = None
+) -> dict[Any, Any]:
+    """The columns of a file chosen as the task: the earlier choice if it has them, else recognised by name.
+
+    A group column is never recognised: whether sentences belong together is for a person to say.
+    """
     if not task or not tasks.is_file(task):
         nothing = gr.update(value=None)
-        return {view.columns: gr.update(visible=False), view.text: nothing, view.label: nothing, view.preview: ""}
+        return {
+            view.columns: gr.update(visible=False), view.text: nothing, view.label: nothing, view.group: nothing,
+            view.preview: "",
+        }  # fmt: skip
     try:
         columns = list(own_file.read_table(Path(task)).columns)
     except UserError as error:
         return {view.columns: gr.update(visible=True), view.preview: note(str(error), "warning")}
     text = text if text in columns else own_file.recognise(columns, own_file.TEXT_NAMES)
     label = label if label in columns else own_file.recognise(columns, own_file.LABEL_NAMES)
+    group = group if group in columns else ""
     return {
         view.columns: gr.update(visible=True),
         view.text: gr.update(choices=columns, value=text),
         view.label: gr.update(choices=columns, value=label),
-        view.preview: preview_html(task, text, label),
+        view.group: gr.update(choices=[(tr("(no groups)"), ""), *columns], value=group),
+        view.preview: preview_html(task, text, label, group),
     }
 
 
-def preview_html(task: str | None, text: str | None, label: str | None) -> str:
+def preview_html(task: str | None, text: str | None, label: str | None, group: str | None = None) -> str:
     """The first rows of a file with the number of rows and of each label, as HTML; or an error sentence."""
     if not task or not tasks.is_file(task):
         return ""
@@ -131,7 +145,7 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
                 got=tr("one that is not chosen"),
                 fix=tr("choose both columns"),
             )
-        usable = own_file.FileTask(task, text, label).usable()
+        usable = own_file.FileTask(task, text, label, group_column=group or None).usable()
     except UserError as error:
         return note(str(error), "warning")
     # Of the sentences that are split into training, validation and test, not of the file's rows.
@@ -139,9 +153,10 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
     spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
     if len(counts) > 8:
         spread = tr("{labels}, and {count} more", labels=spread, count=len(counts) - 8)
-    rows = [[Cell(_short(row[text])), Cell(_short(row[label]))] for _, row in frame.head(ROWS).iterrows()]
+    columns = [text, label, *([group] if group else [])]
+    rows = [[Cell(_short(row[column])) for column in columns] for _, row in frame.head(ROWS).iterrows()]
     shown = table(
-        [Column(text, numeric=False), Column(label, numeric=False)],
+        [Column(column, numeric=False) for column in columns],
         rows,
         name="preview",
         title=tr("The first rows of {name}", name=Path(task).name),
@@ -150,7 +165,19 @@ def preview_html(task: str | None, text: str | None, label: str | None) -> str:
     )
     summary = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
     left_out = [tr("{sentence}.", sentence=tasks.note_shown(note)) for note in usable.notes]
-    return render("train/preview.html", summary=" ".join([summary, *left_out]), table=shown)
+    about = _about_groups(usable, list(frame.columns), columns)
+    return render("train/preview.html", summary=" ".join([summary, *left_out, *about]), table=shown)
+
+
+def _about_groups(usable: own_file.Usable, columns: list[str], chosen: list[str]) -> list[str]:
+    """A sentence with the number of groups, or one that a column with a usual name may be chosen; else none."""
+    if usable.sentences.groups is not None:
+        count = len(set(usable.sentences.groups))
+        return [tr("{count} groups, each in one split.", count=f"{count:,}")]
+    usual = own_file.recognise([column for column in columns if column not in chosen], own_file.GROUP_NAMES)
+    if usual is None:
+        return []
+    return [tr("If sentences with the same {column} belong together, choose it as the group column.", column=usual)]
 
 
 def _short(text: object) -> str:

@@ -33,7 +33,7 @@ RECIPE = {
     "max_grad_norm": OPTIMISER,
 }
 """The recipe's fields in the form, each with its heading. Their titles and help are in `RunConfig`."""
-COLUMNS = ("text_column", "label_column")
+COLUMNS = ("text_column", "label_column", "group_column")
 MOST_SEEDS = 20
 """The most seeds of one launch; the page also estimates their cost at every change."""
 
