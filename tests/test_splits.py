@@ -224,6 +224,12 @@ def test_a_held_out_file_keeps_near_repeats_of_its_own(tmp_path):
     assert not {"fine"} & {repeat_key(text) for text in data.train.texts + data.validation.texts}
 
 
+def test_few_groups_do_where_both_other_files_are_given(tmp_path):
+    held = {name: write(tmp_path / f"{name}.csv", grouped(8, start=900)) for name in ("validation_file", "test_file")}
+    data = tasks.get(write(tmp_path / "mine.csv", grouped(size=60)), group_column="source", **held).load(0)
+    assert [len(set(getattr(data, split).groups)) for split in tasks.SPLITS] == [2, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("rows", "column", "part"),
     [

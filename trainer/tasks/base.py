@@ -170,7 +170,7 @@ def divide_in_three(
     splits = dict(held_out or {})
     check_enough(split, label_names)
     drawn = [name for name in ("test", "validation") if name not in splits]
-    if split.groups is not None:
+    if split.groups is not None and drawn:
         parts = hold_out(split.labels, split.groups, parts=len(drawn), share=share, seed=seed)
         splits |= {name: split.take(part) for name, part in zip(drawn, parts, strict=True)}
         rest = set(range(len(split))).difference(*parts)

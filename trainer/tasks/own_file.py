@@ -113,7 +113,8 @@ class FileTask(Task):
             notes += (note("group_held_out", len(rows) - len(apart)),)
         check_enough(sentences, names)
         if sentences.groups is not None:
-            check_enough_groups(sentences.labels, sentences.groups, names, splits=len(SPLITS) - len(held_out))
+            if (splits := len(SPLITS) - len(held_out)) > 1:
+                check_enough_groups(sentences.labels, sentences.groups, names, splits=splits)
             if alone := sum(group == _alone(row) for row, group in zip(sentences.rows, sentences.groups, strict=True)):
                 notes += (note("alone", alone),)
         return Usable(sentences, names, notes, held_out)
