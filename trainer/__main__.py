@@ -146,6 +146,7 @@ def compare(
     csv: Annotated[Optional[Path], typer.Option(help="write the table to this file")] = None,
 ) -> None:
     """The finished runs side by side."""
+    from trainer.analysis.parents import other_tasks
     from trainer.analysis.tables import comparable, runs_table
     from trainer.runs.metrics import METRICS
     from trainer.runs.store import Store
@@ -158,7 +159,9 @@ def compare(
     if as_json:
         _print_json(json.loads(table.to_json(orient="records", double_precision=12)))
     elif csv is None:
-        keys = ("test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size")
+        keys = ["test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size"]
+        more = ("parents_minutes", "parents_parameters", "latency", "calibration_error")
+        keys += [key for key in more if table[key].notna().any()]
         heading = ("run", "method", "task", *(METRICS[key].title for key in keys))
         rows = [
             (
@@ -170,7 +173,7 @@ def compare(
             for run in runs
         ]
         _print_table(heading, rows)
-        for warning in comparable(runs):
+        for warning in comparable(runs) + other_tasks(runs):
             typer.echo(warning)
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainer.analysis import disputes, paired
+from trainer.analysis import disputes, paired, parents
 from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means, one_each, ordered, variants
 from trainer.markup import render
@@ -18,7 +18,26 @@ from trainer.runs.store import Run, Store
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = ("test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size")
+SHOWN = (
+    "test_accuracy",
+    "validation_accuracy",
+    "f1",
+    "calibration_error",
+    "brier",
+    "train_minutes",
+    "parents_minutes",
+    "trainable",
+    "parents_parameters",
+    "peak_memory",
+    "file_size",
+    "parents_size",
+    "latency",
+    "latency_merged",
+    "predictions_per_second",
+    "predictions_per_second_merged",
+    "energy",
+)
+"""Columns of the figures, each where a run of the group has it."""
 BARS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
 """Metrics drawn as bars under their figures, from zero to the largest value."""
 
@@ -37,7 +56,7 @@ def html(store: Store, runs: Sequence[Run]) -> str:
         count=len(runs),
         groups=[_group(store, members) for members in groups.values()],
         made=[_made(run) for run in ordered(runs)],
-        metrics=[METRICS[key] for key in SHOWN],
+        metrics=[METRICS[key] for key in _known(analysis.runs_table(runs))],
     )
     return f"{page}\n"
 
@@ -52,19 +71,25 @@ def _group(store: Store, runs: list[Run]) -> dict[str, Any]:
         "sizes": about.sizes,
         "labels": about.label_names,
         "notes": about.notes,
-        "warnings": analysis.comparable(runs),
-        "rows": _rows(means(table)),
+        "warnings": analysis.comparable(runs) + parents.other_tasks(runs),
+        "metrics": [METRICS[key] for key in _known(table)],
+        "rows": _rows(means(table), _known(table)),
         **_differences(store, runs, names),
     }
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _known(table: pd.DataFrame) -> list[str]:
+    """The keys of `SHOWN` that a row of the table has."""
+    return [key for key in SHOWN if table[key].notna().any()]
+
+
+def _rows(table: pd.DataFrame, shown: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of the table of figures, one a variant: (text, length of the bar as a share of the longest; 0: no bar)."""
     largest = {key: table[key].max() for key in BARS}
     rows = []
     for row in table.to_dict("records"):
         cells = []
-        for key in SHOWN:
+        for key in shown:
             text, spread = METRICS[key].show(row[key]), row[f"{key}:sd"]
             if spread == spread and spread > 0:
                 text += f" ± {METRICS[key].show(spread)}"

@@ -39,6 +39,16 @@ COLUMNS = (
     "parents_minutes",
     "parents_parameters",
     "parents_size",
+    "minutes_with_parents",
+    "trainable_with_parents",
+    "latency",
+    "latency_merged",
+    "predictions_per_second",
+    "predictions_per_second_merged",
+    "energy",
+    "calibration_error",
+    "calibration_error_scaled",
+    "brier",
 )
 MAX_ROWS = 200
 MAX_LABELS = 20
@@ -52,7 +62,7 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
     """
     newest = {run.id for run in sorted(runs, key=lambda run: -run.queue_order)[:MAX_ROWS]}
     runs = [run for run in runs if run.id in newest]
-    shown = [METRICS[key] for key in COLUMNS if any(METRICS[key].of(run) is not None for run in runs)]
+    shown = _shown(runs)
     best = _best({metric.key: [metric.of(run) for run in runs] for metric in shown}) if same_splits(runs) else {}
     unique = run_names(runs, names)
     unfinished = any(run.state != "finished" for run in runs)
@@ -80,7 +90,7 @@ def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = 
     """The results as a table, a row a variant: mean ± sample standard deviation; separate columns in the CSV file."""
     finished = [run for run in runs if run.state == "finished"]
     table = means(with_variant(finished, names))
-    shown = [METRICS[key] for key in COLUMNS if table[f"{key}:n"].sum() > 0]
+    shown = _shown(finished)
     best = _best({metric.key: list(table[metric.key]) for metric in shown}) if same_splits(finished) else {}
     columns = [Column.named(mark("Method"), numeric=False), Column("runs", hidden=True), Column("seeds", hidden=True)]
     for metric in shown:
@@ -208,6 +218,13 @@ def _published(reference: bool) -> list[tuple[Cell, dict[str, Any]]]:
         name = tr("{method}, published elsewhere", method=method_title(row["method"]))
         rows.append((Cell(name, markup=render("compare/published_name.html", name=name)), row))
     return rows
+
+
+def _shown(runs: Sequence[Run]) -> list[Metric]:
+    """The columns that at least one run has; those with the parents' costs added only beside a run with parents."""
+    fused = any(run.result and run.result.parents for run in runs)
+    keys = [key for key in COLUMNS if fused or not key.endswith("_with_parents")]
+    return [METRICS[key] for key in keys if any(METRICS[key].of(run) is not None for run in runs)]
 
 
 def _heading(metric: Metric) -> Column:

@@ -29,6 +29,11 @@ ABOUT = {
         "figures and better in one. Runs on different sentences have none: one test set says nothing of another. What "
         "was published elsewhere is hollow, grey and on no frontier."
     ),
+    "reliability": mark(
+        "A point is the test sentences whose predicted label got a probability in one of 15 equal intervals: how sure "
+        "the run was of them, and what share was right. Calibrated probabilities lie on the diagonal, too sure ones "
+        "below it; a small point is few sentences (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."
+    ),
     "curves": mark(
         "Training and validation loss share one range. A long curve is drawn with every second, third, ... point. Loss "
         "is cross-entropy in nats: 0.69 is a coin flip between two labels. Memory is what is allocated on a GPU, and "
@@ -62,6 +67,7 @@ class View:
     x: gr.Dropdown
     y: gr.Dropdown
     scatter: gr.Plot
+    reliability: gr.Plot
     axis: gr.Radio
     curves: list[gr.Plot]
     matrices: gr.HTML
@@ -81,6 +87,7 @@ class View:
         return [
             *self.filters, self.controls, self.summary, self.body, self.figures, self.table, self.notes, *self.bars,
             self.x, self.y, self.scatter, *self.curves, self.matrices, self.pairs, self.kind, self.sentences,
+            self.reliability,
         ]  # fmt: skip
 
 
@@ -155,7 +162,9 @@ def _charts() -> dict[str, Any]:
         )
     scatter = _plot(tr("One figure against another"), "lab-chart-tall")
     _about("scatter")
-    return {"bars": bars, "x": x, "y": y, "scatter": scatter}
+    calibration = _plot(tr("Are the probabilities right?"), "lab-chart-tall")
+    _about("reliability")
+    return {"bars": bars, "x": x, "y": y, "scatter": scatter, "reliability": calibration}
 
 
 def _curves() -> dict[str, Any]:
