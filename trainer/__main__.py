@@ -204,6 +204,9 @@ def predict(
     file: Annotated[Optional[Path], typer.Option(help="a file of sentences instead")] = None,
     out: Annotated[Optional[Path], typer.Option(help="where to write every run's predictions (CSV)")] = None,
     text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="scale each run's probabilities by its temperature from validation")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict the label of one sentence, or of each sentence of a file, with trained runs."""
@@ -223,10 +226,16 @@ def predict(
             expected="a finished run to ask", got="none", fix="train one: python -m trainer suite --preset quick"
         )
     predictor = inference.Predictor(store)
+    if calibrated:
+        for run in selected:
+            if inference.temperature(run) is None:
+                typer.echo(f"Not scaled: {run.id}, which has no temperature.", err=True)
     if file is not None:
-        _predict_file(predictor, selected, file, out, text_column, as_json)
+        _predict_file(predictor, selected, file, out, text_column, as_json, calibrated=calibrated)
         return
     predictions = predictor.predict(text, selected)
+    if calibrated:
+        predictions = [prediction.calibrated(run) for prediction, run in zip(predictions, selected, strict=True)]
     if not runs:
         for missing, trains in jobs.without_weights(store):
             fix = f"{trains.id} trains" if trains else f"train it: python -m trainer again {missing.id}"
@@ -535,12 +544,14 @@ def _watch(store: Any, launched: Sequence[Any]) -> None:
         raise typer.Exit(1)
 
 
-def _predict_file(predictor, runs, file: Path, out: Path, text_column: str | None, as_json: bool) -> None:
+def _predict_file(
+    predictor, runs, file: Path, out: Path, text_column: str | None, as_json: bool, *, calibrated: bool
+) -> None:
     from trainer.serving import files
 
     table = files.read(file)
     column = files.text_column(table, file, text_column)
-    for step in files.predict(table, column, runs, predictor):
+    for step in files.predict(table, column, runs, predictor, calibrated=calibrated):
         if sys.stderr.isatty():
             last = step.done == step.of
             typer.echo(f"\r{step.run.id}: {step.done:,} of {step.of:,} sentences", nl=last, err=True)

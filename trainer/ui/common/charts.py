@@ -135,10 +135,12 @@ def scatter(
     unbeaten = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
     # With its type: an empty list would become a column of objects, which selects columns, not rows.
     data["frontier"] = pd.Series(unbeaten, index=data.index, dtype=bool) & frontier
-    data = data[["name", "method", "Method", "x", "y", "frontier"]]
+    theirs = data[PARENTS[x.key]] if x.key in PARENTS else float("nan")
+    data = data.assign(total=data["x"] + theirs)[["name", "method", "Method", "x", "y", "total", "frontier"]]
     best = data[data["frontier"]].sort_values("x")
     other = _elsewhere(reference, x, y)
-    every = pd.concat([data[["x", "y"]], other[["x", "y"]]])
+    fused = data.dropna(subset=["total"])
+    every = pd.concat([data[["x", "y"]], other[["x", "y"]], fused[["total", "y"]].rename(columns={"total": "x"})])
     encode = {
         "x": alt.X("x:Q", title=x_title, scale=scale_of(every["x"], 60), axis=few_ticks(every["x"])),
         "y": alt.Y("y:Q", title=y_title, scale=scale_of(every["y"], 30), axis=few_ticks(every["y"])),
@@ -148,6 +150,7 @@ def scatter(
     ringed = alt.Chart(best).encode(**encode)
     text = {"dy": -16, "fontSize": TEXT, "limit": 190}
     layers = [
+        _to_total(fused, encode),
         ringed.mark_line(color=GREY, strokeWidth=2),
         ringed.mark_point(filled=False, size=330, strokeWidth=2, color=GREY),
         marks.encode(color=colour(data["method"]), shape=shape(data["method"]), **encode),
@@ -156,6 +159,12 @@ def scatter(
     if len(other):
         layers += _published_marks(other.sort_values("x"), encode, text)
     return finish(alt.layer(*layers), title=[y_title, tr("against {figure}", figure=_inside(x_title))], height=380)
+
+
+def _to_total(fused: pd.DataFrame, encode: dict[str, Any]) -> alt.Chart:
+    """A dotted line from a fusion's mark to where it would be with its parents' cost."""
+    line = alt.Chart(fused).mark_rule(strokeDash=[2, 3], strokeWidth=2)
+    return line.encode(x=encode["x"], x2=alt.X2("total:Q"), y=encode["y"], tooltip=encode["tooltip"])
 
 
 def _published_marks(data: pd.DataFrame, encode: dict[str, Any], text: dict[str, Any]) -> list[alt.Chart]:
