@@ -38,7 +38,8 @@ def predict(
 ) -> Iterator[dict[Any, Any]]:
     """Yield updates of the board after each prediction; the last one also clears the guess and has the new session.
 
-    `calibrated` shows the probabilities scaled by each run's temperature. Stops drawing when the page starts a newer prediction.
+    `calibrated` shows the probabilities scaled by each run's temperature. Stops drawing when the page starts a newer
+    prediction.
     """
     turn = session.turns.predict()
     cleared = replace(session, notice="", linked=False, text="", runs=(), turn=turn)

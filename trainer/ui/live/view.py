@@ -15,8 +15,8 @@ from trainer.ui.live.session import Session
 
 CONFIDENCE = mark(
     "A percentage is the probability that the run gives the label, not how often it is right: trained networks tend to "
-    "be too sure (Guo et al. 2017, https://arxiv.org/abs/1706.04599). Scaling by temperature, a number fitted on a run's "
-    "validation sentences, corrects for that on the whole; it changes no label."
+    "be too sure (Guo et al. 2017, https://arxiv.org/abs/1706.04599). Scaling by temperature, a number fitted on a "
+    "run's validation sentences, corrects for that on the whole; it changes no label."
 )
 BUTTONS = mark(
     "Explain: which words moved each answer (integrated gradients, Sundararajan et al. 2017). Copy link: an address "
