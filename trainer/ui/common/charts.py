@@ -94,7 +94,7 @@ def _bar_means(data: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     means["shown"] = [show_mean(metric, mean, sd) for mean, sd in zip(means["value"], spread, strict=True)]
     fused = means["parents"].notna()
     means.loc[fused, "shown"] = [
-        tr("{own}, parents {parents}", own=own, parents=metric.show(parents))
+        f"{own} + {metric.show(parents)}"
         for own, parents in means.loc[fused, ["shown", "parents"]].itertuples(index=False)
     ]
     return means
@@ -103,7 +103,8 @@ def _bar_means(data: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 def _bar_lengths(metric: Metric, ends: Sequence[float], figures: Sequence[str]) -> alt.X:
     """The axis along the bars, with room for the figures at their ends, on a phone too."""
     longest = max([*ends, 0]) or 1.0
-    limit = longest * (1.15 + 0.075 * max(map(len, [*figures, ""])))
+    room = [end + longest * (0.15 + 0.075 * len(shown)) for end, shown in zip(ends, figures, strict=True)]
+    limit = max([*room, longest * 1.15])
     axis = alt.Axis(tickCount=4, format="~s") if limit >= 10_000 else alt.Axis(tickCount=4)
     if metric.scale == PERCENT and longest > 25:
         axis = alt.Axis(values=list(range(0, 101, 25)))  # no ticks above 100% in the room for figures
@@ -190,14 +191,15 @@ def reliability(points: pd.DataFrame) -> alt.Chart:
             for low, high in zip(points["low"], points["high"], strict=True)
         ],
         counts=[f"{n:,} / {all_:,}" for n, all_ in zip(points["count"], points["sentences"], strict=True)],
-    )[["run", "name", "method", "Method", "confidence", "accuracy", "count", "counts", "interval"]]
+    )[["run", "name", "method", "Method", "confidence", "accuracy", "count", "counts", "interval", "low"]]
     x_title, y_title = tr("Probability of the predicted label"), tr("Share that is right")
-    share = alt.Scale(domain=[0, 1], nice=False)
-    ticks = alt.Axis(format=".0%", values=[0, 0.25, 0.5, 0.75, 1])
-    diagonal = alt.Chart(pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]}))
+    # No predicted label has a probability below one over the number of labels: that part would be empty.
+    start = float(data["low"].min()) if len(data) else 0.0
+    diagonal = alt.Chart(pd.DataFrame({"confidence": [start, 1.0], "accuracy": [start, 1.0]}))
+    percent = alt.Axis(format=".0%", tickCount=5)
     chart = alt.Chart(data).encode(
-        x=alt.X("confidence:Q", title=x_title, scale=share, axis=ticks),
-        y=alt.Y("accuracy:Q", title=y_title, scale=share, axis=ticks),
+        x=alt.X("confidence:Q", title=x_title, scale=alt.Scale(domain=[start, 1], nice=False), axis=percent),
+        y=alt.Y("accuracy:Q", title=y_title, scale=alt.Scale(domain=[0, 1], nice=False), axis=percent),
         color=colour(data["method"]),
         detail=alt.Detail("run:N"),
         tooltip=[

@@ -22,12 +22,13 @@ ABOUT = {
     ),
     "bars": mark(
         "A bar a recipe, from zero. Over several seeds it is their mean, with a dot for each and a line of one sample "
-        "standard deviation to each side."
+        "standard deviation to each side. The pale part of a fusion's bar is what the runs that it fuses cost."
     ),
     "scatter": mark(
         "The line joins the ringed runs of the Pareto frontier (Pareto 1906): no other is at least as good in both "
         "figures and better in one. Runs on different sentences have none: one test set says nothing of another. What "
-        "was published elsewhere is hollow, grey and on no frontier."
+        "was published elsewhere is hollow, grey and on no frontier. A dotted line leads to where a fusion is with its "
+        "parents' cost."
     ),
     "reliability": mark(
         "A point is the test sentences whose predicted label got a probability in one of 15 equal intervals: how sure "

@@ -72,15 +72,14 @@ def inputs() -> dict[str, Any]:
                     info=tr("what it says before training"),
                     min_width=220,
                 )
-                calibrated = gr.Checkbox(
-                    False,
-                    label=tr("Scale by temperature"),
-                    info=tr("each run's own, from its validation sentences"),
-                    min_width=220,
-                )
                 guessing = gr.Checkbox(
                     False, label=tr("Guess first"), info=tr("the class commits to a label"), min_width=220
                 )
+            calibrated = gr.Checkbox(
+                False,
+                label=tr("Scale the probabilities by temperature"),
+                info=tr("each run's own, fitted on its validation sentences"),
+            )
             guess = gr.Radio([], label=tr("What does the class say?"), value=None, visible=False)
             with gr.Row():
                 predict = gr.Button(tr("Ask every run"), variant="primary", min_width=150)
