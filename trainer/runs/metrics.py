@@ -185,7 +185,8 @@ _HELP = {
     ),
     "calibration_error": mark(
         "Expected calibration error on all test sentences: the distance between the predicted label's probability and "
-        "the share that is right, mean over 15 bins of equal width by their sentences (Guo et al. 2017)."
+        "the share that is right, mean over 15 bins of equal width by their sentences (Guo et al. 2017). Few sentences "
+        "alone make it larger."
     ),
     "calibration_error_scaled": mark(
         "The same after temperature scaling: one number, fitted on the validation sentences, divides the logits."

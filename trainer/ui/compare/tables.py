@@ -83,7 +83,7 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
         cells += [Cell(metric.show(row[metric.key]), row[metric.key]) for metric in shown]
         rows.append(cells + [Cell("")] * 5)
     table = tables.table(columns, rows, name="results", title=tr("Results, a row a run"))
-    return _with_meanings(table, shown)
+    return _with_meanings(table, shown, _tested_on(runs))
 
 
 def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = False) -> str:
@@ -116,6 +116,7 @@ def over_seeds(runs: Sequence[Run], names: dict[str, str], *, reference: bool = 
             cells += [Cell(metric.show(row[metric.key]), row[metric.key]), Cell(""), Cell("")]
         rows.append(cells)
     after = tr("After ± stands the sample standard deviation over the runs of a row; without it there is one run.")
+    after = f"{after} {_tested_on(finished)}".strip()
     title = tr("Results, mean over seeds")
     return _with_meanings(tables.table(columns, rows, name="results-over-seeds", title=title), shown, after)
 
@@ -225,6 +226,15 @@ def _shown(runs: Sequence[Run]) -> list[Metric]:
     fused = any(run.result and run.result.parents for run in runs)
     keys = [key for key in COLUMNS if fused or not key.endswith("_with_parents")]
     return [METRICS[key] for key in keys if any(METRICS[key].of(run) is not None for run in runs)]
+
+
+def _tested_on(runs: Sequence[Run]) -> str:
+    """A sentence on the number of test sentences behind the figures; empty without finished runs."""
+    counts = sorted({run.result.meta_info.dataset_info.sizes.test for run in runs if run.result})
+    if not counts:
+        return ""
+    shown = " / ".join(f"{count:,}" for count in counts)
+    return tr("Test figures, calibration among them, are on {count} test sentences.", count=shown)
 
 
 def _heading(metric: Metric) -> Column:
