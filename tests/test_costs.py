@@ -368,19 +368,16 @@ def test_live_scales_by_each_runs_temperature_and_says_so(scaled):
 
 
 def test_other_programs_and_the_command_line_scale_too(scaled, tmp_path, monkeypatch):
-    plain, changed = (live_tab.predict_api(scaled, TEXT, None, calibrated) for calibrated in (False, True))
-    assert [one["temperature"] for one in changed] == [2.0, None]
-    assert [one["temperature"] for one in plain] == [None, None]
-    assert plain[1]["probabilities"] == changed[1]["probabilities"]
-    odds = [one[0]["probabilities"]["good"] / one[0]["probabilities"]["bad"] for one in (plain, changed)]
+    full, lora = live_tab.predict_api(scaled, TEXT)
+    assert (full["temperature"], lora["temperature"], lora["calibrated"]) == (2.0, None, None)
+    odds = [shares["good"] / shares["bad"] for shares in (full["probabilities"], full["calibrated"])]
     assert odds[1] == pytest.approx(odds[0] ** 0.5, rel=1e-4)
-    assert plain[0]["predicted"] == changed[0]["predicted"]
+    assert max(full["calibrated"], key=full["calibrated"].get) == full["predicted"]
     (tmp_path / "in.txt").write_text(TEXT)
     out = tmp_path / "out.csv"
     monkeypatch.setenv("ADAPTERS_STORE", str(scaled.store.root))
     arguments = ["predict", "--calibrated", "--file", str(tmp_path / "in.txt"), "--out", str(out)]
     done = CliRunner().invoke(program.app, arguments, standalone_mode=False)
-    first, second = (one["run_id"] for one in plain)
-    assert f"Not scaled: {second}, which has no temperature." in done.stderr
+    assert f"Not scaled: {lora['run_id']}, which has no temperature." in done.stderr
     shares = pd.read_csv(out).iloc[0]
-    assert shares[f"{first}:probability"] == pytest.approx(max(changed[0]["probabilities"].values()), abs=0.02)
+    assert shares[f"{full['run_id']}:probability"] == pytest.approx(max(full["calibrated"].values()), abs=0.02)

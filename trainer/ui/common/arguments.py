@@ -43,15 +43,6 @@ def texts(name: str, value: Any) -> list[str]:
     return [text(name, one) for one in value]
 
 
-def flag(name: str, value: Any) -> bool:
-    """The value of an argument that is true or false, false for None. Raises `ArgumentError` for another type."""
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise _wrong(mark("true or false as {name}"), name, value)
-    return value
-
-
 def settings(name: str, value: Any) -> dict[str, Any]:
     """The value of an argument that is an object, empty for None. Raises `ArgumentError`."""
     if value is None:

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from trainer.markup import render
+from trainer.runs.store import Run
 from trainer.serving import predictor as inference
 from trainer.texts import tr
 from trainer.ui import static
@@ -168,20 +169,24 @@ def make_link(text: str | None, chosen: list[str] | None, here: str) -> str:
     return render("live/link.html", address=address)
 
 
-def predict_api(lab: Lab, text: str, runs: list[str] | None = None, calibrated: bool = False) -> list[dict]:
+def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict]:
     """Predictions of trained runs for one text: one object a run, in a fixed order.
 
     Parameters:
         text: the sentence.
         runs: ids of runs; every finished run if not given.
-        calibrated: whether each run's temperature, if it has one, scales its probabilities.
 
-    Each object has run_id, label, method, predicted, probabilities (by label), seconds, and temperature (null if the
-    probabilities are not scaled).
+    Each object has run_id, label, method, predicted, probabilities (by label), seconds, the run's temperature, and
+    calibrated: the probabilities scaled by it. The last two are null for a run without a temperature.
     """
+    # No third parameter: Gradio refuses calls that send the first two alone.
     with arguments.sentence_errors(lab):
         chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs))
         predictions = lab.predictor.predict(arguments.text("text", text), chosen)
-        if arguments.flag("calibrated", calibrated):
-            predictions = [prediction.calibrated(run) for prediction, run in zip(predictions, chosen, strict=True)]
-        return [prediction.__dict__ for prediction in predictions]
+        return [_object(prediction, run) for prediction, run in zip(predictions, chosen, strict=True)]
+
+
+def _object(prediction: inference.Prediction, run: Run) -> dict[str, Any]:
+    scaled = prediction.calibrated(run)
+    temperature = {"temperature": scaled.temperature, "calibrated": scaled.temperature and scaled.probabilities}
+    return prediction.__dict__ | temperature
