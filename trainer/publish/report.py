@@ -12,32 +12,28 @@ from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means, one_each, ordered, variants
 from trainer.markup import render
 from trainer.runs import recipes
-from trainer.runs.metrics import METRICS
+from trainer.runs.metrics import METRICS, Metric
 from trainer.runs.store import Run, Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = (
-    "test_accuracy",
-    "validation_accuracy",
-    "f1",
-    "calibration_error",
-    "brier",
-    "train_minutes",
-    "parents_minutes",
-    "trainable",
-    "parents_parameters",
-    "peak_memory",
-    "file_size",
-    "parents_size",
-    "latency",
-    "latency_merged",
-    "predictions_per_second",
-    "predictions_per_second_merged",
-    "energy",
-)
-"""Columns of the figures, each where a run of the group has it."""
+TABLES = {
+    "Results": ("test_accuracy", "validation_accuracy", "f1", "calibration_error", "calibration_error_scaled", "brier"),
+    "Costs of training": (
+        "train_minutes",
+        "parents_minutes",
+        "trainable",
+        "parents_parameters",
+        "peak_memory",
+        "file_size",
+        "parents_size",
+        "energy",
+    ),
+    "Costs of predicting": ("latency", "latency_merged", "predictions_per_second", "predictions_per_second_merged"),
+}
+"""Captions of the tables of figures -> their columns, each shown where a run of the group has it."""
+SHOWN = tuple(key for keys in TABLES.values() for key in keys)
 BARS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
 """Metrics drawn as bars under their figures, from zero to the largest value."""
 
@@ -72,10 +68,18 @@ def _group(store: Store, runs: list[Run]) -> dict[str, Any]:
         "labels": about.label_names,
         "notes": about.notes,
         "warnings": analysis.comparable(runs) + parents.other_tasks(runs),
-        "metrics": [METRICS[key] for key in _known(table)],
-        "rows": _rows(means(table), _known(table)),
+        "tables": _tables(table),
         **_differences(store, runs, names),
     }
+
+
+def _tables(table: pd.DataFrame) -> list[tuple[str, list[Metric], list[dict[str, Any]]]]:
+    """(caption, metrics, rows) of each table that has columns."""
+    averages, known = means(table), _known(table)
+    columns = {caption: [key for key in keys if key in known] for caption, keys in TABLES.items()}
+    return [
+        (caption, [METRICS[key] for key in keys], _rows(averages, keys)) for caption, keys in columns.items() if keys
+    ]
 
 
 def _known(table: pd.DataFrame) -> list[str]:
