@@ -39,8 +39,9 @@ def inference(work: Work, folder: Path, *, on_pass: Callable[[], None]) -> dict[
     method, setup = work.method, replace(work.setup, training=False, precision="fp32", parents=())
     with torch.random.fork_rng():
         try:
-            model = method.for_inference(method.open(folder, setup), setup)
-            figures = measure(_prepare(model, method.speedups, work), work.ids["test"], on_pass=on_pass)
+            prepared = _prepare(method.for_inference(method.open(folder, setup), setup), method.speedups, work)
+            figures = measure(prepared, work.ids["test"], on_pass=on_pass)
+            del prepared
             # Opened once more: weights that were packed cannot be merged.
             if (merged := method.merge(method.open(folder, setup))) is not None:
                 prepared = _prepare(merged.eval(), CLASSIFIER_SPEEDUPS, work)
