@@ -165,8 +165,8 @@ OPEN = {
     "as_zip", "open_file", "preview_html", "draw", "redraw_unit", "redraw_scatter", "redraw_curves", "redraw_sentences",
     "compare_api", "runs_api", "pressed", "test_differences",
     # Asking
-    "predict", "predict_linked", "explain", "toggle", "reset", "make_link", "suit", "offer", "arrive", "pick",
-    "predict_api", "missing_html", "opened", "predict_file", "stop", "left",
+    "predict", "predict_linked", "recalibrate", "explain", "toggle", "reset", "make_link", "suit", "offer", "arrive",
+    "pick", "predict_api", "missing_html", "opened", "predict_file", "stop", "left",
     # The way in
     "standing", "unlock", "lock",
     # The lesson, but for its training

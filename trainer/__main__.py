@@ -155,6 +155,7 @@ def compare(
 ) -> None:
     """The finished runs side by side."""
     from trainer.analysis import method_comparison
+    from trainer.analysis.parents import other_tasks
     from trainer.analysis.tables import comparable, runs_table
     from trainer.runs.metrics import METRICS
     from trainer.runs.store import Store
@@ -172,7 +173,9 @@ def compare(
     if as_json:
         _print_json(json.loads(table.to_json(orient="records", double_precision=12)))
     elif csv is None and peft is None:
-        keys = ("test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size")
+        keys = ["test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size"]
+        more = ("parents_minutes", "parents_parameters", "latency", "calibration_error")
+        keys += [key for key in more if table[key].notna().any()]
         heading = ("run", "method", "task", *(METRICS[key].title for key in keys))
         rows = [
             (
@@ -184,7 +187,7 @@ def compare(
             for run in runs
         ]
         _print_table(heading, rows)
-        for warning in comparable(runs):
+        for warning in comparable(runs) + other_tasks(runs):
             typer.echo(warning)
 
 
@@ -215,6 +218,9 @@ def predict(
     file: Annotated[Optional[Path], typer.Option(help="a file of sentences instead")] = None,
     out: Annotated[Optional[Path], typer.Option(help="where to write every run's predictions (CSV)")] = None,
     text_column: Annotated[Optional[str], typer.Option(help="for a file")] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="scale each run's probabilities by its temperature from validation")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict the label of one sentence, or of each sentence of a file, with trained runs."""
@@ -234,10 +240,16 @@ def predict(
             expected="a finished run to ask", got="none", fix="train one: python -m trainer suite --preset quick"
         )
     predictor = inference.Predictor(store)
+    if calibrated:
+        for run in selected:
+            if inference.temperature(run) is None:
+                typer.echo(f"Not scaled: {run.id}, which has no temperature.", err=True)
     if file is not None:
-        _predict_file(predictor, selected, file, out, text_column, as_json)
+        _predict_file(predictor, selected, file, out, text_column, as_json, calibrated=calibrated)
         return
     predictions = predictor.predict(text, selected)
+    if calibrated:
+        predictions = [prediction.calibrated(run) for prediction, run in zip(predictions, selected, strict=True)]
     if not runs:
         for missing, trains in jobs.without_weights(store):
             fix = f"{trains.id} trains" if trains else f"train it: python -m trainer again {missing.id}"
@@ -548,12 +560,14 @@ def _watch(store: Any, launched: Sequence[Any]) -> None:
         raise typer.Exit(1)
 
 
-def _predict_file(predictor, runs, file: Path, out: Path, text_column: str | None, as_json: bool) -> None:
+def _predict_file(
+    predictor, runs, file: Path, out: Path, text_column: str | None, as_json: bool, *, calibrated: bool
+) -> None:
     from trainer.serving import files
 
     table = files.read(file)
     column = files.text_column(table, file, text_column)
-    for step in files.predict(table, column, runs, predictor):
+    for step in files.predict(table, column, runs, predictor, calibrated=calibrated):
         if sys.stderr.isatty():
             last = step.done == step.of
             typer.echo(f"\r{step.run.id}: {step.done:,} of {step.of:,} sentences", nl=last, err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -58,6 +59,7 @@ FIGURES = (
     "accelerator_energy_joules",
     "host_memory_start",
     "host_memory_peak",
+    "host_energy_joules",
 )
 """The figures of a `Meter`: PEFT's field names, and ours for what PEFT lacks. Bytes, percent and joules."""
 
@@ -65,16 +67,22 @@ FIGURES = (
 class Meter:
     """Peak and mean memory, GPU utilisation and energy from `__enter__` on. Use as a context."""
 
+    INTERVAL_OF_ENERGY = 30.0
+    """Seconds between two readings of the processor's counter, which starts again after minutes of full load."""
+
     def __init__(self, device: Device, *, interval: float = 0.5) -> None:
         self.device, self.interval = device, interval
         self.reserved: list[int] = []
         self.utilisation: list[int] = []
         self._stop = threading.Event()
         self._gpu = _Nvml() if device.kind == "cuda" else None
+        self._rapl = Rapl()
 
     def __enter__(self) -> Meter:
         reset_host_peak()
         self.host_start = host_memory()
+        if self._rapl.read() is not None:
+            threading.Thread(target=self._follow_energy, daemon=True).start()
         if self.device.kind == "cuda":
             import torch
 
@@ -102,6 +110,7 @@ class Meter:
         """All of `FIGURES`; None where the device has no such figure."""
         figures: dict[str, float | int | None] = dict.fromkeys(FIGURES)
         figures |= {"host_memory_start": self.host_start, "host_memory_peak": host_peak()}
+        figures["host_energy_joules"] = self._rapl.read()
         if self.device.kind == "cuda":
             import torch
 
@@ -116,6 +125,10 @@ class Meter:
                 figures["accelerator_energy_joules"] = end - self._energy_start
         return figures
 
+    def _follow_energy(self) -> None:
+        while not self._stop.wait(self.INTERVAL_OF_ENERGY):
+            self._rapl.read()
+
     def _sample(self) -> None:
         import torch
 
@@ -123,6 +136,35 @@ class Meter:
             self.reserved.append(torch.cuda.memory_reserved())
             if (percent := self._gpu.utilisation()) is not None:
                 self.utilisation.append(percent)
+
+
+class Rapl:
+    """Energy of the processor's packages since the first `read`, by Running Average Power Limit (Linux's powercap).
+
+    The counters begin again at `max_energy_range_uj`: read more often than that takes. Most systems let only the
+    superuser read them (CVE-2020-8694), and most virtual machines have none.
+    """
+
+    def __init__(self, root: Path = Path("/sys/class/powercap")) -> None:
+        # Packages alone: their parts (intel-rapl:0:0) are counted in them. AMD's have the same names.
+        names = re.compile(r"intel-rapl:\d+")
+        self._packages = [path for path in sorted(root.glob("intel-rapl:*")) if names.fullmatch(path.name)]
+        self._last: list[int] | None = None
+        self._joules = 0.0
+        self._lock = threading.Lock()
+
+    def read(self) -> float | None:
+        """Joules since the first call, of all packages; None where a counter is missing or cannot be read."""
+        with self._lock:
+            try:
+                now = [int((package / "energy_uj").read_text()) for package in self._packages]
+                for package, before, after in zip(self._packages, self._last or now, now, strict=True):
+                    start_again = int((package / "max_energy_range_uj").read_text()) if after < before else 0
+                    self._joules += (after - before + start_again) * 1e-6
+            except (OSError, ValueError):
+                return None
+            self._last = now
+            return self._joules if now else None
 
 
 class _Nvml:

@@ -146,6 +146,13 @@ class Method(ABC):
         """An opened model made faster for inference: the same logits, but it can no longer be trained or saved."""
         return model
 
+    def merge(self, model: nn.Module) -> nn.Module | None:
+        """An opened model with its updates merged into the backbone's weights, as transformers' own classifier.
+
+        Its logits are the same up to rounding. None for a method whose updates cannot be merged.
+        """
+        return None
+
     def extra_loss(self, model: nn.Module) -> Tensor | None:
         """A term added to each step's loss, such as a regulariser; None for most methods. In float32, a scalar."""
         return None

@@ -105,6 +105,9 @@ class Lora(Method):
         model = PeftModel.from_pretrained(self.base_model(setup), str(folder), local_files_only=True)
         return model.to(setup.device.kind).eval()
 
+    def merge(self, model):
+        return model.merge_and_unload()
+
     def loading(self, *, base: str, labels: int, options: Any, head: tuple[str, ...]) -> str:
         return (
             "from peft import PeftModel\nfrom transformers import AutoModelForSequenceClassification\n\n"

@@ -95,6 +95,9 @@ class Qlora(Lora):
                     setattr(parent, name, dense.eval())
         return model
 
+    def merge(self, model) -> None:
+        """None: the sum would have to be rounded to 4 bits again, and the logits would be others."""
+
     def loading(self, *, base: str, labels: int, options: QloraOptions, head: tuple[str, ...]) -> str:
         return (
             "from peft import PeftModel\n"

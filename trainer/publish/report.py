@@ -7,18 +7,33 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainer.analysis import comparisons
+from trainer.analysis import comparisons, parents
 from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means, ordered, variants
 from trainer.markup import render
 from trainer.runs import recipes
-from trainer.runs.metrics import METRICS
+from trainer.runs.metrics import METRICS, Metric
 from trainer.runs.store import Run, Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = ("test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size")
+TABLES = {
+    "Results": ("test_accuracy", "validation_accuracy", "f1", "calibration_error", "calibration_error_scaled", "brier"),
+    "Costs of training": (
+        "train_minutes",
+        "parents_minutes",
+        "trainable",
+        "parents_parameters",
+        "peak_memory",
+        "file_size",
+        "parents_size",
+        "energy",
+    ),
+    "Costs of predicting": ("latency", "latency_merged", "predictions_per_second", "predictions_per_second_merged"),
+}
+"""Captions of the tables of figures -> their columns, each shown where a run of the group has it."""
+SHOWN = tuple(key for keys in TABLES.values() for key in keys)
 BARS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
 """Metrics drawn as bars under their figures, from zero to the largest value."""
 
@@ -37,7 +52,7 @@ def html(store: Store, runs: Sequence[Run]) -> str:
         count=len(runs),
         groups=[_group(store, members) for members in groups.values()],
         made=[_made(run) for run in ordered(runs)],
-        metrics=[METRICS[key] for key in SHOWN],
+        metrics=[METRICS[key] for key in _known(analysis.runs_table(runs))],
     )
     return f"{page}\n"
 
@@ -52,27 +67,50 @@ def _group(store: Store, runs: list[Run]) -> dict[str, Any]:
         "sizes": about.sizes,
         "labels": about.label_names,
         "notes": about.notes,
-        "warnings": analysis.comparable(runs),
+        "warnings": analysis.comparable(runs) + parents.other_tasks(runs),
         "absent": sorted({name for run in runs for name in analysis.absent(run)}),
-        "rows": _rows(store, means(table), runs, names),
+        "tables": _tables(store, table, runs, names),
         **_differences(store, runs, names),
     }
 
 
-def _rows(store: Store, table: pd.DataFrame, runs: Sequence[Run], names: dict[str, str]) -> list[dict[str, Any]]:
+def _tables(
+    store: Store, table: pd.DataFrame, runs: Sequence[Run], names: dict[str, str]
+) -> list[tuple[str, list[Metric], list[dict[str, Any]]]]:
+    """(caption, metrics, rows) of each table that has columns."""
+    averages, known = means(table), _known(table)
+    members: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        members[names[run.id]].append(run)
+    tables = []
+    for caption, keys in TABLES.items():
+        if columns := [key for key in keys if key in known]:
+            rows = _rows(store, averages, members, columns)
+            tables.append((caption, [METRICS[key] for key in columns], rows))
+    return tables
+
+
+def _known(table: pd.DataFrame) -> list[str]:
+    """The keys of `SHOWN` that a row of the table has."""
+    return [key for key in SHOWN if table[key].notna().any()]
+
+
+def _rows(
+    store: Store, table: pd.DataFrame, members: dict[str, list[Run]], shown: Sequence[str]
+) -> list[dict[str, Any]]:
     """Rows of the table of figures, one a variant: (text, length of the bar as a share of the longest; 0: no bar).
 
-    An accuracy has its 95% interval in brackets.
+    `members`: variant -> its runs. An accuracy has its 95% interval in brackets.
     """
     largest = {key: table[key].max() for key in BARS}
     rows = []
     for row in table.to_dict("records"):
-        cells, members = [], [run for run in runs if names[run.id] == row["variant"]]
-        for key in SHOWN:
+        cells = []
+        for key in shown:
             text, spread = METRICS[key].show(row[key]), row[f"{key}:sd"]
             if spread == spread and spread > 0:
                 text += f" ± {METRICS[key].show(spread)}"
-            if interval := analysis.accuracy_interval(members, key, store=store):
+            if interval := analysis.accuracy_interval(members[row["variant"]], key, store=store):
                 text += " ({:.1f} to {:.1f})".format(*(end * METRICS[key].scale for end in interval))
             share = row[key] / largest[key] if key in BARS and row[key] == row[key] and largest[key] else 0
             cells.append((text, share))

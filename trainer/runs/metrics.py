@@ -42,7 +42,7 @@ class Metric:
         return "–" if value is None or value != value else format(value, self.format)
 
 
-PERCENT, MEGABYTES, MINUTES = 100.0, 1e-6, 1 / 60
+PERCENT, MEGABYTES, MINUTES, MILLISECONDS, KILOJOULES = 100.0, 1e-6, 1 / 60, 1e3, 1e-3
 METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
@@ -90,6 +90,62 @@ METRICS: dict[str, Metric] = {
         Metric("parents_minutes", mark("Parents' training time (min)"), "lower", ".2f", "parents.train_time", MINUTES),
         Metric("parents_parameters", mark("Parents' parameters"), "lower", ",.0f", "parents.num_trainable_params"),
         Metric("parents_size", mark("Parents' size (MB)"), "lower", ",.2f", "parents.file_size", MEGABYTES),
+        Metric(
+            "minutes_with_parents",
+            mark("Training time with parents (min)"),
+            "lower",
+            ".2f",
+            "train_time_with_parents",
+            MINUTES,
+        ),
+        Metric(
+            "trainable_with_parents",
+            mark("Parameters trained, with parents"),
+            "lower",
+            ",.0f",
+            "trainable_with_parents",
+        ),
+        Metric("latency", mark("One prediction (ms)"), "lower", ",.1f", "train_info.inference.latency", MILLISECONDS),
+        Metric(
+            "latency_merged",
+            mark("One prediction, merged (ms)"),
+            "lower",
+            ",.1f",
+            "train_info.inference.merged.latency",
+            MILLISECONDS,
+        ),
+        Metric(
+            "predictions_per_second",
+            mark("Predictions a second"),
+            "higher",
+            ",.0f",
+            "train_info.inference.sentences_per_second",
+        ),
+        Metric(
+            "predictions_per_second_merged",
+            mark("Predictions a second, merged"),
+            "higher",
+            ",.0f",
+            "train_info.inference.merged.sentences_per_second",
+        ),
+        Metric("energy", mark("Energy (kJ)"), "lower", ",.2f", "train_info.energy", KILOJOULES),
+        Metric(
+            "calibration_error",
+            mark("Calibration error (%)"),
+            "lower",
+            ".2f",
+            "test.calibration.expected_calibration_error",
+            PERCENT,
+        ),
+        Metric(
+            "calibration_error_scaled",
+            mark("Calibration error, temperature scaled (%)"),
+            "lower",
+            ".2f",
+            "temperature.test_calibration.expected_calibration_error",
+            PERCENT,
+        ),
+        Metric("brier", mark("Brier score"), "lower", ".4f", "test.calibration.brier"),
     )
 }
 
@@ -113,4 +169,30 @@ _HELP = {
     "parents_minutes": mark("Training time of the runs that this one fuses; not in its own."),
     "parents_parameters": mark("Parameters trained in the runs that this one fuses; not in its own."),
     "parents_size": mark("Saved size of the runs that this one fuses; not in its own."),
+    "minutes_with_parents": mark("For a fusion, its own training and that of the runs that it fuses."),
+    "trainable_with_parents": mark("For a fusion, its own and those of the runs that it fuses."),
+    "latency": mark(
+        "One test sentence alone, from tokens to probabilities in float32 as Live computes them: median over 24 "
+        "sentences and of 3 to 5 repeats."
+    ),
+    "latency_merged": mark("The same with LoRA's update merged into the weights; QLoRA's would be rounded to 4 bits."),
+    "predictions_per_second": mark(
+        "Test sentences a second in batches of 32, in float32 as Live computes them: median of 3 to 5 repeats."
+    ),
+    "predictions_per_second_merged": mark("The same with LoRA's update merged into the weights."),
+    "energy": mark(
+        "What the processor (RAPL) and the GPU (NVML) took during the run, of those that tell, other programs included."
+    ),
+    "calibration_error": mark(
+        "Expected calibration error on all test sentences: the distance between the predicted label's probability and "
+        "the share that is right, mean over 15 bins of equal width by their sentences (Guo et al. 2017). Few sentences "
+        "alone make it larger."
+    ),
+    "calibration_error_scaled": mark(
+        "The same after temperature scaling: one number, fitted on the validation sentences, divides the logits."
+    ),
+    "brier": mark(
+        "Squared distance of the probabilities from the true label on all test sentences, summed over labels: 0 is "
+        "perfect, 2 the worst (Brier 1950)."
+    ),
 }

@@ -181,6 +181,12 @@ class Memory(Record):
         allocated = self.accelerator_memory_allocated_max
         return allocated if allocated is not None else self.host_memory_peak - self.host_memory_start
 
+    @property
+    def energy(self) -> float | None:
+        """Joules of processor and GPU together, of the one alone where the other does not tell; None where neither."""
+        known = [joules for joules in (self.accelerator_energy_joules, self.host_energy_joules) if joules is not None]
+        return sum(known) if known else None
+
 
 class Epoch(Record):
     """Evaluation of the validation split after an epoch. PEFT's names have a space; only the last epoch has them."""
@@ -431,6 +437,16 @@ class Result(Record):
     test: Scores = Field(description="of the epoch that was kept, computed once")
     temperature: Temperature | None = Field(None, description="null where not recorded")
 
+    @property
+    def train_time_with_parents(self) -> float | None:
+        """Seconds of training, for a fusion with those of its parents; None if any of them is not known."""
+        return _sum(self.train_info.train_time, self.parents, "train_time")
+
+    @property
+    def trainable_with_parents(self) -> int | None:
+        """Parameters that were trained, for a fusion with those of its parents; None if any of them is not known."""
+        return _sum(self.train_info.num_trainable_params, self.parents, "num_trainable_params")
+
     @model_validator(mode="after")
     def _of_one_task(self) -> Result:
         names = self.meta_info.dataset_info.label_names
@@ -438,6 +454,14 @@ class Result(Record):
             if not scores.fit(names):
                 raise ValueError(f"scores of the labels {', '.join(names)} are expected")
         return self
+
+
+def _sum(own: T | None, parents: Parents | None, name: str) -> T | None:
+    """A run's own figure and, if it has parents, theirs."""
+    if own is None or parents is None:
+        return own
+    theirs = getattr(parents, name)
+    return None if theirs is None else own + theirs
 
 
 # The whole of run.json

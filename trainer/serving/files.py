@@ -11,6 +11,7 @@ from trainer.errors import ArgumentError
 from trainer.runs.store import Run
 from trainer.tasks.own_file import READERS, choose_text, missing, not_utf8, read_table
 from trainer.texts import tr
+from trainer.training import calibration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,21 +64,29 @@ def text_column(table: pd.DataFrame, path: Path, named: str | None = None) -> st
     return choose_text(list(table.columns), named, path)
 
 
-def predict(table: pd.DataFrame, column: str, runs: Sequence[Run], predictor: Predictor) -> Iterator[Done]:
+def predict(
+    table: pd.DataFrame, column: str, runs: Sequence[Run], predictor: Predictor, *, calibrated: bool = False
+) -> Iterator[Done]:
     """Add two columns a run to `table`, `<run id>` and `<run id>:probability`, and yield the progress.
 
-    Predictions of a row without a text are None. A caller that stops iterating stops the computation.
+    Predictions of a row without a text are None. `calibrated` scales the probabilities of the runs that have a
+    temperature. A caller that stops iterating stops the computation.
     """
     texts = [None if missing(value) else str(value) for value in table[column]]
     rows = [row for row, text in enumerate(texts) if text is not None]
+    from trainer.serving.predictor import temperature
+
     # By length, so that the sentences of a chunk have similar lengths; `predict_logits` makes its batches.
     rows.sort(key=lambda row: -len(texts[row]))
     for run_number, run in enumerate(runs, start=1):
+        scale = temperature(run) if calibrated else None
         labels, shares = [None] * len(texts), [None] * len(texts)
         yield Done(run, run_number, 0, len(rows))
         for start in range(0, len(rows), AT_ONCE):
             chunk = rows[start : start + AT_ONCE]
             probabilities = predictor.predict_many([texts[row] for row in chunk], run, quick=True)
+            if scale is not None:
+                probabilities = calibration.scaled(probabilities, scale)
             for row, values in zip(chunk, probabilities, strict=True):
                 labels[row], shares[row] = run.label_names[int(values.argmax())], float(values.max())
             yield Done(run, run_number, start + len(chunk), len(rows))

@@ -26,6 +26,7 @@ from trainer.serving import attribution
 from trainer.serving.attribution import Attribution
 from trainer.sources import backbones
 from trainer.texts import tr
+from trainer.training import calibration
 
 UNTRAINED_SEED = 0
 
@@ -38,7 +39,8 @@ NEAR = 0.05
 class Prediction:
     """One run's prediction for one text. `seconds` is the time of its forward pass, without loading the model.
 
-    Runs of one call are computed in parallel, so their seconds add up to more than the elapsed time.
+    Runs of one call are computed in parallel, so their seconds add up to more than the elapsed time. `temperature` is
+    None for probabilities as the model gives them.
     """
 
     run_id: str
@@ -47,11 +49,20 @@ class Prediction:
     predicted: str
     probabilities: dict[str, float]
     seconds: float
+    temperature: float | None = None
 
     @property
     def confidence(self) -> float:
         """The probability of the predicted label."""
         return self.probabilities[self.predicted]
+
+    def calibrated(self, run: Run) -> Prediction:
+        """The prediction scaled by the run's temperature; unchanged if the run has none. The label stays the same."""
+        if (value := temperature(run)) is None:
+            return self
+        shares = calibration.scaled(np.array([*self.probabilities.values()]), value)
+        probabilities = dict(zip(self.probabilities, map(float, shares), strict=True))
+        return replace(self, probabilities=probabilities, temperature=value)
 
 
 @dataclass
@@ -330,6 +341,12 @@ class Predictor:
 
     def _bytes(self) -> int:
         return unique_bytes(loaded.model for loaded in self._models.values())
+
+
+def temperature(run: Run) -> float | None:
+    """The run's temperature from its validation split; None if it has none."""
+    found = run.result.temperature if run.result else None
+    return found.value if found else None
 
 
 def _check(text: str) -> None:

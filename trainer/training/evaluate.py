@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.training import calibration
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -38,7 +40,7 @@ def score(logits: np.ndarray, labels: Sequence[int]) -> Predictions:
 
 
 def metrics(predictions: Predictions, label_names: Sequence[str]) -> dict[str, Any]:
-    """Accuracy, precision, recall and F1 (per class, macro, weighted) and the confusion matrix.
+    """Accuracy, precision, recall and F1 (per class, macro, weighted), the confusion matrix, and calibration.
 
     Rows of the matrix are true labels, columns predicted ones. A class that is never predicted has precision 0. A class
     that no sentence has leaves the macro average, for its recall is not defined (its weight in the other is 0).
@@ -70,4 +72,10 @@ def metrics(predictions: Predictions, label_names: Sequence[str]) -> dict[str, A
             for i, name in enumerate(label_names)
         },
         "confusion_matrix": confusion_matrix(truth, predicted, labels=every).tolist(),
+        "calibration": calibration.calibration(predictions.probabilities, truth),
     }
+
+
+def temperature(validation: Predictions, test: Predictions) -> dict[str, Any] | None:
+    """The fields of `result.Temperature`, fitted on the validation split; see `calibration.temperature`."""
+    return calibration.temperature((validation.probabilities, validation.labels), (test.probabilities, test.labels))

@@ -25,11 +25,14 @@ def assemble(
     training: dict[str, Any],
     validation: dict[str, Any],
     test: dict[str, Any],
+    inference: dict[str, Any] | None,
+    temperature: dict[str, Any] | None,
 ) -> Result:
     """The result for run.json.
 
     `counts` are (trainable parameters, parameters in all, bytes of the saved model); `training` is `trained`'s or
-    `trained_elsewhere`'s; `validation` and `test` are `evaluate.metrics`'s of the best epoch.
+    `trained_elsewhere`'s; `validation` and `test` are `evaluate.metrics`'s of the best epoch, and `temperature`
+    `evaluate.temperature`'s; `inference` is `speed.inference`'s.
     """
     config, data, setup, packages = request.config, work.data, work.setup, measure.package_info()
     trainable, total, size = counts
@@ -57,6 +60,7 @@ def assemble(
                 "num_total_params": total,
                 "batch_size": config.batch_size,
                 "precision": setup.precision,
+                "inference": inference,
                 **training,
             },
             "parents": _parents(request),
@@ -82,6 +86,7 @@ def assemble(
             },
             "validation": validation,
             "test": test,
+            "temperature": temperature,
         }
     )
 

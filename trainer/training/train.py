@@ -22,6 +22,7 @@ from trainer.methods import Setup
 from trainer.runs.result import Result
 from trainer.sources import backbones
 from trainer.training import evaluate as evaluation
+from trainer.training import speed
 from trainer.training import summary as results
 from trainer.training.loop import Loop, eval_batch_size
 from trainer.training.optimiser import start_accelerator
@@ -91,9 +92,12 @@ def train(request: Request) -> Result:
         seconds=clock.seconds["training"],
     )
     counts = (trainable, total, size)
+    del model, prepared, loop  # their memory is free again while the saved model is measured
+    accelerator.free_memory()
     return _finish(
-        request, work, predictions, clock, memory=memory, counts=counts, started_at=started_at, training=figures
-    )
+        request, work, predictions, clock, memory=memory, counts=counts, started_at=started_at, training=figures,
+        write=main,
+    )  # fmt: skip
 
 
 def evaluate(request: Request) -> Result:
@@ -117,6 +121,7 @@ def evaluate(request: Request) -> Result:
     prepared = _speed_up(model, work, training=False)
     predictions = _test(request, work, prepared, clock, at={"epoch": 0.0, "step": 0, "accuracy": None})
     counts = (measure.saved_parameters(final), total, work.method.file_size(final))
+    del model, prepared
     result = _finish(
         request, work, predictions, clock, memory=dict.fromkeys(measure.FIGURES), counts=counts, started_at=started_at,
         training=results.trained_elsewhere(predictions["validation"].accuracy),
@@ -125,10 +130,20 @@ def evaluate(request: Request) -> Result:
     return result
 
 
-def _finish(request: Request, work: Work, predictions, clock: measure.Clock, **figures: Any) -> Result:
-    """The result with the metrics of its predictions; deletes checkpoints and emits `Finished`."""
+def _finish(
+    request: Request, work: Work, predictions, clock: measure.Clock, *, write: bool = True, **figures: Any
+) -> Result:
+    """The result with the metrics of its predictions and its speed; deletes checkpoints and emits `Finished`."""
+    inference = None
+    if write:  # one process has the machine to itself
+        with clock("inference"):
+            model = request.folder / "model"
+            inference = speed.inference(work, model, on_pass=request.raise_if_cancelled)
     scores = {split: evaluation.metrics(predictions[split], work.data.label_names) for split in ("validation", "test")}
-    result = results.assemble(request, work, seconds=clock.seconds, **figures, **scores)
+    temperature = evaluation.temperature(predictions["validation"], predictions["test"])
+    result = results.assemble(
+        request, work, seconds=clock.seconds, inference=inference, temperature=temperature, **figures, **scores
+    )
     shutil.rmtree(request.folder / "checkpoints", ignore_errors=True)
     request.emit(Finished(result))
     return result

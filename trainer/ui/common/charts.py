@@ -28,6 +28,8 @@ from trainer.ui.common.chart_parts import (
 from trainer.ui.common.lab import method_title
 
 BAR_METRICS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
+PARENTS = {"train_minutes": "parents_minutes", "trainable": "parents_parameters", "file_size": "parents_size"}
+"""Metrics whose bars go on with the parents' cost -> that of the parents."""
 HERE = mark("run here")
 CURVES = {
     "step loss": mark("Training loss by step"),
@@ -49,7 +51,8 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     known, title = _named(table).dropna(subset=[metric.key]), tr(metric.title)
     # Only the drawn columns go to the page: a thousand runs with all their figures would be megabytes.
     data = known.assign(Variant=known["variant"], value=known[metric.key])
-    data = data[["Variant", "method", "run", "seed", "value"]]
+    data = data.assign(parents=known[PARENTS[metric.key]] if metric.key in PARENTS else float("nan"))
+    data = data[["Variant", "method", "run", "seed", "value", "parents"]]
     means, elsewhere = _bar_means(data, metric), _elsewhere(reference, metric)
     order = [*means["Variant"], *elsewhere["Variant"]]
     lines = max((name.count(", ") + 1 for name in order), default=1)
@@ -61,6 +64,10 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
         base.mark_bar(height={"band": 0.7}).encode(x=x, color=colour(means["method"], legend=None), tooltip=tooltip),
         base.mark_text(align="left", dx=8, fontSize=TEXT).encode(x=alt.X("end:Q"), text=alt.Text("shown:N")),
     ]
+    if (fused := means.dropna(subset=["parents"])).size:
+        more = alt.Chart(fused).mark_bar(height={"band": 0.7}, opacity=0.35)
+        more = more.encode(y=y, x=x, x2=alt.X2("total:Q"), color=colour(means["method"], legend=None), tooltip=tooltip)
+        layers.append(more)
     if (means["runs"] > 1).any():
         several = means.dropna(subset=["sd"])
         rule = alt.Chart(several).mark_rule(strokeWidth=2, color="black")
@@ -76,20 +83,28 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
 
 
 def _bar_means(data: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """A row a variant: mean, deviation, the end of its bar, and the figure written there."""
-    groups = data.groupby(["Variant", "method"], sort=False)["value"]
-    means = groups.agg(value="mean", sd="std", top="max", runs="count").reset_index()
+    """A row a variant: mean, deviation, the mean with the parents' cost, the end of its bar, and the figure there."""
+    groups = data.groupby(["Variant", "method"], sort=False)
+    means = groups["value"].agg(value="mean", sd="std", top="max", runs="count").reset_index()
+    means["parents"] = groups["parents"].mean().to_numpy()
+    means["total"] = means["value"] + means["parents"]
     means["low"], means["high"] = means["value"] - means["sd"], means["value"] + means["sd"]
-    means["end"] = means[["top", "high"]].max(axis=1)
+    means["end"] = means[["top", "high", "total"]].max(axis=1)
     spread = means["sd"].where(means["sd"] > 0)
     means["shown"] = [show_mean(metric, mean, sd) for mean, sd in zip(means["value"], spread, strict=True)]
+    fused = means["parents"].notna()
+    means.loc[fused, "shown"] = [
+        f"{own} + {metric.show(parents)}"
+        for own, parents in means.loc[fused, ["shown", "parents"]].itertuples(index=False)
+    ]
     return means
 
 
 def _bar_lengths(metric: Metric, ends: Sequence[float], figures: Sequence[str]) -> alt.X:
     """The axis along the bars, with room for the figures at their ends, on a phone too."""
     longest = max([*ends, 0]) or 1.0
-    limit = longest * (1.15 + 0.075 * max(map(len, [*figures, ""])))
+    room = [end + longest * (0.15 + 0.075 * len(shown)) for end, shown in zip(ends, figures, strict=True)]
+    limit = max([*room, longest * 1.15])
     axis = alt.Axis(tickCount=4, format="~s") if limit >= 10_000 else alt.Axis(tickCount=4)
     if metric.scale == PERCENT and longest > 25:
         axis = alt.Axis(values=list(range(0, 101, 25)))  # no ticks above 100% in the room for figures
@@ -121,10 +136,12 @@ def scatter(
     unbeaten = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
     # With its type: an empty list would become a column of objects, which selects columns, not rows.
     data["frontier"] = pd.Series(unbeaten, index=data.index, dtype=bool) & frontier
-    data = data[["name", "method", "Method", "x", "y", "frontier"]]
+    theirs = data[PARENTS[x.key]] if x.key in PARENTS else float("nan")
+    data = data.assign(total=data["x"] + theirs)[["name", "method", "Method", "x", "y", "total", "frontier"]]
     best = data[data["frontier"]].sort_values("x")
     other = _elsewhere(reference, x, y)
-    every = pd.concat([data[["x", "y"]], other[["x", "y"]]])
+    fused = data.dropna(subset=["total"])
+    every = pd.concat([data[["x", "y"]], other[["x", "y"]], fused[["total", "y"]].rename(columns={"total": "x"})])
     encode = {
         "x": alt.X("x:Q", title=x_title, scale=scale_of(every["x"], 60), axis=few_ticks(every["x"])),
         "y": alt.Y("y:Q", title=y_title, scale=scale_of(every["y"], 30), axis=few_ticks(every["y"])),
@@ -134,6 +151,7 @@ def scatter(
     ringed = alt.Chart(best).encode(**encode)
     text = {"dy": -16, "fontSize": TEXT, "limit": 190}
     layers = [
+        _to_total(fused, encode),
         ringed.mark_line(color=GREY, strokeWidth=2),
         ringed.mark_point(filled=False, size=330, strokeWidth=2, color=GREY),
         marks.encode(color=colour(data["method"]), shape=shape(data["method"]), **encode),
@@ -142,6 +160,12 @@ def scatter(
     if len(other):
         layers += _published_marks(other.sort_values("x"), encode, text)
     return finish(alt.layer(*layers), title=[y_title, tr("against {figure}", figure=_inside(x_title))], height=380)
+
+
+def _to_total(fused: pd.DataFrame, encode: dict[str, Any]) -> alt.Chart:
+    """A dotted line from a fusion's mark to where it would be with its parents' cost."""
+    line = alt.Chart(fused).mark_rule(strokeDash=[2, 3], strokeWidth=2)
+    return line.encode(x=encode["x"], x2=alt.X2("total:Q"), y=encode["y"], tooltip=encode["tooltip"])
 
 
 def _published_marks(data: pd.DataFrame, encode: dict[str, Any], text: dict[str, Any]) -> list[alt.Chart]:
@@ -153,6 +177,49 @@ def _published_marks(data: pd.DataFrame, encode: dict[str, Any], text: dict[str,
         names = alt.Chart(data.iloc[side::2]).mark_text(**text | {"dy": dy})
         layers.append(names.encode(text=alt.Text("short:N"), **encode))
     return layers
+
+
+def reliability(points: pd.DataFrame) -> alt.Chart:
+    """A reliability diagram (Guo et al. 2017, figure 1): accuracy over confidence, a line a run, a point an interval.
+
+    `points` is analysis.reliability.bins' with a column `name`. A point's area grows with its sentences.
+    """
+    data = points.assign(
+        Method=[method_title(name) for name in points["method"]],
+        interval=[
+            tr("{low} to {high}", low=f"{low:.1%}", high=f"{high:.1%}")
+            for low, high in zip(points["low"], points["high"], strict=True)
+        ],
+        counts=[f"{n:,} / {all_:,}" for n, all_ in zip(points["count"], points["sentences"], strict=True)],
+    )[["run", "name", "method", "Method", "confidence", "accuracy", "count", "counts", "interval", "low"]]
+    x_title, y_title = tr("Probability of the predicted label"), tr("Share that is right")
+    # No predicted label has a probability below one over the number of labels: that part would be empty.
+    start = float(data["low"].min()) if len(data) else 0.0
+    diagonal = alt.Chart(pd.DataFrame({"confidence": [start, 1.0], "accuracy": [start, 1.0]}))
+    percent = alt.Axis(format=".0%", tickCount=5)
+    chart = alt.Chart(data).encode(
+        x=alt.X("confidence:Q", title=x_title, scale=alt.Scale(domain=[start, 1], nice=False), axis=percent),
+        y=alt.Y("accuracy:Q", title=y_title, scale=alt.Scale(domain=[0, 1], nice=False), axis=percent),
+        color=colour(data["method"]),
+        detail=alt.Detail("run:N"),
+        tooltip=[
+            *tips("name:N"),
+            tip("interval:N", tr("Interval")),
+            tip("confidence:Q", x_title, format=".1%"),
+            tip("accuracy:Q", y_title, format=".1%"),
+            tip("counts:N", tr("Sentences here / in all")),
+        ],
+    )
+    size = alt.Size("count:Q", legend=None, scale=alt.Scale(type="sqrt", range=[20, 400], domainMin=0))
+    layers = [
+        diagonal.mark_line(color=GREY, strokeDash=[6, 4], strokeWidth=2).encode(x="confidence:Q", y="accuracy:Q"),
+        chart.mark_line(strokeWidth=2, opacity=0.7),
+        chart.mark_point(filled=True, opacity=0.9).encode(shape=shape(data["method"]), size=size),
+    ]
+    title = [tr("Are the probabilities right?")]
+    if points["sentences"].nunique() == 1:
+        title.append(tr("on {count} test sentences", count=f"{points['sentences'].iloc[0]:,}"))
+    return finish(alt.layer(*layers), title=title, height=380)
 
 
 def curves(

@@ -10,7 +10,7 @@ import pandas as pd
 from gradio.blocks import Block
 from markupsafe import Markup
 
-from trainer.analysis import published
+from trainer.analysis import parents, published, reliability
 from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means, some, variants
 from trainer.markup import render
@@ -71,6 +71,7 @@ def _figures(lab: Lab, view: View, finished: list[Run], chosen: Selection, selec
         view.x: _offer("x", metrics, chosen, selection),
         view.y: _offer("y", metrics, chosen, selection),
         view.scatter: _scatter(finished, names, selection),
+        view.reliability: _reliability(lab, finished, names),
         **_curves(lab, view, finished, selection),
         view.matrices: cards(some(finished, MAX_CARDS), names),
         view.against: _offer("against", against, chosen, selection),
@@ -137,7 +138,7 @@ def _summary(every: list[Run], runs: list[Run]) -> str:
     empty = ""
     if not runs:
         empty = tr(NOTHING) if any(run.state == "finished" for run in every) else tr(EMPTY)
-    warnings = [] if empty else analysis.comparable(runs)
+    warnings = [] if empty else analysis.comparable(runs) + parents.other_tasks(runs)
     lines = [] if empty else _summary_lines(every, runs)
     return render("compare/summary.html", empty=empty, lines=lines, warnings=warnings)
 
@@ -191,6 +192,12 @@ def _scatter(finished: list[Run], names: dict[str, str], selection: Selection) -
         table = table.assign(name=table["variant"])
     x, y = METRICS[selection.x], METRICS[selection.y]
     return charts.scatter(table, x, y, reference=_reference(selection), frontier=compare_tables.same_splits(finished))
+
+
+def _reliability(lab: Lab, finished: list[Run], names: dict[str, str]) -> Any:
+    shown = some(finished, MAX_CARDS)
+    points = reliability.bins(lab.store, shown)
+    return charts.reliability(points.assign(name=points["run"].map(run_names(shown, names))))
 
 
 def _curves(lab: Lab, view: View, finished: list[Run], selection: Selection) -> dict[Block, Any]:

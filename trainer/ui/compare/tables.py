@@ -40,6 +40,16 @@ COLUMNS = (
     "parents_minutes",
     "parents_parameters",
     "parents_size",
+    "minutes_with_parents",
+    "trainable_with_parents",
+    "latency",
+    "latency_merged",
+    "predictions_per_second",
+    "predictions_per_second_merged",
+    "energy",
+    "calibration_error",
+    "calibration_error_scaled",
+    "brier",
 )
 INTERVALS = mark(
     "Below an accuracy is its interval of 95% (Wilson 1927): what the accuracy on all sentences of this kind may be; over "
@@ -58,7 +68,7 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
     """
     newest = {run.id for run in sorted(runs, key=lambda run: -run.queue_order)[:MAX_ROWS]}
     runs = [run for run in runs if run.id in newest]
-    shown = [METRICS[key] for key in COLUMNS if any(METRICS[key].of(run) is not None for run in runs)]
+    shown = _shown(runs)
     best = _best({metric.key: [metric.of(run) for run in runs] for metric in shown}) if same_splits(runs) else {}
     unique = run_names(runs, names)
     unfinished = any(run.state != "finished" for run in runs)
@@ -83,7 +93,7 @@ def results(runs: Sequence[Run], names: dict[str, str], *, reference: bool = Fal
             cells += [Cell(metric.show(row[metric.key]), row[metric.key]), *_no_ends(metric)]
         rows.append(cells + [Cell("")] * 5)
     table = tables.table(columns, rows, name="results", title=tr("Results, a row a run"))
-    return _with_meanings(table, shown, tr(INTERVALS))
+    return _with_meanings(table, shown, f"{tr(INTERVALS)} {_tested_on(runs)}".strip())
 
 
 def over_seeds(
@@ -92,7 +102,7 @@ def over_seeds(
     """The results as a table, a row a variant: mean ± sample standard deviation; separate columns in the CSV file."""
     finished = [run for run in runs if run.state == "finished"]
     table = means(with_variant(finished, names))
-    shown = [METRICS[key] for key in COLUMNS if table[f"{key}:n"].sum() > 0]
+    shown = _shown(finished)
     best = _best({metric.key: list(table[metric.key]) for metric in shown}) if same_splits(finished) else {}
     columns = [Column.named(mark("Method"), numeric=False), Column("runs", hidden=True), Column("seeds", hidden=True)]
     for metric in shown:
@@ -122,7 +132,7 @@ def over_seeds(
             cells += [Cell(metric.show(row[metric.key]), row[metric.key]), Cell(""), Cell(""), *_no_ends(metric)]
         rows.append(cells)
     after = tr("After ± stands the sample standard deviation over the runs of a row; without it there is one run.")
-    after = f"{after} {tr(INTERVALS)}"
+    after = f"{after} {tr(INTERVALS)} {_tested_on(finished)}".strip()
     title = tr("Results, mean over seeds")
     return _with_meanings(tables.table(columns, rows, name="results-over-seeds", title=title), shown, after)
 
@@ -245,6 +255,22 @@ def _published(reference: bool) -> list[tuple[Cell, dict[str, Any]]]:
         name = tr("{method}, published elsewhere", method=method_title(row["method"]))
         rows.append((Cell(name, markup=render("compare/published_name.html", name=name)), row))
     return rows
+
+
+def _shown(runs: Sequence[Run]) -> list[Metric]:
+    """The columns that at least one run has; those with the parents' costs added only beside a run with parents."""
+    fused = any(run.result and run.result.parents for run in runs)
+    keys = [key for key in COLUMNS if fused or not key.endswith("_with_parents")]
+    return [METRICS[key] for key in keys if any(METRICS[key].of(run) is not None for run in runs)]
+
+
+def _tested_on(runs: Sequence[Run]) -> str:
+    """A sentence on the number of test sentences behind the figures; empty without finished runs."""
+    counts = sorted({run.result.meta_info.dataset_info.sizes.test for run in runs if run.result})
+    if not counts:
+        return ""
+    shown = " / ".join(f"{count:,}" for count in counts)
+    return tr("Test figures, calibration among them, are on {count} test sentences.", count=shown)
 
 
 def _heading(metric: Metric) -> Column:

@@ -24,12 +24,18 @@ ABOUT = {
     ),
     "bars": mark(
         "A bar a recipe, from zero. Over several seeds it is their mean, with a dot for each and a line of one sample "
-        "standard deviation to each side."
+        "standard deviation to each side. The pale part of a fusion's bar is what the runs that it fuses cost."
     ),
     "scatter": mark(
         "The line joins the ringed runs of the Pareto frontier (Pareto 1906): no other is at least as good in both "
         "figures and better in one. Runs on different sentences have none: one test set says nothing of another. What "
-        "was published elsewhere is hollow, grey and on no frontier."
+        "was published elsewhere is hollow, grey and on no frontier. A dotted line leads to where a fusion is with its "
+        "parents' cost."
+    ),
+    "reliability": mark(
+        "A point is the test sentences whose predicted label got a probability in one of 15 equal intervals: how sure "
+        "the run was of them, and what share was right. Calibrated probabilities lie on the diagonal, too sure ones "
+        "below it; a small point is few sentences (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."
     ),
     "curves": mark(
         "Training and validation loss share one range. A long curve is drawn with every second, third, ... point. Loss "
@@ -64,6 +70,7 @@ class View:
     x: gr.Dropdown
     y: gr.Dropdown
     scatter: gr.Plot
+    reliability: gr.Plot
     axis: gr.Radio
     curves: list[gr.Plot]
     matrices: gr.HTML
@@ -87,7 +94,7 @@ class View:
         return [
             *self.filters, self.controls, self.summary, self.body, self.figures, self.table, self.notes, *self.bars,
             self.x, self.y, self.scatter, *self.curves, self.matrices, self.against, self.pairs, self.kind,
-            self.sentences,
+            self.sentences, self.reliability,
         ]  # fmt: skip
 
 
@@ -162,7 +169,9 @@ def _charts() -> dict[str, Any]:
         )
     scatter = _plot(tr("One figure against another"), "lab-chart-tall")
     _about("scatter")
-    return {"bars": bars, "x": x, "y": y, "scatter": scatter}
+    calibration = _plot(tr("Are the probabilities right?"), "lab-chart-tall")
+    _about("reliability")
+    return {"bars": bars, "x": x, "y": y, "scatter": scatter, "reliability": calibration}
 
 
 def _curves() -> dict[str, Any]:

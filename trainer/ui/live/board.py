@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from trainer.markup import render
 from trainer.runs.store import Run
-from trainer.serving.predictor import Prediction
+from trainer.serving.predictor import Prediction, temperature
 from trainer.texts import tr
 from trainer.ui.common.lab import method_title
 from trainer.ui.common.theme import COLOURS
@@ -23,7 +23,7 @@ GREY = "#888888"
 class Card:
     """The values of a card in the template. With an error it has no label, bars and time.
 
-    `bars` are (label, width in percent, text); `marks` CSS classes.
+    `bars` are (label, width in percent, text); `marks` CSS classes; `scale` says whether a temperature scales the bars.
     """
 
     title: str
@@ -35,13 +35,15 @@ class Card:
     label: str = ""
     bars: Sequence[tuple[str, float, str]] = ()
     time: str = ""
+    scale: str = ""
 
 
 @dataclass
 class Board:
     """The predictions so far for one text, by run id: a prediction, or an error in one sentence.
 
-    `untrained` has those of backbones before training, by `untrained_key`; `guess` is the class's label.
+    `untrained` has those of backbones before training, by `untrained_key`; `guess` is the class's label. `calibrated`:
+    probabilities are shown scaled by each run's temperature.
     """
 
     text: str
@@ -49,6 +51,7 @@ class Board:
     with_untrained: bool = False
     guess: str | None = None
     notices: tuple[str, ...] = ()
+    calibrated: bool = False
     predictions: dict[str, Prediction | str] = field(default_factory=dict)
     untrained: dict[str, Prediction | str] = field(default_factory=dict)
 
@@ -72,6 +75,8 @@ class Board:
 
     def _card(self, run: Run, agreement: Verdict) -> Card:
         prediction = self.predictions.get(run.id)
+        if self.calibrated and isinstance(prediction, Prediction):
+            prediction = prediction.calibrated(run)
         differs = isinstance(prediction, Prediction) and prediction.predicted in agreement.minority
         return Card(
             title=method_title(run.recipe.method),
@@ -79,6 +84,7 @@ class Board:
             colour=COLOURS.get(run.recipe.method, GREY),
             tags=_tags(prediction, agreement, self.guess, run.label_names),
             marks="lab-dissent" if differs else "",
+            scale=_scale(run) if self.calibrated else "",
             **_figures(prediction, run.label_names),
         )
 
@@ -89,6 +95,7 @@ class Board:
             colour=GREY,
             tags=[tr("Not trained, does not count")],
             marks="lab-untrained",
+            scale=tr("Not scaled: not trained") if self.calibrated else "",
             **_figures(self.untrained.get(untrained_key(run)), run.label_names),
         )
 
@@ -109,6 +116,14 @@ def _figures(prediction: Prediction | str | None, labels: Sequence[str]) -> dict
         "bars": _bars(labels, prediction.probabilities),
         "time": tr("{time} ms", time=f"{prediction.seconds * 1000:.1f}"),
     }
+
+
+def _scale(run: Run) -> str:
+    """A note on the temperature that scales a card's probabilities."""
+    value = temperature(run)
+    if value is None:
+        return tr("Not scaled: this run has no temperature")
+    return tr("Scaled with T = {value}", value=f"{value:.2f}")
 
 
 def _tags(

@@ -34,10 +34,12 @@ def predict(
     guessing: bool,
     guess: str | None,
     session: Session,
+    calibrated: bool = False,
 ) -> Iterator[dict[Any, Any]]:
     """Yield updates of the board after each prediction; the last one also clears the guess and has the new session.
 
-    Stops drawing when the page starts a newer prediction.
+    `calibrated` shows the probabilities scaled by each run's temperature. Stops drawing when the page starts a newer
+    prediction.
     """
     turn = session.turns.predict()
     cleared = replace(session, notice="", linked=False, text="", runs=(), turn=turn)
@@ -53,7 +55,7 @@ def predict(
         html = render("live/notes.html", notes=shown, kind="warning") if shown else empty(lab)
         yield _nothing(view, html, cleared)
         return
-    board = Board(text or "", groups(runs), untrained, guess if guessing else None, notices)
+    board = Board(text or "", groups(runs), untrained, guess if guessing else None, notices, calibrated)
     explanations = {view.explanations: ""}  # of the earlier sentence: removed at the first drawing
     for status in fill(lab, board):
         if session.turns.prediction != turn:
@@ -64,6 +66,16 @@ def predict(
         yield gr.skip()  # Gradio sends a handler's last value again when it ends: make that one empty
         return
     yield _whole(lab, view, board, replace(cleared, text=board.text, runs=_predicted(board)))
+
+
+def recalibrate(
+    lab: Lab, view: View, chosen: list[str] | None, untrained: bool, session: Session, calibrated: bool
+) -> Iterator[dict[Any, Any]]:
+    """Draw the page's predictions again, scaled or not; nothing while there are none."""
+    if session.text:
+        yield from predict(lab, view, session.text, chosen, untrained, False, None, session, calibrated)
+    else:
+        yield gr.skip()
 
 
 def _nothing(view: View, html: str, session: Session) -> dict[Any, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from trainer.markup import render
+from trainer.runs.store import Run
 from trainer.serving import predictor as inference
 from trainer.texts import tr
 from trainer.ui import static
@@ -23,7 +24,7 @@ from trainer.ui.live import view as live_view
 from trainer.ui.live.explain import explain
 from trainer.ui.live.guess import reset, tally_html, toggle
 from trainer.ui.live.link import MAX_CHARACTERS
-from trainer.ui.live.predict import predict
+from trainer.ui.live.predict import predict, recalibrate
 from trainer.ui.live.selection import NO_RUNS, choices, empty, labels_of, missing, resolve
 from trainer.ui.live.session import Session
 from trainer.ui.live.view import View
@@ -49,7 +50,15 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     view = View(tabs=tabs, **inputs, **live_view.outputs(tally_html(lab, Session())))
     predicting = {
         "fn": partial(predict, lab, view),
-        "inputs": [view.text, view.runs, view.untrained, view.guessing, view.guess, view.session],
+        "inputs": [
+            view.text,
+            view.runs,
+            view.untrained,
+            view.guessing,
+            view.guess,
+            view.session,
+            view.calibrated,
+        ],
         "outputs": [view.predictions, view.explanations, view.guess, view.tally, view.session],
         "concurrency_limit": 8,
         **NEWEST,
@@ -63,6 +72,11 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
 def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> None:
     """Connect the events that draw predictions, explanations and the tally."""
     gr.on([view.predict.click, view.text.submit], **predicting)
+    redraw = predicting | {
+        "fn": partial(recalibrate, lab, view),
+        "inputs": [view.runs, view.untrained, view.session, view.calibrated],
+    }
+    view.calibrated.input(**redraw)
     view.examples.select(pick, None, view.text, **NEWEST).then(**predicting)
     view.explain.click(partial(explain, lab), view.session, view.explanations, concurrency_limit=4, **NEWEST)
     view.guessing.input(
@@ -141,7 +155,7 @@ def arrive(lab: Lab, view: View, session: Session, request: gr.Request) -> dict[
 
 def predict_linked(lab: Lab, view: View, *inputs: Any) -> Iterator[dict[Any, Any]]:
     """Predict the sentence of the page's address, if it has one."""
-    if inputs[-1].linked:
+    if next(value for value in inputs if isinstance(value, Session)).linked:
         yield from predict(lab, view, *inputs)
     else:
         yield gr.skip()
@@ -162,8 +176,17 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
         text: the sentence.
         runs: ids of runs; every finished run if not given.
 
-    Each object has run_id, label, method, predicted, probabilities (by label) and seconds.
+    Each object has run_id, label, method, predicted, probabilities (by label), seconds, the run's temperature, and
+    calibrated: the probabilities scaled by it. The last two are null for a run without a temperature.
     """
+    # No third parameter: Gradio refuses calls that send the first two alone.
     with arguments.sentence_errors(lab):
         chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs))
-        return [prediction.__dict__ for prediction in lab.predictor.predict(arguments.text("text", text), chosen)]
+        predictions = lab.predictor.predict(arguments.text("text", text), chosen)
+        return [_object(prediction, run) for prediction, run in zip(predictions, chosen, strict=True)]
+
+
+def _object(prediction: inference.Prediction, run: Run) -> dict[str, Any]:
+    scaled = prediction.calibrated(run)
+    temperature = {"temperature": scaled.temperature, "calibrated": scaled.temperature and scaled.probabilities}
+    return prediction.__dict__ | temperature

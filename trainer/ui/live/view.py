@@ -15,7 +15,8 @@ from trainer.ui.live.session import Session
 
 CONFIDENCE = mark(
     "A percentage is the probability that the run gives the label, not how often it is right: trained networks tend to "
-    "be too sure (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."
+    "be too sure (Guo et al. 2017, https://arxiv.org/abs/1706.04599). Scaling by temperature, a number fitted on a "
+    "run's validation sentences, corrects for that on the whole; it changes no label."
 )
 BUTTONS = mark(
     "Explain: which words moved each answer (integrated gradients, Sundararajan et al. 2017). Copy link: an address "
@@ -32,6 +33,7 @@ class View:
     text: gr.Textbox
     runs: gr.Dropdown
     untrained: gr.Checkbox
+    calibrated: gr.Checkbox
     guessing: gr.Checkbox
     guess: gr.Radio
     predict: gr.Button
@@ -73,6 +75,11 @@ def inputs() -> dict[str, Any]:
                 guessing = gr.Checkbox(
                     False, label=tr("Guess first"), info=tr("the class commits to a label"), min_width=220
                 )
+            calibrated = gr.Checkbox(
+                False,
+                label=tr("Scale the probabilities by temperature"),
+                info=tr("each run's own, fitted on its validation sentences"),
+            )
             guess = gr.Radio([], label=tr("What does the class say?"), value=None, visible=False)
             with gr.Row():
                 predict = gr.Button(tr("Ask every run"), variant="primary", min_width=150)
@@ -87,6 +94,7 @@ def inputs() -> dict[str, Any]:
         "text": text,
         "runs": runs,
         "untrained": untrained,
+        "calibrated": calibrated,
         "guessing": guessing,
         "guess": guess,
         "predict": predict,
