@@ -42,8 +42,8 @@ COLUMNS = (
     "parents_size",
 )
 INTERVALS = mark(
-    "Below an accuracy is its interval at 95% (Wilson 1927): what the accuracy on all sentences of this kind may be; over "
-    "several seeds it counts them too, and of documents or groups it takes the sentences together."
+    "Below an accuracy is its interval at 95% (Wilson 1927): what the accuracy on all sentences of this kind may be; "
+    "over several seeds it counts them too, and of documents or groups it takes the sentences together."
 )
 MAX_ROWS = 200
 MAX_LABELS = 20
