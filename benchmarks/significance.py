@@ -1,8 +1,8 @@
 """Type-I error and coverage of the tests over seeds, on made-up predictions: python -m benchmarks.significance.
 
-Two recipes that are equally good (or, for the coverage, one better than the other) are "trained" with some seeds and tested on some sentences, many times. A sentence is
-predicted correctly if the sum of its easiness, its easiness for the recipe, the run's own quality and noise is
-positive, so that sentences and seeds both vary.
+Two recipes that are equally good (or, for the coverage, one better than the other) are "trained" with some seeds and
+tested on some sentences, many times. A sentence is predicted correctly if the sum of its easiness, its easiness for the
+recipe, the run's own quality and noise is positive, so that sentences and seeds both vary.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def accuracy(
 
     Over several seeds the variance of the mean is that of the sentences, p(1 - p) / sentences, plus that over seeds
     divided by their number; Wilson's interval then has the effective number of sentences that gives this variance, made
-    smaller for the few degrees of freedom (Satterthwaite 1946; Franco et al. 2019, section 2). That part of the
+    smaller for the few degrees of freedom (Satterthwaite 1946; Franco et al. 2019). That part of the
     sentences' variance which differs between seeds is counted twice: the interval errs to the wide side.
 
     `design_effect` multiplies the sentences' variance where they come in `groups`, such as documents (Kish 1965).
@@ -52,10 +52,10 @@ def accuracy(
 
 
 def design_effect(correct: np.ndarray, groups: np.ndarray) -> float:
-    """Variance of an accuracy over that of as many independent sentences, at least 1 (Kish 1965, section 8.2).
+    """Variance of an accuracy over that of as many independent sentences, at least 1 (Kish 1965).
 
     `correct`: boolean (sentences,); `groups`: integers (sentences,), equal for sentences of one group. The variance is
-    that of a ratio over groups (Cochran 1977, section 3.12). 1 for fewer than two groups or an accuracy of 0 or 1.
+    that of a ratio over groups (Cochran 1977, chapter 3). 1 for fewer than two groups or an accuracy of 0 or 1.
     """
     hits, sizes = np.bincount(groups, weights=correct), np.bincount(groups)
     hits, sizes = hits[sizes > 0], sizes[sizes > 0]
@@ -80,7 +80,7 @@ def paired_difference(only_a: int, only_b: int, sentences: int) -> tuple[float, 
 
 
 def tango(only_a: int, only_b: int, sentences: int) -> tuple[float, float]:
-    """Tango's score interval of the difference of two paired shares (Tango 1998, equations 22 to 26)."""
+    """Tango's score interval of the difference of two paired shares (Tango 1998)."""
     z, estimate = _normal_quantile(), (only_a - only_b) / sentences
 
     def statistic(difference: float) -> float:

@@ -91,7 +91,7 @@ def detectable(sentences: int, discordance: float, level: float = BOUND) -> floa
 
     `discordance`: share of the sentences that only one of the runs predicts correctly. It is taken as observed, and as
     the difference itself where that is larger, for it cannot be smaller. `level`: p below which a difference counts.
-    The power is computed exactly, over the number of such sentences and their split (Lachin 1992, section 2; for large
+    The power is computed exactly, over the number of such sentences and their split (Lachin 1992; for large
     numbers it is the formula of Connor 1987). 1 if not even a difference of 1 would do.
     """
     if mcnemar_power(1.0, sentences, discordance, level) < POWER:

@@ -3,11 +3,14 @@
 Seeds and test sentences are both a sample: what is claimed of a method is claimed of other seeds and other sentences.
 The variance of a mean difference is then taken apart into the part of the sentences and the part of the seeds, as in
 the analysis of several readers and several cases in radiology (Dorfman, Berbaum and Metz 1992), with the degrees of
-freedom of Hillis 2007 (equation 9; Satterthwaite 1946). Resampling seeds and sentences (the bootstrap by levels of
-Davison and Hinkley 1997, section 3.8; the multi-bootstrap of Sellam et al. 2022) estimates the same variance, but with
-few seeds it is too small: of three seeds drawn with replacement the variance is two thirds of what it should be, and a
-percentile interval knows no degrees of freedom. SIMULATION That is why the test is not the bootstrap's. (Bouthillier et
-al. 2021 show how much of a benchmark's variance is that of seeds.)
+freedom of Hillis 2007 (after Satterthwaite 1946). Resampling seeds and sentences (the bootstrap by levels of Davison
+and Hinkley 1997, chapter 3; the multi-bootstrap of Sellam et al. 2022) estimates the same variance, but with few seeds
+too small a one: of three seeds drawn with replacement it is two thirds of what it should be, and a percentile interval
+knows no degrees of freedom. Measured by `python -m benchmarks.significance` on 1,000 sentences, with no true difference
+and a nominal level of 5%: over 2, 3 and 5 seeds whose accuracy spreads by 0.6 to 2.8 points the test below rejects in 0
+to 6%, the bootstrap in 0 to 26%, and McNemar's test of one seed each in 3 to 60%; its intervals hold a true difference
+in 95 to 99%. That is why the test is not the bootstrap's. (Bouthillier et al. 2021 show how much of a benchmark's
+variance is that of seeds.)
 
 A few sentences that differ are no normal sample either. The difference must therefore also pass a randomisation test
 over sentences (Fisher 1935; for language Yeh 2000), exact for any number of them and equal to McNemar's test for two

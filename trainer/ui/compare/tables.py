@@ -52,7 +52,7 @@ COLUMNS = (
     "brier",
 )
 INTERVALS = mark(
-    "Below an accuracy is its interval of 95% (Wilson 1927): what the accuracy on all sentences of this kind may be; "
+    "Below an accuracy is its interval at 95% (Wilson 1927): what the accuracy on all sentences of this kind may be; "
     "over several seeds it counts them too, and of documents or groups it takes the sentences together."
 )
 MAX_ROWS = 200
