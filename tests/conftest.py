@@ -11,22 +11,31 @@ os.environ.pop("PEFT_LAB_PASSWORD", None)
 os.environ["GOMP_SPINCOUNT"] = "1000"  # tests, app, worker and browser share the cores (trainer.machine.device)
 
 import dataclasses
+import io
 import random
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from trainer import __main__ as command_line
+from trainer.jobs import queue, worker
 from trainer.runs.store import Store
+
+ENVIRONMENT = dict(os.environ)
+"""As it is before any test changes it."""
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "screenshots"
@@ -65,13 +74,39 @@ def own_store(tmp_path, monkeypatch) -> Store:
     return Store(tmp_path / "store")
 
 
+# Made once, for all processes of pytest-xdist
+
+
 @pytest.fixture(scope="session")
-def tiny_backbone(tmp_path_factory) -> Path:
+def shared(tmp_path_factory) -> Path:
+    """A folder that all processes of this session of tests have in common."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def once(place: Path, make: Callable[[Path], None]) -> Path:
+    """A file or folder that `make` wrote: in the process that asks first, while the others wait. Do not change it."""
+    done = place.with_name(f"{place.name}.done")
+    with FileLock(f"{place}.lock"):
+        if not done.exists():
+            make(place)
+            done.touch()
+    return place
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(shared) -> Path:
     """A two-layer BERT with random weights and its own tokenizer, as a local folder."""
+    return once(shared / "tiny-bert0", _make_backbone)
+
+
+def _make_backbone(folder: Path) -> None:
     import torch
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny-bert")
+    folder.mkdir()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "is", "and", *GOOD, *BAD, *THINGS]
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
@@ -81,27 +116,24 @@ def tiny_backbone(tmp_path_factory) -> Path:
         max_position_embeddings=64, initializer_range=0.2,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder, safe_serialization=True)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_file(tmp_path_factory) -> Path:
+def tiny_file(shared) -> Path:
     """240 sentences with two labels as a CSV file."""
-    import pandas as pd
-
-    path = tmp_path_factory.mktemp("data") / "tiny.csv"
-    pd.DataFrame(sentences(240), columns=["sentence", "label"]).to_csv(path, index=False)
-    return path
+    return once(shared / "tiny.csv", lambda path: _write_sentences(path, 240))
 
 
 @pytest.fixture(scope="session")
-def second_file(tmp_path_factory) -> Path:
+def second_file(shared) -> Path:
     """Other sentences of the same kind: a second task for a fusion."""
+    return once(shared / "second.csv", lambda path: _write_sentences(path, 160, seed=1))
+
+
+def _write_sentences(path: Path, count: int, *, seed: int = 0) -> None:
     import pandas as pd
 
-    path = tmp_path_factory.mktemp("data") / "second.csv"
-    pd.DataFrame(sentences(160, seed=1), columns=["sentence", "label"]).to_csv(path, index=False)
-    return path
+    pd.DataFrame(sentences(count, seed=seed), columns=["sentence", "label"]).to_csv(path, index=False)
 
 
 @pytest.fixture(scope="session")
@@ -118,27 +150,92 @@ def leave_out(why: str) -> None:
     (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
 
 
+# The command line and the worker
+
+
 def trainer(*arguments: str, store: Store, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
-    """python -m trainer, with its output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300,
-        env=os.environ | {"ADAPTERS_STORE": str(store.root)} | environment,
-    )  # fmt: skip
+    """python -m trainer, with its output: here, or with more in its environment in a process of its own.
+
+    What a library reads from the environment it reads when it is imported, and importing them takes longer than most
+    commands do.
+    """
+    if environment:
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300,
+            env=os.environ | {"ADAPTERS_STORE": str(store.root)} | environment,
+        )  # fmt: skip
+    else:
+        done = _trainer_here(arguments, store)
     if check:
         assert done.returncode == 0, done.stderr + done.stdout
     return done
 
 
+def _trainer_here(arguments: tuple[str, ...], store: Store) -> subprocess.CompletedProcess:
+    out, errors, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.setenv("ADAPTERS_STORE", str(store.root))
+        patch.setattr(sys, "argv", ["trainer", *arguments])
+        try:
+            command_line.main()
+        except SystemExit as end:
+            status = end.code or 0
+    return subprocess.CompletedProcess(["trainer", *arguments], status, out.getvalue(), errors.getvalue())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def worker_here() -> Iterator[None]:
+    """What this process launches is trained by a worker in a thread of it: the libraries are imported once.
+
+    Each run still has a process of its own, as `python -m trainer worker` starts it; that program itself works for
+    the apps, for `suite` and for what runs in a process of its own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "ensure_worker", work_here)
+        yield
+
+
+@cache
+def warm() -> Any:
+    """The worker's own context for the processes of runs: here they are forked from one that is started once.
+
+    It keeps the environment that it was started in: not that of the test which happens to come first.
+    """
+    from multiprocessing import forkserver
+
+    context = worker._context()
+    if context.get_start_method() == "forkserver":
+        with pytest.MonkeyPatch.context() as patch:
+            for name in os.environ.keys() - ENVIRONMENT.keys():
+                patch.delenv(name)
+            for name, value in ENVIRONMENT.items():
+                patch.setenv(name, value)
+            forkserver.ensure_running()
+    return context
+
+
+def work_here(store: Store) -> None:
+    store.root.mkdir(parents=True, exist_ok=True)
+    warm()
+    threading.Thread(target=worker.work, args=(Store(store.root),), daemon=True).start()
+
+
 @pytest.fixture(scope="session")
-def suite(tmp_path_factory, tiny_backbone, tiny_file, second_file):
+def suite(shared, tmp_path_factory, tiny_backbone, tiny_file, second_file):
     """All five methods through the command line, in one store: (store, what the command printed). Do not change it."""
-    store = Store(tmp_path_factory.mktemp("suite"))
-    done = trainer(
-        "suite", "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--label", "mine", "--track",
-        "--set", "epochs=3", "--set", "batch_size=16", "--set", f"parent_tasks={tiny_file},{second_file}",
-        store=store, WANDB_MODE="offline",
-    )  # fmt: skip
-    return store, done
+
+    def make(folder: Path) -> None:
+        done = trainer(
+            "suite", "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--label", "mine", "--track",
+            "--set", "epochs=3", "--set", "batch_size=16", "--set", f"parent_tasks={tiny_file},{second_file}",
+            store=Store(folder), WANDB_MODE="offline",
+        )  # fmt: skip
+        (folder / ".printed").write_text(done.stdout, encoding="utf-8")
+
+    made, own = once(shared / "suite", make), tmp_path_factory.mktemp("suite") / "store"
+    shutil.copytree(made, own, symlinks=True, ignore=shutil.ignore_patterns("*.lock"))
+    printed = (own / ".printed").read_text(encoding="utf-8")
+    return Store(own), subprocess.CompletedProcess(["trainer", "suite"], 0, printed, "")
 
 
 def free_port() -> int:
