@@ -220,6 +220,14 @@ def work_here(store: Store) -> None:
     threading.Thread(target=worker.work, args=(Store(store.root),), daemon=True).start()
 
 
+@contextmanager
+def no_worker(store: Store) -> Iterator[None]:
+    """Within it this process has the queue: another's worker ends at once, and what is launched waits."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    with FileLock(store.root / ".worker.lock"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def suite(shared, tmp_path_factory, tiny_backbone, tiny_file, second_file):
     """All five methods through the command line, in one store: (store, what the command printed). Do not change it."""
