@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from conftest import app_on, no_worker, serious, shoot
+from test_cuda import computed_here, until_ready
 
 from trainer.errors import ArgumentError
 from trainer.machine import access, device, hosting
@@ -556,11 +557,16 @@ def test_a_stranger_uploads_little(classroom, handlers):
     assert Path(kept).stat().st_size == len(large)
 
 
-def test_a_program_gives_the_password(classroom):
+@pytest.fixture(scope="module")
+def client(classroom):
+    """A program that asks the classroom's app."""
     from gradio_client import Client
 
-    address, store = classroom
-    client = Client(address, verbose=False)
+    return Client(classroom[0], verbose=False)
+
+
+def test_a_program_gives_the_password(classroom, client):
+    _, store = classroom
     before = {run.id for run in store.list()}
     for given in ((), ("wrong",)):
         with pytest.raises(Exception, match="Expected the password"):
@@ -575,11 +581,8 @@ def test_a_program_gives_the_password(classroom):
     store.delete(launched)
 
 
-def test_public_endpoints_name_no_folder(classroom):
-    from gradio_client import Client
-
-    address, store = classroom
-    client = Client(address, verbose=False)
+def test_public_endpoints_name_no_folder(classroom, client):
+    _, store = classroom
     answers = [client.predict(api_name=name) for name in ("/runs", "/compare")]
     answers.append(client.predict("the film is warm", None, api_name="/predict"))
     assert all(len(answer) >= 5 for answer in answers)
@@ -613,14 +616,12 @@ def test_public_endpoints_name_no_folder(classroom):
         ("/predict", ("a film", [1]), "text as runs, got 1"),
     ],
 )
-def test_what_is_of_the_wrong_kind_is_one_sentence(classroom, name, given, said):
-    from gradio_client import Client
-
-    address, store = classroom
+def test_what_is_of_the_wrong_kind_is_one_sentence(classroom, client, name, given, said):
+    _, store = classroom
     before = len(store.list())
     given = given if name == "/predict" else (*given, PASSWORD["PEFT_LAB_PASSWORD"])
     with pytest.raises(Exception, match=said) as refused:
-        Client(address, verbose=False).predict(*given, api_name=name)
+        client.predict(*given, api_name=name)
     assert "Traceback" not in str(refused.value)
     assert len(store.list()) == before
 
@@ -692,8 +693,15 @@ def space(tmp_path_factory):
     """The app as a Space sees itself, with Gradio's own sign-in: (address, store)."""
     # The app must answer at this machine's address, not at the Space's.
     environment = {name: value for name, value in (SPACE | SIGN_IN).items() if name != "SPACE_HOST"}
+    environment |= {"GRADIO_SSR_MODE": "true"}  # as a Space asks Gradio to serve
     with app_on(tmp_path_factory.mktemp("space") / "store", **environment, GRADIO_SERVER_NAME="127.0.0.1") as found:
         yield found
+
+
+@pytest.mark.parametrize("app", ["classroom", "space"])
+def test_health_says_what_the_app_computes_on(app, request):
+    """To everybody."""
+    assert until_ready(request.getfixturevalue(app)[0]) == computed_here()
 
 
 def test_the_owner_of_a_space_launches_and_nobody_else(space):
