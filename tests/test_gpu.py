@@ -10,16 +10,21 @@ from pathlib import Path
 
 from conftest import ROOT, warm, work_here
 
-from benchmarks.gpu import kit
+from benchmarks.gpu import kit, method
 from benchmarks.gpu.__main__ import Program, table
 from benchmarks.gpu.steps import METHODS, STEPS, Step
 from trainer.jobs import queue
 
 
 def step_here(name: str, folder: Path) -> None:
-    """In a process of its own: what `Program.command` calls. Its queue's worker is a thread, as in the other tests."""
+    """In a process of its own: what `Program.command` calls. Its queue's worker is a thread, as in the other tests.
+
+    What a library alone opens is tried with one method: test_deploy.py has them all.
+    """
     step = next(step for step in STEPS if step.name == name)
     queue.ensure_worker = work_here
+    if name != "lora":
+        method.alone = lambda *_: None
     sys.argv[1:] = [step.module, step.name, str(folder), *step.arguments]
     kit.main()
 
