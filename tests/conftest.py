@@ -57,13 +57,14 @@ def sentences(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-LONGEST = ("test_gpu.py", "test_app.py", "test_benchmarks.py", "test_examples.py", "test_deploy.py", "test_runs.py")
-"""Files that take minutes: run first, so that none is left for the end while the other process has nothing to do."""
+LONGEST = ("gpu", "deploy", "benchmarks", "examples", "app", "space", "live", "runs", "lesson", "loop", "compare")
+"""Files that take long: run first, so that none is left for the end while the other process has nothing to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of the longest files first, each file's in their order."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    order = [f"test_{name}.py" for name in LONGEST]
+    items.sort(key=lambda item: order.index(item.path.name) if item.path.name in order else len(order))
 
 
 @pytest.fixture(autouse=True)
