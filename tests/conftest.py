@@ -11,22 +11,31 @@ os.environ.pop("PEFT_LAB_PASSWORD", None)
 os.environ["GOMP_SPINCOUNT"] = "1000"  # tests, app, worker and browser share the cores (trainer.machine.device)
 
 import dataclasses
+import io
 import random
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from trainer import __main__ as command_line
+from trainer.jobs import queue, worker
 from trainer.runs.store import Store
+
+ENVIRONMENT = dict(os.environ)
+"""As it is before any test changes it."""
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "screenshots"
@@ -48,13 +57,14 @@ def sentences(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-LONGEST = ("test_gpu.py", "test_app.py", "test_benchmarks.py", "test_examples.py", "test_deploy.py", "test_runs.py")
-"""Files that take minutes: run first, so that none is left for the end while the other process has nothing to do."""
+LONGEST = ("gpu", "deploy", "benchmarks", "examples", "app", "space", "live", "runs", "lesson", "loop", "compare")
+"""Files that take long: run first, so that none is left for the end while the other process has nothing to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of the longest files first, each file's in their order."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    order = [f"test_{name}.py" for name in LONGEST]
+    items.sort(key=lambda item: order.index(item.path.name) if item.path.name in order else len(order))
 
 
 @pytest.fixture(autouse=True)
@@ -65,13 +75,39 @@ def own_store(tmp_path, monkeypatch) -> Store:
     return Store(tmp_path / "store")
 
 
+# Made once, for all processes of pytest-xdist
+
+
 @pytest.fixture(scope="session")
-def tiny_backbone(tmp_path_factory) -> Path:
+def shared(tmp_path_factory) -> Path:
+    """A folder that all processes of this session of tests have in common."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def once(place: Path, make: Callable[[Path], None]) -> Path:
+    """A file or folder that `make` wrote: in the process that asks first, while the others wait. Do not change it."""
+    done = place.with_name(f"{place.name}.done")
+    with FileLock(f"{place}.lock"):
+        if not done.exists():
+            make(place)
+            done.touch()
+    return place
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(shared) -> Path:
     """A two-layer BERT with random weights and its own tokenizer, as a local folder."""
+    return once(shared / "tiny-bert0", _make_backbone)
+
+
+def _make_backbone(folder: Path) -> None:
     import torch
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny-bert")
+    folder.mkdir()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "is", "and", *GOOD, *BAD, *THINGS]
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
@@ -81,27 +117,24 @@ def tiny_backbone(tmp_path_factory) -> Path:
         max_position_embeddings=64, initializer_range=0.2,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder, safe_serialization=True)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_file(tmp_path_factory) -> Path:
+def tiny_file(shared) -> Path:
     """240 sentences with two labels as a CSV file."""
-    import pandas as pd
-
-    path = tmp_path_factory.mktemp("data") / "tiny.csv"
-    pd.DataFrame(sentences(240), columns=["sentence", "label"]).to_csv(path, index=False)
-    return path
+    return once(shared / "tiny.csv", lambda path: _write_sentences(path, 240))
 
 
 @pytest.fixture(scope="session")
-def second_file(tmp_path_factory) -> Path:
+def second_file(shared) -> Path:
     """Other sentences of the same kind: a second task for a fusion."""
+    return once(shared / "second.csv", lambda path: _write_sentences(path, 160, seed=1))
+
+
+def _write_sentences(path: Path, count: int, *, seed: int = 0) -> None:
     import pandas as pd
 
-    path = tmp_path_factory.mktemp("data") / "second.csv"
-    pd.DataFrame(sentences(160, seed=1), columns=["sentence", "label"]).to_csv(path, index=False)
-    return path
+    pd.DataFrame(sentences(count, seed=seed), columns=["sentence", "label"]).to_csv(path, index=False)
 
 
 @pytest.fixture(scope="session")
@@ -118,27 +151,100 @@ def leave_out(why: str) -> None:
     (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
 
 
+# The command line and the worker
+
+
 def trainer(*arguments: str, store: Store, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
-    """python -m trainer, with its output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300,
-        env=os.environ | {"ADAPTERS_STORE": str(store.root)} | environment,
-    )  # fmt: skip
+    """python -m trainer, with its output: here, or with more in its environment in a process of its own.
+
+    What a library reads from the environment it reads when it is imported, and importing them takes longer than most
+    commands do.
+    """
+    if environment:
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300,
+            env=os.environ | {"ADAPTERS_STORE": str(store.root)} | environment,
+        )  # fmt: skip
+    else:
+        done = _trainer_here(arguments, store)
     if check:
         assert done.returncode == 0, done.stderr + done.stdout
     return done
 
 
+def _trainer_here(arguments: tuple[str, ...], store: Store) -> subprocess.CompletedProcess:
+    out, errors, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.setenv("ADAPTERS_STORE", str(store.root))
+        patch.setattr(sys, "argv", ["trainer", *arguments])
+        try:
+            command_line.main()
+        except SystemExit as end:
+            status = end.code or 0
+    return subprocess.CompletedProcess(["trainer", *arguments], status, out.getvalue(), errors.getvalue())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def worker_here() -> Iterator[None]:
+    """What this process launches is trained by a worker in a thread of it: the libraries are imported once.
+
+    Each run still has a process of its own, as `python -m trainer worker` starts it; that program itself works for
+    the apps, for `suite` and for what runs in a process of its own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "ensure_worker", work_here)
+        yield
+
+
+@cache
+def warm() -> Any:
+    """The worker's own context for the processes of runs: here they are forked from one that is started once.
+
+    It keeps the environment that it was started in: not that of the test which happens to come first.
+    """
+    from multiprocessing import forkserver
+
+    context = worker._context()
+    if context.get_start_method() == "forkserver":
+        with pytest.MonkeyPatch.context() as patch:
+            for name in os.environ.keys() - ENVIRONMENT.keys():
+                patch.delenv(name)
+            for name, value in ENVIRONMENT.items():
+                patch.setenv(name, value)
+            forkserver.ensure_running()
+    return context
+
+
+def work_here(store: Store) -> None:
+    store.root.mkdir(parents=True, exist_ok=True)
+    warm()
+    threading.Thread(target=worker.work, args=(Store(store.root),), daemon=True).start()
+
+
+@contextmanager
+def no_worker(store: Store) -> Iterator[None]:
+    """Within it this process has the queue: another's worker ends at once, and what is launched waits."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    with FileLock(store.root / ".worker.lock"):
+        yield
+
+
 @pytest.fixture(scope="session")
-def suite(tmp_path_factory, tiny_backbone, tiny_file, second_file):
+def suite(shared, tmp_path_factory, tiny_backbone, tiny_file, second_file):
     """All five methods through the command line, in one store: (store, what the command printed). Do not change it."""
-    store = Store(tmp_path_factory.mktemp("suite"))
-    done = trainer(
-        "suite", "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--label", "mine", "--track",
-        "--set", "epochs=3", "--set", "batch_size=16", "--set", f"parent_tasks={tiny_file},{second_file}",
-        store=store, WANDB_MODE="offline",
-    )  # fmt: skip
-    return store, done
+
+    def make(folder: Path) -> None:
+        done = trainer(
+            "suite", "--task", str(tiny_file), "--backbone", str(tiny_backbone), "--label", "mine", "--track",
+            "--set", "epochs=3", "--set", "batch_size=16", "--set", f"parent_tasks={tiny_file},{second_file}",
+            store=Store(folder), WANDB_MODE="offline",
+        )  # fmt: skip
+        (folder / ".printed").write_text(done.stdout, encoding="utf-8")
+
+    made, own = once(shared / "suite", make), tmp_path_factory.mktemp("suite") / "store"
+    shutil.copytree(made, own, symlinks=True, ignore=shutil.ignore_patterns("*.lock"))
+    printed = (own / ".printed").read_text(encoding="utf-8")
+    return Store(own), subprocess.CompletedProcess(["trainer", "suite"], 0, printed, "")
 
 
 def free_port() -> int:
@@ -155,13 +261,13 @@ def app_on(root: Path, **environment: str) -> Iterator[tuple[str, Store]]:
         [sys.executable, "app.py"], cwd=ROOT,
         env=os.environ | {"ADAPTERS_STORE": str(root), "GRADIO_SERVER_PORT": str(port)} | environment,
     )  # fmt: skip
-    address, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
+    address, end = f"http://127.0.0.1:{port}", time.monotonic() + 180
     while True:
         try:
             urllib.request.urlopen(address, timeout=5).close()
             break
         except OSError:
-            assert time.monotonic() < end, "the app did not answer within a minute"
+            assert time.monotonic() < end, "the app did not answer within three minutes"
             assert process.poll() is None, "the app ended"
             time.sleep(0.2)
     try:
@@ -239,15 +345,17 @@ def named_view(view: type) -> Any:
 
 
 def shoot(page, name: str) -> None:
-    """The tab as people see it: wide and narrow, light and dark."""
-    SHOTS.mkdir(exist_ok=True)
-    for scheme in ("light", "dark"):
+    """The tab as people see it: wide and narrow, light and dark; in CI, where nobody looks at them, no pictures."""
+    pictures = not os.environ.get("CI")
+    for scheme in ("light", "dark") if pictures else ("light",):
         page.emulate_media(color_scheme=scheme)
         page.evaluate(f"document.body.classList.toggle('dark', {str(scheme == 'dark').lower()})")
         for width in (1440, 390):
             page.set_viewport_size({"width": width, "height": 1000})
             page.wait_for_timeout(400)
-            page.screenshot(path=SHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
+            if pictures:
+                SHOTS.mkdir(exist_ok=True)
+                page.screenshot(path=SHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), (
                 f"{name} scrolls sideways at {width} pixels"
             )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, app_on, leave_out
+from conftest import ROOT, leave_out, no_worker
+from test_cuda import computed_here, until_ready
 from test_docs import blocks, prose, read, shell
 
 from trainer import methods, tasks
@@ -28,25 +30,18 @@ ADDRESS = "http://127.0.0.1:7860"
 # The endpoints
 
 
-@pytest.fixture(scope="module")
-def lab(suite, tmp_path_factory):
-    """The app on a copy of the trained suite: (address, store)."""
-    root = tmp_path_factory.mktemp("endpoints") / "store"
-    shutil.copytree(suite[0].root, root, ignore=shutil.ignore_patterns(".*"))
-    with app_on(root) as found:
-        yield found
-        stop(found[1])
-
-
-def stop(store: Store) -> None:
-    """Cancel what an example launched, and wait until it has ended."""
-    end = time.monotonic() + 60
-    while waiting := [run for run in store.list() if run.state in ("queued", "running")]:
-        assert time.monotonic() < end
-        for run in waiting:
-            if not (run.folder / jobs.CANCEL_FILE).exists():
-                jobs.cancel(store, run.id)
-        time.sleep(0.2)
+@pytest.fixture
+def lab(trained):
+    """The app with a trained suite: (address, store). What an example launches is not trained, and is gone after it."""
+    _, store = trained
+    before = {run.id for run in store.list()}
+    with no_worker(store):
+        yield trained
+        for run in store.list():
+            if run.id not in before:
+                if run.state == "queued":
+                    jobs.cancel(store, run.id)
+                store.delete(run.id)
 
 
 def section(name: str) -> str:
@@ -69,13 +64,12 @@ CLIENTS = [
 
 @pytest.mark.parametrize(("page", "code"), CLIENTS, ids=[f"{page}-{place}" for place, (page, _) in enumerate(CLIENTS)])
 def test_the_python_examples(page, code, lab):
-    address, store = lab
+    address, _ = lab
     code = code.replace(ADDRESS, address).replace("you/peft-lab", address)
     assert address in code
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    stop(store)
-    assert done.returncode == 0, done.stderr
-    printed = re.sub(r"^Loaded as API: .*\n", "", done.stdout).strip()
+    with redirect_stdout(io.StringIO()) as out:
+        exec(code, {})
+    printed = re.sub(r"^Loaded as API: .*\n", "", out.getvalue()).strip()
     assert bool(printed) == ("print(" in code)
     if "AppError" in code:
         (told,) = [block for language, block in blocks(read(ENDPOINTS)) if language == "text"]
@@ -94,6 +88,7 @@ def test_the_curl_examples(lab):
     (direct,) = [command for command in every if "/call/" not in command]
     told = subprocess.run(["bash", "-c", direct.replace(ADDRESS, address)], capture_output=True, timeout=120)
     assert set(json.loads(told.stdout)) == {"ready", "device", "problem"}
+    assert until_ready(address) == computed_here()
     for command in every:
         if command == direct:
             continue
@@ -106,7 +101,6 @@ def test_the_curl_examples(lab):
         else:
             kind, data = re.findall(r"^event: (\w+)\ndata: (.*)$", done.stdout, re.MULTILINE)[-1]
             answers[name] = kind, json.loads(data)
-    stop(store)
     assert set(answers) == {"predict", "runs", "compare", "launch", "cancel"}
     for name in ("predict", "runs", "compare", "launch"):
         kind, (output,) = answers[name]
@@ -185,37 +179,56 @@ def change(path: Path, lines: list[str]) -> None:
     path.write_text(text.replace(before, after), encoding="utf-8")
 
 
-def in_copy(folder: Path, command: str, **environment: str) -> str:
-    """A command of the guide in the copy; what it said."""
-    done = subprocess.run(
-        [sys.executable, *command.split()[1:]], capture_output=True, text=True, cwd=folder, timeout=600,
-        env=os.environ | {"ADAPTERS_STORE": str(folder / "runs")} | environment,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+def in_copy(folder: Path, *commands: list[str], **environment: str) -> list[str]:
+    """Commands of the guide in the copy, side by side; what each said."""
+    running = [
+        subprocess.Popen(
+            [sys.executable, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder,
+            env=os.environ | {"ADAPTERS_STORE": str(folder / "runs")} | environment,
+        )
+        for command in commands
+    ]  # fmt: skip
+    said = [process.communicate(timeout=600)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * len(running), said
+    return said
 
 
 def test_the_contributors_method_and_task_work(program, tiny_backbone):
     """The guide's own commands, with fewer sentences: the contract tests, a run of each, what picks them up."""
-    small = f"--backbone {tiny_backbone} --set validation_size=50 --set test_size=50 --set epochs=1"
+    small = f"--backbone {tiny_backbone} --set train_size=100 --set validation_size=50 --set test_size=50"
     guide = [line for language, block in blocks(read(CONTRIBUTING)) if language == "bash" for line in shell(block)]
     assert "python -m pytest tests/test_methods.py tests/test_lesson.py -k ia3" in guide
-    said = in_copy(program, "python -m pytest tests/test_methods.py tests/test_lesson.py -k ia3 -q")
-    assert int(re.search(r"(\d+) passed", said)[1]) > 15
-    said = in_copy(program, f"python -m trainer run --method ia3 --task movies --set train_size=1000 {small}")
-    assert "test accuracy" in said
-    in_copy(program, f"python -m trainer run --method lora --task strength --set train_size=1000 {small}")
-    store = Store(program / "runs")
-    assert [(run.recipe.method, run.recipe.task, run.state) for run in store.list()] == [
-        ("ia3", "movies", "finished"), ("lora", "strength", "finished"),
-    ]  # fmt: skip
-    assert set(store.list()[1].label_names) == {"mild", "strong"}
-    assert len(json.loads(in_copy(program, "python -m trainer predict warm --json"))) == 2
-    code = "from trainer.ui.train import form as train_form; print(train_form.defaults()['methods'])"
-    assert "ia3" in subprocess.run([sys.executable, "-c", code], cwd=program, capture_output=True, text=True).stdout
-    in_copy(program, "python tests/test_run_format.py", PYTHONPATH=".")
+    in_copy(program, ["python", "tests/test_run_format.py"], PYTHONPATH=".")
     assert "options_ia3" in json.loads(read(program / "docs" / "run.schema.json"))["$defs"]
-    in_copy(program, "python -m pytest -q tests/test_run_format.py -k is_what_the_programs_models_say")
+    # The contract's tests, and that the schema is that of the program's models, in one process.
+    files = [f"tests/test_{name}.py" for name in ("methods", "lesson", "run_format")]
+    chosen = ["-q", "-k", "ia3 or is_what_the_programs_models_say"]
+    (said,) = in_copy(program, ["python", "-m", "pytest", *files, *chosen])
+    assert int(re.search(r"(\d+) passed", said)[1]) > 16
+    # Both at once, so that one worker trains both.
+    said = in_copy(
+        program,
+        f"python -m trainer run --method ia3 --task movies --set epochs=1 {small}".split(),
+        f"python -m trainer run --method lora --task strength --set epochs=1 {small}".split(),
+    )
+    assert all("test accuracy" in one for one in said)
+    runs = {run.recipe.method: run for run in Store(program / "runs").list()}
+    assert {(run.recipe.method, run.recipe.task, run.state) for run in runs.values()} == {
+        ("ia3", "movies", "finished"), ("lora", "strength", "finished"),
+    }  # fmt: skip
+    assert set(runs["lora"].label_names) == {"mild", "strong"}
+    # The command line and the page have them.
+    code = (
+        "import sys; from trainer.ui.train import form; from trainer.__main__ import main;"
+        "print(form.defaults()['methods'], file=sys.stderr);"
+        "sys.argv[1:] = ['predict', 'warm', '--json']; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=program, capture_output=True, text=True,
+        env=os.environ | {"ADAPTERS_STORE": str(program / "runs")},
+    )  # fmt: skip
+    assert "ia3" in done.stderr
+    assert len(json.loads(done.stdout)) == 2
 
 
 def test_the_translators_commands(tmp_path):

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ import app
 from trainer import methods, texts
 from trainer.analysis import published
 from trainer.errors import ArgumentError
+from trainer.runs.store import Store
+from trainer.ui.common.lab import Lab
 
 DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 WORD = re.compile(r"[A-Za-z]{2,}")
@@ -39,21 +42,13 @@ CITED = (
     "Weights & Biases", "Hugging Face Hub", "JSON Lines", "NVIDIA Tesla", "python -m trainer push",
 )  # fmt: skip
 
-DUMP = """
-import json, sys, app
-config = app.build_app().get_config_file()
-json.dump({"components": config["components"], "layout": config["layout"]}, sys.stdout, default=str)
-"""
 
-
-def config_in(language: str, store: Any) -> dict[str, Any]:
-    """Gradio's description of the page that a process of this language builds."""
-    done = subprocess.run(
-        [sys.executable, "-c", DUMP], capture_output=True, text=True, cwd=ROOT, timeout=120, encoding="utf-8",
-        env=os.environ | {"ADAPTERS_STORE": str(store), texts.VARIABLE: language, "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout[done.stdout.index('{"components"') :])
+def config_in(language: str, root: Path) -> dict[str, Any]:
+    """Gradio's description of the page in a language, as the browser gets it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(texts.VARIABLE, language)
+        config = app.build_app(Lab.open(Store(root))).get_config_file()
+        return json.loads(json.dumps({name: config[name] for name in ("components", "layout")}, default=str))
 
 
 @pytest.fixture(scope="module")

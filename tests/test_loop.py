@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT, free_port
+from conftest import ROOT, free_port, warm
 from test_methods import small_model
 from torch import nn
 
@@ -128,12 +125,10 @@ def test_a_run_killed_at_several_steps_ends_as_an_unbroken_one_to_the_bit(
     """Killed within an epoch, while a checkpoint is written, and in the next epoch; dropout is on."""
     config = recipe(name, tiny_file, tiny_backbone, gradient_accumulation_steps=2 if name == "lora" else 1)
     parents = parents if methods.get(name).parent_method else ()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trainer.training.train", "peft", "adapters"])
 
     def train(folder, kill=None, every_step=True):
         folder.mkdir(exist_ok=True)
-        process = context.Process(target=run_once, args=(config, folder, parents, every_step, kill))
+        process = warm().Process(target=run_once, args=(config, folder, parents, every_step, kill))
         process.start()
         process.join(120)
         assert process.exitcode == (-signal.SIGKILL if kill else 0)
@@ -413,16 +408,14 @@ def test_old_recipes_keep_their_fingerprints():
         assert config.model_copy(update={"gradient_accumulation_steps": 2}).fingerprint() != expected
 
 
-PROCESSES = """
-import json, sys
-from pathlib import Path
-from trainer.config import RunConfig
-from trainer.training import train as training
-folder = Path(sys.argv[1])
-events = []
-result = training.train(training.Request(RunConfig(**json.loads(sys.argv[2])), folder, events.append))
-print(json.dumps({"events": [event.kind for event in events], "result": result.model_dump(mode="json", by_alias=True)}))
-"""
+def train_beside(folder, config, environment):
+    """In a process of its own, one of several that torchrun's environment describes."""
+    os.environ |= environment
+    torch.set_num_threads(1)
+    events: list = []
+    result = training.train(Request(config, folder, events.append))
+    told = {"events": [event.kind for event in events], "result": result.model_dump(mode="json", by_alias=True)}
+    (folder / f"{environment['RANK']}.json").write_text(json.dumps(told))
 
 
 def test_two_processes_train_as_one(still_backbone, tiny_file, tmp_path):
@@ -434,19 +427,16 @@ def test_two_processes_train_as_one(still_backbone, tiny_file, tmp_path):
     shared.mkdir()
     events: list = []
     one = training.train(Request(config, alone, events.append)).train_info.model_dump(mode="json", by_alias=True)
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    environment |= {"MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESSES, str(shared), config.model_dump_json()], cwd=ROOT, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=180) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    main, other = (json.loads(out.splitlines()[-1]) for out, _ in outputs)
+    environment = {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    environment |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    ranks = [environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    processes = [warm().Process(target=train_beside, args=(shared, config, rank)) for rank in ranks]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(180)
+    assert [process.exitcode for process in processes] == [0, 0]
+    main, other = (json.loads((shared / f"{rank}.json").read_text()) for rank in range(2))
     assert set(main["events"]) == {event.kind for event in events}
     assert other["events"] == []
     two = main["result"]["train_info"]

@@ -37,8 +37,7 @@ LEARNING_RATES = {"full": 2e-3, "qlora": 5e-3, "adapter_fusion": 1e-2}
 
 @pytest.fixture(scope="module")
 def trained(tiny_backbone, tiny_file, second_file, tmp_path_factory):
-    """Every method trained once: name -> (folder, result, events, setup)."""
-    found = {}
+    """Every method trained once, when it is first asked for: name -> (folder, result, events, setup)."""
     root = tmp_path_factory.mktemp("trained")
 
     def train(name, method, task, parents=(), results=()):
@@ -53,16 +52,21 @@ def trained(tiny_backbone, tiny_file, second_file, tmp_path_factory):
         backbone = backbones.locate(str(tiny_backbone))
         options = methods.get(method).options(**config.options)
         setup = Setup(backbone, LABELS, options, device.detect(), "fp32", tuple(parents))
-        found[name] = (folder, result, events, setup)
-        return Parent(name, name, folder / "model"), result
+        return folder, result, events, setup
 
-    for name in methods.METHODS:
-        if methods.get(name).parent_method is None:
-            train(name, name, tiny_file)
-    one, first = train("one", "adapter", tiny_file)
-    two, second = train("two", "adapter", second_file)
-    train("adapter_fusion", "adapter_fusion", tiny_file, (one, two), (first, second))
-    return found
+    class Trained(dict):
+        def __missing__(self, name):
+            if name in ("one", "two"):
+                self[name] = train(name, "adapter", second_file if name == "two" else tiny_file)
+            elif methods.get(name).parent_method:
+                fused = [self["one"], self["two"]]
+                parents = [Parent(one[0].name, one[0].name, one[0] / "model") for one in fused]
+                self[name] = train(name, name, tiny_file, parents, [one[1] for one in fused])
+            else:
+                self[name] = train(name, name, tiny_file)
+            return self[name]
+
+    return Trained()
 
 
 @pytest.fixture(params=list(methods.METHODS))
