@@ -48,6 +48,10 @@ class MaskStock:
         start = 64 * int(torch.randint(0, (self._size - count) // 64 + 1, ()))  # a cache line's start
         return self._stock(p, dtype)[start : start + count].view(shape)
 
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors in memory: the bits, and the masks of each probability and type."""
+        return [*self._scaled.values(), *([] if self._bits is None else [self._bits])]
+
     def state_dict(self) -> dict[str, Any]:
         """The state for `load_state_dict`, which then cuts the same masks if torch's generator is restored too."""
         return {"size": self._size, "left": self._left, "drawn_from": self._drawn_from}

@@ -58,6 +58,7 @@ FIGURES = (
     "accelerator_energy_joules",
     "host_memory_start",
     "host_memory_peak",
+    "host_energy_joules",
 )
 """The figures of a `Meter`: PEFT's field names, and ours for what PEFT lacks. Bytes, percent and joules."""
 
@@ -70,24 +71,28 @@ class Meter:
         self.reserved: list[int] = []
         self.utilisation: list[int] = []
         self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
         self._gpu = _Nvml() if device.kind == "cuda" else None
+        self._processor = Rapl()
 
     def __enter__(self) -> Meter:
         reset_host_peak()
         self.host_start = host_memory()
+        self._processor.read()
         if self.device.kind == "cuda":
             import torch
 
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             self._energy_start = self._gpu.energy()
+        if self.device.kind == "cuda" or self._processor.domains:
             self._thread = threading.Thread(target=self._sample, daemon=True)
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        if self.device.kind == "cuda":
+        if self._thread is not None:
             self._thread.join()
 
     def now(self) -> int:
@@ -101,7 +106,11 @@ class Meter:
     def result(self) -> dict[str, float | int | None]:
         """All of `FIGURES`; None where the device has no such figure."""
         figures: dict[str, float | int | None] = dict.fromkeys(FIGURES)
-        figures |= {"host_memory_start": self.host_start, "host_memory_peak": host_peak()}
+        figures |= {
+            "host_memory_start": self.host_start,
+            "host_memory_peak": host_peak(),
+            "host_energy_joules": self._processor.read(),
+        }
         if self.device.kind == "cuda":
             import torch
 
@@ -117,12 +126,56 @@ class Meter:
         return figures
 
     def _sample(self) -> None:
-        import torch
-
         while not self._stop.wait(self.interval):
+            self._processor.read()
+            if self._gpu is None:
+                continue
+            import torch
+
             self.reserved.append(torch.cuda.memory_reserved())
             if (percent := self._gpu.utilisation()) is not None:
                 self.utilisation.append(percent)
+
+
+class Rapl:
+    """Energy of the processor's packages by Intel's and AMD's running average power limit, as Linux tells it.
+
+    `domains` is empty where the system has no such counters or lets only its administrator read them, as most do. A
+    counter starts again at zero after some minutes of full load: `read` often enough.
+    """
+
+    def __init__(self, folder: Path = Path("/sys/class/powercap")) -> None:
+        self.domains = [path for path in sorted(folder.glob("intel-rapl:*")) if _rapl_package(path)]
+        self._lock = threading.Lock()
+        self._last: dict[Path, int] = {}
+        self._joules = 0.0
+
+    def read(self) -> float | None:
+        """Joules of all packages since the first call, whatever ran on them; None where the system does not tell."""
+        with self._lock:
+            try:
+                for path in self.domains:
+                    now, last = _rapl_counter(path, "energy_uj"), self._last.get(path)
+                    if last is not None:
+                        wrapped = _rapl_counter(path, "max_energy_range_uj") if now < last else 0
+                        self._joules += (now - last + wrapped) / 1e6
+                    self._last[path] = now
+            except (OSError, ValueError):
+                self.domains = []
+            return self._joules if self.domains else None
+
+
+def _rapl_package(path: Path) -> bool:
+    """Whether a powercap folder is of a whole package (not of a part of one), with a counter that can be read."""
+    try:
+        _rapl_counter(path, "energy_uj")
+        return (path / "name").read_text().startswith("package")
+    except (OSError, ValueError):
+        return False
+
+
+def _rapl_counter(path: Path, name: str) -> int:
+    return int((path / name).read_text())
 
 
 class _Nvml:

@@ -172,9 +172,16 @@ class Memory(Record):
 
     @property
     def peak(self) -> int | None:
-        """Peak memory of the run in bytes: allocated on the GPU; on a CPU the growth of the process's resident memory.
+        """Peak memory in bytes: live tensors of a training step; where that was not recorded, `process_peak`.
 
         None for a run that was trained elsewhere.
+        """
+        return self.step_memory.peak if self.step_memory else self.process_peak
+
+    @property
+    def process_peak(self) -> int | None:
+        """Bytes allocated on the GPU at the peak; on a CPU the growth of the process's resident memory over everything:
+        loading, evaluation and what the allocator retains too. None for a run that was trained elsewhere.
         """
         if self.host_memory_peak is None or self.host_memory_start is None:
             return None

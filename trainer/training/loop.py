@@ -5,6 +5,7 @@ On accelerate (device, precision, gradient scaling, several processes), torch's 
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from trainer.config import RunConfig
 from trainer.engine import checkpoints
+from trainer.engine.accounting import LiveBytes
 from trainer.engine.batching import ByLength, Encoded
 from trainer.engine.prepare import Prepared
 from trainer.errors import Cancelled, TrainingStopped
@@ -32,6 +34,8 @@ from trainer.training.request import Request, Work
 
 SECONDS_BETWEEN_REPORTS = 0.25
 """The least time between two reports, so that a log is readable and a GPU seldom waits for one."""
+WATCHED_STEPS = 3
+"""Updates after training in which the bytes of a step are counted."""
 SECONDS_BETWEEN_CHECKPOINTS = 300.0
 """A checkpoint is written at each epoch's end, and within an epoch once this long has passed since the last."""
 
@@ -135,7 +139,15 @@ class Loop:
         return batch[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def step(self, group: list[list[int]], batches: Iterator[dict[str, torch.Tensor]]) -> None:
-        """One optimiser step: the gradient of the mean loss over all sentences of a group, clipped."""
+        """One step of training: an update, its schedule and its loss."""
+        mean = self.update(group, batches)
+        if not self.optimizer.step_was_skipped:
+            self.schedule.step()
+        self.progress.step += 1
+        self.pending.append((mean, sum(map(len, group))))
+
+    def update(self, group: list[list[int]], batches: Iterator[dict[str, torch.Tensor]]) -> torch.Tensor:
+        """Update the weights by the clipped gradient of the mean loss over all sentences of a group. Returns that loss."""
         accelerator, sentences, mean = self.accelerator, sum(map(len, group)), 0.0
         for number, indices in enumerate(group, start=1):
             batch = {name: values.to(accelerator.device, non_blocking=True) for name, values in next(batches).items()}
@@ -149,11 +161,47 @@ class Loop:
             mean = mean + loss.detach()
         accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
-        if not self.optimizer.step_was_skipped:
-            self.schedule.step()
         self.optimizer.zero_grad()
-        self.progress.step += 1
-        self.pending.append((mean, sentences))
+        return mean
+
+    def watch_memory(self) -> dict[str, int] | None:
+        """The fields of `result.StepMemory`, from updates on the batches with the most tokens. Call after `run`.
+
+        These updates are additional: they change the weights, which `best_state` restores, and nothing else. None where
+        there was no room for them.
+        """
+        groups, counted = self.largest_groups(WATCHED_STEPS), (self.collator.real_tokens, self.collator.padded_tokens)
+        random, peaks = checkpoints.random_state(), []
+        self.model.train()
+        try:
+            with LiveBytes(self.prepared, self.optimizer) as live:
+                batches = self.load(groups)
+                for group in groups:
+                    live.restart()
+                    self.update(group, batches)
+                    peaks.append(live.peak)
+        except torch.OutOfMemoryError:  # a run that has trained does not fail by being measured
+            return None
+        finally:
+            self.collator.real_tokens, self.collator.padded_tokens = counted
+            checkpoints.restore_random(random)
+        most = max(peaks, key=lambda parts: sum(parts.values()))
+        return {"peak": sum(most.values()), **most, "steps": len(peaks)}
+
+    def largest_groups(self, count: int) -> list[list[list[int]]]:
+        """The groups, of all epochs, whose largest batch has the most tokens with its padding; the largest first."""
+        lengths = [len(ids) for ids in self.work.ids["train"]]
+
+        def real(group: list[list[int]]) -> int:
+            return max(sum(lengths[i] for i in batch) for batch in group)
+
+        def padded(group: list[list[int]]) -> int:
+            return max(self.collator.size([lengths[i] for i in batch]) for batch in group)
+
+        groups = (group for epoch in range(self.config.epochs) for group in self.groups(epoch))
+        # Padding is compared among few: packing every batch of a large task once more would take long.
+        longest = heapq.nlargest(8 * count, groups, key=real)
+        return sorted(longest, key=padded, reverse=True)[:count]
 
     def due(self) -> list[bool]:
         """(whether to stop, to report, to write a checkpoint) after this step, as the main process decides."""

@@ -76,10 +76,12 @@ def train(request: Request) -> Result:
                     if loop.progress.best is not None:
                         _save_best(request, work, loop)
                     raise
+            with clock("watching memory"):
+                step_memory = loop.watch_memory()
             size = _save_best(request, work, loop)
             at, main = loop.progress.best, accelerator.is_main_process
             predictions = _test(request, work, prepared, clock, at=at, write=main)
-            memory = meter.result()
+            memory = meter.result() | {"step_memory": step_memory}
     real_tokens, padded_tokens = loop.tokens()
     figures = results.trained(
         epochs=loop.progress.epochs,
