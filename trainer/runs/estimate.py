@@ -1,17 +1,19 @@
-"""Estimated cost of a run before it starts, from the model's shapes and from earlier runs on this machine."""
+"""Estimated cost of a run before it starts: from earlier runs on this machine, a simulated step, or shapes alone."""
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from trainer import methods, tasks
 from trainer.config import RunConfig
 from trainer.errors import UserError
 from trainer.machine.device import Device
-from trainer.runs import recipes
+from trainer.runs import lengths, recipes, steps
 from trainer.runs.store import Run
 from trainer.sources import backbones
 from trainer.texts import tr, tr_count
@@ -22,6 +24,8 @@ OPERATIONS_PER_SECOND = {"cpu": 1.5e11, "cuda": 1.5e13}
 """Training speed where no earlier run tells it: measured on two cores of a current server (see benchmarks/); for CUDA a
 quarter of a T4's 65 Tflop/s in fp16 (NVIDIA T4 data sheet), not measured."""
 
+PADDING = 1.02
+"""Padded over real tokens of packed batches (benchmarks/README.md)."""
 SCALE = 10.0
 """Largest ratio of operations a sentence at which one run's speed predicts another's. Beyond it the prediction fails: a
 tiny encoder spends most of its time outside matrix multiplication."""
@@ -31,8 +35,8 @@ tiny encoder spends most of its time outside matrix multiplication."""
 class Estimate:
     """Estimated cost of one run: exact counts of parameters, `memory` in bytes, `seconds` of training.
 
-    `based_on` names the basis of the estimate, for people. The time of parents that are trained with the run is not in
-    `seconds` but in `parents_seconds`.
+    `based_on` names the basis of the time, `memory_based_on` that of the memory, for people. The time of parents that
+    are trained with the run is not in `seconds` but in `parents_seconds`.
     """
 
     method: str
@@ -42,6 +46,7 @@ class Estimate:
     seconds: float
     based_on: str
     parents_seconds: float = 0.0
+    memory_based_on: str = ""
 
 
 def estimate(
@@ -49,30 +54,88 @@ def estimate(
 ) -> Estimate:
     """Estimated cost of a recipe, calibrated by `earlier` finished runs on this machine.
 
-    If `device` is given, only earlier runs on the same device count. `beside` are the other recipes of the suite: a
-    parent that is among them, or is trained already, adds no cost.
+    `device` is where it would train: only earlier runs on the same device count, and a step that was simulated for it
+    (`training.simulate.ensure`) is used. `beside` are the other recipes of the suite: a parent that is among them, or is
+    trained already, adds no cost.
     """
-    method, shape = methods.get(config.method), backbones.shape_of(config.backbone)
-    options = method.options(**config.options)
-    sentences, labels = tasks.extent(config)
-    fused = recipes.fused_options(config, earlier)
-    trainable = method.trainable_parameters(shape, options, labels, parents=fused)
-    total = shape.encoder_parameters + method.added_parameters(shape, options, labels, parents=fused)
-    on_this_machine = [run for run in earlier if _trained_here(run, device)]
-    speed, based_on = _speed(config, on_this_machine, device)
+    return estimates([config], earlier=earlier, beside=beside, device=device)[0]
+
+
+def estimates(
+    configs: Sequence[RunConfig],
+    *,
+    earlier: Sequence[Run] = (),
+    beside: Sequence[RunConfig] = (),
+    device: Device | None = None,
+) -> list[Estimate]:
+    """Estimated costs of recipes that stand in one table: time and memory are each estimated one way for all of them.
+
+    That is the first way that all of them, and the parents trained with them, allow: earlier runs of the same method and
+    backbone; a simulated step; for time other earlier runs, scaled by their operations; the shapes alone.
+    """
+    here = [run for run in earlier if _trained_here(run, device)]
+    lacking = {id(config): _missing_parents(config, earlier, beside) for config in configs}
+    every = [*configs, *(parent for parents in lacking.values() for parent in parents)]
+
+    def first(ways: Sequence[Callable[[RunConfig], tuple[float, str] | None]]) -> list[tuple[float, str]]:
+        for way in ways:
+            found = [way(config) for config in every]
+            if None not in found:
+                return found
+        raise AssertionError("the last way is always there")
+
+    times = first(
+        (
+            partial(_time_of_runs, runs=here),
+            partial(_time_of_step, earlier=earlier, device=device),
+            partial(_time_of_others, runs=_with_known_backbone(here)),
+            partial(_time_of_shapes, device=device),
+        )
+    )
+    memories = first(
+        (
+            partial(_memory_of_runs, runs=here),
+            partial(_memory_of_step, earlier=earlier, device=device),
+            partial(_memory_of_shapes, earlier=earlier),
+        )
+    )
+    seconds = {id(config): time for config, (time, _) in zip(every, times, strict=True)}
+    return [
+        Estimate(
+            method=config.method,
+            trainable_parameters=(counts := _counts(config, earlier))[0],
+            total_parameters=counts[1],
+            memory=round(memory),
+            seconds=time,
+            based_on=basis,
+            parents_seconds=sum(seconds[id(parent)] for parent in lacking[id(config)]),
+            memory_based_on=memory_basis,
+        )
+        for config, (time, basis), (memory, memory_basis) in zip(configs, times, memories, strict=False)
+    ]
+
+
+def simulated(configs: Sequence[RunConfig], *, earlier: Sequence[Run] = (), device: Device) -> bool:
+    """Whether time and memory of these recipes, and of their parents, can be estimated from a step simulated before."""
+    every = [one for config in configs for one in (config, *recipes.parents_of(config))]
+    return all(_time_of_step(one, earlier=earlier, device=device) is not None for one in every)
+
+
+def _missing_parents(config: RunConfig, earlier: Sequence[Run], beside: Sequence[RunConfig]) -> list[RunConfig]:
+    """Parents that would be trained with a run: neither trained before nor in the same suite."""
     parents = recipes.parents_of(config)
     available = {recipes.identity_of(run) for run in earlier if parents and run.can_predict and not run.adopted}
     available |= {recipes.identity(other) for other in beside if parents}
-    missing = [parent for parent in parents if recipes.identity(parent) not in available]
-    return Estimate(
-        method=config.method,
-        trainable_parameters=trainable,
-        total_parameters=total,
-        memory=_memory(config, on_this_machine) or round(_theoretical_memory(config, trainable)),
-        seconds=sentences * config.epochs / speed,
-        based_on=based_on,
-        parents_seconds=sum(estimate(parent, earlier=earlier, device=device).seconds for parent in missing),
-    )
+    return [parent for parent in parents if recipes.identity(parent) not in available]
+
+
+def _counts(config: RunConfig, earlier: Sequence[Run]) -> tuple[int, int]:
+    """(trainable parameters, parameters in all)."""
+    method, shape = methods.get(config.method), backbones.shape_of(config.backbone)
+    options, (_, labels) = method.options(**config.options), tasks.extent(config)
+    fused = recipes.fused_options(config, earlier)
+    trainable = method.trainable_parameters(shape, options, labels, parents=fused)
+    return trainable, shape.encoder_parameters + method.added_parameters(shape, options, labels, parents=fused)
 
 
 def too_large(cost: Estimate, *, free: int | None) -> str | None:
@@ -96,26 +159,93 @@ def _trained_here(run: Run, device: Device | None) -> bool:
     return machine == platform.machine() and (device is None or run.device_name == device.name)
 
 
-def _speed(config: RunConfig, earlier: Sequence[Run], device: Device | None) -> tuple[float, str]:
-    """(sentences a second, its basis in words), from the best source there is.
+# Ways of estimating time: (seconds of training, their basis in words), or None
 
-    Runs of the same method and backbone; else other runs, scaled by their operations; else the shapes alone.
-    """
-    similar = [run for run in earlier if _is_similar(config, run)]
-    if similar:
-        rate = statistics.median(
-            run.result.train_info.sentences_per_second * _operations(run.recipe) for run in similar
-        )
-        return rate / _operations(config), tr_count("{count} earlier run", "{count} earlier runs", len(similar))
-    rates = [
-        run.result.train_info.sentences_per_second * _operations(run.recipe)
-        for run in _with_known_backbone(earlier)
-        if 1 / SCALE <= _operations(run.recipe) / _operations(config) <= SCALE
-    ]
-    if rates:
-        return statistics.median(rates) / _operations(config), tr("earlier runs of other methods or backbones")
+
+def _time_of_runs(config: RunConfig, *, runs: Sequence[Run]) -> tuple[float, str] | None:
+    """From runs of the same method and backbone."""
+    similar = [run for run in runs if _is_similar(config, run)]
+    basis = tr_count("{count} earlier run", "{count} earlier runs", len(similar))
+    return (_scaled(config, similar), basis) if similar else None
+
+
+def _time_of_others(config: RunConfig, *, runs: Sequence[Run]) -> tuple[float, str] | None:
+    """From runs of other methods or backbones, scaled by their operations."""
+    near = [run for run in runs if 1 / SCALE <= _operations(run.recipe) / _operations(config) <= SCALE]
+    return (_scaled(config, near), tr("earlier runs of other methods or backbones")) if near else None
+
+
+def _time_of_shapes(config: RunConfig, *, device: Device | None) -> tuple[float, str]:
     rate = OPERATIONS_PER_SECOND["cuda" if device and device.kind == "cuda" else "cpu"]
-    return rate / _operations(config), tr("the shapes alone")
+    return _sentences(config) * _operations(config) / rate, tr("the shapes alone")
+
+
+def _time_of_step(config: RunConfig, *, earlier: Sequence[Run], device: Device | None) -> tuple[float, str] | None:
+    """From a simulated step and the probe of this machine's speed."""
+    step = _step(config, earlier, device)
+    speed = steps.stored_speed(device.name, device.choose(config.precision)) if step else None
+    if step is None or speed is None:
+        return None
+    (count, _), known = tasks.extent(config), lengths.of(config)
+    updates = math.ceil(math.ceil(count / config.batch_size) / config.gradient_accumulation_steps)
+    share = min(count * known.mean * PADDING / (updates * step.tokens), 1.0)
+    return config.epochs * updates * speed.seconds(step, share=share), _simulation()
+
+
+def _simulation() -> str:
+    return tr("a simulated step and a probe of this machine's speed")
+
+
+def _scaled(config: RunConfig, runs: Sequence[Run]) -> float:
+    """Seconds of a recipe at the median rate of operations of some runs."""
+    rate = statistics.median(run.result.train_info.sentences_per_second * _operations(run.recipe) for run in runs)
+    return _sentences(config) * _operations(config) / rate
+
+
+def _sentences(config: RunConfig) -> int:
+    """Sentences of all epochs together."""
+    return tasks.extent(config)[0] * config.epochs
+
+
+# Ways of estimating memory: (bytes, their basis in words), or None
+
+
+def _memory_of_runs(config: RunConfig, *, runs: Sequence[Run]) -> tuple[float, str] | None:
+    """Median peak of a step of runs with the same method, backbone and sizes."""
+    sizes = ("batch_size", "max_length", "precision", "gradient_accumulation_steps", "group_by_length", "options")
+    same = [
+        run.result.train_info.step_memory.peak
+        for run in runs
+        if _is_similar(config, run)
+        and run.result.train_info.step_memory
+        and all(getattr(run.recipe, name) == getattr(config, name) for name in (*sizes, "task"))
+    ]
+    basis = tr_count("{count} earlier run", "{count} earlier runs", len(same))
+    return (statistics.median(same), basis) if same else None
+
+
+def _memory_of_step(config: RunConfig, *, earlier: Sequence[Run], device: Device | None) -> tuple[float, str] | None:
+    step = _step(config, earlier, device)
+    return None if step is None else (step.memory.peak, _simulation())
+
+
+def _memory_of_shapes(config: RunConfig, *, earlier: Sequence[Run]) -> tuple[float, str]:
+    return _theoretical_memory(config, *_counts(config, earlier)), tr("the shapes alone")
+
+
+def _step(config: RunConfig, earlier: Sequence[Run], device: Device | None) -> steps.Step | None:
+    """The simulated step of a recipe; None where it was not simulated for this device."""
+    if device is None or (config.precision != "auto" and config.precision not in device.precisions):
+        return None
+    key = steps.key_of(
+        config,
+        fused=recipes.fused_options(config, earlier),
+        labels=tasks.extent(config)[1],
+        lengths=lengths.of(config),
+        device=device.kind,
+        precision=device.choose(config.precision),
+    )
+    return steps.stored(key)
 
 
 def _is_similar(config: RunConfig, run: Run) -> bool:
@@ -143,22 +273,11 @@ def _operations(config: RunConfig) -> float:
     return 6 * shape.layers * layer * min(TOKENS_PER_SENTENCE, config.max_length)
 
 
-def _memory(config: RunConfig, earlier: Sequence[Run]) -> int | None:
-    """Median peak memory, in bytes, of earlier runs with the same method, backbone and sizes; None without any."""
-    shape = (config.batch_size, config.max_length, config.precision)
-    same = [
-        run
-        for run in earlier
-        if _is_similar(config, run) and (run.recipe.batch_size, run.recipe.max_length, run.recipe.precision) == shape
-    ]
-    peaks = [peak for run in same if (peak := run.result.train_info.peak) is not None]
-    return round(statistics.median(peaks)) if peaks else None
-
-
-def _theoretical_memory(config: RunConfig, trainable: int) -> float:
-    """Bytes for the weights, the gradients, AdamW's two moments, and the activations of a batch of long sentences."""
+def _theoretical_memory(config: RunConfig, trainable: int, total: int) -> float:
+    """Bytes of the weights, the gradients, AdamW's two moments, and the activations of a batch of long sentences."""
     method, shape = methods.get(config.method), backbones.shape_of(config.backbone)
     length = min(config.max_length, 2 * TOKENS_PER_SENTENCE)
     # Korthikanti et al. 2022, equation 1, at 16 bits; about 12 heads in every encoder here.
     activations = length * config.batch_size * shape.hidden * (34 + 5 * 12 * length / shape.hidden) * shape.layers
-    return method.weight_bytes(shape) + 12.0 * trainable + activations
+    added = 4.0 * (total - shape.encoder_parameters)  # a fusion's frozen parents too
+    return method.weight_bytes(shape) + added + 12.0 * trainable + activations

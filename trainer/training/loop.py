@@ -147,7 +147,7 @@ class Loop:
         self.pending.append((mean, sum(map(len, group))))
 
     def update(self, group: list[list[int]], batches: Iterator[dict[str, torch.Tensor]]) -> torch.Tensor:
-        """Update the weights by the clipped gradient of the mean loss over all sentences of a group. Returns that loss."""
+        """Update the weights by the clipped gradient of the mean loss over a group's sentences. Returns that loss."""
         accelerator, sentences, mean = self.accelerator, sum(map(len, group)), 0.0
         for number, indices in enumerate(group, start=1):
             batch = {name: values.to(accelerator.device, non_blocking=True) for name, values in next(batches).items()}
@@ -164,19 +164,21 @@ class Loop:
         self.optimizer.zero_grad()
         return mean
 
-    def watch_memory(self) -> dict[str, int] | None:
-        """The fields of `result.StepMemory`, from updates on the batches with the most tokens. Call after `run`.
+    def watch_memory(self, groups: list[list[list[int]]]) -> dict[str, int] | None:
+        """The fields of `result.StepMemory`, from an update on each of these groups. Call after `run`.
 
         These updates are additional: they change the weights, which `best_state` restores, and nothing else. None where
         there was no room for them.
         """
-        groups, counted = self.largest_groups(WATCHED_STEPS), (self.collator.real_tokens, self.collator.padded_tokens)
+        counted = (self.collator.real_tokens, self.collator.padded_tokens)
         random, peaks = checkpoints.random_state(), []
         self.model.train()
         try:
             with LiveBytes(self.prepared, self.optimizer) as live:
                 batches = self.load(groups)
                 for group in groups:
+                    # Where one update finds new dropout bits, the next finds them used: each begins with new ones.
+                    self.prepared.start_epoch()
                     live.restart()
                     self.update(group, batches)
                     peaks.append(live.peak)
