@@ -55,8 +55,8 @@ def estimate(
     """Estimated cost of a recipe, calibrated by `earlier` finished runs on this machine.
 
     `device` is where it would train: only earlier runs on the same device count, and a step that was simulated for it
-    (`training.simulate.ensure`) is used. `beside` are the other recipes of the suite: a parent that is among them, or is
-    trained already, adds no cost.
+    (`training.simulate.ensure`) is used. `beside` are the other recipes of the suite: a parent that is among them, or
+    is trained already, adds no cost.
     """
     return estimates([config], earlier=earlier, beside=beside, device=device)[0]
 
@@ -70,8 +70,8 @@ def estimates(
 ) -> list[Estimate]:
     """Estimated costs of recipes that stand in one table: time and memory are each estimated one way for all of them.
 
-    That is the first way that all of them, and the parents trained with them, allow: earlier runs of the same method and
-    backbone; a simulated step; for time other earlier runs, scaled by their operations; the shapes alone.
+    That is the first way that all of them, and the parents trained with them, allow: earlier runs of the same method
+    and backbone; a simulated step; for time other earlier runs, scaled by their operations; the shapes alone.
     """
     here = [run for run in earlier if _trained_here(run, device)]
     lacking = {id(config): _missing_parents(config, earlier, beside) for config in configs}
