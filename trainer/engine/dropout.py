@@ -36,6 +36,10 @@ class MaskStock:
         self._scaled: dict[tuple[float, torch.dtype], torch.Tensor] = {}
         self._left = USES * self._size
 
+    def keep(self) -> None:
+        """Use the present bits for as long as new ones."""
+        self._left = USES * self._size
+
     def cut(self, shape: Sequence[int], dtype: torch.dtype, p: float) -> torch.Tensor:
         """A mask of this shape and type: 0 with probability `p`, else 1 / (1 - p)."""
         count = math.prod(shape)

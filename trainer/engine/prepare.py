@@ -108,6 +108,11 @@ class Prepared:
         if self.dropout:
             self.dropout.renew()
 
+    def keep_masks(self) -> None:
+        """Let the next step use the dropout bits that there are: steps then differ in nothing but their batch."""
+        if self.dropout:
+            self.dropout.keep()
+
     def restore(self) -> None:
         """Restore the whole word embeddings; call after training, before the model is saved."""
         if self.embeddings:

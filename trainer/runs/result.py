@@ -179,14 +179,20 @@ class Memory(Record):
         return self.step_memory.peak if self.step_memory else self.process_peak
 
     @property
-    def process_peak(self) -> int | None:
-        """Bytes allocated on the GPU at the peak; on a CPU the growth of the process's resident memory over everything:
-        loading, evaluation and what the allocator retains too. None for a run that was trained elsewhere.
+    def process_growth(self) -> int | None:
+        """Growth of the process's resident memory over everything: loading, evaluation, what the allocator retains too.
+
+        None for a run that was trained elsewhere.
         """
         if self.host_memory_peak is None or self.host_memory_start is None:
             return None
+        return self.host_memory_peak - self.host_memory_start
+
+    @property
+    def process_peak(self) -> int | None:
+        """Bytes allocated on the GPU at the peak, over the whole run; on a CPU `process_growth`."""
         allocated = self.accelerator_memory_allocated_max
-        return allocated if allocated is not None else self.host_memory_peak - self.host_memory_start
+        return self.process_growth if allocated is None else allocated
 
 
 class Epoch(Record):

@@ -177,8 +177,7 @@ class Loop:
             with LiveBytes(self.prepared, self.optimizer) as live:
                 batches = self.load(groups)
                 for group in groups:
-                    # Where one update finds new dropout bits, the next finds them used: each begins with new ones.
-                    self.prepared.start_epoch()
+                    self.prepared.keep_masks()
                     live.restart()
                     self.update(group, batches)
                     peaks.append(live.peak)
