@@ -4,7 +4,8 @@
 
 For each configuration, one after another: the machine is probed, the recipe estimated as `python -m trainer estimate`
 does, trained for some steps, and the machine probed again. The estimate of time is the mean with the probe before and
-after, for other work on the machine slows both; the measured one is the median of the steps but the first.
+after, for other work on the machine slows both; the measured one is the median of the steps but the first. On a
+machine with other work `--processor-time` computes on one thread and counts the processor's time alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=5, help="training steps of each configuration")
     parser.add_argument("--only", nargs="+", default=[], help="methods or shapes")
+    parser.add_argument("--processor-time", action="store_true", help="one thread, and its processor time")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     from benchmarks.common import write
@@ -53,19 +56,24 @@ def main() -> None:
     share_cores()
     reuse_freed_memory()
     quiet_libraries()
+    timer = time.process_time if arguments.processor_time else time.perf_counter
+    if arguments.processor_time:
+        import torch
+
+        torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         _own_cache(root / "cache")
         rows = []
         for one in CONFIGURATIONS:
             if not arguments.only or {one[0], one[1]} & set(arguments.only):
-                rows.append(measured(*one, steps=arguments.steps, root=root))
+                rows.append(measured(*one, steps=arguments.steps, root=root, timer=timer))
                 print(rows[-1], flush=True)
     held = {
         figure: sum(low <= row[f"{figure}_ratio"] <= high for row in rows)
         for figure, (low, high) in {"memory": MEMORY, "time": TIME}.items()
     }
-    write(arguments.out, {"rows": rows, "of": len(rows), "within": held})
+    write(arguments.out, {"rows": rows, "of": len(rows), "within": held, "processor_time": arguments.processor_time})
 
 
 def _own_cache(folder: Path) -> None:
@@ -78,7 +86,9 @@ def _own_cache(folder: Path) -> None:
     os.environ["PEFT_LAB_CACHE"] = str(folder)
 
 
-def measured(method: str, shape: str, length: int, batch_size: int, *, steps: int, root: Path) -> dict[str, Any]:
+def measured(
+    method: str, shape: str, length: int, batch_size: int, *, steps: int, root: Path, timer: Callable[[], float]
+) -> dict[str, Any]:
     """Estimate and measure one configuration. Bytes, and seconds of all its steps."""
     from benchmarks.common import random_backbone
     from trainer.machine.device import detect
@@ -98,12 +108,12 @@ def measured(method: str, shape: str, length: int, batch_size: int, *, steps: in
     precision, estimates = device.choose(config.precision), []
     for moment in ("before", "after"):
         since = time.perf_counter()
-        stored.store_speed(device.name, precision, simulate.probe(device, precision))
+        stored.store_speed(device.name, precision, simulate.probe(device, precision, timer=timer))
         probed = time.perf_counter() - since
         simulate.ensure([config], device=device)
         estimates.append(estimate.estimate(config, device=device))
         if moment == "before":
-            seconds, peak = _train(config, root)
+            seconds, peak = _train(config, root, timer)
     one, seconds = estimates[0], steps * seconds
     expected = statistics.mean(each.seconds for each in estimates)
     return {
@@ -133,7 +143,7 @@ def _sentences(path: Path, length: int) -> Path:
     return path
 
 
-def _train(config: Any, root: Path) -> tuple[float, int]:
+def _train(config: Any, root: Path, timer: Callable[[], float]) -> tuple[float, int]:
     """(median seconds of a step, peak bytes of one) of a training."""
     from trainer import methods
     from trainer.machine.device import detect
@@ -156,13 +166,13 @@ def _train(config: Any, root: Path) -> tuple[float, int]:
     plain, seconds = Loop.step, []
 
     def step(self: Loop, *arguments: Any) -> None:
-        since = time.perf_counter()
+        since = timer()
         plain(self, *arguments)
         if self.accelerator.device.type == "cuda":
             import torch
 
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - since)
+        seconds.append(timer() - since)
 
     Loop.step = step
     try:

@@ -11,7 +11,8 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,17 +25,15 @@ from trainer.config import RunConfig
 from trainer.engine import checkpoints
 from trainer.engine.dry import Dry, Work
 from trainer.engine.prepare import prepare
-from trainer.errors import UserError
 from trainer.machine import measure
-from trainer.machine.device import Device, quiet_libraries
+from trainer.machine.device import Device, free_memory, quiet_libraries
 from trainer.methods import Parent, Setup
+from trainer.runs import estimate, recipes, steps
 from trainer.runs import lengths as sentence_lengths
-from trainer.runs import recipes, steps
 from trainer.runs.lengths import Lengths
 from trainer.runs.store import Run
 from trainer.sources import backbones
 from trainer.sources.backbones import Located, Shape
-from trainer.texts import tr
 from trainer.training.loop import Loop
 from trainer.training.optimiser import start_accelerator
 from trainer.training.request import Request
@@ -47,7 +46,9 @@ HEADS = {"minilm": 12}
 def ensure(configs: Sequence[RunConfig], *, device: Device, earlier: Sequence[Run] = ()) -> None:
     """Simulate the steps of recipes and probe the machine, where that was not done before; `runs.steps` stores both.
 
-    A second or two a recipe the first time. `earlier` are the runs that fusions may name as parents.
+    A second or two a recipe the first time. `earlier` are the runs that fusions may name as parents. A recipe whose
+    step cannot be simulated, for want of room on a GPU or of an operation's shapes, is left to the other ways of
+    `runs.estimate`.
     """
     quiet_libraries()
     for config in configs:
@@ -58,9 +59,15 @@ def ensure(configs: Sequence[RunConfig], *, device: Device, earlier: Sequence[Ru
             fused, (_, labels) = recipes.fused_options(one, earlier), tasks.extent(one)
             known = sentence_lengths.of(one)
             key = steps.key_of(one, fused=fused, labels=labels, lengths=known, device=device.kind, precision=precision)
-            if steps.stored(key) is None:
-                with tempfile.TemporaryDirectory() as folder:
+            if steps.stored(key) is None and _room(one, device):
+                with tempfile.TemporaryDirectory() as folder, suppress(RuntimeError):
                     steps.store(key, simulate(one, fused, labels, known, device=device, folder=Path(folder)))
+
+
+def _room(config: RunConfig, device: Device) -> bool:
+    """Whether a step may be simulated on the device: on a GPU it takes the memory of a real one for a moment, which a
+    run that trains there must not lack."""
+    return device.kind != "cuda" or free_memory(device) > 3 * estimate.estimate(config).memory
 
 
 def simulate(
@@ -82,9 +89,7 @@ def simulate(
     finally:
         checkpoints.restore_random(random)
     if memory is None:
-        raise UserError(
-            expected=tr("room on the device for a step"), got=device.name, fix=tr("estimate when nothing trains")
-        )
+        raise torch.OutOfMemoryError("no room on the device for a step")
     tokens = sum(loop.collator.size([len(loop.dataset.ids[i]) for i in batch]) for batch in groups[0])
     return steps.Step(memory=memory, tokens=tokens, **asdict(dry.work))
 
@@ -122,16 +127,16 @@ def _loop(
     return Loop(request, work, prepared, accelerator=accelerator, clock=measure.Clock(), meter=measure.Meter(device))
 
 
-def _update(loop: Loop, groups: list[list[list[int]]]) -> list[float]:
+def _update(loop: Loop, groups: list[list[list[int]]], timer: Callable[[], float] = time.perf_counter) -> list[float]:
     """Update on each group; the seconds of each. The first makes the optimiser's moments and the masks of dropout."""
     batches, seconds = loop.load(groups), []
     loop.model.train()
     for group in groups:
-        since = time.perf_counter()
+        since = timer()
         loop.update(group, batches)
         if loop.accelerator.device.type == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - since)
+        seconds.append(timer() - since)
     return seconds
 
 
@@ -207,7 +212,7 @@ PROBES = (
 REPEATS = 3
 
 
-def probe(device: Device, precision: str) -> steps.Speed:
+def probe(device: Device, precision: str, *, timer: Callable[[], float] = time.perf_counter) -> steps.Speed:
     """This machine's speed, from timed steps of small encoders: `Speed`'s three costs that explain them best.
 
     Least squares of relative errors, without negative costs; each step's time is the median of `REPEATS`.
@@ -228,7 +233,7 @@ def probe(device: Device, precision: str) -> steps.Speed:
                 for parameter in loop.prepared.model.parameters():
                     parameter.normal_(std=0.02)
             works.append((dry.work.operations, dry.work.products, dry.work.moved))
-            seconds.append(statistics.median(_update(loop, loop.largest_groups(1) * (REPEATS + 1))[1:]))
+            seconds.append(statistics.median(_update(loop, loop.largest_groups(1) * (REPEATS + 1), timer)[1:]))
     finally:
         checkpoints.restore_random(random)
     table = np.array(works, dtype=np.float64) / np.array(seconds)[:, None]
