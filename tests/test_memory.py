@@ -141,7 +141,7 @@ def test_it_is_the_same_whatever_ran_before_and_changes_nothing(runs, tiny_backb
     after, predicted = trained(config, tmp_path / "after")
     del junk[::2]
     gc.collect()
-    monkeypatch.setattr(training.Loop, "watch_memory", lambda *_: None)
+    monkeypatch.setattr(training.watch, "step_memory", lambda *_: None)
     (tmp_path / "unwatched").mkdir()
     unwatched, as_predicted = trained(config, tmp_path / "unwatched")
     assert after.train_info.step_memory.peak == pytest.approx(first.peak, rel=0.02)

@@ -5,7 +5,6 @@ On accelerate (device, precision, gradient scaling, several processes), torch's 
 
 from __future__ import annotations
 
-import heapq
 import math
 import time
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from torch.utils.data import DataLoader
 
 from trainer.config import RunConfig
 from trainer.engine import checkpoints
-from trainer.engine.accounting import LiveBytes
 from trainer.engine.batching import ByLength, Encoded
 from trainer.engine.prepare import Prepared
 from trainer.errors import Cancelled, TrainingStopped
@@ -34,8 +32,6 @@ from trainer.training.request import Request, Work
 
 SECONDS_BETWEEN_REPORTS = 0.25
 """The least time between two reports, so that a log is readable and a GPU seldom waits for one."""
-WATCHED_STEPS = 3
-"""Updates after training in which the bytes of a step are counted."""
 SECONDS_BETWEEN_CHECKPOINTS = 300.0
 """A checkpoint is written at each epoch's end, and within an epoch once this long has passed since the last."""
 
@@ -163,46 +159,6 @@ class Loop:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return mean
-
-    def watch_memory(self, groups: list[list[list[int]]]) -> dict[str, int] | None:
-        """The fields of `result.StepMemory`, from an update on each of these groups. Call after `run`.
-
-        These updates are additional: they change the weights, which `best_state` restores, and nothing else. None where
-        there was no room for them.
-        """
-        counted = (self.collator.real_tokens, self.collator.padded_tokens)
-        random, peaks = checkpoints.random_state(), []
-        self.model.train()
-        try:
-            with LiveBytes(self.prepared, self.optimizer) as live:
-                batches = self.load(groups)
-                for group in groups:
-                    self.prepared.keep_masks()
-                    live.restart()
-                    self.update(group, batches)
-                    peaks.append(live.peak)
-        except torch.OutOfMemoryError:  # a run that has trained does not fail by being measured
-            return None
-        finally:
-            self.collator.real_tokens, self.collator.padded_tokens = counted
-            checkpoints.restore_random(random)
-        most = max(peaks, key=lambda parts: sum(parts.values()))
-        return {"peak": sum(most.values()), **most, "steps": len(peaks)}
-
-    def largest_groups(self, count: int) -> list[list[list[int]]]:
-        """The groups, of all epochs, whose largest batch has the most tokens with its padding; the largest first."""
-        lengths = [len(ids) for ids in self.work.ids["train"]]
-
-        def real(group: list[list[int]]) -> int:
-            return max(sum(lengths[i] for i in batch) for batch in group)
-
-        def padded(group: list[list[int]]) -> int:
-            return max(self.collator.size([lengths[i] for i in batch]) for batch in group)
-
-        groups = (group for epoch in range(self.config.epochs) for group in self.groups(epoch))
-        # Padding is compared among few: packing every batch of a large task once more would take long.
-        longest = heapq.nlargest(8 * count, groups, key=real)
-        return sorted(longest, key=padded, reverse=True)[:count]
 
     def due(self) -> list[bool]:
         """(whether to stop, to report, to write a checkpoint) after this step, as the main process decides."""

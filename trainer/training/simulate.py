@@ -34,6 +34,7 @@ from trainer.runs.lengths import Lengths
 from trainer.runs.store import Run
 from trainer.sources import backbones
 from trainer.sources.backbones import Located, Shape
+from trainer.training import watch
 from trainer.training.loop import Loop
 from trainer.training.optimiser import start_accelerator
 from trainer.training.request import Request
@@ -82,10 +83,10 @@ def simulate(
     try:
         with Dry() as dry:
             loop = _loop(config, fused, labels, known.all(), backbone, device, folder, distinct=known.distinct)
-            groups = loop.largest_groups(1)
+            groups = watch.largest_groups(loop, 1)
             _update(loop, groups)
             dry.work = Work()
-            memory = loop.watch_memory(groups)
+            memory = watch.step_memory(loop, groups)
     finally:
         checkpoints.restore_random(random)
     if memory is None:
@@ -225,15 +226,15 @@ def probe(device: Device, precision: str, *, timer: Callable[[], float] = time.p
         for one in PROBES:
             with Dry() as dry:
                 loop = _probe_loop(*one, device=device, precision=precision)
-                _update(loop, loop.largest_groups(1))
+                _update(loop, watch.largest_groups(loop, 1))
                 dry.work = Work()
-                _update(loop, loop.largest_groups(1))
+                _update(loop, watch.largest_groups(loop, 1))
             loop = _probe_loop(*one, device=device, precision=precision)
             with torch.no_grad():
                 for parameter in loop.prepared.model.parameters():
                     parameter.normal_(std=0.02)
             works.append((dry.work.operations, dry.work.products, dry.work.moved))
-            seconds.append(statistics.median(_update(loop, loop.largest_groups(1) * (REPEATS + 1), timer)[1:]))
+            seconds.append(statistics.median(_update(loop, watch.largest_groups(loop, 1) * (REPEATS + 1), timer)[1:]))
     finally:
         checkpoints.restore_random(random)
     table = np.array(works, dtype=np.float64) / np.array(seconds)[:, None]

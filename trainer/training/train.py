@@ -23,7 +23,8 @@ from trainer.runs.result import Result
 from trainer.sources import backbones
 from trainer.training import evaluate as evaluation
 from trainer.training import summary as results
-from trainer.training.loop import WATCHED_STEPS, Loop, eval_batch_size
+from trainer.training import watch
+from trainer.training.loop import Loop, eval_batch_size
 from trainer.training.optimiser import start_accelerator
 from trainer.training.request import Request, Work
 
@@ -77,7 +78,7 @@ def train(request: Request) -> Result:
                         _save_best(request, work, loop)
                     raise
             with clock("watching memory"):
-                step_memory = loop.watch_memory(loop.largest_groups(WATCHED_STEPS))
+                step_memory = watch.step_memory(loop, watch.largest_groups(loop, watch.STEPS))
             size = _save_best(request, work, loop)
             at, main = loop.progress.best, accelerator.is_main_process
             predictions = _test(request, work, prepared, clock, at=at, write=main)
