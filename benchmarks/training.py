@@ -212,7 +212,7 @@ def ourselves(request) -> dict[str, Any]:
         "rate": info.sentences_per_second,
         "real": info.real_tokens,
         "padded": info.padded_tokens,
-        "memory": info.peak,
+        "memory": info.process_peak,
         "utilisation": info.accelerator_utilisation_avg,
         "validation": [(row.train_seconds, row.accuracy) for row in info.metrics],
         "accuracy": result.test.accuracy,
@@ -248,7 +248,7 @@ def carefully(request) -> dict[str, Any]:
             precision=device.choose("auto"),
             max_length=config.max_length,
         )  # fmt: skip
-        memory = Memory(**meter.result()).peak
+        memory = Memory(**meter.result()).process_peak
     return figures | {"memory": memory, "utilisation": None}
 
 
@@ -337,7 +337,7 @@ def plainly(request) -> dict[str, Any]:
         epochs = Epochs()
         trainer.add_callback(epochs)
         trainer.train()
-        memory = Memory(**meter.result()).peak
+        memory = Memory(**meter.result()).process_peak
     trainer.model.load_state_dict(epochs.state, strict=False)
     found = judged("test")
     return {

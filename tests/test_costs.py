@@ -22,7 +22,6 @@ from trainer import methods
 from trainer.analysis import parents, reliability
 from trainer.errors import Cancelled
 from trainer.machine import device
-from trainer.machine.measure import Rapl
 from trainer.publish import report
 from trainer.runs.metrics import METRICS
 from trainer.runs.result import Calibration
@@ -239,25 +238,6 @@ def test_what_is_measured_leaves_random_generators_as_they_were(lab):
     before = torch.get_rng_state()
     assert speed.inference(work, run.model_folder, on_pass=lambda: None)["repeats"]
     assert torch.equal(before, torch.get_rng_state())
-
-
-# Energy
-
-
-def test_the_processors_energy_counts_on_where_its_counter_starts_again(tmp_path):
-    for number, part in ((0, ""), (1, ""), (0, ":0")):  # a part of a package is not counted twice
-        folder = tmp_path / f"intel-rapl:{number}{part}"
-        folder.mkdir()
-        (folder / "energy_uj").write_text("900\n")
-        (folder / "max_energy_range_uj").write_text("1000\n")
-    meter = Rapl(tmp_path)
-    assert meter.read() == 0
-    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("950\n")
-    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("100\n")
-    assert meter.read() == pytest.approx(250e-6)
-    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("nothing\n")
-    assert meter.read() is None
-    assert Rapl(tmp_path / "none").read() is None
 
 
 def test_energy_is_of_what_tells(lab):

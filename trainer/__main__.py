@@ -270,16 +270,21 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Estimated cost of a run: parameters, memory, time."""
+    from trainer.machine.device import detect, reuse_freed_memory
     from trainer.runs import estimate as estimates
     from trainer.runs import recipes
     from trainer.runs.metrics import METRICS
     from trainer.runs.store import Store
+    from trainer.training import simulate
 
     default_task, default_backbone = _defaults()
     config = recipes.make(
         method=method, task=task or default_task, backbone=backbone or default_backbone, **_settings(set_)
     )
-    cost = estimates.estimate(config, earlier=Store().list())
+    earlier, device = Store().list(), detect()
+    reuse_freed_memory()
+    simulate.ensure([config], earlier=earlier, device=device)
+    cost = estimates.estimate(config, earlier=earlier, device=device)
     if as_json:
         _print_json(cost.__dict__)
         return
@@ -292,7 +297,7 @@ def estimate(
     if cost.parents_seconds:
         rows.append((METRICS["parents_minutes"].title, f"about {cost.parents_seconds / 60:.1f}"))
     _print_table(("figure", "estimate"), rows)
-    typer.echo(f"Time and memory are estimated from {cost.based_on}.")
+    typer.echo(f"Time is estimated from {cost.based_on}, memory from {cost.memory_based_on}.")
 
 
 @app.command()

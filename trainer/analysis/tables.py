@@ -69,6 +69,15 @@ def comparable(runs: Sequence[Run]) -> list[str]:
     if len(rates) > 1:
         names = ", ".join(tr(RATES[rate]) for rate in RATES if rate in rates)
         warnings.append(tr("Their learning rates were set in different ways: {names}.", names=names))
+    trained = [run for run in finished if run.result.train_info.peak is not None]
+    counted = [run.result.train_info.step_memory is not None for run in trained]
+    if any(counted) and not all(counted):
+        warnings.append(
+            tr(
+                "Some of these runs are from before the memory of a training step was counted: "
+                "do not compare their peak memory with that of the others."
+            )
+        )
     return warnings
 
 

@@ -82,6 +82,10 @@ class PaddingCollator:
         labels = torch.as_tensor([label for _, label in items])
         return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
 
+    def size(self, lengths: Sequence[int]) -> int:
+        """Tokens of a batch of sentences of these lengths, with the padding."""
+        return len(lengths) * max(lengths)
+
 
 class PackingCollator(PaddingCollator):
     """A collator that packs the sentences of a batch into rows of at most `longest` tokens, and pads the rest."""
@@ -98,3 +102,6 @@ class PackingCollator(PaddingCollator):
         self.real_tokens += sum(len(ids) for ids, _ in items)
         self.padded_tokens += input_ids.numel()
         return {"input_ids": input_ids, "labels": torch.as_tensor([label for _, label in items]), **rows.tensors()}
+
+    def size(self, lengths: Sequence[int]) -> int:
+        return packing.arrange(lengths, self.longest).sentence.numel()

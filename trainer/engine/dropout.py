@@ -36,6 +36,10 @@ class MaskStock:
         self._scaled: dict[tuple[float, torch.dtype], torch.Tensor] = {}
         self._left = USES * self._size
 
+    def keep(self) -> None:
+        """Use the present bits for as long as new ones."""
+        self._left = USES * self._size
+
     def cut(self, shape: Sequence[int], dtype: torch.dtype, p: float) -> torch.Tensor:
         """A mask of this shape and type: 0 with probability `p`, else 1 / (1 - p)."""
         count = math.prod(shape)
@@ -47,6 +51,10 @@ class MaskStock:
         self._left -= count
         start = 64 * int(torch.randint(0, (self._size - count) // 64 + 1, ()))  # a cache line's start
         return self._stock(p, dtype)[start : start + count].view(shape)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors in memory: the bits, and the masks of each probability and type."""
+        return [*self._scaled.values(), *([] if self._bits is None else [self._bits])]
 
     def state_dict(self) -> dict[str, Any]:
         """The state for `load_state_dict`, which then cuts the same masks if torch's generator is restored too."""

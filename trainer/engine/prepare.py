@@ -12,6 +12,7 @@ from trainer.sources.backbones import Family
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import nn
 
     from trainer.engine.batching import PaddingCollator
@@ -107,10 +108,19 @@ class Prepared:
         if self.dropout:
             self.dropout.renew()
 
+    def keep_masks(self) -> None:
+        """Let the next step use the dropout bits that there are: steps then differ in nothing but their batch."""
+        if self.dropout:
+            self.dropout.keep()
+
     def restore(self) -> None:
         """Restore the whole word embeddings; call after training, before the model is saved."""
         if self.embeddings:
             self.embeddings.restore()
+
+    def shared(self) -> list[torch.Tensor]:
+        """Tensors of the speed-ups that all steps share and that are not the model's: the stock of dropout masks."""
+        return self.dropout.tensors() if self.dropout else []
 
     def state_dict(self) -> dict[str, Any]:
         """State that a checkpoint needs beside weights and random generators to resume bit-equal."""

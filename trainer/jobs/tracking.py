@@ -108,7 +108,7 @@ def _log(tracked: Any, event: Event) -> None:
                 "train_seconds": info.train_time,
                 "trainable_parameters": info.num_trainable_params,
                 "file_bytes": info.file_size,
-                "peak_memory_bytes": info.accelerator_memory_allocated_max or info.host_memory_peak,
+                "peak_memory_bytes": info.peak,
             }
         )
 

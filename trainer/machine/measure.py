@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 import sys
 import threading
 import time
@@ -146,9 +145,8 @@ class Rapl:
     """
 
     def __init__(self, root: Path = Path("/sys/class/powercap")) -> None:
-        # Packages alone: their parts (intel-rapl:0:0) are counted in them. AMD's have the same names.
-        names = re.compile(r"intel-rapl:\d+")
-        self._packages = [path for path in sorted(root.glob("intel-rapl:*")) if names.fullmatch(path.name)]
+        # Packages alone: their parts (core, dram) are counted in them, and psys counts them too. AMD's have these names.
+        self._packages = [path.parent for path in sorted(root.glob("intel-rapl:*/name")) if _is_package(path)]
         self._last: list[int] | None = None
         self._joules = 0.0
         self._lock = threading.Lock()
@@ -165,6 +163,12 @@ class Rapl:
                 return None
             self._last = now
             return self._joules if now else None
+
+
+def _is_package(name: Path) -> bool:
+    with suppress(OSError):
+        return name.read_text().startswith("package")
+    return False
 
 
 class _Nvml:

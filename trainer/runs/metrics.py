@@ -69,6 +69,42 @@ METRICS: dict[str, Metric] = {
             PERCENT,
         ),
         Metric("peak_memory", mark("Peak memory (MB)"), "lower", ",.0f", "train_info.peak", MEGABYTES),
+        Metric("step_weights", mark("Weights (MB)"), "lower", ",.0f", "train_info.step_memory.weights", MEGABYTES),
+        Metric(
+            "step_gradients", mark("Gradients (MB)"), "lower", ",.0f", "train_info.step_memory.gradients", MEGABYTES
+        ),
+        Metric(
+            "step_optimizer_states",
+            mark("Optimiser states (MB)"),
+            "lower",
+            ",.0f",
+            "train_info.step_memory.optimizer_states",
+            MEGABYTES,
+        ),
+        Metric(
+            "step_activations",
+            mark("Activations (MB)"),
+            "lower",
+            ",.0f",
+            "train_info.step_memory.activations",
+            MEGABYTES,
+        ),
+        Metric(
+            "step_temporary",
+            mark("Temporary tensors (MB)"),
+            "lower",
+            ",.0f",
+            "train_info.step_memory.temporary",
+            MEGABYTES,
+        ),
+        Metric(
+            "process_growth",
+            mark("Growth of the process (MB)"),
+            "lower",
+            ",.0f",
+            "train_info.process_growth",
+            MEGABYTES,
+        ),
         Metric(
             "reserved_memory",
             mark("GPU memory reserved (MB)"),
@@ -158,7 +194,16 @@ _HELP = {
     "train_minutes": mark("Forward passes, backward passes and updates alone: no loading, no evaluation."),
     "trainable": mark("Parameters that training changes, the classification head included."),
     "trainable_share": mark("Trainable parameters as a share of all parameters of the model."),
-    "peak_memory": mark("What the run added: allocated on the GPU, or resident above the process's start on a CPU."),
+    "peak_memory": mark(
+        "Tensors of a training step at its peak. For runs from before this was counted: allocated on the GPU, or what "
+        "the process grew by on a CPU."
+    ),
+    "step_weights": mark("Parameters and buffers of the model at that peak, 4-bit weights as they are."),
+    "step_gradients": mark("Gradients of the trained parameters at that peak."),
+    "step_optimizer_states": mark("AdamW's two moments of each trained parameter at that peak."),
+    "step_activations": mark("Tensors that the forward pass keeps for the backward pass, at that peak."),
+    "step_temporary": mark("Everything else at that peak: the batch, dropout masks, gradients of activations."),
+    "process_growth": mark("Resident memory above the process's start: loading, evaluation and freed memory too."),
     "reserved_memory": mark("The most that PyTorch held of the GPU's memory, its cache included."),
     "host_memory": mark("The most that the process had resident, Python and its libraries included."),
     "utilisation": mark("Mean over the run of the share of time in which the GPU was busy."),

@@ -172,14 +172,27 @@ class Memory(Record):
 
     @property
     def peak(self) -> int | None:
-        """Peak memory of the run in bytes: allocated on the GPU; on a CPU the growth of the process's resident memory.
+        """Peak memory in bytes: live tensors of a training step; where that was not recorded, `process_peak`.
+
+        None for a run that was trained elsewhere.
+        """
+        return self.step_memory.peak if self.step_memory else self.process_peak
+
+    @property
+    def process_growth(self) -> int | None:
+        """Growth of the process's resident memory over everything: loading, evaluation, what the allocator retains too.
 
         None for a run that was trained elsewhere.
         """
         if self.host_memory_peak is None or self.host_memory_start is None:
             return None
+        return self.host_memory_peak - self.host_memory_start
+
+    @property
+    def process_peak(self) -> int | None:
+        """Bytes allocated on the GPU at the peak, over the whole run; on a CPU `process_growth`."""
         allocated = self.accelerator_memory_allocated_max
-        return allocated if allocated is not None else self.host_memory_peak - self.host_memory_start
+        return self.process_growth if allocated is None else allocated
 
     @property
     def energy(self) -> float | None:

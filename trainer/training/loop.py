@@ -135,7 +135,15 @@ class Loop:
         return batch[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def step(self, group: list[list[int]], batches: Iterator[dict[str, torch.Tensor]]) -> None:
-        """One optimiser step: the gradient of the mean loss over all sentences of a group, clipped."""
+        """One step of training: an update, its schedule and its loss."""
+        mean = self.update(group, batches)
+        if not self.optimizer.step_was_skipped:
+            self.schedule.step()
+        self.progress.step += 1
+        self.pending.append((mean, sum(map(len, group))))
+
+    def update(self, group: list[list[int]], batches: Iterator[dict[str, torch.Tensor]]) -> torch.Tensor:
+        """Update the weights by the clipped gradient of the mean loss over a group's sentences. Returns that loss."""
         accelerator, sentences, mean = self.accelerator, sum(map(len, group)), 0.0
         for number, indices in enumerate(group, start=1):
             batch = {name: values.to(accelerator.device, non_blocking=True) for name, values in next(batches).items()}
@@ -149,11 +157,8 @@ class Loop:
             mean = mean + loss.detach()
         accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self.optimizer.step()
-        if not self.optimizer.step_was_skipped:
-            self.schedule.step()
         self.optimizer.zero_grad()
-        self.progress.step += 1
-        self.pending.append((mean, sentences))
+        return mean
 
     def due(self) -> list[bool]:
         """(whether to stop, to report, to write a checkpoint) after this step, as the main process decides."""

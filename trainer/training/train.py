@@ -22,7 +22,7 @@ from trainer.methods import Setup
 from trainer.runs.result import Result
 from trainer.sources import backbones
 from trainer.training import evaluate as evaluation
-from trainer.training import speed
+from trainer.training import speed, watch
 from trainer.training import summary as results
 from trainer.training.loop import Loop, eval_batch_size
 from trainer.training.optimiser import start_accelerator
@@ -77,10 +77,12 @@ def train(request: Request) -> Result:
                     if loop.progress.best is not None:
                         _save_best(request, work, loop)
                     raise
+            with clock("watching memory"):
+                step_memory = watch.step_memory(loop, watch.largest_groups(loop, watch.STEPS))
             size = _save_best(request, work, loop)
             at, main = loop.progress.best, accelerator.is_main_process
             predictions = _test(request, work, prepared, clock, at=at, write=main)
-            memory = meter.result()
+            memory = meter.result() | {"step_memory": step_memory}
     real_tokens, padded_tokens = loop.tokens()
     figures = results.trained(
         epochs=loop.progress.epochs,

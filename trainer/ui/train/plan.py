@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from trainer import methods
@@ -37,15 +38,40 @@ def command_html(command: str) -> str:
 
 def _estimates(lab: Lab, configs: list[RunConfig]) -> list[tuple[RunConfig, estimate.Estimate]]:
     earlier = lab.store.list()
-    return [
-        (config, estimate.estimate(config, earlier=earlier, beside=configs, device=lab.device)) for config in configs
-    ]
+    costs = estimate.estimates(configs, earlier=earlier, beside=configs, device=lab.device)
+    return list(zip(configs, costs, strict=True))
+
+
+def simulate(lab: Lab, form: dict[str, Any]) -> bool:
+    """Simulate the steps of the form's runs that were not simulated before; whether there were any.
+
+    Takes some seconds, so a caller shows `plan` first. Nothing is simulated before the app has warmed up, and only one
+    form at a time.
+    """
+    if not lab.warm or lab.device is None:
+        return False
+    try:
+        suite = train_form.suite_of(form)
+        configs = [one for one in train_form.recipes_of(form)[0] if one.seed == suite["seeds"][0]]
+        earlier = lab.store.list()
+        with _SIMULATING:
+            if estimate.simulated(configs, earlier=earlier, device=lab.device):
+                return False
+            from trainer.training.simulate import ensure
+
+            ensure(configs, earlier=earlier, device=lab.device)
+    except (UserError, OSError):  # `plan` says what is wrong with the form
+        return False
+    return True
+
+
+_SIMULATING = threading.Lock()
 
 
 def estimate_html(lab: Lab, costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
     """The estimate as HTML: a row a method, the sum, its basis, and a warning for each run that will not fit."""
     free = free_memory(lab.device) if lab.device else None
-    bases = ", ".join(dict.fromkeys(cost.based_on for _, cost in costs))
+    bases = ", ".join(dict.fromkeys(basis for _, cost in costs for basis in (cost.based_on, cost.memory_based_on)))
     about = tr("Parameters are exact; time and memory are estimated from {bases}.", bases=bases)
     return render(
         "train/estimate.html",

@@ -88,9 +88,11 @@ def _connect_form(lab: Lab, page: gr.Blocks, form: Form, launch: Launch) -> None
         "outputs": [launch.cost, launch.command, stored],
         **QUIET,
     }
-    gr.on([field.change for field in fields] + [preset.change], trigger_mode="always_last", **plan)
+    better = plan | {"fn": train_form.named(simulated, list(form.fields), lab), "outputs": launch.cost}
+    changed = gr.on([field.change for field in fields] + [preset.change], trigger_mode="always_last", **plan)
     restored = partial(train_fields.restore, lab, form)
-    page.load(restored, stored, form.controls, **QUIET).then(**plan)
+    for shown in (changed, page.load(restored, stored, form.controls, **QUIET).then(**plan)):
+        shown.then(trigger_mode="always_last", **better)
 
 
 # Handlers
@@ -99,6 +101,11 @@ def _connect_form(lab: Lab, page: gr.Blocks, form: Form, launch: Launch) -> None
 def planned(lab: Lab, form: dict[str, Any], preset: str) -> tuple[str, str, dict[str, Any]]:
     """(the estimate, the command line, the form's values for this browser to store)."""
     return (*train_plan.plan(lab, form), {**form, "preset": preset})
+
+
+def simulated(lab: Lab, form: dict[str, Any], _: str) -> Any:
+    """The estimate again, once steps that had not been simulated are."""
+    return train_plan.plan(lab, form)[0] if train_plan.simulate(lab, form) else gr.skip()
 
 
 def submit(lab: Lab, form: dict[str, Any]) -> str:

@@ -1,0 +1,107 @@
+"""Lengths of a recipe's training sentences, in tokens, without a model. Imports no torch."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer import tasks
+from trainer.config import RunConfig
+from trainer.sources import assets, backbones
+
+TOKENISED, SAMPLE = 2_000, 200
+"""The most sentences that are tokenised, and the most of their lengths that are kept."""
+UNKNOWN = (28, 14)
+"""Mean and standard deviation of the embedded sentences' lengths, for a task that is not on this machine."""
+DISTINCT = (19.0, 0.55)
+"""Distinct tokens of n tokens: about K n^b (Heaps' law), fitted on the embedded sentences."""
+PIECES = 1.25
+"""Tokens a word or mark, where the backbone's tokenizer is not on this machine."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of `sentences` training sentences: `sample` has some of them, sorted, `distinct` their different tokens.
+
+    The first and last token of the encoder are counted.
+    """
+
+    sentences: int
+    sample: tuple[int, ...]
+    distinct: int
+
+    @property
+    def mean(self) -> float:
+        """Mean length."""
+        return sum(self.sample) / len(self.sample)
+
+    def all(self) -> list[int]:
+        """As many lengths as there are sentences, with the sample's distribution."""
+        count = len(self.sample)
+        return [self.sample[i * count // self.sentences] for i in range(self.sentences)]
+
+
+def of(config: RunConfig) -> Lengths:
+    """Lengths of a recipe's training sentences, truncated to its `max_length`.
+
+    A task of the Hub is not downloaded for this: its sentences are taken to be as long as the embedded ones.
+    """
+    longest = min(config.max_length, backbones.shape_of(config.backbone).longest)
+    sentences, _ = tasks.extent(config)
+    if config.task in tasks.TASKS and config.task not in tasks.EMBEDDED:
+        mean, deviation = UNKNOWN
+        generator = random.Random(0)
+        drawn = sorted(
+            min(max(round(generator.gauss(mean, deviation)), 4), longest) for _ in range(min(sentences, 200))
+        )
+        return Lengths(sentences, tuple(drawn), _heaps(mean * sentences, config.backbone))
+    fields = {"task", "split_seed", "text_column", "label_column", "validation_file", "test_file", "train_size"}
+    own = config.model_dump(include=fields | {"group_column"})
+    tokenizer = _tokenizer(config.backbone)
+    key = (*own.values(), longest, tokenizer, *tasks.contents(config).items())
+    if key not in _known:
+        texts = list(tasks.from_config(config).train.texts)
+        _known[key] = _measured(texts, longest, tokenizer, vocabulary=backbones.shape_of(config.backbone).vocabulary)
+    return _known[key]
+
+
+_known: dict[tuple, Lengths] = {}
+
+
+def _measured(texts: list[str], longest: int, tokenizer: Path | None, *, vocabulary: int) -> Lengths:
+    """Lengths of texts by a tokenizer.json, or from their words without one."""
+    some = random.Random(0).sample(texts, min(TOKENISED, len(texts)))
+    if tokenizer is not None:
+        from tokenizers import Tokenizer
+
+        encoder = Tokenizer.from_file(str(tokenizer))
+        encoder.no_padding()
+        encoder.no_truncation()
+        encoded = [one.ids for one in encoder.encode_batch(some)]
+        lengths = [len(ids) for ids in encoded]
+        distinct = len({token for ids in encoded for token in ids[:longest]})
+    else:
+        words = [re.findall(r"\w+|[^\w\s]", text) for text in some]
+        lengths = [round(PIECES * len(one)) + 2 for one in words]
+        distinct = len({word.lower() for one in words for word in one})
+    distinct = round(distinct * (len(texts) / len(some)) ** DISTINCT[1])
+    lengths = sorted(min(length, longest) for length in lengths)
+    count = min(SAMPLE, len(lengths))
+    sample = tuple(lengths[i * (len(lengths) - 1) // max(count - 1, 1)] for i in range(count))
+    return Lengths(len(texts), sample, min(distinct, vocabulary))
+
+
+def _heaps(tokens: float, backbone: str) -> int:
+    return min(round(DISTINCT[0] * tokens ** DISTINCT[1]), backbones.shape_of(backbone).vocabulary)
+
+
+def _tokenizer(backbone: str) -> Path | None:
+    """The backbone's tokenizer.json, if it is on this machine."""
+    if backbone in backbones.BACKBONES:
+        folder = assets.cache_folder() / assets.MINILM.name  # the encoders of the Hub have its vocabulary or another
+    else:
+        folder = Path(backbone).expanduser()
+    path = folder / "tokenizer.json"
+    return path if path.is_file() else None
