@@ -145,7 +145,7 @@ class Rapl:
     """
 
     def __init__(self, root: Path = Path("/sys/class/powercap")) -> None:
-        # Packages alone: their parts (core, dram) are counted in them, and psys counts them too. AMD's have these names.
+        # Packages alone: their parts (core, dram) are counted in them, and psys has them too. AMD's names are the same.
         self._packages = [path.parent for path in sorted(root.glob("intel-rapl:*/name")) if _is_package(path)]
         self._last: list[int] | None = None
         self._joules = 0.0
