@@ -262,15 +262,15 @@ def app_on(root: Path, **environment: str) -> Iterator[tuple[str, Store]]:
         env=os.environ | {"ADAPTERS_STORE": str(root), "GRADIO_SERVER_PORT": str(port)} | environment,
     )  # fmt: skip
     address, end = f"http://127.0.0.1:{port}", time.monotonic() + 180
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            break
-        except OSError:
-            assert time.monotonic() < end, "the app did not answer within three minutes"
-            assert process.poll() is None, "the app ended"
-            time.sleep(0.2)
     try:
+        while True:
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < end, "the app did not answer within three minutes"
+                assert process.poll() is None, "the app ended"
+                time.sleep(0.2)
         yield address, Store(root)
     finally:
         process.terminate()
