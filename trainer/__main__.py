@@ -297,7 +297,10 @@ def estimate(
     if cost.parents_seconds:
         rows.append((METRICS["parents_minutes"].title, f"about {cost.parents_seconds / 60:.1f}"))
     _print_table(("figure", "estimate"), rows)
-    typer.echo(f"Time is estimated from {cost.based_on}, memory from {cost.memory_based_on}.")
+    if cost.based_on == cost.memory_based_on:
+        typer.echo(f"Time and memory are estimated from {cost.based_on}.")
+    else:
+        typer.echo(f"Time is estimated from {cost.based_on}, memory from {cost.memory_based_on}.")
 
 
 @app.command()
