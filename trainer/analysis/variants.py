@@ -84,11 +84,6 @@ def some(runs: Sequence[Run], limit: int) -> list[Run]:
     return [run for run in runs if run.id in selection]
 
 
-def one_each(runs: Sequence[Run], names: dict[str, str]) -> list[Run]:
-    """First run of each variant, in the order of `runs`. `names`: run id -> variant."""
-    return list({names[run.id]: run for run in reversed(runs)}.values())[::-1]
-
-
 def _traits(run: Run) -> dict[str, str]:
     """Name -> value as text, of everything known to affect a run's result except the seed."""
     recipe = run.recipe.model_dump(mode="json")
