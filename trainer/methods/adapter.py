@@ -10,7 +10,7 @@ from pydantic import Field
 
 from trainer.engine.prepare import Speedups
 from trainer.errors import UserError
-from trainer.methods.base import TUNED, Method, Options, RateSource, Setup, label_rows, refuse_lost
+from trainer.methods.base import UNTUNED, Method, Options, RateSource, Setup, label_rows, refuse_lost
 from trainer.sources.backbones import Part, Shape
 from trainer.texts import mark, tr
 
@@ -63,7 +63,7 @@ class Adapter(Method):
     )
     library = "adapters"
     learning_rates = (2e-3, 1e-4)
-    learning_rate_sources = (TUNED, RateSource("published", "Pfeiffer et al. 2021, section 4.1: BERT base"))
+    learning_rate_sources = (UNTUNED, RateSource("published", "Pfeiffer et al. 2021, section 4.1: BERT base"))
     options = AdapterOptions
     speedups = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
 

@@ -15,7 +15,7 @@ from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError
 from trainer.machine.measure import folder_bytes
 from trainer.methods.adapter import AdapterOptions, add_head, bottleneck_parts, bottlenecks, load_adapter_model
-from trainer.methods.base import TUNED, Method, ParentWeights, RateSource, Setup
+from trainer.methods.base import UNTUNED, Method, ParentWeights, RateSource, Setup
 from trainer.sources.backbones import Part, Shape
 from trainer.texts import mark, tr
 
@@ -49,7 +49,7 @@ class AdapterFusion(Method):
     paper = "Pfeiffer et al. 2021, AdapterFusion, https://arxiv.org/abs/2005.00247"
     library = "adapters"
     learning_rates = (5e-4, 5e-5)
-    learning_rate_sources = (TUNED, RateSource("published", "Pfeiffer et al. 2021, section 4.1: BERT base"))
+    learning_rate_sources = (UNTUNED, RateSource("published", "Pfeiffer et al. 2021, section 4.1: BERT base"))
     options = AdapterFusionOptions
     speedups = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
     parent_method = "adapter"

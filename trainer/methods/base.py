@@ -80,12 +80,15 @@ class Setup:
 class RateSource:
     """Source of a method's own learning rate: how it came about, and the table or the place in a paper that has it."""
 
-    kind: Literal["tuned", "published"]
+    kind: Literal["tuned", "published", "chosen"]
     reference: str
 
 
 TUNED = RateSource("tuned", "benchmarks/rates.json, on all-MiniLM-L6-v2")
 """Highest mean validation accuracy in the sweep that all methods share (tests/test_rates.py)."""
+
+UNTUNED = RateSource("chosen", "single runs of the quick preset; the sweep in benchmarks/rates.json is not complete")
+"""Until the table has every rate of the method at all seeds on all tasks."""
 
 
 class Method(ABC):
@@ -95,7 +98,7 @@ class Method(ABC):
         name, title, summary: the registry's name, and texts for the page, marked for `tr`.
         paper: the method's source.
         options: the class of its own hyperparameters.
-        learning_rates: its own peak learning rates, (hidden size below 512, others): the first tuned on the embedded
+        learning_rates: its own peak learning rates, (hidden size below 512, others): the first for the embedded
             backbone, the second as its authors or its library use it on encoders of base size.
         learning_rate_sources: the source of each of them.
         library: the library that opens its saved model without this project.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.methods.base import CLASSIFIER_SPEEDUPS, TUNED, Method, RateSource, Setup, load_classifier
+from trainer.methods.base import CLASSIFIER_SPEEDUPS, UNTUNED, Method, RateSource, Setup, load_classifier
 from trainer.sources.backbones import Shape
 from trainer.texts import mark
 
@@ -22,7 +22,7 @@ class Full(Method):
     library = "transformers"
     learning_rates = (5e-5, 3e-5)
     learning_rate_sources = (
-        TUNED,
+        UNTUNED,
         RateSource("published", "Devlin et al. 2019, section 4.1: one of 5e-5, 4e-5, 3e-5 and 2e-5 for each task"),
     )
     trains_backbone = True
