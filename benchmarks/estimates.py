@@ -66,7 +66,7 @@ def main() -> None:
         _own_cache(root / "cache")
         rows = []
         for one in CONFIGURATIONS:
-            if not arguments.only or {one[0], one[1]} & set(arguments.only):
+            if all(one[part] in chosen for part, chosen in only(arguments.only).items()):
                 rows.append(measured(*one, steps=arguments.steps, root=root, timer=timer))
                 print(rows[-1], flush=True)
     held = {
@@ -74,6 +74,12 @@ def main() -> None:
         for figure, (low, high) in {"memory": MEMORY, "time": TIME}.items()
     }
     write(arguments.out, {"rows": rows, "of": len(rows), "within": held, "processor_time": arguments.processor_time})
+
+
+def only(names: list[str]) -> dict[int, set[str]]:
+    """Column of `CONFIGURATIONS` -> the names that are chosen of it; a column of which none is chosen is left out."""
+    parts = {part: {one[part] for one in CONFIGURATIONS} & set(names) for part in (0, 1)}
+    return {part: chosen for part, chosen in parts.items() if chosen}
 
 
 def _own_cache(folder: Path) -> None:

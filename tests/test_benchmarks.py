@@ -23,6 +23,7 @@ RUN = {
     "start": ("--repeats", "1"),
     "compare": ("--store", STORE, "--runs", "9", "--repeats", "1"),
     "significance": ("--experiments", "2", "--sentences", "60"),
+    "estimates": ("--steps", "2", "--only", "lora", "bert-tiny"),
 }
 NOT_RUN = {
     "sst2": "trains every method on thousands of sentences that are not in the repository",
@@ -38,6 +39,7 @@ RATIOS = {
     "start": lambda found: found["ratio"],
     "compare": lambda found: found["seconds"],
     "significance": lambda found: found["unequal"][0]["true_difference"],
+    "estimates": lambda found: found["rows"][0]["memory_ratio"],
 }
 
 

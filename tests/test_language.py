@@ -38,7 +38,8 @@ NAMES = {
 """Shown as they are in any language."""
 NAMES_OF_MODELS = re.compile(r"(BERT|DistilBERT|RoBERTa|DeBERTa|ALBERT|ELECTRA|MiniLM)\b.*")
 CITED = (
-    "Reimers and Gurevych", "Loshchilov and Hutter", "Goyal et al", "Pascanu et al", "Liu et al", "van Rijsbergen",
+    "Reimers and Gurevych", "Loshchilov and Hutter", "Goyal et al", "Guo et al", "Pascanu et al", "Liu et al",
+    "van Rijsbergen",
     "Weights & Biases", "Hugging Face Hub", "JSON Lines", "NVIDIA Tesla", "python -m trainer push",
 )  # fmt: skip
 
@@ -199,7 +200,7 @@ def test_train_and_compare_read_in_hindi(hindi_page):
 
     page.get_by_role("tab", name=_in_hindi("Compare")).click()
     page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 5")
-    page.wait_for_function("document.querySelectorAll('.lab-chart svg.marks').length == 9")
+    page.wait_for_function("document.querySelectorAll('.lab-chart svg.marks').length == 10")
     page.get_by_label(_in_hindi("Show the published report's figures")).check()
     page.get_by_text(re.compile(_in_hindi("Where its table, its logs and its description disagree:"))).wait_for()
     page.locator(".lab-meanings summary").click()

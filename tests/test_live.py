@@ -496,7 +496,10 @@ def test_a_parquet_file_with_lists_and_gaps_of_every_kind_is_shown_and_predicted
 
 def test_gaps_of_a_training_file_are_left_out(tmp_path):
     path = tmp_path / "in.parquet"
-    rows = [(f"the film is warm {i}", "good" if i % 2 else "bad") for i in range(60)]
+    rows = [
+        (f"the film is warm {'abcdefghij'[i // 10]}{'klmnopqrst'[i % 10]}", "good" if i % 2 else "bad")
+        for i in range(60)
+    ]
     table = pd.DataFrame([*rows, (None, "good"), ("no label", None)], columns=["text", "label"], dtype="string")
     table.to_parquet(path)
     assert any("2 rows without a text or a label" in note for note in FileTask(str(path)).load(0).notes)

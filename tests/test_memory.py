@@ -24,7 +24,7 @@ from trainer.machine.device import Device, detect
 from trainer.methods import Parent, Setup
 from trainer.runs import estimate, lengths, recipes, steps
 from trainer.runs.lengths import Lengths
-from trainer.runs.result import Memory
+from trainer.runs.result import Lineage, Memory
 from trainer.sources import backbones
 from trainer.training import simulate
 from trainer.training import train as training
@@ -162,10 +162,17 @@ def test_a_run_from_before_keeps_its_figure_and_is_not_compared_silently(runs):
     assert new.peak == runs["lora"].train_info.step_memory.peak
 
     def run(memory):
-        info = SimpleNamespace(precision="fp32", peak=memory.peak, step_memory=memory.step_memory)
+        info = SimpleNamespace(precision="fp32", batch_size=16, peak=memory.peak, step_memory=memory.step_memory)
         named = SimpleNamespace(backbone="minilm")
         result = SimpleNamespace(train_info=info)
-        return SimpleNamespace(result=result, split_fingerprint="a", recipe=named, device_name="a CPU")
+        return SimpleNamespace(
+            result=result,
+            split_fingerprint="a",
+            recipe=named,
+            device_name="a CPU",
+            adopted=None,
+            lineage=Lineage(parents=()),
+        )
 
     assert tables.comparable([run(new), run(new)]) == tables.comparable([run(old), run(old)]) == []
     (warning,) = tables.comparable([run(old), run(new)])

@@ -312,7 +312,7 @@ def test_the_report_is_whole_and_says_what_it_said(shipped):
     assert html.startswith("<!doctype html>\n<html lang=")
     assert faults(html) == []
     assert html.count("<h2>") == 2 + len({run.split_fingerprint for run in runs})
-    assert "Means over runs that differ in their seed alone" in html
+    assert "means over runs that differ in their seed alone" in html
     assert html.count("<li><b>") == len(runs)
     assert "{%" not in html
     assert "{{" not in html

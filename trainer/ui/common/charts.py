@@ -51,7 +51,7 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     known, title = _named(table).dropna(subset=[metric.key]), tr(metric.title)
     # Only the drawn columns go to the page: a thousand runs with all their figures would be megabytes.
     data = known.assign(Variant=known["variant"], value=known[metric.key])
-    data = data.assign(parents=known[PARENTS[metric.key]] if metric.key in PARENTS else float("nan"))
+    data = data.assign(parents=known.get(PARENTS.get(metric.key), float("nan")))
     data = data[["Variant", "method", "run", "seed", "value", "parents"]]
     means, elsewhere = _bar_means(data, metric), _elsewhere(reference, metric)
     order = [*means["Variant"], *elsewhere["Variant"]]
@@ -136,7 +136,7 @@ def scatter(
     unbeaten = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
     # With its type: an empty list would become a column of objects, which selects columns, not rows.
     data["frontier"] = pd.Series(unbeaten, index=data.index, dtype=bool) & frontier
-    theirs = data[PARENTS[x.key]] if x.key in PARENTS else float("nan")
+    theirs = data.get(PARENTS.get(x.key), float("nan"))
     data = data.assign(total=data["x"] + theirs)[["name", "method", "Method", "x", "y", "total", "frontier"]]
     best = data[data["frontier"]].sort_values("x")
     other = _elsewhere(reference, x, y)

@@ -41,6 +41,8 @@ class Lab:
     device_line: str = field(default_factory=lambda: tr("Looking at what this machine computes on."))
     warm: bool = False
     problem: str | None = None
+    simulating: threading.Lock = field(default_factory=threading.Lock)
+    """Held while training steps are simulated for an estimate: one form at a time."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _started_worker: float = -math.inf
 

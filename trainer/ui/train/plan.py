@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from trainer import methods
@@ -54,7 +53,7 @@ def simulate(lab: Lab, form: dict[str, Any]) -> bool:
         suite = train_form.suite_of(form)
         configs = [one for one in train_form.recipes_of(form)[0] if one.seed == suite["seeds"][0]]
         earlier = lab.store.list()
-        with _SIMULATING:
+        with lab.simulating:
             if estimate.simulated(configs, earlier=earlier, device=lab.device):
                 return False
             from trainer.training.simulate import ensure
@@ -63,9 +62,6 @@ def simulate(lab: Lab, form: dict[str, Any]) -> bool:
     except (UserError, OSError):  # `plan` says what is wrong with the form
         return False
     return True
-
-
-_SIMULATING = threading.Lock()
 
 
 def estimate_html(lab: Lab, costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
