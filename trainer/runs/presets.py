@@ -48,10 +48,12 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "best",
             mark("Best"),
-            mark("Each method's own learning rate on all embedded film-review sentences, five epochs."),
+            mark(
+                "All five methods on all embedded film-review sentences: their best accuracy here, in minutes on a GPU."
+            ),
             task="movies",
             backbone="minilm",
-            settings={"epochs": 5, "batch_size": 32},
+            settings={"epochs": 3, "batch_size": 32},
         ),
     )
 }
