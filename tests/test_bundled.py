@@ -124,6 +124,44 @@ def test_what_is_kept_is_whole_and_has_lasting_ids(suite, tmp_path, monkeypatch)
     assert len(Store(tmp_path).list()) == 1
 
 
+def test_a_stopped_remake_goes_on_with_what_is_missing(suite):
+    store, _ = suite
+    done = [run.recipe for run in store.list() if run.state == "finished" and not run.recipe.parents]
+    other = done[0].model_copy(update={"seed": 9})
+    assert bundled.missing([*done, other], store) == [other]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 99, 100, 101, 753])
+def test_a_bundled_run_keeps_so_many_steps_and_every_other_event(steps):
+    events = [{"type": "started"}, *({"type": "step", "step": i} for i in range(steps)), {"type": "finished"}]
+    lines = [json.dumps(event) + "\n" for event in events]
+    kept = [json.loads(line) for line in bundled._thinned("".join(lines)).splitlines()]
+    numbers = [event["step"] for event in kept if event["type"] == "step"]
+    assert len(numbers) == min(steps, bundled.MAX_STEPS)
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1:] == [steps - 1][:steps]
+    assert [event["type"] for event in kept if event["type"] != "step"] == ["started", "finished"]
+
+
+def test_of_several_seeds_without_weights_one_is_offered(suite, tmp_path, monkeypatch):
+    from trainer.jobs import queue as jobs
+
+    trained, _ = suite
+    monkeypatch.setattr(bundled, "BUNDLED", tmp_path)
+    full = next(run for run in trained.list() if run.recipe.method == "full")
+    bundled.replace([full])
+    box = Store(tmp_path)
+    (first,) = box.list()
+    second = tmp_path / first.id.replace("-s0-", "-s1-")
+    shutil.copytree(first.folder, second)
+    content = json.loads((second / "run.json").read_text(encoding="utf-8"))
+    content["id"], content["recipe"]["seed"] = second.name, 1
+    (second / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    assert [run.id for run, _ in jobs.without_weights(box)] == [first.id]
+    shutil.copytree(full.model_folder, second / "model")
+    assert jobs.without_weights(Store(tmp_path)) == [], "another seed of the recipe predicts"
+
+
 def test_a_run_without_weights_is_trained_by_one_press(suite, tmp_path, monkeypatch):
     from trainer.jobs import queue as jobs
     from trainer.ui.common.lab import Lab

@@ -546,7 +546,7 @@ def test_the_form_is_filled_kept_and_explains_itself(trained_page, trained, tiny
     page.get_by_text("240 rows, 2 labels").wait_for()
     page.get_by_label("Group column").click()
     page.get_by_role("option", name="sentence").click()
-    expect(page.get_by_text("neither the text nor the label column")).to_be_visible()
+    expect(page.get_by_text("neither the text nor the label column").first).to_be_visible()
     page.get_by_label("Group column").click()
     page.get_by_role("option", name="(no groups)").click()
     page.get_by_text("240 rows, 2 labels").wait_for()

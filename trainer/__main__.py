@@ -434,9 +434,13 @@ def fetch() -> None:
 def remake(
     names: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN]...", help="which; all if not given")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="put all of them in the place of those there")] = False,
+    folder: Annotated[
+        Optional[Path], typer.Option("--store", help="train there and keep it, so that a stopped remake goes on")
+    ] = None,
 ) -> None:
     """Retrain the runs that come with the program and check that their figures agree."""
     import tempfile
+    from contextlib import nullcontext
 
     from trainer.jobs import queue as jobs
     from trainer.publish import bundled
@@ -450,10 +454,10 @@ def remake(
         stored = [run for run in map(known.load, names) if run.bundled]
     if not stored and not replace:
         raise UserError(expected="runs that came with the program", got="none", fix="make them with --replace")
-    with tempfile.TemporaryDirectory() as root:
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as root:
         store = Store(root)
         configs = bundled.configs() if replace else [bundled.recipe(run) for run in stored]
-        _watch(store, jobs.launch(store, configs))
+        _watch(store, jobs.launch(store, bundled.missing(configs, store)))
         checks = [
             check
             for run in stored
@@ -461,7 +465,7 @@ def remake(
             for check in bundled.compare(run, retrained)
         ]
         if replace:
-            for run_id in bundled.replace(store.list()):
+            for run_id in bundled.replace([run for run in store.list() if run.state == "finished"]):
                 typer.echo(f"{run_id} written to {bundled.BUNDLED}")
     _print_table(
         ("run", "figure", "kept", "again", ""),

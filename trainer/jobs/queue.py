@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,17 +146,17 @@ def retrain(store: Store, run_id: str, *, owner: str | None = None) -> Run:
 def without_weights(store: Store) -> list[tuple[Run, Run | None]]:
     """Finished runs that came without weights, each with the newest queued or running run of its recipe, or None.
 
-    A run is left out if another run of its recipe can predict.
+    One run for each recipe, whatever the seed: the first. A recipe is left out if any run of it can predict.
     """
-    runs = store.list()
-    missing = []
+    runs, same = store.list(), defaultdict(list)
     for run in runs:
-        if run.state != "finished" or not run.bundled or run.model_folder.is_dir():
-            continue
-        recipe = run.recipe.fingerprint()
-        others = [other for other in runs if other.id != run.id and other.recipe.fingerprint() == recipe]
-        if not any(other.can_predict for other in others):
-            missing.append((run, next((o for o in reversed(others) if o.state in ("queued", "running")), None)))
+        same[run.recipe.model_copy(update={"seed": 0, "parents": ()}).fingerprint()].append(run)
+    missing = []
+    for group in same.values():
+        without = [run for run in group if run.state == "finished" and run.bundled and not run.model_folder.is_dir()]
+        if without and not any(run.can_predict for run in group):
+            first = min(without, key=lambda run: run.recipe.seed)
+            missing.append((first, next((o for o in reversed(group) if o.state in ("queued", "running")), None)))
     return missing
 
 

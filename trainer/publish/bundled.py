@@ -26,19 +26,23 @@ BUNDLED = Path(__file__).resolve().parents[2] / "adapters_store"
 SUFFIX = "-bundled"
 """End of these runs' ids; .gitignore has an exception for such folders."""
 PRESET = "quick"
+SEEDS = (0,)
+"""The first seed's runs have their weights, the others their figures and predictions."""
 SETTINGS = {"adapter_fusion.half_file": True}
 """Differences from the preset. A fusion in 32 bits would take 10.6 MB of the 15 MB that all runs may take."""
 P_VALUE = 0.01
 """Below this p-value of McNemar's exact test on the test sentences, two trainings of one recipe count as different."""
 SIZE_TOLERANCE = 0.01
 """Share by which the saved bytes may differ: libraries write their versions into the files."""
+MAX_STEPS = 100
+"""Events of training steps that each bundled run keeps, evenly spaced: enough for a curve."""
 
 
 def configs() -> list[RunConfig]:
     """Recipes of the bundled runs, except the adapters that are fused: their recipes follow from the fusion's."""
     preset = PRESETS[PRESET]
     return recipes.suite(
-        methods_=preset.methods, seeds=preset.seeds, task=preset.task, backbone=preset.backbone,
+        methods_=preset.methods, seeds=SEEDS, task=preset.task, backbone=preset.backbone,
         **preset.settings | SETTINGS,
     )  # fmt: skip
 
@@ -57,6 +61,12 @@ def counterpart(run: Run, store: Store) -> Run | None:
     """Finished run of the same recipe in another store, or None."""
     fingerprint = recipe(run).fingerprint()
     return next((r for r in store.list() if r.state == "finished" and recipe(r).fingerprint() == fingerprint), None)
+
+
+def missing(configs: Sequence[RunConfig], store: Store) -> list[RunConfig]:
+    """The recipes that have no finished run in a store."""
+    done = {recipe(run).fingerprint() for run in store.list() if run.state == "finished"}
+    return [config for config in configs if config.fingerprint() not in done]
 
 
 @dataclass(frozen=True)
@@ -102,13 +112,13 @@ EXACT = {
 def replace(runs: Sequence[Run]) -> list[str]:
     """Replace all bundled runs by copies of finished runs, under ids that end in `SUFFIX`; the new ids.
 
-    The weights of a method that trains the whole backbone are left out.
+    Weights are left out of every seed but the first, and of a method that trains the whole backbone.
     """
     renamed = {run.id: run.id.rsplit("-", 1)[0] + SUFFIX for run in runs}
     for run in runs:
         folder = BUNDLED / f".new-{renamed[run.id]}"
         shutil.rmtree(folder, ignore_errors=True)
-        weights = not methods.get(run.recipe.method).trains_backbone
+        weights = run.recipe.seed == SEEDS[0] and not methods.get(run.recipe.method).trains_backbone
         left_out = () if weights else ("model",)
         shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns(*left_out, "checkpoints", ".*", "*.lock"))
         content = run.as_json()
@@ -119,12 +129,23 @@ def replace(runs: Sequence[Run]) -> list[str]:
             text = path.read_text(encoding="utf-8")
             for old, new in renamed.items():
                 text = text.replace(old, new)
-            path.write_text(text, encoding="utf-8")
+            path.write_text(_thinned(text) if path.suffix == ".jsonl" else text, encoding="utf-8")
+        predictions = Store(run.folder.parent).predictions(run.id)
+        predictions.to_parquet(folder / "predictions.parquet", index=False, compression="zstd", compression_level=19)
     for folder in BUNDLED.glob(f"[!.]*{SUFFIX}"):
         shutil.rmtree(folder)
     for name in renamed.values():
         (BUNDLED / f".new-{name}").rename(BUNDLED / name)
     return list(renamed.values())
+
+
+def _thinned(events: str) -> str:
+    """The lines of events.jsonl with at most `MAX_STEPS` steps, evenly spaced, the last one included."""
+    lines = events.splitlines(keepends=True)
+    steps = [index for index, line in enumerate(lines) if json.loads(line)["type"] == "step"]
+    count = min(len(steps), MAX_STEPS)
+    chosen = {steps[len(steps) - 1 - index * len(steps) // count] for index in range(count)}
+    return "".join(line for index, line in enumerate(lines) if index not in steps or index in chosen)
 
 
 def bring(root: Path) -> int:
