@@ -64,9 +64,10 @@ def test_a_suite_is_trained_compared_and_asked(page, served):
     page.get_by_role("tab", name="Compare").click()
     page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 2")
     page.wait_for_function("document.querySelectorAll('.lab-chart svg.marks').length == 10")
-    # Four bar charts of two methods; a line a run in each of the four curves.
+    # Four bar charts of two methods; a line a run in each of the four curves, the frontier, and the reliability of each run
+    # beside the diagonal.
     expect(page.locator(".lab-chart .mark-rect.role-mark path")).to_have_count(8)
-    expect(page.locator(".lab-chart .mark-line path")).to_have_count(9)
+    expect(page.locator(".lab-chart .mark-line path")).to_have_count(12)
     with page.expect_download() as download:
         page.locator(".lab-results").get_by_role("button", name="Download CSV").click()
     assert len(download.value.path().read_text(encoding="utf-8-sig").splitlines()) == 3
