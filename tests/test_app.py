@@ -64,8 +64,8 @@ def test_a_suite_is_trained_compared_and_asked(page, served):
     page.get_by_role("tab", name="Compare").click()
     page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 2")
     page.wait_for_function("document.querySelectorAll('.lab-chart svg.marks').length == 10")
-    # Four bar charts of two methods. Lines: a run in each of four curves, the frontier, and in the reliability diagram a run
-    # and the diagonal.
+    # Four bar charts of two methods. Lines: a run in each of four curves, the frontier, and in the reliability diagram
+    # a run and the diagonal.
     expect(page.locator(".lab-chart .mark-rect.role-mark path")).to_have_count(8)
     expect(page.locator(".lab-chart .mark-line path")).to_have_count(12)
     with page.expect_download() as download:

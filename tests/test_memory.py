@@ -22,7 +22,7 @@ from trainer.engine.dry import Dry
 from trainer.machine import measure
 from trainer.machine.device import Device, detect
 from trainer.methods import Parent, Setup
-from trainer.runs import estimate, lengths, recipes, steps
+from trainer.runs import estimate, lengths, recipes, steps, ways
 from trainer.runs.lengths import Lengths
 from trainer.runs.result import Lineage, Memory
 from trainer.sources import backbones
@@ -245,6 +245,27 @@ def test_one_table_is_estimated_one_way(tiny_backbone, tiny_file, tmp_path, monk
     assert steps.Speed(operation=1, product=2, byte=3).seconds(step, share=0.5) == 100 + 0.5 * (2e6 + 3e6)
     other = steps.key_of(lora, fused=(), labels=2, lengths=Lengths(9, (5,), 3), device="cpu", precision="fp32")
     assert steps.stored(other) is None
+
+
+def test_earlier_runs_correct_a_probe_that_was_too_slow(suite, tmp_path, monkeypatch):
+    """With one earlier run of the same recipe the estimate is what that run took, whatever the probe."""
+    monkeypatch.setattr(steps, "_steps", {})
+    monkeypatch.setattr(steps, "_path", lambda kind, content: tmp_path / f"{kind}-{hash(str(content))}.json")
+    here = Device("cpu", "a processor", 10**9, ("fp32",))
+    lora, full = (next(run for run in suite[0].list() if run.recipe.method == name) for name in ("lora", "full"))
+    memory = {"peak": 10, "weights": 10, "gradients": 0, "optimizer_states": 0, "activations": 0, "temporary": 0}
+    step = steps.Step(memory=memory | {"steps": 1}, tokens=16 * 16, products=1e6, moved=1e6, operations=100)
+    config = lora.recipe.model_copy(update={"precision": "fp32"})
+    known = lengths.of(config)
+    steps.store(steps.key_of(config, fused=(), labels=2, lengths=known, device="cpu", precision="fp32"), step)
+    monkeypatch.setattr(type(here), "choose", lambda self, asked: "fp32")
+    for seconds in (1e-3, 3e-3):
+        steps.store_speed(here.name, "fp32", steps.Speed(operation=seconds, product=0, byte=0))
+        alone, basis = ways.time_of_step(config, earlier=[], device=here)
+        assert basis == "a simulated step and a probe of this machine's speed"
+        corrected, basis = ways.time_of_step(config, earlier=[], device=here, runs=[lora, full])
+        assert corrected == pytest.approx(lora.result.train_info.train_time) != alone
+        assert basis == "a simulated step and 1 earlier run", "full has no simulated step"
 
 
 # Energy

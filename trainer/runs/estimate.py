@@ -70,7 +70,7 @@ def estimates(
     times = first(
         (
             partial(ways.time_of_runs, runs=here),
-            partial(ways.time_of_step, earlier=earlier, device=device),
+            partial(ways.time_of_step, earlier=earlier, device=device, runs=here),
             partial(ways.time_of_others, runs=ways.with_known_backbone(here)),
             partial(ways.time_of_shapes, device=device),
         )

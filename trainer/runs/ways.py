@@ -24,6 +24,8 @@ quarter of a T4's 65 Tflop/s in fp16 (NVIDIA T4 data sheet), not measured."""
 
 PADDING = 1.02
 """Padded over real tokens of packed batches (benchmarks/README.md)."""
+CORRECTING = 20
+"""The most earlier runs that correct a probe."""
 SCALE = 10.0
 """Largest ratio of operations a sentence at which one run's speed predicts another's. Beyond it the prediction fails: a
 tiny encoder spends most of its time outside matrix multiplication."""
@@ -67,16 +69,39 @@ def time_of_shapes(config: RunConfig, *, device: Device | None) -> tuple[float, 
     return _sentences(config) * _operations(config) / rate, tr("the shapes alone")
 
 
-def time_of_step(config: RunConfig, *, earlier: Sequence[Run], device: Device | None) -> tuple[float, str] | None:
-    """From a simulated step and the probe of this machine's speed."""
-    step = _step(config, earlier, device)
-    speed = steps.stored_speed(device.name, device.choose(config.precision)) if step else None
-    if step is None or speed is None:
+def time_of_step(
+    config: RunConfig, *, earlier: Sequence[Run], device: Device | None, runs: Sequence[Run] = ()
+) -> tuple[float, str] | None:
+    """From a simulated step and the probe of this machine's speed, which the newest of `runs` correct.
+
+    A probe while something else computes is too slow for good: runs that were simulated before they trained tell by how
+    much.
+    """
+    seconds = _simulated_seconds(config, earlier, device)
+    if seconds is None:
         return None
-    (count, _), known = tasks.extent(config), lengths.of(config)
+    newest = sorted(runs, key=lambda run: run.queue_order)[-CORRECTING:]
+    simulated = [(run, _simulated_seconds(run.recipe, earlier, device)) for run in with_known_backbone(newest)]
+    ratios = [run.result.train_info.train_time / own for run, own in simulated if own]
+    if not ratios:
+        return seconds, _simulation()
+    basis = tr_count("{count} earlier run", "{count} earlier runs", len(ratios))
+    return seconds * statistics.median(ratios), tr("a simulated step and {runs}", runs=basis)
+
+
+def _simulated_seconds(config: RunConfig, earlier: Sequence[Run], device: Device | None) -> float | None:
+    """Seconds of training by the simulated step and the probe alone; None where either is missing."""
+    try:
+        step = _step(config, earlier, device)
+        speed = steps.stored_speed(device.name, device.choose(config.precision)) if step else None
+        if step is None or speed is None:
+            return None
+        (count, _), known = tasks.extent(config), lengths.of(config)
+    except (UserError, OSError):  # a file or folder that is gone
+        return None
     updates = math.ceil(math.ceil(count / config.batch_size) / config.gradient_accumulation_steps)
     share = min(count * known.mean * PADDING / (updates * step.tokens), 1.0)
-    return config.epochs * updates * speed.seconds(step, share=share), _simulation()
+    return config.epochs * updates * speed.seconds(step, share=share)
 
 
 def _simulation() -> str:

@@ -8,7 +8,6 @@ simulated as well.
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -210,13 +209,14 @@ PROBES = (
     ("full", 1, 768, 8, 128),
 )
 """(method, layers, hidden size, sentences, tokens of each) of the steps that are timed."""
-REPEATS = 3
+REPEATS = 5
 
 
 def probe(device: Device, precision: str, *, timer: Callable[[], float] = time.perf_counter) -> steps.Speed:
     """This machine's speed, from timed steps of small encoders: `Speed`'s three costs that explain them best.
 
-    Least squares of relative errors, without negative costs; each step's time is the median of `REPEATS`.
+    Least squares of relative errors, without negative costs. Each step's time is the least of `REPEATS`: other work on
+    the machine only ever adds to it.
     """
     import numpy as np
     from scipy.optimize import nnls
@@ -234,7 +234,7 @@ def probe(device: Device, precision: str, *, timer: Callable[[], float] = time.p
                 for parameter in loop.prepared.model.parameters():
                     parameter.normal_(std=0.02)
             works.append((dry.work.operations, dry.work.products, dry.work.moved))
-            seconds.append(statistics.median(_update(loop, watch.largest_groups(loop, 1) * (REPEATS + 1), timer)[1:]))
+            seconds.append(min(_update(loop, watch.largest_groups(loop, 1) * (REPEATS + 1), timer)[1:]))
     finally:
         checkpoints.restore_random(random)
     table = np.array(works, dtype=np.float64) / np.array(seconds)[:, None]
