@@ -205,6 +205,7 @@ def run(job: dict[str, Any], files: dict[str, str], root: str, train: int) -> di
             config,
             Path(folder),
             emit=lambda event: None,
+            costs=False,
             parents=tuple(parents),
             parent_results=(untrained,) * len(parents),
         )
@@ -256,7 +257,7 @@ def train_parent(config: RunConfig, job: dict[str, Any], root: str, train: int) 
         if not (folder / "done").exists():
             changes = {"learning_rate": job["parent_rate"]} | ({} if own else {"train_size": train})
             folder.mkdir(exist_ok=True)
-            train_run(Request(config.model_copy(update=changes), folder, emit=lambda event: None))
+            train_run(Request(config.model_copy(update=changes), folder, emit=lambda event: None, costs=False))
             (folder / "done").touch()
     return methods.Parent(name, folder.name, folder / "model")
 

@@ -28,6 +28,8 @@ class Request:
     parent_results: tuple[Result, ...] = ()
     label_order: tuple[str, ...] = ()
     """For an adapter trained elsewhere: its labels in its own order, if that differs from the task's."""
+    costs: bool = True
+    """Whether to measure a step's memory and the speed of predicting, which takes seconds after the training."""
 
     def raise_if_cancelled(self, _: int = 0) -> None:
         """Raise `Cancelled` if the run was cancelled."""

@@ -77,8 +77,10 @@ def train(request: Request) -> Result:
                     if loop.progress.best is not None:
                         _save_best(request, work, loop)
                     raise
-            with clock("watching memory"):
-                step_memory = watch.step_memory(loop, watch.largest_groups(loop, watch.STEPS))
+            step_memory = None
+            if request.costs:
+                with clock("watching memory"):
+                    step_memory = watch.step_memory(loop, watch.largest_groups(loop, watch.STEPS))
             size = _save_best(request, work, loop)
             at, main = loop.progress.best, accelerator.is_main_process
             predictions = _test(request, work, prepared, clock, at=at, write=main)
@@ -137,7 +139,7 @@ def _finish(
 ) -> Result:
     """The result with the metrics of its predictions and its speed; deletes checkpoints and emits `Finished`."""
     inference = None
-    if write:  # one process has the machine to itself
+    if write and request.costs:  # one process has the machine to itself
         with clock("inference"):
             model = request.folder / "model"
             inference = speed.inference(work, model, on_pass=request.raise_if_cancelled)
