@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import string
 import unicodedata
@@ -9,12 +10,14 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from html import unescape
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from trainer import tasks
-from trainer.errors import ArgumentError
+from trainer.errors import ArgumentError, Problems
+from trainer.jobs import queue
 from trainer.runs import recipes
 from trainer.sources import assets
 from trainer.tasks.base import Split, distinct, divide_in_three
@@ -259,3 +262,34 @@ def test_the_preview_counts_groups_and_proposes_a_usual_name(tmp_path):
     assert "<td" in shown
     assert "d0" in shown
     assert "neither the text nor the label column" in unescape(preview_html(path, "sentence", "label", "label"))
+
+
+# Refused before anything starts
+
+
+@pytest.mark.parametrize("field", tasks.FILE_FIELDS)
+def test_a_column_or_file_of_a_task_that_is_no_file_is_refused(field, tiny_file):
+    with pytest.raises(Problems, match=f"{field}: expected none, since movies is no file"):
+        recipes.make(method="lora", task="movies", backbone="minilm", **{field: str(tiny_file)})
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("nowhere", "a group column 'nowhere' in in.csv"),
+        ("label", "neither the text nor the label column"),
+        ("empty", "only empty cells"),
+        ("few", "at least 10 groups"),
+    ],
+)
+def test_a_group_column_that_does_not_do_is_refused_before_a_run_is_queued(column, message, own_store, tmp_path):
+    rows = [
+        {"text": f"{a} film {b}", "label": "good" if i % 2 else "bad", "empty": "", "few": i % 3}
+        for i, (a, b) in enumerate(itertools.product("abcdefgh", "klmnopqr"))
+    ]
+    path = tmp_path / "in.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    config = recipes.make(method="lora", task=str(path), backbone="minilm", group_column=column)
+    with pytest.raises(ArgumentError, match=message):
+        queue.launch(own_store, [config])
+    assert own_store.list() == []

@@ -112,6 +112,8 @@ def _rows(
                 text += f" ± {METRICS[key].show(spread)}"
             if interval := analysis.accuracy_interval(members[row["variant"]], key, store=store):
                 text += " ({:.1f} to {:.1f})".format(*(end * METRICS[key].scale for end in interval))
+            if 0 < row[f"{key}:n"] < row["runs"]:
+                text += f" ({row[f'{key}:n']} of {row['runs']} runs)"
             share = row[key] / largest[key] if key in BARS and row[key] == row[key] and largest[key] else 0
             cells.append((text, share))
         rows.append({"recipe": row["variant"], "runs": row["runs"], "cells": cells})

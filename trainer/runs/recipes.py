@@ -70,11 +70,28 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
     try:
         named = _absolute(RunConfig, {"task": task, "backbone": backbone, **settings}, problems)
         config = RunConfig(**{"method": method, "options": own, "learning_rate": 1e-3, **named})
+        problems += _of_no_file(config)
     except ValidationError as error:
         problems += describe(error)
     if problems:
         raise Problems(problems)
     return config
+
+
+def _of_no_file(config: RunConfig) -> list[str]:
+    """A sentence for each column or file that a recipe names although its task is no file."""
+    if tasks.is_file(config.task):
+        return []
+    return [
+        tr(
+            "{name}: expected none, since {task} is no file, got {value}; leave it out.",
+            name=name,
+            task=config.task,
+            value=repr(value),
+        )
+        for name in tasks.FILE_FIELDS
+        if (value := getattr(config, name)) is not None
+    ]
 
 
 def suite(

@@ -112,6 +112,12 @@ class FileTask(Task):
         if len(apart) < len(rows):
             notes += (note("group_held_out", len(rows) - len(apart)),)
         check_enough(sentences, names)
+        if sentences.groups is not None and all(group is None for *_, group in rows):
+            raise ArgumentError(
+                expected=tr("a group column {name} in {file}", name=repr(self.group_column), file=self.path.name),
+                got=tr("only empty cells"),
+                fix=tr("name another --group-column"),
+            )
         if sentences.groups is not None:
             if (splits := len(SPLITS) - len(held_out)) > 1:
                 check_enough_groups(sentences.labels, sentences.groups, names, splits=splits)

@@ -37,7 +37,7 @@ GROUPED = mark(
 )
 DETECTABLE = mark(
     "Under “not significant” stands the smallest true difference that these sentences and seeds would have shown "
-    "with 80% probability (Lachin 1992; Bloom 1995)."
+    "with 80% probability, at the level that the correction leaves it (Lachin 1992; Bloom 1995)."
 )
 
 
@@ -91,7 +91,7 @@ def _lines(found: Comparisons, *, chosen: bool) -> list[str]:
         lines.append(tr(text, count=found.recipes - 1, reference=found.reference))
     if left := [pair for pair in found.pairs if not pair.result]:
         lines.append(_untested(left))
-    lines += [tr(ONE_SEED)] * any(not result.over_seeds for result in results)
+    lines += [tr(ONE_SEED)] * any(not result.over_seeds and not result.grouped for result in results)
     lines += [tr(SEVERAL_SEEDS)] * any(result.over_seeds for result in results)
     lines += [tr(LONE_SEED)] * any(min(result.seeds) == 1 < max(result.seeds) for result in results)
     if grouped := [result for result in results if result.grouped]:

@@ -123,6 +123,9 @@ def over_seeds(
             members = [run for run in finished if names[run.id] == row["variant"]]
             interval = analysis.accuracy_interval(members, metric.key, store=store)
             shown_mean = Cell(charts.show_mean(metric, mean, sd), mean, best=marked)
+            if 0 < row[f"{metric.key}:n"] < row["runs"]:
+                few = tr("{count} of {runs} runs", count=row[f"{metric.key}:n"], runs=row["runs"])
+                shown_mean = replace(shown_mean, below=few)
             first, *ends = _with_interval(metric, shown_mean, interval)
             cells += [first, Cell("", sd), _text(row[f"{metric.key}:n"]), *ends]
         rows.append(cells)
