@@ -32,15 +32,15 @@ def launch(store: Store, configs: Sequence[RunConfig], *, label: str = "", owner
     A finished or queued run with the same recipe and files as a missing parent is reused instead of training it again.
     Returns a run for each of `configs`; parents are queued too but not returned.
 
-    Raises `ArgumentError` for parents that do not fit or a file that cannot be trained on, `UnusableCard` if torch cannot
-    use the machine's NVIDIA card.
+    Raises `ArgumentError` for parents that do not fit or a file that cannot be trained on, `UnusableCard` if torch
+    cannot use the machine's NVIDIA card.
     """
     require_usable_card()
     # Check all before queueing any, and queue parents first.
     plan = [(config, recipes.parents_of(config)) for config in configs]
-    for config in (one for config, parents in plan for one in (config, *parents)):
-        if tasks.is_file(config.task):
-            tasks.extent(config)  # raises for a file that cannot be trained on, before anything is queued
+    for one in (one for config, parents in plan for one in (config, *parents)):
+        if tasks.is_file(one.task):
+            tasks.extent(one)  # raises for a file that cannot be trained on
     for config in configs:
         check_parents(store, config)
     suite = f"suite-{time.time_ns():x}"
