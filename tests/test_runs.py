@@ -250,16 +250,16 @@ def test_a_wrong_argument_is_one_sentence_on_standard_error(arguments, status, p
     assert done.stdout == ""
 
 
-def test_a_bad_file_fails_the_run_with_a_sentence_and_status_1(own_store, tiny_backbone, tmp_path):
+def test_a_bad_file_is_refused_with_a_sentence_and_status_2_before_a_run_is_queued(own_store, tiny_backbone, tmp_path):
     path = tmp_path / "one.csv"
     path.write_text("sentence,label\n" + "".join(f"s {i},same\n" for i in range(30)))
     done = trainer(
         "run", "--method", "lora", "--task", str(path), "--backbone", str(tiny_backbone), store=own_store, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "between 2 and" in done.stderr
     assert "Traceback" not in done.stderr
-    assert own_store.list()[0].state == "failed"
+    assert own_store.list() == []
 
 
 LONG = {"epochs": 400}

@@ -48,9 +48,11 @@ def goes_on(kit: Kit, store: Any, file: Any) -> None:
     else:
         large = kit.file("lost", 60, seed=3)
         bad = kit.recipe("lora", large, epochs=1)
-        large.unlink()
         reason = large.name
-    first, second = queue.launch(store, [bad, kit.recipe("lora", file, epochs=1, seed=1)])
+    first = store.create(bad)
+    if reason == large.name:
+        large.unlink()  # lost while its run waits: `launch` refuses a file that is not there
+    (second,) = queue.launch(store, [kit.recipe("lora", file, epochs=1, seed=1)])
     wait(lambda: store.load(second.id).state in ("finished", "failed"), 90)
     first, second = store.load(first.id), store.load(second.id)
     told = first.state == "failed" and reason in (first.error or "") and (first.error or "").count("\n") == 0
