@@ -142,8 +142,8 @@ def best_by_validation(members: dict[str, Sequence[Run]]) -> str:
 def differing(first: Sequence[Run], second: Sequence[Run]) -> tuple[Setting, ...]:
     """Settings of `SETTINGS` in which two recipes' finished runs differ."""
     settings = ((name, title, value) for name, (title, value) in SETTINGS.items())
-    found = (_setting(name, title, value, first=first, second=second) for name, title, value in settings)
-    return tuple(setting for setting in found if setting)
+    compared = (_setting(name, title, value, first=first, second=second) for name, title, value in settings)
+    return tuple(setting for setting in compared if setting)
 
 
 def _setting(
@@ -178,11 +178,11 @@ def _members(store: Store, runs: Sequence[Run], names: dict[str, str]) -> dict[s
         if frame is not None and len(test := frame[frame["split"] == "test"]):
             correct = test.assign(correct=test["predicted"] == test["label"])
             members.setdefault(names[run.id], []).append((run, correct.drop_duplicates("row").set_index("row")))
-    found = {}
+    by_recipe = {}
     for name, pairs in members.items():
         by_seed = sorted(pairs, key=lambda pair: pair[0].recipe.seed)
-        found[name] = _Member(tuple(run for run, _ in by_seed), tuple(frame for _, frame in by_seed))
-    return found
+        by_recipe[name] = _Member(tuple(run for run, _ in by_seed), tuple(frame for _, frame in by_seed))
+    return by_recipe
 
 
 def _pair(members: dict[str, _Member], first: str, second: str, *, unlike: bool) -> Comparison:

@@ -117,9 +117,9 @@ def mcnemar_power(difference: float, sentences: int, discordance: float, level: 
     share = min((1 + difference / discordance) / 2, 1.0)
     # The largest count of the weaker run with p below the level; -1 where there is none.
     most = binom.ppf(level / 2, differ, 0.5) - 1
-    found = binom.sf(differ - most - 1, differ, share) + binom.cdf(most, differ, share)
-    found = np.where(most >= 0, found, 0.0)
-    return float(binom.pmf(differ, sentences, discordance) @ found)
+    power = binom.sf(differ - most - 1, differ, share) + binom.cdf(most, differ, share)
+    power = np.where(most >= 0, power, 0.0)
+    return float(binom.pmf(differ, sentences, discordance) @ power)
 
 
 @dataclass(frozen=True)

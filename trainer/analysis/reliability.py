@@ -41,8 +41,8 @@ def bins(store: Store, runs: Sequence[Run]) -> pd.DataFrame:
 
     rows = []
     for run in runs:
-        found = of(store, run)
-        filled = [one for one in found.bins if one.count] if found else []
+        calibration = of(store, run)
+        filled = [one for one in calibration.bins if one.count] if calibration else []
         about = {"run": run.id, "method": run.recipe.method, "task": run.task_name, "seed": run.recipe.seed}
         about["sentences"] = sum(one.count for one in filled)
         rows += [about | one.model_dump() for one in filled]

@@ -122,8 +122,8 @@ def _rows(
 
 def _differences(store: Store, runs: list[Run], names: dict[str, str]) -> dict[str, Any]:
     """Comparisons of the variants over all their seeds: of every two, or of each with one of many."""
-    found = comparisons.compare(store, runs, names)
-    return {"pairs": found.pairs if found else (), "reference": found.reference if found else None}
+    compared = comparisons.compare(store, runs, names)
+    return {"pairs": compared.pairs if compared else (), "reference": compared.reference if compared else None}
 
 
 def _made(run: Run) -> tuple[str, str, str]:

@@ -62,9 +62,9 @@ def estimates(
 
     def first(candidates: Sequence[Callable[[RunConfig], tuple[float, str] | None]]) -> list[tuple[float, str]]:
         for way in candidates:
-            found = [way(config) for config in every]
-            if None not in found:
-                return found
+            estimated = [way(config) for config in every]
+            if None not in estimated:
+                return estimated
         raise AssertionError("the last way is always there")
 
     times = first(

@@ -345,8 +345,8 @@ class Predictor:
 
 def temperature(run: Run) -> float | None:
     """The run's temperature from its validation split; None if it has none."""
-    found = run.result.temperature if run.result else None
-    return found.value if found else None
+    fitted = run.result.temperature if run.result else None
+    return fitted.value if fitted else None
 
 
 def _check(text: str) -> None:

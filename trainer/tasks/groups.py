@@ -29,12 +29,12 @@ def hold_out(labels: Sequence[int], groups: Sequence[str], *, parts: int, share:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # a rare label is in some folds only
         folds = [fold.tolist() for _, fold in folder.split(labels, labels, groups)]
-    found = [{labels[index] for index in fold} for fold in folds]
+    labels_in = [{labels[index] for index in fold} for fold in folds]
 
     def quality(chosen: tuple[int, ...]) -> tuple[int, int, int]:
-        trained = set().union(*(found[fold] for fold in range(count) if fold not in chosen))
+        trained = set().union(*(labels_in[fold] for fold in range(count) if fold not in chosen))
         fitting = sum(len(folds[fold]) <= 2 * len(labels) / count for fold in chosen)
-        return len(trained), fitting, sum(len(found[fold]) for fold in chosen)
+        return len(trained), fitting, sum(len(labels_in[fold]) for fold in chosen)
 
     order = np.random.default_rng(seed).permutation(count).tolist()
     return [folds[fold] for fold in max(permutations(order, parts), key=quality)]

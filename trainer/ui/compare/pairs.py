@@ -51,7 +51,7 @@ def section(lab: Lab, runs: Sequence[Run], names: dict[str, str], selection: Sel
     """The comparisons of recipes as a table, with what was tested and how, as HTML. `names`: run id -> recipe."""
     selection = selection or Selection()
     against = selection.against
-    found = comparisons.compare(
+    compared = comparisons.compare(
         lab.store,
         runs,
         names,
@@ -59,14 +59,14 @@ def section(lab: Lab, runs: Sequence[Run], names: dict[str, str], selection: Sel
         every_pair=True if against == EVERY_PAIR else None,
         unlike=selection.unlike,
     )
-    if found is None or not found.pairs:
+    if compared is None or not compared.pairs:
         return note(tr("This needs two recipes whose runs kept predictions of the same test sentences."))
-    lines = _lines(found, chosen=found.reference == against)
-    return render("compare/pairs.html", summary=_summary(found), lines=lines, table=_table(found.pairs))
+    lines = _lines(compared, chosen=compared.reference == against)
+    return render("compare/pairs.html", summary=_summary(compared), lines=lines, table=_table(compared.pairs))
 
 
-def _summary(found: Comparisons) -> str:
-    tested = found.tested
+def _summary(compared: Comparisons) -> str:
+    tested = compared.tested
     if not tested:
         return tr("None of these recipes could be tested against each other.")
     return tr(
@@ -78,18 +78,18 @@ def _summary(found: Comparisons) -> str:
     )
 
 
-def _lines(found: Comparisons, *, chosen: bool) -> list[str]:
+def _lines(compared: Comparisons, *, chosen: bool) -> list[str]:
     """Sentences on what was compared, what was not, and by which test."""
-    results = [pair.result for pair in found.tested]
+    results = [pair.result for pair in compared.tested]
     lines = []
-    if found.reference:
+    if compared.reference:
         text = (
             mark("{count} other recipes are compared with {reference}, which you chose.")
             if chosen
             else mark("{count} other recipes are compared with {reference}, the one of the best validation accuracy.")
         )
-        lines.append(tr(text, count=found.recipes - 1, reference=found.reference))
-    if left := [pair for pair in found.pairs if not pair.result]:
+        lines.append(tr(text, count=compared.recipes - 1, reference=compared.reference))
+    if left := [pair for pair in compared.pairs if not pair.result]:
         lines.append(_untested(left))
     lines += [tr(ONE_SEED)] * any(not result.over_seeds and not result.grouped for result in results)
     lines += [tr(SEVERAL_SEEDS)] * any(result.over_seeds for result in results)
@@ -97,7 +97,7 @@ def _lines(found: Comparisons, *, chosen: bool) -> list[str]:
     if grouped := [result for result in results if result.grouped]:
         groups, sentences = (_range(getattr(result, name) for result in grouped) for name in ("units", "sentences"))
         lines.append(tr(GROUPED, groups=groups, sentences=sentences))
-    lines += [tr(DETECTABLE)] * any(not pair.significant for pair in found.tested)
+    lines += [tr(DETECTABLE)] * any(not pair.significant for pair in compared.tested)
     return lines
 
 
