@@ -459,6 +459,7 @@ def test_a_file_is_parsed_once_between_upload_and_training(own_store, tmp_path, 
     from trainer.ui.train import file as train_file
 
     parsed, parse = [], own_file._parse
+    monkeypatch.setattr(own_file, "_TABLES", own_file.Tables(most=200_000_000))  # without what other tests have read
     monkeypatch.setattr(own_file, "_parse", lambda path: parsed.append(path.name) or parse(path))
     frame = own_file.read_table(tiny_file)
     frame["column"] = "more"
