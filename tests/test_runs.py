@@ -152,6 +152,8 @@ def test_offline_tracking_writes_what_the_run_measured(suite):
     assert all(row["memory_bytes"] >= 0 for row in epochs)
     assert config["learning_rate"] == run.recipe.learning_rate
     assert summary["test/accuracy"] == pytest.approx(run.result.test.accuracy)
+    compared = {name: value for name, metric in METRICS.items() if (value := metric.of(run)) is not None}
+    assert {name: summary[f"compare/{name}"] for name in compared} == pytest.approx(compared), "all that Compare shows"
 
 
 def test_a_run_goes_through_a_zip_into_another_store_and_still_answers(suite, own_store, tmp_path):
