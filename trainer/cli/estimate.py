@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from trainer.cli.options import AsJson, Backbone, Method, Sets, Task, defaults, parse_settings
+from trainer.cli.options import (
+    AsJson,
+    Backbone,
+    GroupColumn,
+    LabelColumn,
+    Method,
+    Sets,
+    Task,
+    TestFile,
+    TextColumn,
+    ValidationFile,
+    defaults,
+    file_settings,
+    parse_settings,
+)
 from trainer.cli.output import print_json, print_table
 
 
@@ -12,6 +26,11 @@ def estimate(
     method: Method,
     task: Task = None,
     backbone: Backbone = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    validation_file: ValidationFile = None,
+    test_file: TestFile = None,
     set_: Sets = None,
     as_json: AsJson = False,
 ) -> None:
@@ -24,9 +43,15 @@ def estimate(
     from trainer.training import simulate
 
     default_task, default_backbone = defaults()
-    config = recipes.make(
-        method=method, task=task or default_task, backbone=backbone or default_backbone, **parse_settings(set_)
+    settings = file_settings(
+        text_column=text_column,
+        label_column=label_column,
+        group_column=group_column,
+        validation_file=validation_file,
+        test_file=test_file,
     )
+    settings |= parse_settings(set_)
+    config = recipes.make(method=method, task=task or default_task, backbone=backbone or default_backbone, **settings)
     earlier, device = Store().list(), detect()
     reuse_freed_memory()
     simulate.ensure([config], earlier=earlier, device=device)

@@ -28,6 +28,8 @@ Backbone = Annotated[Optional[str], typer.Option(help="a backbone's name or a lo
 TextColumn = Annotated[Optional[str], typer.Option(help="for a file")]
 LabelColumn = Annotated[Optional[str], typer.Option(help="for a file")]
 GroupColumn = Annotated[Optional[str], typer.Option(help="for a file")]
+ValidationFile = Annotated[Optional[str], typer.Option(help="for a file: another file to validate on")]
+TestFile = Annotated[Optional[str], typer.Option(help="for a file: another file to test on")]
 
 
 def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
