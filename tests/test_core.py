@@ -54,6 +54,7 @@ PACKAGES = (
     "analysis",
     "publish",
     "ui",
+    "cli",
     "__main__",
 )
 """Lowest first: each imports only from those before it (docs/contributing.md)."""
@@ -129,6 +130,7 @@ def test_no_module_imports_itself_through_others():
         "analysis.variants",
         "publish.push",
         "publish.report",
+        "cli",
     ],
 )
 def test_light_modules_import_neither_torch_nor_gradio(module):

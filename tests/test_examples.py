@@ -219,7 +219,7 @@ def test_the_contributors_method_and_task_work(program, tiny_backbone):
     assert set(runs["lora"].label_names) == {"mild", "strong"}
     # The command line and the page have them.
     code = (
-        "import sys; from trainer.ui.train import form; from trainer.__main__ import main;"
+        "import sys; from trainer.ui.train import form; from trainer.cli import main;"
         "print(form.defaults()['methods'], file=sys.stderr);"
         "sys.argv[1:] = ['predict', 'warm', '--json']; main()"
     )

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -522,6 +523,40 @@ def test_a_file_is_stopped_between_two_chunks(lab, tmp_path, monkeypatch):
     assert "Stopped at 12 of 40 sentences of run 1 of" in drawn["status"]
     assert drawn["result"]["value"] is None
     assert "Nothing is being predicted" in files.stop(request())
+
+
+def test_a_file_is_sorted_once_whatever_it_is_asked(lab, monkeypatch):
+    """By tokens, for all chunks, batches and threads of all runs that read the same tokens; rows keep their order."""
+    monkeypatch.setattr(questions, "AT_ONCE", 80)
+    texts = [text for text, _ in sentences(150, seed=8)] + ["warm", None, "warm"]
+    runs, predictor = inference.choose(lab.store)[:2], Predictor(lab.store)
+    for run in runs:
+        predictor.predict_one("warm", run)  # loaded
+    table, sorts = pd.DataFrame({"text": texts}), []
+
+    def watch(frame, event, called) -> None:
+        """Every call of `sorted` and `list.sort` in the modules between the file and the model."""
+        if event == "c_call" and called.__name__ in ("sorted", "sort"):
+            path = Path(frame.f_code.co_filename)
+            if path.parent in (ROOT / "trainer" / "serving", ROOT / "trainer" / "engine"):
+                sorts.append(f"{path.name}, line {frame.f_lineno}")
+
+    threading.setprofile(watch)  # of the threads that start now: those of the batches
+    sys.setprofile(watch)
+    try:
+        steps = [(step.run_number, step.done, step.of) for step in questions.predict(table, "text", runs, predictor)]
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    assert len(sorts) == 1, sorts
+    assert steps[-1] == (2, 152, 152)
+    assert [number for number, *_ in steps] == [1, 1, 1, 2, 2, 2]
+    for run in runs:
+        exact = predictor.predict_many([text for text in texts if text], run)
+        got = table.dropna(subset="text")
+        assert got[run.id].to_list() == [run.label_names[best] for best in exact.argmax(axis=1)]
+        assert got[f"{run.id}:probability"].to_numpy() == pytest.approx(exact.max(axis=1), abs=inference.NEAR / 2)
+    assert table.loc[texts.index(None), [run.id for run in runs]].isna().all()
 
 
 def test_a_file_that_does_not_fit_is_one_sentence(lab, tmp_path):

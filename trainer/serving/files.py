@@ -72,25 +72,46 @@ def predict(
     Predictions of a row without a text are None. `calibrated` scales the probabilities of the runs that have a
     temperature. A caller that stops iterating stops the computation.
     """
-    texts = [None if missing(value) else str(value) for value in table[column]]
-    rows = [row for row, text in enumerate(texts) if text is not None]
     from trainer.serving.predictor import temperature
 
-    # By length, so that the sentences of a chunk have similar lengths; `predict_logits` makes its batches.
-    rows.sort(key=lambda row: -len(texts[row]))
+    texts = [None if missing(value) else str(value) for value in table[column]]
+    rows: dict[str, list[int]] = {}  # of each different text
+    for row, text in enumerate(texts):
+        if text is not None:
+            rows.setdefault(text, []).append(row)
+    of, known = sum(map(len, rows.values())), {}
     for run_number, run in enumerate(runs, start=1):
         scale = temperature(run) if calibrated else None
         labels, shares = [None] * len(texts), [None] * len(texts)
-        yield Done(run, run_number, 0, len(rows))
+        done = 0
+        yield Done(run, run_number, done, of)
+        tokens = run.recipe.backbone, run.recipe.max_length  # runs with the same ones read the same tokens
+        if tokens not in known:
+            known[tokens] = _longest_first(list(rows), run, predictor)
         for start in range(0, len(rows), AT_ONCE):
-            chunk = rows[start : start + AT_ONCE]
-            probabilities = predictor.predict_many([texts[row] for row in chunk], run, quick=True)
+            chunk = known[tokens][start : start + AT_ONCE]
+            probabilities = predictor.predict_sorted([ids for _, ids in chunk], run, quick=True)
             if scale is not None:
                 probabilities = calibration.scaled(probabilities, scale)
-            for row, values in zip(chunk, probabilities, strict=True):
-                labels[row], shares[row] = run.label_names[int(values.argmax())], float(values.max())
-            yield Done(run, run_number, start + len(chunk), len(rows))
+            for (text, _), values in zip(chunk, probabilities, strict=True):
+                for row in rows[text]:
+                    labels[row], shares[row] = run.label_names[int(values.argmax())], float(values.max())
+                done += len(rows[text])
+            yield Done(run, run_number, done, of)
         table[run.id], table[f"{run.id}:probability"] = labels, shares
+
+
+def _longest_first(texts: Sequence[str], run: Run, predictor: Predictor) -> list[tuple[str, list[int]]]:
+    """Each text with its tokens, by descending number of tokens: the only sort on the way to the batches.
+
+    A chunk at a time, so that other callers' predictions are computed in between.
+    """
+    from trainer.engine import forward
+
+    ids: list[list[int]] = []
+    for start in range(0, len(texts), AT_ONCE):
+        ids += predictor.tokenise(texts[start : start + AT_ONCE], run)
+    return [(texts[i], ids[i]) for i in forward.longest_first(ids)]
 
 
 def write(table: pd.DataFrame, path: Path) -> None:

@@ -180,17 +180,32 @@ class Predictor:
         if not len(texts):
             return np.empty((0, len(run.label_names)), dtype=np.float32)
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        distinct = list(row_of)
+        ids = self.tokenise(list(row_of), run)
+        order = forward.longest_first(ids)
+        probabilities = np.empty((len(ids), len(run.label_names)), dtype=np.float32)
+        probabilities[order] = self.predict_sorted([ids[i] for i in order], run, batch_size=batch_size, quick=quick)
+        return probabilities[[row_of[text] for text in texts]]
+
+    def tokenise(self, texts: Sequence[str], run: Run) -> list[list[int]]:
+        """Token ids of each text as the run's model reads them: truncated to its longest, not padded."""
+        with self._lock:
+            loaded = self._load(run)
+            return forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
+
+    def predict_sorted(
+        self, ids: Sequence[list[int]], run: Run, *, batch_size: int = 64, quick: bool = False
+    ) -> np.ndarray:
+        """Like `predict_many`, for token ids that are `forward.longest_first`: nothing is sorted here or below."""
         with self._lock:
             loaded = self._load(run)
             precision = self._device.precisions[0] if quick else "fp32"
-            probabilities = self._probabilities(loaded, distinct, batch_size, precision)
+            probabilities = self._token_probabilities(loaded, ids, batch_size, precision)
             if precision != "fp32":
                 best = np.sort(probabilities, axis=1)
                 near = np.flatnonzero(best[:, -1] - best[:, -2] < NEAR)
-                if len(near):
-                    probabilities[near] = self._probabilities(loaded, [distinct[row] for row in near], batch_size)
-        return probabilities[[row_of[text] for text in texts]]
+                if len(near):  # a part of what is sorted is sorted
+                    probabilities[near] = self._token_probabilities(loaded, [ids[i] for i in near], batch_size, "fp32")
+        return probabilities
 
     def is_loaded(self, run: Run) -> bool:
         """Whether the run's model is in memory."""
@@ -259,21 +274,20 @@ class Predictor:
             seconds=loaded.seconds,
         )
 
-    def _probabilities(self, loaded: _Loaded, texts, batch_size, precision="fp32") -> np.ndarray:
-        ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
-        return self._token_probabilities(loaded, ids, batch_size, precision)
-
     def _token_probabilities(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
+        """Probabilities of token ids that are `forward.longest_first`."""
         from scipy.special import softmax
 
         def logits(part: Sequence[int]) -> np.ndarray:
-            return loaded.prepared.logits([ids[i] for i in part], batch_size=batch_size, precision=precision)
+            return loaded.prepared.logits(
+                [ids[i] for i in part], batch_size=batch_size, precision=precision, is_sorted=True
+            )
 
         if self._device.kind != "cpu" or len(ids) <= batch_size:
             return softmax(logits(range(len(ids))), axis=-1)
         # Batches in parallel, each with its share of the cores, are faster than all threads in one batch.
         workers = self._thread_pool()
-        # `predict_logits` sorts each part by length, so its order here does not matter.
+        # Each part has sentences of every length, in their order: equal work, and still sorted.
         parts = [range(start, len(ids), self._worker_count) for start in range(min(self._worker_count, len(ids)))]
         shares = list(workers.map(logits, parts))
         whole = np.empty((len(ids), shares[0].shape[1]), dtype=np.float32)
@@ -336,7 +350,7 @@ class Predictor:
         )
         loaded = _Loaded(prepared, tokeniser, longest)
         # The first pass of a new model allocates memory: it must not count in a prediction's time.
-        self._probabilities(loaded, ["warm up"], 1)
+        self._token_probabilities(loaded, forward.tokenise(tokeniser, ["warm up"], longest), 1, "fp32")
         return loaded
 
     def _bytes(self) -> int:
