@@ -128,11 +128,14 @@ def parse(line: bytes) -> dict[str, Any]:
     Raises `ValueError`, which pydantic's error is, unless the line is such an object, with every field of its type.
     """
     try:
-        return _lines().validate_json(line).__dict__
+        event = _lines().validate_json(line).__dict__
     except ValidationError as error:
         if error.errors(include_url=False)[0]["type"].startswith("union_tag"):
             raise ValueError("type: an event's is expected") from None
         raise
+    if event["type"] == Evaluated.kind and event["split"] == "validation" and event["train_loss"] is None:
+        raise ValueError("train_loss: a number is expected")
+    return event
 
 
 @cache

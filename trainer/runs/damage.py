@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,9 +93,13 @@ def problem(error: Exception) -> str:
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
-def drawing_failed(error: Exception, *, run_id: str, folder: Path) -> Damage:
-    """The damage of a run that cannot be drawn for an unexpected error, which need not be its files'."""
-    return Damage(run_id, folder, "", "drawing", {"problem": f"{type(error).__name__}: {problem(error)}"})
+def log_failure(error: Exception, *, run_id: str, folder: Path) -> Damage:
+    """The damage of a run that cannot be drawn for an unexpected error, which need not be its files'; logs a line."""
+    damage = Damage(run_id, folder, "", "drawing", {"problem": f"{type(error).__name__}: {problem(error)}"})
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    logging.getLogger(__name__).error("%s%s", damage, where)
+    return damage
 
 
 def culprits(runs: Sequence[T], draw: Callable[[list[T]], Any]) -> list[tuple[T, Exception]]:

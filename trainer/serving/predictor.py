@@ -40,7 +40,8 @@ class Prediction:
     """One run's prediction for one text. `seconds` is the time of its forward pass, without loading the model.
 
     Runs of one call are computed in parallel, so their seconds add up to more than the elapsed time. `temperature` is
-    None for probabilities as the model gives them.
+    None for probabilities as the model gives them. `tokens_read` of the text's `tokens` were read, the special ones at
+    its ends included: fewer where it is longer than the run's maximum length.
     """
 
     run_id: str
@@ -50,6 +51,13 @@ class Prediction:
     probabilities: dict[str, float]
     seconds: float
     temperature: float | None = None
+    tokens_read: int = 0
+    tokens: int = 0
+
+    @property
+    def cut(self) -> bool:
+        """Whether the text is longer than the run's maximum length, so that its end was not read."""
+        return self.tokens_read < self.tokens
 
     @property
     def confidence(self) -> float:
@@ -63,6 +71,20 @@ class Prediction:
         shares = calibration.scaled(np.array([*self.probabilities.values()]), value)
         probabilities = dict(zip(self.probabilities, map(float, shares), strict=True))
         return replace(self, probabilities=probabilities, temperature=value)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Predictions of one run for many texts: probabilities (texts, labels), tokens read and in all (texts,)."""
+
+    probabilities: np.ndarray
+    tokens_read: np.ndarray
+    tokens: np.ndarray
+
+    @property
+    def cut(self) -> np.ndarray:
+        """Whether each text is longer than the run's maximum length: boolean (texts,)."""
+        return self.tokens_read < self.tokens
 
 
 @dataclass
@@ -144,8 +166,8 @@ class Predictor:
         with self._lock:
             loaded, backbone = self._load_untrained(run), run.recipe.backbone
             name, label = f"untrained {backbone}", tr("untrained {backbone}", backbone=backbone)
-            ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
-            return replace(self._predict_tokens(loaded, ids, run), run_id=name, label=label, method="")
+            tokens = _tokenise(loaded, [text])
+            return replace(self._predict_tokens(loaded, tokens, run), run_id=name, label=label, method="")
 
     def explain(self, text: str, run: Run) -> Attribution:
         """The word attributions of the run's prediction (see `attribution`)."""
@@ -172,25 +194,34 @@ class Predictor:
                 return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
 
     def predict_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> np.ndarray:
-        """Probabilities (texts, labels) of one run, in the order given; equal texts are computed once.
+        """Probabilities (texts, labels) of one run: those of `predict_batch`."""
+        return self.predict_batch(texts, run, batch_size=batch_size, quick=quick).probabilities
+
+    def predict_batch(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> Batch:
+        """Predictions of one run, in the order given; equal texts are computed once.
 
         `quick` computes in the device's best precision, and again in float32 where the two best probabilities differ by
         less than `NEAR`: labels equal float32's, probabilities are close to them (benchmarks/README.md).
         """
         if not len(texts):
-            return np.empty((0, len(run.label_names)), dtype=np.float32)
+            none = np.empty(0, dtype=np.int64)
+            return Batch(np.empty((0, len(run.label_names)), dtype=np.float32), none, none)
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         distinct = list(row_of)
         with self._lock:
             loaded = self._load(run)
             precision = self._device.precisions[0] if quick else "fp32"
-            probabilities = self._probabilities(loaded, distinct, batch_size, precision)
+            tokens = _tokenise(loaded, distinct)
+            probabilities = self._token_probabilities(loaded, tokens.ids, batch_size, precision)
             if precision != "fp32":
                 best = np.sort(probabilities, axis=1)
                 near = np.flatnonzero(best[:, -1] - best[:, -2] < NEAR)
                 if len(near):
-                    probabilities[near] = self._probabilities(loaded, [distinct[row] for row in near], batch_size)
-        return probabilities[[row_of[text] for text in texts]]
+                    near_ids = [tokens.ids[row] for row in near]
+                    probabilities[near] = self._token_probabilities(loaded, near_ids, batch_size, "fp32")
+        rows = [row_of[text] for text in texts]
+        read, lengths = (np.array(counts)[rows] for counts in (tokens.read, tokens.lengths))
+        return Batch(probabilities[rows], read, lengths)
 
     def is_loaded(self, run: Run) -> bool:
         """Whether the run's model is in memory."""
@@ -205,15 +236,15 @@ class Predictor:
         self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]
     ) -> dict[int, Prediction | Exception]:
         """Predictions of loaded models for one text, by their index in `runs`."""
-        ids = {}
+        tokens = {}
         for loaded in models.values():  # a tokeniser is not thread-safe
             key = id(loaded.tokeniser), loaded.max_length
-            ids[key] = ids.get(key) or forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
+            tokens[key] = tokens.get(key) or _tokenise(loaded, [text])
 
         def predict(index: int) -> Prediction | Exception:
             loaded = models[index]
             try:
-                return self._predict_tokens(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[index])
+                return self._predict_tokens(loaded, tokens[id(loaded.tokeniser), loaded.max_length], runs[index])
             except Exception as error:
                 return error
 
@@ -245,9 +276,9 @@ class Predictor:
             torch.set_num_threads(cores)  # the default of threads that start later
         return self._workers
 
-    def _predict_tokens(self, loaded: _Loaded, ids: list[list[int]], run: Run) -> Prediction:
+    def _predict_tokens(self, loaded: _Loaded, tokens: _Tokens, run: Run) -> Prediction:
         since = time.perf_counter()
-        probabilities = self._token_probabilities(loaded, ids, 1, "fp32")[0]
+        probabilities = self._token_probabilities(loaded, tokens.ids, 1, "fp32")[0]
         loaded.seconds = time.perf_counter() - since
         names = run.label_names
         return Prediction(
@@ -257,11 +288,9 @@ class Predictor:
             predicted=names[int(probabilities.argmax())],
             probabilities={name: float(p) for name, p in zip(names, probabilities, strict=True)},
             seconds=loaded.seconds,
+            tokens_read=tokens.read[0],
+            tokens=tokens.lengths[0],
         )
-
-    def _probabilities(self, loaded: _Loaded, texts, batch_size, precision="fp32") -> np.ndarray:
-        ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
-        return self._token_probabilities(loaded, ids, batch_size, precision)
 
     def _token_probabilities(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
         from scipy.special import softmax
@@ -336,11 +365,33 @@ class Predictor:
         )
         loaded = _Loaded(prepared, tokeniser, longest)
         # The first pass of a new model allocates memory: it must not count in a prediction's time.
-        self._probabilities(loaded, ["warm up"], 1)
+        self._token_probabilities(loaded, _tokenise(loaded, ["warm up"]).ids, 1, "fp32")
         return loaded
 
     def _bytes(self) -> int:
         return unique_bytes(loaded.model for loaded in self._models.values())
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """Token ids of texts, cut to a run's maximum length, and the number of tokens that each text has in all."""
+
+    ids: list[list[int]]
+    lengths: list[int]
+
+    @property
+    def read(self) -> list[int]:
+        return [len(ids) for ids in self.ids]
+
+
+def _tokenise(loaded: _Loaded, texts: Sequence[str]) -> _Tokens:
+    ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
+    lengths = [len(one) for one in ids]
+    # Only a text of that length may be longer: the others are not tokenised again.
+    if full := [row for row, length in enumerate(lengths) if length >= loaded.max_length]:
+        for row, length in zip(full, forward.count_tokens(loaded.tokeniser, [texts[row] for row in full]), strict=True):
+            lengths[row] = length
+    return _Tokens(ids, lengths)
 
 
 def temperature(run: Run) -> float | None:
