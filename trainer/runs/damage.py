@@ -20,11 +20,11 @@ FILES = (RUN, EVENTS, PREDICTIONS)
 """Files that are checked. Of several damaged files of a run the first of these is reported."""
 REASONS = {
     "missing": mark("it is missing"),
+    "no file": mark("it is no file"),
     "unreadable": mark("it cannot be read ({problem})"),
     "large": mark("it has {size} bytes, more than {most}"),
     "json": mark("it is no JSON ({problem})"),
     "version": mark("its version {version} is newer than {newest}, so update the program"),
-    "content": mark("{problem}"),
     "line": mark("line {line}: {problem}"),
     "cut": mark("its last line is cut"),
     "parquet": mark("it is no Parquet file ({problem})"),
@@ -35,13 +35,13 @@ REASONS = {
     "twice": mark("row {row} of {split} occurs twice"),
     "drawing": mark("it could not be shown ({problem})"),
 }
-"""What is wrong with a file, by kind."""
+"""What is wrong with a file, by kind. Of the kind "content" it is what a reader says, in English."""
 LONGEST = 200
 """Most characters of a problem in a sentence."""
 
 
 class Damaged(ValueError):
-    """A file whose content is wrong: a kind of `REASONS` and its values."""
+    """A file whose content is wrong: a kind of `REASONS`, or "content", and its values."""
 
     def __init__(self, kind: str, **values: Any) -> None:
         self.kind, self.values = kind, values
@@ -61,8 +61,8 @@ class Damage:
     @property
     def reason(self) -> str:
         """The file and what is wrong with it, without the run."""
-        problem = tr(REASONS[self.kind], **self.values)
-        return tr("{file}: {problem}", file=self.file, problem=problem) if self.file else problem
+        problem = self.values["problem"] if self.kind == "content" else tr(REASONS[self.kind], **self.values)
+        return f"{self.file}: {problem}" if self.file else problem
 
     def __str__(self) -> str:
         return tr("The run {run} is damaged: {reason}.", run=self.run_id, reason=self.reason)
@@ -74,6 +74,8 @@ def damage_of(error: Exception, *, run_id: str, folder: Path, file: str) -> Dama
         return Damage(run_id, folder, file, error.kind, error.values)
     if isinstance(error, FileNotFoundError):
         return Damage(run_id, folder, file, "missing")
+    if isinstance(error, (IsADirectoryError, NotADirectoryError)):
+        return Damage(run_id, folder, file, "no file")
     if isinstance(error, OSError):
         return Damage(run_id, folder, file, "unreadable", {"problem": error.strerror or type(error).__name__})
     return Damage(run_id, folder, file, "content", {"problem": problem(error)})

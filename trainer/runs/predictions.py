@@ -66,7 +66,7 @@ def _read_table(path: Path, about: DatasetInfo | None) -> pa.Table:
                     raise Damaged("column", column=name)
             order = [name for name in schema.names if name in (*COLUMNS, *there)]
             return file.read(columns=order).select(order)
-    except (Damaged, FileNotFoundError, MemoryError):
+    except (Damaged, FileNotFoundError, IsADirectoryError, MemoryError):
         raise
     except Exception as error:  # of any kind: what a decoder raises for another content
         raise Damaged("parquet", problem=problem(error)) from None

@@ -472,24 +472,28 @@ class Store:
 
         With `check_process`, a run whose state is running although no process trains it is returned as failed.
         """
-        version, (then, _) = signature(folder / RUN), self._broken.get(folder, (None, None))
-        if then is not None and then == version:
+        then, _ = self._broken.get(folder, (None, None))
+        if then is not None and then == signature(folder / RUN):
             return None
         self._broken.pop(folder, None)
-        try:
-            run = self._parse(folder)
-            if not (check_process and run.state == "running") or self.is_at_work(folder):
-                return run
-            run = self._parse(folder)  # it may have finished since it was parsed
-        except MemoryError:
-            raise  # the machine's, not the file's
-        except Exception as error:  # of any kind: what is in the file decides what its readers raise
-            if _is_run(folder):
-                self._broken[folder] = (
-                    version,
-                    damage_of(error, run_id=_printable(folder.name), folder=folder, file=RUN),
-                )
-            return None
+        version = None
+        for attempt in ("first", "second"):  # it may be replaced while it is read
+            try:
+                return self._state_now(self._parse(folder), check_process=check_process)
+            except MemoryError:
+                raise  # the machine's, not the file's
+            except Exception as error:  # of any kind: what is in the file decides what its readers raise
+                if attempt == "second" and _is_run(folder):
+                    name = _printable(folder.name)
+                    self._broken[folder] = version, damage_of(error, run_id=name, folder=folder, file=RUN)
+                version = signature(folder / RUN)
+        return None
+
+    def _state_now(self, run: Run, *, check_process: bool) -> Run:
+        """The run, as failed if its state is running although no process trains it and that is checked."""
+        if not (check_process and run.state == "running") or self.is_at_work(run.folder):
+            return run
+        run = self._parse(run.folder)  # it may have finished since it was parsed
         if run.state == "running":
             return run.model_copy(update={"state": "failed", "error": tr(INTERRUPTED)})
         return run
@@ -506,7 +510,7 @@ class Store:
         if cached is not None and cached[0] == version:
             return cached[1]
         if not path.is_file():
-            raise Damaged("unreadable", problem=tr("it is no file"))
+            raise Damaged("no file")
         if stat.st_size > MAX_BYTES:
             raise Damaged("large", size=f"{stat.st_size:,}", most=f"{MAX_BYTES:,}")
         try:

@@ -23,7 +23,7 @@ def upgrade(content: Any) -> Json:
     if type(version) is not int:
         raise ValueError("schema_version: a number is expected")
     if version > SCHEMA_VERSION:
-        raise Damaged("version", version=version, newest=SCHEMA_VERSION)
+        raise Damaged("version", version=str(version)[:20], newest=SCHEMA_VERSION)
     try:
         while (version := content["schema_version"]) != SCHEMA_VERSION:
             content = STEPS[version](content)

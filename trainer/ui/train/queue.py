@@ -181,6 +181,7 @@ def delete(lab: Lab, run_id: str | None) -> str:
     if run_id and find(lab, run_id) is None and lab.damage(run_id) is not None:
         try:
             lab.store.delete(run_id)
+            lab.predictor.forget(run_id)
             return note(tr("{run} is deleted.", run=run_id))
         except (UserError, OSError) as error:
             return note(sentence(error), "warning")
