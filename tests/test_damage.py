@@ -219,7 +219,9 @@ PREDICTIONS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame] | bytes, str
     "too few probabilities": (with_values(probabilities=np.float32([1])), "row 0 has a probabilities"),
     "probabilities above 1": (with_values(probabilities=np.float32([2, -1])), "row 0 has a probabilities"),
     "probabilities that are none": (with_values(probabilities=np.float32([np.nan, 1])), "row 0 has a probabilities"),
-    "a row twice": (lambda frame: frame.assign(row=frame["row"].where(frame.index != 1, 0)), "occurs twice"),
+    "a row twice": (
+        lambda frame: frame.assign(row=frame["row"].replace(frame["row"][1], frame["row"][0])), "occurs twice"
+    ),
     "too many rows": (
         lambda frame: pd.concat([frame, frame.assign(row=frame["row"] + 10_000)]), "and the run 1,304"
     ),
@@ -489,17 +491,15 @@ def test_any_value_anywhere_in_run_json_is_read_or_is_damage(data, tmp_path_fact
     assert all(str(damage).startswith(f"The run {BAD} is damaged: run.json: ") for damage in damaged)
     rows(runs)
     lab = Lab.open(own)
-    assert (
-        f"{len(runs)} finished runs" in report.html(own, [run for run in runs if run.result])
-        or damaged
-        or (len([run for run in runs if run.result]) < 3)
-    )
     train_queue.queue_html(lab)
     for run in runs:
         if run.id == BAD:
+            finished = [run for run in runs if run.result]
+            assert f"{len(finished)} finished runs" in report.html(own, finished)
             train_panel.details_html(lab, run)
             read = run.as_json()
-            kept = [at for at in paths(whole) if at[: len(path)] != path]
+            part = path[:-1] if isinstance(path[-1], int) else path  # without one item the later ones move up
+            kept = [at for at in paths(whole) if at[: len(part)] != part]
             assert all(_at(read, at) == _at(whole, at) for at in kept), "the rest is read as it was"
 
 
@@ -509,7 +509,7 @@ def _at(part: Any, path: tuple) -> Any:
     return type(part) if isinstance(part, (dict, list)) else part
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_value_anywhere_in_a_line_is_read_or_is_damage(data, tmp_path_factory):
     lines = sound_events()

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_type_hints
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Difference = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Amount = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -68,7 +69,7 @@ class Step(Event):
     sentences_per_second: Amount
     seconds: Amount
     seconds_left: float
-    memory: int
+    memory: Difference
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Evaluated(Event):
     accuracy: Share
     seconds: Amount
     train_loss: Loss | None = None
-    memory: int | None = None
+    memory: Difference | None = None
     utilisation: float | None = None
     best: bool = False
 
