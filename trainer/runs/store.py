@@ -140,6 +140,27 @@ def _with_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
     return methods.METHODS[name].options().model_dump(mode="json") | options
 
 
+def _parsed(folder: Path) -> Run:
+    """The run in a folder, from its run.json. Raises `ValueError` for a damaged file, `OSError` if unreadable."""
+    path = folder / RUN
+    size = path.stat().st_size
+    if not path.is_file():
+        raise Damaged("no file")
+    if size > MAX_BYTES:
+        raise Damaged("large", size=f"{size:,}", most=f"{MAX_BYTES:,}")
+    try:
+        content = pydantic_core.from_json(path.read_bytes(), cache_strings="keys")
+    except ValueError as error:
+        raise Damaged("json", problem=problem(error)) from None
+    content = upgrade(content)
+    recipe = content.get("recipe")
+    if isinstance(recipe, dict):  # otherwise the model reports the error
+        content["recipe"] = recipe | {"options": _with_defaults(recipe)}
+    run = Run.model_validate(content | {"id": folder.name, "folder": folder})
+    _check_options(run.recipe)
+    return run
+
+
 def _check_options(recipe: RunConfig) -> None:
     """Raise `Damaged` for options that a known method does not have, or with values that they cannot have."""
     if recipe.method not in methods.METHODS:
@@ -476,18 +497,12 @@ class Store:
         if then is not None and then == signature(folder / RUN):
             return None
         self._broken.pop(folder, None)
-        version = None
-        for attempt in ("first", "second"):  # it may be replaced while it is read
-            try:
-                return self._state_now(self._parse(folder), check_process=check_process)
-            except MemoryError:
-                raise  # the machine's, not the file's
-            except Exception as error:  # of any kind: what is in the file decides what its readers raise
-                if attempt == "second" and _is_run(folder):
-                    name = _printable(folder.name)
-                    self._broken[folder] = version, damage_of(error, run_id=name, folder=folder, file=RUN)
-                version = signature(folder / RUN)
-        return None
+        try:
+            return self._state_now(self._parse(folder), check_process=check_process)
+        except MemoryError:
+            raise  # the machine's, not the file's
+        except Exception:  # of any kind: what is in the file decides what its readers raise; `_parse` keeps it
+            return None
 
     def _state_now(self, run: Run, *, check_process: bool) -> Run:
         """The run, as failed if its state is running although no process trains it and that is checked."""
@@ -501,29 +516,24 @@ class Store:
     def _parse(self, folder: Path) -> Run:
         """The run in a folder, from the cache unless run.json was replaced: a page lists the whole store every second.
 
-        Raises `ValueError` (which pydantic's error is) for a damaged file or a newer version, `OSError` if unreadable.
+        Raises `ValueError` (which pydantic's error is) for a damaged file or a newer version, `OSError` if unreadable;
+        `_broken` then has the damage.
         """
-        path = folder / RUN
-        stat = path.stat()
-        version = stat.st_ino, stat.st_mtime_ns, stat.st_size
+        version = signature(folder / RUN)
         cached = self._parsed.get(folder)
         if cached is not None and cached[0] == version:
             return cached[1]
-        if not path.is_file():
-            raise Damaged("no file")
-        if stat.st_size > MAX_BYTES:
-            raise Damaged("large", size=f"{stat.st_size:,}", most=f"{MAX_BYTES:,}")
         try:
-            content = pydantic_core.from_json(path.read_bytes(), cache_strings="keys")
-        except ValueError as error:
-            raise Damaged("json", problem=problem(error)) from None
-        content = upgrade(content)
-        recipe = content.get("recipe")
-        if isinstance(recipe, dict):  # otherwise the model reports the error
-            content["recipe"] = recipe | {"options": _with_defaults(recipe)}
-        run = Run.model_validate(content | {"id": folder.name, "folder": folder})
-        _check_options(run.recipe)
-        self._parsed[folder] = version, run
+            run = _parsed(folder)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if _is_run(folder):
+                damage = damage_of(error, run_id=_printable(folder.name), folder=folder, file=RUN)
+                self._broken[folder] = version, damage
+            raise
+        if version is not None:
+            self._parsed[folder] = version, run
         return run
 
     def _checked(self, of: Run | Path, name: str, read: Callable[[Any], Any], *, register: bool = True) -> Any:

@@ -10,12 +10,13 @@ import gradio as gr
 from trainer.analysis import tables as analysis
 from trainer.methods import METHODS
 from trainer.runs.damage import Damage
+from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, endpoint
 
 
 def build(lab: Lab) -> None:
     """Publish the endpoints."""
-    gr.api(endpoint(compare_api, lab), api_name="compare")
+    gr.api(isolated(lab, endpoint(compare_api, lab)), api_name="compare")
     gr.api(endpoint(runs_api, lab), api_name="runs")
 
 

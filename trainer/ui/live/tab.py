@@ -194,4 +194,5 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
 def _object(prediction: inference.Prediction, run: Run) -> dict[str, Any]:
     scaled = prediction.calibrated(run)
     temperature = {"temperature": scaled.temperature, "calibrated": scaled.temperature and scaled.probabilities}
-    return prediction.__dict__ | temperature | {"cut": prediction.cut}
+    lengths = {"cut": prediction.cut, "tokens_read": prediction.tokens_read, "tokens": prediction.tokens}
+    return {name: value for name, value in vars(prediction).items() if name not in lengths} | temperature | lengths
