@@ -343,7 +343,7 @@ class Store:
                 damage = damage or self._checked(run, name, read, register=False)
         if damage is not None and (folder / RUN).exists():
             raise ArgumentError(
-                expected=tr("a run whose files are whole"),
+                expected=tr("a run whose {file} is whole", file=damage.file),
                 got=tr("a damaged one: {problem}", problem=damage.reason),
                 fix=tr("export it again"),
             )
