@@ -74,6 +74,7 @@ def stored(own_store) -> Store:
 def put(store: Store, name: str, content: bytes | str) -> Path:
     """Replace a file of the run `BAD`, as a person or a crash would."""
     path = store.root / BAD / name
+    path.unlink(missing_ok=True)  # file systems take milliseconds to write over a file
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 

@@ -303,6 +303,7 @@ def put(own: Store, name: str, found: Any) -> Path:
     """A run folder with nothing but this run.json."""
     folder = own.root / name
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").unlink(missing_ok=True)  # file systems take milliseconds to write over a file
     (folder / "run.json").write_text(json.dumps(found), encoding="utf-8")
     return folder
 
