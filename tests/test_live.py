@@ -127,6 +127,58 @@ def test_a_text_that_is_cut_says_which_words_were_not_read(lab):
     assert "5 words were not read" in live_explain.strongest(TEXT, said)
 
 
+def test_a_text_that_is_cut_says_so_wherever_it_is_predicted(lab, tmp_path):
+    """By its tokens: at the run's maximum length a text is whole, one word later it is cut."""
+    run = of(lab, "lora")
+    loaded = lab.predictor._load(run)
+    fits = " ".join(["film"] * (loaded.max_length - 2))  # each word is a token, beside [CLS] and [SEP]
+    whole, short, cut = (lab.predictor.predict_one(text, run) for text in (fits, TEXT, f"{fits} dull film"))
+    assert [one.cut for one in (whole, short, cut)] == [False, False, True]
+    assert (whole.tokens_read, whole.tokens) == (loaded.max_length, loaded.max_length)
+    assert short.tokens_read == short.tokens < loaded.max_length
+    assert (cut.tokens_read, cut.tokens) == (loaded.max_length, loaded.max_length + 2)
+    assert cut.probabilities == whole.probabilities, "what is cut off is not read"
+    runs = inference.choose(lab.store)
+    every = lab.predictor.predict(f"{fits} dull film", runs)
+    assert [one.cut for one in every] == [True] * len(runs)
+    assert lab.predictor.untrained(f"{fits} dull film", run).cut
+    # The page
+    said = f"the first {cut.tokens_read} of its {cut.tokens} tokens were read"
+    html = predicted(lab, f"{fits} dull film", untrained=True)["predictions"]
+    assert html.count(said) == html.count("<article") == len(runs) + len({run.recipe.task for run in runs})
+    assert "The text is cut" not in predicted(lab, fits)["predictions"]
+    # Other programs
+    (answer,) = live_tab.predict_api(lab, f"{fits} dull film", [run.id])
+    assert (answer["cut"], answer["tokens_read"], answer["tokens"]) == (True, cut.tokens_read, cut.tokens)
+    assert live_tab.predict_api(lab, TEXT, [run.id])[0]["cut"] is False
+    # Files: a column only where something was cut
+    path = tmp_path / "in.csv"
+    pd.DataFrame({"text": [TEXT, f"{fits} dull film", "", fits]}).to_csv(path, index=False)
+    drawn = section(lab).predict_file(str(path), "text", [run.id], request())
+    assert "1 of them is longer than a run reads and was cut: the column :tokens_cut says" in drawn["status"]
+    got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)
+    assert list(got.columns) == ["text", run.id, f"{run.id}:probability", f"{run.id}:tokens_cut"]
+    assert list(got[f"{run.id}:tokens_cut"]) == ["0", "2", "", "0"]
+    pd.DataFrame({"text": [TEXT, fits]}).to_csv(path, index=False)
+    drawn = section(lab).predict_file(str(path), "text", [run.id], request())
+    assert "cut" not in drawn["status"]
+    assert list(pd.read_csv(drawn["result"]["value"])) == ["text", run.id, f"{run.id}:probability"]
+
+
+def test_an_error_that_nobody_expects_is_on_its_runs_card_alone(copied, monkeypatch, caplog):
+    runs = inference.choose(copied.store)
+    bad = runs[1]
+    load = Predictor._load
+    monkeypatch.setattr(Predictor, "_load", lambda self, run: [][1] if run.id == bad.id else load(self, run))
+    drawn = predicted(copied)["predictions"]
+    assert drawn.count("it could not be shown (IndexError: list index out of range)") == 1
+    assert drawn.count('class="lab-label"') == len(runs) - 1
+    assert [bad.id in record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [True]
+    monkeypatch.setattr(live_board.Board, "_card", lambda self, run, agreement: [][1])
+    drawn = predicted(copied)["predictions"]
+    assert drawn.count("it could not be shown") == len(runs)
+
+
 def test_words_of_any_script():
     text = "“Don’t stop” — 好片😀 e.g. नमस्ते!"
     assert [text[a:b] for a, b in attribution.words(text)] == [

@@ -167,7 +167,7 @@ OPEN = {
     "redraw_sentences", "compare_api", "runs_api", "pressed", "test_differences",
     # Asking
     "predict", "predict_linked", "recalibrate", "explain", "toggle", "reset", "make_link", "suit", "offer", "arrive",
-    "pick", "predict_api", "missing_html", "opened", "predict_file", "stop", "left",
+    "pick", "predict_api", "missing_html", "damaged_html", "opened", "predict_file", "stop", "left",
     # The way in
     "standing", "unlock", "lock",
     # The lesson, but for its training
@@ -190,7 +190,7 @@ CHANGES = {
 
 def inner(function):
     """The handler inside what is wrapped around it for Gradio."""
-    function = getattr(function, "guards", function)
+    function = getattr(function, "guards", getattr(function, "isolates", function))
     while isinstance(function, partial):
         function = function.args[0] if function.func is train_form._call else function.func
     return function

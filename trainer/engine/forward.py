@@ -14,6 +14,12 @@ def tokenise(tokeniser, texts: Sequence[str], max_length: int) -> list[list[int]
     return tokeniser(list(texts), truncation=True, max_length=max_length)["input_ids"]
 
 
+def count_tokens(tokeniser, texts: Sequence[str]) -> list[int]:
+    """Number of tokens of each text when it is not truncated."""
+    # `verbose`: it would warn that the text is longer than the model reads.
+    return [len(ids) for ids in tokeniser(list(texts), truncation=False, verbose=False)["input_ids"]]
+
+
 def pad(ids: Sequence[Sequence[int]], pad_id: int):
     """(input_ids, attention_mask) of one batch, padded to its longest text; both (batch, tokens)."""
     import torch

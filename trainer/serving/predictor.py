@@ -40,7 +40,8 @@ class Prediction:
     """One run's prediction for one text. `seconds` is the time of its forward pass, without loading the model.
 
     Runs of one call are computed in parallel, so their seconds add up to more than the elapsed time. `temperature` is
-    None for probabilities as the model gives them.
+    None for probabilities as the model gives them. `tokens_read` of the text's `tokens` were read, the special ones at
+    its ends included: fewer where it is longer than the run's maximum length.
     """
 
     run_id: str
@@ -50,6 +51,13 @@ class Prediction:
     probabilities: dict[str, float]
     seconds: float
     temperature: float | None = None
+    tokens_read: int = 0
+    tokens: int = 0
+
+    @property
+    def cut(self) -> bool:
+        """Whether the text is longer than the run's maximum length, so that its end was not read."""
+        return self.tokens_read < self.tokens
 
     @property
     def confidence(self) -> float:
@@ -63,6 +71,18 @@ class Prediction:
         shares = calibration.scaled(np.array([*self.probabilities.values()]), value)
         probabilities = dict(zip(self.probabilities, map(float, shares), strict=True))
         return replace(self, probabilities=probabilities, temperature=value)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of texts, truncated to a run's maximum length and not padded, and each text's tokens in all."""
+
+    ids: list[list[int]]
+    lengths: list[int]
+
+    @property
+    def read(self) -> list[int]:
+        return [len(ids) for ids in self.ids]
 
 
 @dataclass
@@ -144,8 +164,8 @@ class Predictor:
         with self._lock:
             loaded, backbone = self._load_untrained(run), run.recipe.backbone
             name, label = f"untrained {backbone}", tr("untrained {backbone}", backbone=backbone)
-            ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
-            return replace(self._predict_tokens(loaded, ids, run), run_id=name, label=label, method="")
+            tokens = _tokenise(loaded, [text])
+            return replace(self._predict_tokens(loaded, tokens, run), run_id=name, label=label, method="")
 
     def explain(self, text: str, run: Run) -> Attribution:
         """The word attributions of the run's prediction (see `attribution`)."""
@@ -180,17 +200,16 @@ class Predictor:
         if not len(texts):
             return np.empty((0, len(run.label_names)), dtype=np.float32)
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        ids = self.tokenise(list(row_of), run)
+        ids = self.tokenise(list(row_of), run).ids
         order = forward.longest_first(ids)
         probabilities = np.empty((len(ids), len(run.label_names)), dtype=np.float32)
         probabilities[order] = self.predict_sorted([ids[i] for i in order], run, batch_size=batch_size, quick=quick)
         return probabilities[[row_of[text] for text in texts]]
 
-    def tokenise(self, texts: Sequence[str], run: Run) -> list[list[int]]:
-        """Token ids of each text as the run's model reads them: truncated to its longest, not padded."""
+    def tokenise(self, texts: Sequence[str], run: Run) -> Tokens:
+        """The tokens of each text as the run's model reads them."""
         with self._lock:
-            loaded = self._load(run)
-            return forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
+            return _tokenise(self._load(run), texts)
 
     def predict_sorted(
         self, ids: Sequence[list[int]], run: Run, *, batch_size: int = 64, quick: bool = False
@@ -220,15 +239,15 @@ class Predictor:
         self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]
     ) -> dict[int, Prediction | Exception]:
         """Predictions of loaded models for one text, by their index in `runs`."""
-        ids = {}
+        tokens = {}
         for loaded in models.values():  # a tokeniser is not thread-safe
             key = id(loaded.tokeniser), loaded.max_length
-            ids[key] = ids.get(key) or forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
+            tokens[key] = tokens.get(key) or _tokenise(loaded, [text])
 
         def predict(index: int) -> Prediction | Exception:
             loaded = models[index]
             try:
-                return self._predict_tokens(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[index])
+                return self._predict_tokens(loaded, tokens[id(loaded.tokeniser), loaded.max_length], runs[index])
             except Exception as error:
                 return error
 
@@ -260,9 +279,9 @@ class Predictor:
             torch.set_num_threads(cores)  # the default of threads that start later
         return self._workers
 
-    def _predict_tokens(self, loaded: _Loaded, ids: list[list[int]], run: Run) -> Prediction:
+    def _predict_tokens(self, loaded: _Loaded, tokens: Tokens, run: Run) -> Prediction:
         since = time.perf_counter()
-        probabilities = self._token_probabilities(loaded, ids, 1, "fp32")[0]
+        probabilities = self._token_probabilities(loaded, tokens.ids, 1, "fp32")[0]
         loaded.seconds = time.perf_counter() - since
         names = run.label_names
         return Prediction(
@@ -272,6 +291,8 @@ class Predictor:
             predicted=names[int(probabilities.argmax())],
             probabilities={name: float(p) for name, p in zip(names, probabilities, strict=True)},
             seconds=loaded.seconds,
+            tokens_read=tokens.read[0],
+            tokens=tokens.lengths[0],
         )
 
     def _token_probabilities(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
@@ -350,11 +371,21 @@ class Predictor:
         )
         loaded = _Loaded(prepared, tokeniser, longest)
         # The first pass of a new model allocates memory: it must not count in a prediction's time.
-        self._token_probabilities(loaded, forward.tokenise(tokeniser, ["warm up"], longest), 1, "fp32")
+        self._token_probabilities(loaded, _tokenise(loaded, ["warm up"]).ids, 1, "fp32")
         return loaded
 
     def _bytes(self) -> int:
         return unique_bytes(loaded.model for loaded in self._models.values())
+
+
+def _tokenise(loaded: _Loaded, texts: Sequence[str]) -> Tokens:
+    ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
+    lengths = [len(one) for one in ids]
+    # Only a text of that length may be longer: the others are not tokenised again.
+    if full := [row for row, length in enumerate(lengths) if length >= loaded.max_length]:
+        for row, length in zip(full, forward.count_tokens(loaded.tokeniser, [texts[row] for row in full]), strict=True):
+            lengths[row] = length
+    return Tokens(ids, lengths)
 
 
 def temperature(run: Run) -> float | None:

@@ -21,6 +21,7 @@ from trainer.runs.store import ENDED, Run
 from trainer.texts import mark, tr
 from trainer.ui.common import charts
 from trainer.ui.common.access import guarded
+from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, note, run_name
 from trainer.ui.lesson.frame import QUIET, Step, members, paragraphs, question
 from trainer.ui.train import queue as train_queue
@@ -73,7 +74,12 @@ def build(lab: Lab, stored: gr.BrowserState) -> Step:
     timer = gr.Timer(1.5, active=False)
     view = View(stored, plan, launched, status, chart, go, stop, timer, gr.State({}), question_html)
     drawn = [view.status, view.chart, view.go, view.stop, view.timer, view.seen]
-    refresh = {"fn": partial(look_at, lab, view), "inputs": [stored, view.seen], "outputs": drawn, **QUIET}
+    refresh = {
+        "fn": isolated(lab, partial(look_at, lab, view)),
+        "inputs": [stored, view.seen],
+        "outputs": drawn,
+        **QUIET,
+    }
     started = [view.launched, view.stored, view.seen]
     go.click(guarded(lab, partial(launch, lab, view), message=launched), seed, started, **QUIET).then(**refresh)
     stop.click(guarded(lab, partial(train_queue.cancel, lab)), stored, view.launched, **QUIET).then(**refresh)
@@ -84,7 +90,7 @@ def build(lab: Lab, stored: gr.BrowserState) -> Step:
 def draw(lab: Lab, view: View, run_id: str | None) -> dict[Any, Any]:
     """The plan of the training, the question, and the state of the run that this browser launched."""
     config = lesson.recipe(lesson.LIGHT)
-    guess = estimate.estimate(config, earlier=lab.store.list(), device=lab.device)
+    guess = estimate.estimate(config, earlier=lab.runs(), device=lab.device)
     plan = paragraphs(
         tr(
             "What will train: LoRA on {backbone} with {sentences} sentences of the task {task}, {epochs} epochs.",
@@ -170,7 +176,7 @@ def status_html(lab: Lab, run: Run | None) -> str:
             if earlier
             else "",
         )
-    waiting = [other.id for other in lab.store.list() if other.state == "queued"]
+    waiting = [other.id for other in lab.runs() if other.state == "queued"]
     text, done = train_queue.describe(lab, run, queue_position=waiting.index(run.id) + 1 if run.id in waiting else 1)
     compared = ""
     if run.state == "finished" and earlier and earlier.id != run.id and _sentences(earlier) == _sentences(run):

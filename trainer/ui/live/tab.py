@@ -15,6 +15,7 @@ from trainer.serving import predictor as inference
 from trainer.texts import tr
 from trainer.ui import static
 from trainer.ui.common import arguments
+from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, endpoint, note
 from trainer.ui.live import examples as live_examples
 from trainer.ui.live import file as live_file
@@ -43,7 +44,10 @@ class Live:
 
 
 def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
-    """Lay out the tab and connect it."""
+    """Lay out the tab and connect it.
+
+    Handlers that draw runs are `isolated`; of predictions and explanations each has its run's error on its own card.
+    """
     inputs = live_view.inputs()
     live_missing.build(lab, tab, page)
     live_file.build(lab, page, inputs["runs"])
@@ -80,7 +84,7 @@ def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> No
     view.examples.select(pick, None, view.text, **NEWEST).then(**predicting)
     view.explain.click(partial(explain, lab), view.session, view.explanations, concurrency_limit=4, **NEWEST)
     view.guessing.input(
-        partial(toggle, lab, view),
+        isolated(lab, partial(toggle, lab, view)),
         [view.guessing, view.runs, view.session],
         [view.tally_panel, view.guess, view.predict, view.predictions, view.explanations, view.session],
         **NEWEST,
@@ -93,10 +97,10 @@ def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> No
 def _connect_page(lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, predicting: dict[str, Any]) -> None:
     """Connect the events of the page, its tabs and its address."""
     offered = [view.runs, view.examples, view.guess, view.predictions]
-    view.runs.input(partial(suit, lab, view), view.runs, [view.examples, view.guess], **QUIET)
-    tab.select(partial(offer, lab, view), [view.runs, view.guess, view.predictions], offered, **QUIET)
+    view.runs.input(isolated(lab, partial(suit, lab, view)), view.runs, [view.examples, view.guess], **QUIET)
+    tab.select(isolated(lab, partial(offer, lab, view)), [view.runs, view.guess, view.predictions], offered, **QUIET)
     arrived = [view.tabs, view.text, *offered, view.session]
-    page.load(endpoint(arrive, lab, view), view.session, arrived, **QUIET).then(
+    page.load(isolated(lab, endpoint(arrive, lab, view)), view.session, arrived, **QUIET).then(
         **{**predicting, "fn": partial(predict_linked, lab, view)}
     )
     view.link.click(
@@ -177,7 +181,8 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
         runs: ids of runs; every finished run if not given.
 
     Each object has run_id, label, method, predicted, probabilities (by label), seconds, the run's temperature, and
-    calibrated: the probabilities scaled by it. The last two are null for a run without a temperature.
+    calibrated: the probabilities scaled by it. The last two are null for a run without a temperature. cut says whether
+    the text is longer than the run's maximum length: the first tokens_read of its tokens were read.
     """
     # No third parameter: Gradio refuses calls that send the first two alone.
     with arguments.sentence_errors(lab):
@@ -189,4 +194,5 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
 def _object(prediction: inference.Prediction, run: Run) -> dict[str, Any]:
     scaled = prediction.calibrated(run)
     temperature = {"temperature": scaled.temperature, "calibrated": scaled.temperature and scaled.probabilities}
-    return prediction.__dict__ | temperature
+    lengths = {"cut": prediction.cut, "tokens_read": prediction.tokens_read, "tokens": prediction.tokens}
+    return {name: value for name, value in vars(prediction).items() if name not in lengths} | temperature | lengths
