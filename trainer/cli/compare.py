@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from trainer.cli.options import AsJson
-from trainer.cli.output import print_json, print_table
+from trainer.cli.output import print_damaged, print_json, print_table
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,10 +29,19 @@ def compare(
     """The finished runs side by side."""
     from trainer.analysis import method_comparison
     from trainer.analysis.tables import runs_table
+    from trainer.runs.damage import culprits, log_failure
     from trainer.runs.store import Store
 
-    runs = [run for run in Store().list() if run.state == "finished"]
-    table = runs_table(runs)
+    stored, damaged = Store().scan()
+    runs = [run for run in stored if run.state == "finished"]
+    try:
+        table = runs_table(runs)
+    except Exception:  # of any kind: what one run's figures break is said of that run, and the others are compared
+        failed = [log_failure(error, run_id=run.id, folder=run.folder) for run, error in culprits(runs, runs_table)]
+        names = {damage.run_id for damage in failed}
+        runs = [run for run in runs if run.id not in names]
+        damaged, table = [*damaged, *failed], runs_table(runs)
+    print_damaged(damaged)
     if csv is not None:
         table.join(method_comparison.columns(runs)).to_csv(csv, index=False)
         typer.echo(f"{len(table)} runs written to {csv}", err=as_json)
@@ -88,3 +97,4 @@ def report(
         )
     out.write_text(reports.html(store, finished), encoding="utf-8")
     typer.echo(f"{len(finished)} runs reported in {out}")
+    print_damaged(store.damaged())

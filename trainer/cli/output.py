@@ -35,6 +35,12 @@ def watch(store: Any, launched: Sequence[Any]) -> None:
         raise typer.Exit(1)
 
 
+def print_damaged(damaged: Sequence[Any]) -> None:
+    """Print a line on standard error for each damaged run."""
+    for damage in damaged:
+        typer.echo(str(damage), err=True)
+
+
 def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, default=str))
 

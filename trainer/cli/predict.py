@@ -55,8 +55,11 @@ def predict(
             fix = f"{trains.id} trains" if trains else f"train it: python -m trainer again {missing.id}"
             typer.echo(f"Not asked: {missing.id}, which came without its weights ({fix}).", err=True)
     if as_json:
-        print_json([prediction.__dict__ for prediction in predictions])
+        print_json([prediction.__dict__ | {"cut": prediction.cut} for prediction in predictions])
         return
+    for p in predictions:
+        if p.cut:
+            typer.echo(f"Cut: {p.run_id} read the first {p.tokens_read} of the text's {p.tokens} tokens.", err=True)
     rows = [(p.run_id, p.method, p.predicted, f"{p.confidence:.1%}", f"{p.seconds * 1000:.1f} ms") for p in predictions]
     print_table(("run", "method", "predicted", "probability", "time"), rows)
 
@@ -73,7 +76,10 @@ def _predict_file(
             last = step.done == step.of
             typer.echo(f"\r{step.run.id}: {step.done:,} of {step.of:,} sentences", nl=last, err=True)
     files.write(table, out)
+    cut = files.cut_sentences(table, runs)
     if as_json:
-        print_json({"out": str(out), "rows": len(table), "runs": [run.id for run in runs]})
-    else:
-        typer.echo(f"{len(table):,} sentences through {len(runs)} runs written to {out}")
+        print_json({"out": str(out), "rows": len(table), "runs": [run.id for run in runs], "cut": cut})
+        return
+    typer.echo(f"{len(table):,} sentences through {len(runs)} runs written to {out}")
+    if cut:
+        typer.echo(f"Cut: {cut:,} of them are longer than a run reads; see the columns tokens_cut.", err=True)

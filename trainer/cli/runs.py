@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trainer.cli.options import AsJson, RunName
-from trainer.cli.output import print_json, print_table, watch
+from trainer.cli.output import print_damaged, print_json, print_table, watch
 from trainer.errors import Cancelled
 
 
@@ -17,11 +17,12 @@ def list_(as_json: AsJson = False) -> None:
     from trainer.runs.metrics import METRICS
     from trainer.runs.store import Store
 
-    runs = Store().list()
+    runs, damaged = Store().scan()
+    print_damaged(damaged)
     if as_json:
         print_json([run.as_json() | {"folder": str(run.folder)} for run in runs])
         return
-    if not runs:
+    if not runs and not damaged:
         typer.echo("No runs yet. Train some: python -m trainer suite --preset quick")
         return
     accuracy = METRICS["test_accuracy"]
@@ -39,7 +40,10 @@ def show(run: RunName, as_json: AsJson = False) -> None:
     from trainer.runs.metrics import METRICS
     from trainer.runs.store import Store
 
-    stored = Store().load(run)
+    store = Store()
+    stored = store.load(run)
+    if damage := store.check(stored.id):
+        print_damaged([damage])
     if as_json:
         print_json(stored.as_json())
         return
@@ -86,14 +90,17 @@ def again(run: RunName) -> None:
 
 def delete(run: RunName, yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False) -> None:
     """Remove a run and its files."""
-    from trainer.runs.store import Store
+    from trainer.runs.store import DamagedRun, Store
 
     store = Store()
-    stored = store.load(run)
-    if not yes and not typer.confirm(f"Delete {stored.id} and its files?"):
+    try:
+        run_id = store.load(run).id
+    except DamagedRun as error:
+        run_id = error.damage.run_id
+    if not yes and not typer.confirm(f"Delete {run_id} and its files?"):
         raise Cancelled("Nothing was deleted.")
-    store.delete(stored.id)
-    typer.echo(f"{stored.id} is deleted.")
+    store.delete(run_id)
+    typer.echo(f"{run_id} is deleted.")
 
 
 def export(run: RunName, out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="the file to write")]) -> None:
