@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKBONES", "FAMILIES", "Backbone", "Family", "Located", "Part", "Shape", "encoder_layers", "locate"]
 
+
 @dataclass(frozen=True)
 class Backbone:
     """An encoder by name. `hub_id` and `revision` are those of its official weights."""

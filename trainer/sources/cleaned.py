@@ -49,8 +49,7 @@ def folder(source: Path, config: dict[str, Any], shape: Shape, *, pinned: bool =
 
 def check(path: Path, shape: Shape) -> None:
     """Raise `UserError` unless a safetensors file holds a whole encoder of this shape; a head may be beside it."""
-    found = weights.header(path)
-    prefix = f"{shape.family}."
+    found, prefix, expected = weights.header(path), f"{shape.family}.", tensors.encoder(shape)
     plain = {_plain(name, prefix): tensor for name, tensor in found.items()}
     if len(plain) != len(found):
         raise UserError(
@@ -58,11 +57,11 @@ def check(path: Path, shape: Shape) -> None:
         )
     weights.compare(
         {name: tensor.shape for name, tensor in plain.items()},
-        tensors.encoder(shape),
+        expected,
         file=path.name,
         may_have=tensors.may_be_beside,
     )
-    weights.finite(path, found)
+    weights.finite(path, {name: tensor for name, tensor in plain.items() if name in expected})
 
 
 def _plain(name: str, prefix: str) -> str:

@@ -15,8 +15,9 @@ MOST_HEADER = 16 << 20
 """Bytes of a header; an encoder with 128 layers has one of less than a megabyte."""
 AT_ONCE = 1 << 22
 """Values that are checked at a time."""
-TYPES = {"F32": ("<f4", 4), "F16": ("<f2", 2), "BF16": ("<u2", 2)}
-"""Types that weights may have -> (how numpy reads them, bytes of a value). numpy has no bfloat16."""
+TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""Types that weights may have -> how numpy reads them; it has no bfloat16."""
+_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -33,8 +34,8 @@ class Tensor:
 def header(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name.
 
-    Raises `ArgumentError` for a header that is damaged or too large, types but 16 and 32 bits, and tensors that do not
-    fill the file one after another.
+    Raises `ArgumentError` for a header that is damaged or too large, and for tensors that do not fill the file one
+    after another.
     """
     try:
         with path.open("rb") as file:
@@ -52,7 +53,7 @@ def header(path: Path) -> dict[str, Tensor]:
     tensors = {name: _tensor(path, name, entry, 8 + length) for name, entry in content.items()}
     end = 8 + length
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
-        if tensor.start != end or tensor.stop - tensor.start != math.prod(tensor.shape) * TYPES[tensor.dtype][1]:
+        if tensor.start != end or tensor.stop - tensor.start != math.prod(tensor.shape) * _BYTES[tensor.dtype]:
             raise _damaged(path, tr("{tensor} in other bytes than its own", tensor=_shown(name)))
         end = tensor.stop
     if end != size:
@@ -67,7 +68,7 @@ def check(path: Path, expected: Shapes, *, may_have: Callable[[str], bool] = lam
     """
     found = header(path)
     compare({name: tensor.shape for name, tensor in found.items()}, expected, file=path.name, may_have=may_have)
-    finite(path, found)
+    finite(path, {name: found[name] for name in expected})
 
 
 def compare(
@@ -97,13 +98,17 @@ def compare(
 
 
 def finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise `UserError` if a value is NaN or infinite."""
+    """Raise `UserError` for a type that is none of 16 or 32 bits with a fraction, and for NaN and infinity."""
     import numpy as np
+
+    for name, tensor in tensors.items():
+        if tensor.dtype not in TYPES:
+            raise not_typed(name, tensor.dtype, path.name)
 
     raw = np.memmap(path, dtype=np.uint8, mode="r")
     for name, tensor in tensors.items():
         flat = raw[tensor.start : tensor.stop]
-        kind, width = TYPES[tensor.dtype]
+        kind, width = TYPES[tensor.dtype], _BYTES[tensor.dtype]
         for start in range(0, len(flat), AT_ONCE * width):
             # A copy: bytes in a file need not be aligned.
             values = np.frombuffer(flat[start : start + AT_ONCE * width].tobytes(), dtype=kind)
@@ -122,6 +127,15 @@ def not_finite(name: str, file: str) -> UserError:
     )
 
 
+def not_typed(name: str, dtype: str, file: str) -> ArgumentError:
+    """The error for a weight of another type."""
+    return ArgumentError(
+        expected=tr("weights of the types {types} in {file}", types=", ".join(TYPES), file=file),
+        got=tr("{tensor} as {type}", tensor=_shown(name), type=dtype[:20]),
+        fix=tr("save it again without quantisation"),
+    )
+
+
 def _tensor(path: Path, name: str, entry: object, offset: int) -> Tensor:
     try:
         dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
@@ -130,17 +144,15 @@ def _tensor(path: Path, name: str, entry: object, offset: int) -> Tensor:
         sound = False
     if not sound or len(shape) > 4:
         raise _damaged(path, tr("{tensor} in other bytes than its own", tensor=_shown(name)))
-    if not isinstance(dtype, str) or dtype not in TYPES:
-        raise ArgumentError(
-            expected=tr("weights of the types {types} in {file}", types=", ".join(TYPES), file=path.name),
-            got=tr("{tensor} as {type}", tensor=_shown(name), type=str(dtype)[:20]),
-            fix=tr("save it again without quantisation"),
-        )
+    if not isinstance(dtype, str) or dtype not in _BYTES:
+        raise not_typed(name, str(dtype), path.name)
     return Tensor(dtype, shape, offset + start, offset + stop)
 
 
 def _damaged(path: Path, got: str) -> ArgumentError:
-    return ArgumentError(expected=tr("a whole safetensors file {file}", file=path.name), got=got, fix=tr("save it again"))
+    return ArgumentError(
+        expected=tr("a whole safetensors file {file}", file=path.name), got=got, fix=tr("save it again")
+    )
 
 
 def _shown(name: str) -> str:
