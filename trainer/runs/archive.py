@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import lzma
+import errno
 import shutil
 import zipfile
-import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from trainer.errors import ArgumentError, UserError
+from trainer.errors import ArgumentError, UserError, sentence
 from trainer.runs import entry
 from trainer.runs.result import RUN_ID
 from trainer.runs.store import ENDED, Run, Store
@@ -58,33 +57,40 @@ def load(store: Store, path: Path) -> Run:
     Raises `ArgumentError` for another file, for a zip with anything else in it or more than `MAX_BYTES` unpacked, and
     for a run that is in the store; `UserError` for a run whose model is not its recipe's (`entry.admit`).
     """
+    temporary = None
     try:
         _require_small_directory(path)
         with zipfile.ZipFile(path) as file:
+            if len(file.infolist()) > MAX_ENTRIES:
+                raise _too_large(path.name)
             members = [member for member in file.infolist() if not member.is_dir()]
             run_id = _checked_id(members, path)
             _require_new(store, run_id)
             temporary = store.root / f".loading-{run_id}"
             shutil.rmtree(temporary, ignore_errors=True)
-            try:
-                _unpack(file, members, temporary, name=path.name)
-                return _admit(store, temporary, run_id)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-    except (*_DAMAGED, FileNotFoundError, IsADirectoryError) as error:
+            _unpack(file, members, temporary, name=path.name)
+        return _admit(store, temporary, run_id)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # zipfile raises many kinds for a damaged or encrypted file
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         raise ArgumentError(
-            expected=tr("a zip file that `export` wrote"), got=f"{path} ({error})", fix=tr("choose another file")
+            expected=tr("a zip file that `export` wrote"),
+            got=f"{path} ({str(error)[:200]})",
+            fix=tr("choose another file"),
         ) from None
-
-
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError, UnicodeError)
-"""What zipfile raises for a damaged or encrypted member."""
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _unpack(file: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path, *, name: str) -> None:
     """Write the members of a zip file to a folder. Bytes are counted as they come: a header may say less."""
     left = MAX_BYTES
     for member in members:
+        if _is_hidden(member.filename):
+            continue
         target = folder / Path(*PurePosixPath(member.filename).parts[1:])
         target.parent.mkdir(parents=True, exist_ok=True)
         with file.open(member) as source, target.open("xb") as out:
@@ -128,16 +134,24 @@ def _require_new(store: Store, run_id: str) -> None:
 def _admit(store: Store, folder: Path, run_id: str) -> Run:
     """Check the run in a folder inside the store and add it. Raises `UserError` for one that may not enter."""
     if (folder / "run.json").is_file():
-        configs.read_json(folder / "run.json", most=MAX_RUN_JSON)
+        configs.read_object(folder / "run.json", most=MAX_RUN_JSON)
     if run := store.prepared(folder):
-        entry.admit(run)
+        try:
+            entry.admit(run)
+        except (UserError, OSError, MemoryError):
+            raise
+        except Exception as error:  # of a library that opens the model
+            raise UserError(
+                expected=tr("a run whose model opens"), got=sentence(error).rstrip("."), fix=tr("export it again")
+            ) from None
     return store.adopt(folder, run_id)
 
 
 def load_folder(store: Store, folder: Path, *, checked: bool = True) -> tuple[list[Run], list[str]]:
     """Copy every ended run of a folder into the store. The folder holds run folders, or is one itself.
 
-    `checked`: whether each is checked like one from a zip file; not for the runs that come with the program. Returns the runs, and a sentence for each that was left out. Raises `ArgumentError` if the folder has no runs.
+    `checked`: whether each is checked like one from a zip file; not for the runs that come with the program.
+    Returns the runs, and a sentence for each that was left out. Raises `ArgumentError` if the folder has no runs.
     """
     if not folder.is_dir():
         raise ArgumentError(
@@ -177,7 +191,13 @@ def _copy(store: Store, folder: Path, *, checked: bool) -> Run:
 
 def _is_part_of_run(relative: Path) -> bool:
     """Whether a file belongs in an exported run, by its path relative to the run's folder."""
-    return relative.suffix in SUFFIXES and relative.parts[0] not in LEFT_OUT
+    hidden = _is_hidden(relative.as_posix())
+    return relative.suffix in SUFFIXES and relative.parts[0] not in LEFT_OUT and not hidden
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether a file is the program's own, such as a lock: its name or that of a folder begins with a dot."""
+    return any(name.startswith(".") for name in PurePosixPath(path).parts)
 
 
 def _check_name(name: str, path: Path) -> None:
@@ -189,7 +209,7 @@ def _checked_id(members: list[zipfile.ZipInfo], path: Path) -> str:
     """Id of the one run in a zip file.
 
     Raises `ArgumentError` for a member that could be written outside the run's folder or is no part of a run, for a
-    file that does not hold exactly one run, and for more than `MAX_ENTRIES` files or two of one name.
+    file that does not hold exactly one run, and for two files of one name.
     """
     parts = [PurePosixPath(member.filename).parts for member in members]
     tops = {names[0] for names in parts if names}
@@ -199,8 +219,7 @@ def _checked_id(members: list[zipfile.ZipInfo], path: Path) -> str:
         if len(names) < 2
         or ".." in names
         or set("\\:\0") & set(member.filename)
-        or len(member.filename) > 500
-        or any(name.startswith(".") for name in names)
+        or any(len(name.encode(errors="replace")) > 200 for name in names)
         or PurePosixPath(member.filename).suffix not in SUFFIXES
     ]
     top = next(iter(tops), "")
@@ -212,8 +231,6 @@ def _checked_id(members: list[zipfile.ZipInfo], path: Path) -> str:
             fix=tr("choose another file"),
         )
     names = Counter(str(PurePosixPath(member.filename)).casefold() for member in members)
-    if len(members) > MAX_ENTRIES:
-        raise _too_large(path.name)
     if twice := next((name for name, count in names.items() if count > 1), None):
         raise ArgumentError(
             expected=tr("each file once in {file}", file=path.name), got=twice[:200], fix=tr("choose another file")

@@ -33,7 +33,8 @@ _PARTS = ("README.md", "LICENSE", *tokenizers.FILES)
 def admit(run: Run) -> None:
     """Check the run in a folder that was unpacked or copied from elsewhere, and write its configurations again.
 
-    What depends on a backbone that is not on this machine is checked when the run is first opened; `UNCHECKED` marks it.
+    What depends on a backbone that is not on this machine is checked when the run is first opened: `UNCHECKED` marks
+    the run.
     Raises `UserError` for weights or configurations that are not those of the run's recipe.
     """
     (run.folder / UNCHECKED).unlink(missing_ok=True)
