@@ -141,8 +141,9 @@ SPOILT = {
 
 def test_spoilt_weights_are_refused_in_a_sentence_whatever_the_method(saved, tmp_path):
     for number, (method, setup, folder) in enumerate(saved):
+        spoils = SPOILT if setup.backbone.shape.family == "bert" else {_missing: SPOILT[_missing]}
         for file in method.tensors(folder, setup):
-            for spoil, reason in SPOILT.items():
+            for spoil, reason in spoils.items():
                 copy = tmp_path / f"{number}-{spoil.__name__}-{len(file)}"
                 shutil.copytree(folder, copy)
                 values = load_file(copy / file)
@@ -281,7 +282,7 @@ def test_a_config_that_could_change_what_is_computed_is_refused_at_once(given, t
 
 def test_metadata_is_dropped_and_the_rest_written_again():
     harmless = {
-        "architectures": ["BertModel"], "transformers_version": "4.1", "_name_or_path": "/home/x", "torch_dtype": "float32",
+        "architectures": ["BertModel"], "transformers_version": "4.1", "_name_or_path": "/home/x", "dtype": "float32",
         "_attn_implementation": None, "auto_map": {}, "is_decoder": False, "pruned_heads": {}, "id2label": {"0": "x"},
         "use_cache": True, "quantization_config": None,
     }  # fmt: skip
@@ -294,8 +295,8 @@ def test_metadata_is_dropped_and_the_rest_written_again():
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 200_000, '{"a":' * 200_000, "null", "[]", "{", "", '{"a": NaN}', '"' + '\\"' * 100_000, "\xff", " " * (2 << 20),
-     '{"a": 1' + "0" * 10_000 + "}"],
+    ["[" * 200_000, '{"a":' * 200_000, "null", "[]", "{", "", '{"a": NaN}', '"' + '\\"' * 100_000, "\xff",
+     " " * (2 << 20), '{"a": 1' + "0" * 10_000 + "}"],
     ids=lambda text: text[:9],
 )  # fmt: skip
 def test_json_is_bounded_before_it_is_parsed(text, tmp_path):
@@ -384,11 +385,16 @@ def test_no_pattern_from_elsewhere_is_run(targets, monkeypatch):
     def never(*_):
         raise AssertionError("a pattern from elsewhere")
 
-    config = peft_config(target_modules=targets)
-    for name in ("fullmatch", "match", "search", "compile"):
-        monkeypatch.setattr(lora.re, name, never)
+    config, shape = peft_config(target_modules=targets), backbones.shape_of("minilm")
+
+    def recognise():
+        with monkeypatch.context() as patch:
+            for name in ("fullmatch", "match", "search", "compile"):
+                patch.setattr(lora.re, name, never)
+            methods.get("lora").recognise(config, shape)
+
     with pytest.raises(ArgumentError, match="write the names, not a pattern"):
-        methods.get("lora").recognise(config, backbones.shape_of("minilm"))
+        recognise()
 
 
 @pytest.mark.parametrize("setting", ["rank_pattern", "alpha_pattern"])
@@ -423,7 +429,7 @@ def test_an_adapter_from_elsewhere_is_checked_before_it_is_queued_and_when_it_is
     inputs = {"input_ids": torch.arange(4, 12)[None]}
     with torch.inference_mode():
         before, after = (known.open(path, setup)(**inputs).logits for path in (folder, tmp_path / "model"))
-    assert torch.equal(before[:, [1, 0, 2]], after)
+    torch.testing.assert_close(before[:, [1, 0, 2]], after)
     for file in sorted(source.glob("*.safetensors")):
         plain = load_file(file)
         for spoil, reason in SPOILT.items():
@@ -660,9 +666,9 @@ def test_a_zip_file_is_bounded_while_it_is_unpacked(own_store, tmp_path, monkeyp
     refused("at most 1 MB")
     path.write_bytes(bytes(data[:end] + b"PK\6\7" + bytes(16) + data[end:]))
     refused("at most 1 MB")
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "w") as file:
+    with zipfile.ZipFile(path, "w") as file:
         file.writestr(f"{name}/run.json", "{}")
-        file.writestr(f"{name}/run.json", "{}")
+        file.writestr(f"{name}/RUN.json", "{}")
     refused("each file once")
     for damage in (b"", b"PK", b"PK\5\6", os.urandom(1000), bytes(data[: len(data) // 2])):
         path.write_bytes(damage)
@@ -691,7 +697,7 @@ def test_openings_are_shared_and_end_in_a_sentence():
         return "a model"
 
     for _ in range(3):
-        with pytest.raises(StillOpening, match="Expected a run to open within 0.05 seconds"):
+        with pytest.raises(StillOpening, match=r"Expected a run to open within 0\.05 seconds"):
             openings.wait("key", "a run", make)
     go.set()
     openings.seconds = 30

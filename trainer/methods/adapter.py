@@ -18,6 +18,8 @@ from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark, tr
 
 NAME = "adapter"
+FILES = ("adapter.safetensors", "pytorch_adapter.bin")
+HEAD_FILES = ("model_head.safetensors", "pytorch_model_head.bin")
 
 
 PLAIN = {
@@ -138,13 +140,9 @@ class Adapter(Method):
     def check_source(self, source: Path, shape: Shape, options: AdapterOptions) -> None:
         name, found = read(self, source, shape)
         head = heads.read(source, shape)
-        expected = {
-            "adapter.safetensors": bottleneck_tensors(shape, found, name),
-            "model_head.safetensors": head.names(name, shape),
-        }
-        for file, shapes in expected.items():
-            if (source / file).is_file():
-                weights.check(source / file, shapes)
+        for files, shapes in ((FILES, bottleneck_tensors(shape, found, name)), (HEAD_FILES, head.names(name, shape))):
+            if path := foreign.require_weights(source, *files):
+                weights.check(path, shapes)
 
     def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
         from safetensors.torch import save_file
@@ -152,10 +150,10 @@ class Adapter(Method):
         shape = setup.backbone.shape
         name, options = read(self, source, shape)
         head = heads.read(source, shape)
-        state = foreign.read(source, "adapter.safetensors", "pytorch_adapter.bin")
+        state = foreign.read(source, *FILES)
         foreign.check(state, bottleneck_tensors(shape, options, name), file=source.name)
         state = {key.replace(f".adapters.{name}.", f".adapters.{NAME}."): tensor for key, tensor in state.items()}
-        outputs = foreign.read(source, "model_head.safetensors", "pytorch_model_head.bin")
+        outputs = foreign.read(source, *HEAD_FILES)
         foreign.check(outputs, head.names(name, shape), file=source.name)
         known = list(head.label_names or ())
         if not order and sorted(known) == sorted(setup.label_names):

@@ -15,15 +15,12 @@ MOST_BYTES = 2 << 30
 
 def read(source: Path, safe: str, pickled: str) -> dict[str, Any]:
     """The tensors in the safetensors file `safe`, or else in `pickled`. Raises `UserError` for another content."""
-    path = source / safe
-    if path.is_file():
+    if path := require_weights(source, safe, pickled):
         from safetensors.torch import load_file
 
         weights.header(path)
         return load_file(path)
     path = source / pickled
-    if not path.is_file():
-        raise UserError(expected=safe, got=tr("{name} without it", name=source.name), fix=tr("choose another folder"))
     require_small(path)
     import torch
 
@@ -41,6 +38,15 @@ def read(source: Path, safe: str, pickled: str) -> dict[str, Any]:
             fix=tr("save the adapter as safetensors"),
         )
     return state
+
+
+def require_weights(source: Path, safe: str, pickled: str) -> Path | None:
+    """The safetensors file `safe`; None where there is only `pickled`. Raises `UserError` where there is neither."""
+    if (source / safe).is_file():
+        return source / safe
+    if not (source / pickled).is_file():
+        raise UserError(expected=safe, got=tr("{name} without it", name=source.name), fix=tr("choose another folder"))
+    return None
 
 
 def require_small(*paths: Path) -> None:

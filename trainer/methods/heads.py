@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -34,6 +34,9 @@ class Head(Foreign):
     num_labels: int = Field(ge=2, le=10_000)
     layers: int = Field(ge=1, le=4)
     activation_function: Activation | None = None
+    use_pooler: bool = False
+    bias: bool = True
+    dropout_prob: Annotated[float, Field(ge=0, lt=1)] | None = None
     label2id: dict[Name, int] | None = None
     static: bool = False
 

@@ -176,8 +176,7 @@ class Lora(Method):
         }
 
     def check_source(self, source: Path, shape: Shape, options: LoraOptions) -> None:
-        path = source / "adapter_model.safetensors"
-        if path.is_file():
+        if path := foreign.require_weights(source, *_FILES):
             labels = _labels({name: tensor.shape for name, tensor in weights.header(path).items()}, shape, source)
             weights.check(path, update_tensors(shape, options, labels))
 
@@ -328,8 +327,11 @@ def _targets(targets: str | Sequence[str], name: str) -> bool:
     return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
+_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+
+
 def _read_weights(source: Path) -> dict[str, Any]:
-    return foreign.read(source, "adapter_model.safetensors", "adapter_model.bin")
+    return foreign.read(source, *_FILES)
 
 
 def target_pattern(family: Family, names: Sequence[Target]) -> str:
