@@ -122,7 +122,7 @@ class Adapter(Method):
                     options=configs.shown(setup.options.model_dump()),
                 ),
                 got=configs.shown(options.model_dump()),
-                fix=tr("export the run again"),
+                fix=tr("export it again"),
             )
         head = heads.read(folder, setup.backbone.shape)
         return {

@@ -164,9 +164,9 @@ class AdapterFusion(Method):
         there = sorted(path.name for path in (folder / "adapters").glob("*") if path.is_dir())
         if sorted(fused.adapter_names) != there or fused.name != ",".join(fused.adapter_names):
             raise UserError(
-                expected=tr("the fused adapters {names}", names=", ".join(fused.adapter_names)[:200]),
+                expected=tr("{name} in {file}", name=", ".join(fused.adapter_names)[:200], file="adapters"),
                 got=", ".join(there)[:200] or tr("none"),
-                fix=tr("export the run again"),
+                fix=tr("export it again"),
             )
         return fused, {
             name: adapter.read(adapter.METHOD, folder / "adapters" / name, shape, name=name)[1] for name in there

@@ -64,22 +64,22 @@ class Full(Method):
     def rebuild(self, folder: Path, setup: Setup) -> dict[str, dict[str, Any]]:
         if (folder / "adapter_config.json").exists():  # transformers would load an adapter too
             raise UserError(
-                expected=tr("a whole model without an adapter"),
+                expected=tr("nothing but this model's weights in {file}", file=folder.name),
                 got="adapter_config.json",
-                fix=tr("delete that file"),
+                fix=tr("export it again"),
             )
         content = configs.read_object(folder / "config.json")
         config = configs.encoder(content, label_names=setup.label_names)
         if configs.label_names(content) != setup.label_names:
             raise UserError(
-                expected=tr("the labels {names} in config.json", names=", ".join(setup.label_names)[:200]),
+                expected=tr("{name} in {file}", name=", ".join(setup.label_names)[:200], file="config.json"),
                 got=configs.shown(content.get("id2label")),
-                fix=tr("export the run again"),
+                fix=tr("export it again"),
             )
         if (found := Shape.from_config(config)) != setup.backbone.shape:
             raise UserError(
-                expected=tr("an encoder of the shape of {backbone}", backbone=setup.backbone.name),
-                got=tr("{count} parameters", count=f"{found.encoder_parameters:,}"),
+                expected=tr("{name} in {file}", name=str(setup.backbone.shape), file="config.json"),
+                got=str(found),
                 fix=tr("choose the backbone it was trained on"),
             )
         known = {"architectures": [CLASSES[found.family]], "problem_type": "single_label_classification"}

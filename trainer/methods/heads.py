@@ -77,7 +77,9 @@ def read(folder: Path, shape: Shape) -> Head:
         raise configs.refused("head_config.json", error) from None
     if head.use_pooler and not family.uses_pooler:
         raise UserError(
-            expected=tr("a head for an encoder without a pooler"), got="use_pooler=true", fix=tr("choose another")
+            expected=tr("settings in {file} that are known here", file=path.name),
+            got="use_pooler=true",
+            fix=tr("choose another"),
         )
     return head
 
@@ -86,9 +88,9 @@ def rebuilt(head: Head, name: str, setup: Setup) -> dict[str, Any]:
     """The content of head_config.json of a saved run. Raises `UserError` unless its labels are the run's."""
     if head.label_names != setup.label_names or head.static:
         raise UserError(
-            expected=tr("the labels {names} in head_config.json", names=", ".join(setup.label_names)[:200]),
+            expected=tr("{name} in {file}", name=", ".join(setup.label_names)[:200], file="head_config.json"),
             got=configs.shown(head.label2id),
-            fix=tr("export the run again"),
+            fix=tr("export it again"),
         )
     return config_of(head, name, setup)
 

@@ -66,6 +66,8 @@ class Lora(Method):
     """PEFT's LoRA on query and value by default; the classification head is trained and saved with it."""
 
     name = "lora"
+    kind = "LORA"
+    """PEFT's name of the adapter."""
     title = "LoRA"
     summary = mark("Freezes the backbone and trains a low-rank update beside the query and value maps of each layer.")
     paper = "Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685"
@@ -79,10 +81,29 @@ class Lora(Method):
         """The frozen encoder with its head, before the update is added."""
         return load_classifier(setup)
 
-    def build(self, setup: Setup):
-        from peft import LoraConfig, get_peft_model
+    def settings(self, setup: Setup) -> dict[str, Any]:
+        """PEFT's settings for the options."""
+        options = setup.options
+        return {
+            "task_type": "SEQ_CLS",
+            "r": options.r,
+            "lora_alpha": options.lora_alpha,
+            "lora_dropout": options.lora_dropout,
+            "use_rslora": options.use_rslora,
+            "use_dora": options.use_dora,
+            "target_modules": target_pattern(setup.backbone.family, options.target_modules),
+            "modules_to_save": list(setup.backbone.family.head),
+        }
 
-        config = LoraConfig(**settings(setup))
+    def config_of(self, setup: Setup) -> dict[str, Any]:
+        """The content of adapter_config.json as PEFT reads it; what it lacks has PEFT's defaults."""
+        base = {"base_model_name_or_path": setup.backbone.hub_id, "revision": setup.backbone.revision}
+        return {"peft_type": self.kind, "inference_mode": True} | base | self.settings(setup)
+
+    def build(self, setup: Setup):
+        from peft import get_peft_config, get_peft_model
+
+        config = get_peft_config({"peft_type": self.kind, **self.settings(setup)})
         model = get_peft_model(self.base_model(setup), config, revision=setup.backbone.revision)
         return model.to(setup.device.kind)
 
@@ -91,12 +112,10 @@ class Lora(Method):
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
 
     def open(self, folder: Path, setup: Setup):
-        from peft import LoraConfig, PeftModel
+        from peft import PeftModel, get_peft_config
 
         # The configuration of the recipe, not the file's: PEFT runs its target_modules as a regular expression.
-        config = LoraConfig(
-            **settings(setup), base_model_name_or_path=setup.backbone.hub_id, revision=setup.backbone.revision
-        )
+        config = get_peft_config(self.config_of(setup))
         model = PeftModel.from_pretrained(self.base_model(setup), str(folder), config=config, local_files_only=True)
         return model.to(setup.device.kind).eval()
 
@@ -108,13 +127,29 @@ class Lora(Method):
             raise UserError(
                 expected=tr("the recipe's options in adapter_config.json ({options})", options=configs.shown(own)),
                 got=configs.shown({name: found[name] for name in _PREDICTING} if found else content.get("peft_type")),
-                fix=tr("export the run again"),
+                fix=tr("export it again"),
             )
-        return {"adapter_config.json": config_of(setup)}
+        return {"adapter_config.json": self.config_of(setup)}
 
-    def tensors(self, folder: Path, setup: Setup) -> dict[str, tensors.Shapes]:
-        own = update_tensors(setup.backbone.shape, setup.options, len(setup.label_names))
+    def tensors(self, folder: Path, setup: Setup) -> dict[str, weights.Shapes]:
+        own = self._tensors(setup.backbone.shape, setup.options, len(setup.label_names))
         return {"adapter_model.safetensors": own}
+
+    def update_tensors(self, shape: Shape, options: Any) -> weights.Shapes:
+        """The tensors that PEFT saves inside the encoder."""
+        found: dict[str, tuple[int, ...]] = {}
+        for path, name in adapted_paths(shape, options.target_modules):
+            inputs, outputs = shape.linear(name)
+            found[f"{path}.lora_A.weight"] = (options.r, inputs)
+            found[f"{path}.lora_B.weight"] = (outputs, options.r)
+            if options.use_dora:
+                found[f"{path}.lora_magnitude_vector"] = (outputs,)
+        return found
+
+    def _tensors(self, shape: Shape, options: Any, labels: int) -> weights.Shapes:
+        """The tensors that PEFT saves: those inside the encoder, and the head."""
+        head = {f"base_model.model.{name}": size for name, size in tensors.head(shape, labels).items()}
+        return self.update_tensors(shape, options) | head
 
     def merge(self, model):
         return model.merge_and_unload()
@@ -178,7 +213,7 @@ class Lora(Method):
     def check_source(self, source: Path, shape: Shape, options: LoraOptions) -> None:
         if path := foreign.require_weights(source, *_FILES):
             labels = _labels({name: tensor.shape for name, tensor in weights.header(path).items()}, shape, source)
-            weights.check(path, update_tensors(shape, options, labels))
+            weights.check(path, self._tensors(shape, options, labels))
 
     def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
         from safetensors.torch import save_file
@@ -186,11 +221,11 @@ class Lora(Method):
         state, shape = _read_weights(source), setup.backbone.shape
         labels = _labels({name: tuple(tensor.shape) for name, tensor in state.items()}, shape, source)
         rows = label_rows(setup, order, labels)
-        foreign.check(state, update_tensors(shape, setup.options, labels), file=source.name)
+        foreign.check(state, self._tensors(shape, setup.options, labels), file=source.name)
         last = f"base_model.model.{setup.backbone.family.head_linears[-1]}"
         for name in (f"{last}.weight", f"{last}.bias"):
             state[name] = state[name][rows]
-        configs.write(config_of(setup), folder / "adapter_config.json")
+        configs.write(self.config_of(setup), folder / "adapter_config.json")
         whole = {name: tensor.contiguous() for name, tensor in state.items()}
         save_file(whole, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
@@ -217,40 +252,14 @@ def _comparable(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in _PREDICTING} | {"target_modules": set(options["target_modules"])}
 
 
-def settings(setup: Setup) -> dict[str, Any]:
-    """PEFT's settings for the options."""
-    options = setup.options
-    return {
-        "task_type": "SEQ_CLS",
-        "r": options.r,
-        "lora_alpha": options.lora_alpha,
-        "lora_dropout": options.lora_dropout,
-        "use_rslora": options.use_rslora,
-        "use_dora": options.use_dora,
-        "target_modules": target_pattern(setup.backbone.family, options.target_modules),
-        "modules_to_save": list(setup.backbone.family.head),
-    }
-
-
-def config_of(setup: Setup) -> dict[str, Any]:
-    """The content of adapter_config.json for the options, as PEFT reads it; what it lacks has PEFT's defaults."""
-    base = {"base_model_name_or_path": setup.backbone.hub_id, "revision": setup.backbone.revision}
-    return {"peft_type": "LORA", "inference_mode": True, "bias": "none"} | base | settings(setup)
-
-
-def update_tensors(shape: Shape, options: LoraOptions, labels: int) -> tensors.Shapes:
-    """The tensors that PEFT saves: each layer's updates and the head."""
-    family, found = FAMILIES[shape.family], {}
-    for layer in range(shape.layers):
-        for name in options.target_modules:
-            path = f"base_model.model.{shape.family}.{family.layer_path}.{layer}.{family.linears[name]}"
-            inputs, outputs = shape.linear(name)
-            found[f"{path}.lora_A.weight"] = (options.r, inputs)
-            found[f"{path}.lora_B.weight"] = (outputs, options.r)
-            if options.use_dora:
-                found[f"{path}.lora_magnitude_vector"] = (outputs,)
-    head = tensors.head(shape, labels)
-    return found | {f"base_model.model.{name}": size for name, size in head.items()}
+def adapted_paths(shape: Shape, names: Sequence[str]) -> list[tuple[str, str]]:
+    """(path in PEFT's files, common name) of these linear layers in every encoder layer."""
+    family = FAMILIES[shape.family]
+    return [
+        (f"base_model.model.{shape.family}.{family.layer_path}.{layer}.{family.linears[name]}", name)
+        for layer in range(shape.layers)
+        for name in names
+    ]
 
 
 def _labels(found: weights.Shapes, shape: Shape, source: Path) -> int:

@@ -142,7 +142,7 @@ def _admit(store: Store, folder: Path, run_id: str) -> Run:
             raise
         except Exception as error:  # of a library that opens the model
             raise UserError(
-                expected=tr("a run whose model opens"), got=sentence(error).rstrip("."), fix=tr("export it again")
+                expected=tr("a run with its weights"), got=sentence(error).rstrip("."), fix=tr("export it again")
             ) from None
     return store.adopt(folder, run_id)
 
@@ -233,6 +233,8 @@ def _checked_id(members: list[zipfile.ZipInfo], path: Path) -> str:
     names = Counter(str(PurePosixPath(member.filename)).casefold() for member in members)
     if twice := next((name for name, count in names.items() if count > 1), None):
         raise ArgumentError(
-            expected=tr("each file once in {file}", file=path.name), got=twice[:200], fix=tr("choose another file")
+            expected=tr("a zip file with one run that `export` wrote"),
+            got=tr("{file} with {content}", file=path.name, content=f"2 x {twice[:200]}"),
+            fix=tr("choose another file"),
         )
     return top

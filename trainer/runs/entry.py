@@ -143,14 +143,8 @@ def require_equal(run: Run, computed: np.ndarray, stored: np.ndarray) -> None:
                 label=names[int(stored[row].argmax())],
                 share=f"{stored[row].max():.2f}",
             ),
-            got=tr(
-                "{label}, {share} for {count} of {of} sentences",
-                label=names[int(computed[row].argmax())],
-                share=f"{computed[row].max():.2f}",
-                count=int(unlike.sum()),
-                of=len(unlike),
-            ),
-            fix=tr("export the run again"),
+            got=f"{names[int(computed[row].argmax())]}, {computed[row].max():.2f} ({unlike.sum()} / {len(unlike)})",
+            fix=tr("export it again"),
         )
 
 
@@ -170,9 +164,9 @@ def sample(run: Run) -> tuple[list[str], np.ndarray]:
         texts, sound = [], False
     if not sound or not texts:
         raise UserError(
-            expected=tr("predictions of {count} labels in predictions.parquet", count=len(run.label_names)),
+            expected=tr("a readable {file}", file=path.name),
             got=tr("a damaged one"),
-            fix=tr("export the run again"),
+            fix=tr("export it again"),
         )
     return texts, stored
 

@@ -175,8 +175,8 @@ def require_fit(shape: Shape) -> None:
     if needed > memory:
         raise ArgumentError(
             expected=tr("a model that fits in this machine's {size} GiB", size=f"{memory / 2**30:.0f}"),
-            got=tr("one of {size} GiB", size=f"{needed / 2**30:,.0f}"),
-            fix=tr("choose a smaller one"),
+            got=f"{needed / 2**30:,.0f} GiB",
+            fix=tr("choose another"),
         )
 
 

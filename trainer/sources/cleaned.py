@@ -53,7 +53,7 @@ def check(path: Path, shape: Shape) -> None:
     plain = {_plain(name, prefix): tensor for name, tensor in found.items()}
     if len(plain) != len(found):
         raise UserError(
-            expected=tr("each tensor once in {file}", file=path.name), got=tr("several"), fix=tr("save it again")
+            expected=tr("a whole safetensors file {file}", file=path.name), got=prefix, fix=tr("save it again")
         )
     weights.compare(
         {name: tensor.shape for name, tensor in plain.items()},

@@ -128,7 +128,7 @@ class _explained:
 
 def not_here(repository: str) -> Unreachable:
     """The error for files that are not on this machine and are not to be downloaded now."""
-    return _unreachable(repository, tr("none on this machine"))
+    return _unreachable(repository, tr("none"))
 
 
 def _unreachable(repository: str, got: str) -> Unreachable:

@@ -54,14 +54,14 @@ def check(path: Path, *, vocabulary: int) -> dict[str, Any]:
     for pattern in _regexes(content):
         if pattern not in _PATTERNS:
             raise ArgumentError(
-                expected=tr("a tokenizer.json without regular expressions of its own"),
-                got=configs.shown(pattern),
+                expected=tr("settings in {file} that are known here", file=path.name),
+                got=f"Regex={configs.shown(pattern)}",
                 fix=tr("choose another"),
             )
     if (highest := _highest(content)) >= vocabulary:
         raise ArgumentError(
             expected=tr("token ids below the vocabulary's {count}", count=vocabulary),
-            got=tr("{id} in {file}", id=highest, file=path.name),
+            got=f"{highest:,}",
             fix=tr("save the tokenizer that belongs to the model"),
         )
     return content

@@ -41,7 +41,7 @@ def header(path: Path) -> dict[str, Tensor]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > MOST_HEADER:
-                raise _damaged(path, tr("a header of {size} bytes", size=f"{length:,}"))
+                raise _damaged(path, f"8 + {length:,}")
             text = file.read(length)
         size = path.stat().st_size
     except OSError as error:
@@ -54,10 +54,10 @@ def header(path: Path) -> dict[str, Tensor]:
     end = 8 + length
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
         if tensor.start != end or tensor.stop - tensor.start != math.prod(tensor.shape) * _BYTES[tensor.dtype]:
-            raise _damaged(path, tr("{tensor} in other bytes than its own", tensor=_shown(name)))
+            raise _damaged(path, _shown(name))
         end = tensor.stop
     if end != size:
-        raise _damaged(path, tr("{size} bytes instead of {count}", size=f"{size:,}", count=f"{end:,}"))
+        raise _damaged(path, f"{size:,} / {end:,}")
     return tensors
 
 
@@ -78,22 +78,22 @@ def compare(
     for name, shape in expected.items():
         if name not in found:
             raise UserError(
-                expected=tr("{tensor} in {file}", tensor=_shown(name), file=file),
-                got=tr("a file without it"),
-                fix=tr("save the whole model again"),
+                expected=tr("{name} in {file}", name=_shown(name), file=file),
+                got=tr("none"),
+                fix=tr("save it again"),
             )
         if found[name] != shape:
             raise UserError(
-                expected=tr("{tensor} of {shape} in {file}", tensor=_shown(name), shape=_by(shape), file=file),
-                got=_by(found[name]),
-                fix=tr("choose the backbone and the options that it was trained with"),
+                expected=tr("{name} in {file}", name=f"{_shown(name)} [{_by(shape)}]", file=file),
+                got=f"[{_by(found[name])}]",
+                fix=tr("choose the backbone it was trained on"),
             )
     extra = [name for name in found if name not in expected and not may_have(name)]
     if extra:
         raise UserError(
             expected=tr("nothing but this model's weights in {file}", file=file),
             got=_shown(extra[0]),
-            fix=tr("choose the backbone and the options that it was trained with"),
+            fix=tr("choose the backbone it was trained on"),
         )
 
 
@@ -123,7 +123,7 @@ def not_finite(name: str, file: str) -> UserError:
     return UserError(
         expected=tr("finite weights in {file}", file=file),
         got=tr("NaN or infinity in {tensor}", tensor=_shown(name)),
-        fix=tr("train it again with a lower learning rate"),
+        fix=tr("choose another"),
     )
 
 
@@ -131,8 +131,8 @@ def not_typed(name: str, dtype: str, file: str) -> ArgumentError:
     """The error for a weight of another type."""
     return ArgumentError(
         expected=tr("weights of the types {types} in {file}", types=", ".join(TYPES), file=file),
-        got=tr("{tensor} as {type}", tensor=_shown(name), type=dtype[:20]),
-        fix=tr("save it again without quantisation"),
+        got=f"{_shown(name)}: {dtype[:20]}",
+        fix=tr("save it again"),
     )
 
 
@@ -143,7 +143,7 @@ def _tensor(path: Path, name: str, entry: object, offset: int) -> Tensor:
     except (KeyError, TypeError, ValueError):
         sound = False
     if not sound or len(shape) > 4:
-        raise _damaged(path, tr("{tensor} in other bytes than its own", tensor=_shown(name)))
+        raise _damaged(path, _shown(name))
     if not isinstance(dtype, str) or dtype not in _BYTES:
         raise not_typed(name, str(dtype), path.name)
     return Tensor(dtype, shape, offset + start, offset + stop)
@@ -160,4 +160,4 @@ def _shown(name: str) -> str:
 
 
 def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "1"
+    return " x ".join(map(str, shape))
