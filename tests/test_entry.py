@@ -23,7 +23,7 @@ from trainer.jobs import queue as jobs
 from trainer.machine.device import Device, quiet_libraries
 from trainer.methods import Parent, Setup, lora
 from trainer.publish.bundled import BUNDLED
-from trainer.runs import archive, entry
+from trainer.runs import archive, entry, recipes
 from trainer.serving.opening import Openings, StillOpening
 from trainer.serving.predictor import Predictor
 from trainer.sources import backbones, cleaned, configs, tensors, tokenizers, weights
@@ -311,6 +311,18 @@ def test_a_model_that_exceeds_the_memory_is_refused_from_its_sizes():
     shape = backbones.Shape("bert", 1_000_000, 65_536, 2, 8192, 128, 65_536)
     with pytest.raises(ArgumentError, match=r"fits in this machine's \d+ GiB, got [\d,]+ GiB"):
         backbones.require_fit(shape)
+
+
+def test_a_damaged_backbone_queues_nothing(own_store, tiny_backbone, tiny_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "ensure_worker", lambda store: None)
+    shutil.copytree(tiny_backbone, tmp_path / "mine")
+    values = load_file(tmp_path / "mine" / "model.safetensors")
+    _nan(values)
+    save_file(values, tmp_path / "mine" / "model.safetensors")
+    config = recipes.make(method="lora", task=str(tiny_file), backbone=str(tmp_path / "mine"))
+    with pytest.raises(UserError, match="NaN or infinity"):
+        jobs.launch(own_store, [config])
+    assert own_store.list() == []
 
 
 def test_a_local_backbone_is_checked_and_libraries_see_its_copy_alone(tiny_backbone, tmp_path, monkeypatch):

@@ -44,6 +44,7 @@ def adopt(
     method, options = recognise(config, backbone)
     _check_backbone(config, backbone)
     recipe = recipes.make(method=method, task=task, backbone=backbone, options=options, **settings)
+    backbones.require_sound(backbone)
     known = methods.get(method)
     known.check_source(folder, backbones.shape_of(backbone), known.options(**recipe.options))
 

@@ -149,6 +149,12 @@ def locate(name: str, *, download: bool = True) -> Located:
     return Located(name, folder, backbone.shape, backbone.hub_id, backbone.revision)
 
 
+def require_sound(name: str) -> None:
+    """Raise `UserError` for a local folder whose weights or tokenizer are not those of its configuration."""
+    if name not in BACKBONES:
+        locate(name)
+
+
 def _read(name: str) -> tuple[Path, dict[str, Any], Shape]:
     """(folder, rebuilt configuration, shape) of a backbone in a local folder."""
     folder = Path(name).expanduser()
