@@ -142,8 +142,10 @@ def locate(name: str, *, download: bool = True) -> Located:
         folder = assets.minilm()
     else:
         source = hub.model_folder(backbone.hub_id, backbone.revision, download=download)
-        # The commit is pinned: its weights are the official ones, in whatever old names.
-        content = {"model_type": backbone.shape.family} | configs.read_object(source / "config.json")
+        # The commit is pinned: its weights are the official ones, in whatever old names, and other fields are metadata.
+        content, kind = configs.read_object(source / "config.json"), backbone.shape.family
+        known = configs.ENCODERS[kind].model_fields
+        content = {"model_type": kind} | {name: value for name, value in content.items() if name in known}
         config = configs.encoder(content, file=f"{backbone.hub_id}/config.json")
         folder = cleaned.folder(source, config, Shape.from_config(config), pinned=True)
     return Located(name, folder, backbone.shape, backbone.hub_id, backbone.revision)

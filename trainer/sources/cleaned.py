@@ -42,8 +42,11 @@ def folder(source: Path, config: dict[str, Any], shape: Shape, *, pinned: bool =
         tokenizers.copy(source, target, vocabulary=shape.vocabulary)
         for name in names:
             _link((source / name).resolve(), target / name)
-        with suppress(OSError):  # another process was first
+        try:
             os.rename(target.parent, made.parent)
+        except OSError:
+            if not made.is_dir():  # else another process was first
+                raise
     return made
 
 
