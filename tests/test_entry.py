@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given as varied
+from hypothesis import settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from test_counts import hub_config, located, peft_config
 
@@ -280,6 +283,26 @@ def test_a_config_that_could_change_what_is_computed_is_refused_at_once(given, t
     assert time.process_time() - since < 1
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@varied(st.sampled_from([BERT, DISTILBERT]), st.dictionaries(st.sampled_from([*BERT, *DISTILBERT, "auto_map"]), VALUES))
+def test_any_config_is_rebuilt_within_its_bounds_or_refused_in_a_sentence(plain, given):
+    try:
+        rebuilt = configs.encoder(plain | given)
+    except ArgumentError:
+        return
+    assert "auto_map" not in rebuilt
+    shape = backbones.Shape.from_config(rebuilt)
+    assert shape.layers <= 128
+    assert shape.hidden <= 8192
+    assert shape.vocabulary <= 1_000_000
+
+
 def test_metadata_is_dropped_and_the_rest_written_again():
     harmless = {
         "architectures": ["BertModel"], "transformers_version": "4.1", "_name_or_path": "/home/x", "dtype": "float32",
@@ -331,8 +354,8 @@ def test_a_local_backbone_is_checked_and_libraries_see_its_copy_alone(tiny_backb
     shutil.copytree(tiny_backbone, source)
     (source / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/other"}')
     (source / "modeling.py").write_text("raise SystemExit")
-    settings = json.loads((source / "tokenizer_config.json").read_text())
-    (source / "tokenizer_config.json").write_text(json.dumps(settings | {"surprise": 1}))
+    known = json.loads((source / "tokenizer_config.json").read_text())
+    (source / "tokenizer_config.json").write_text(json.dumps(known | {"surprise": 1}))
     found = backbones.locate(str(source))
     assert found.name == found.hub_id == str(source)
     there = {path.name for path in found.folder.iterdir()}
@@ -456,6 +479,37 @@ def test_an_adapter_from_elsewhere_is_checked_before_it_is_queued_and_when_it_is
                     check()
                 assert "\n" not in str(caught.value)
         save_file(plain, file)
+
+
+@pytest.mark.parametrize("method", ["lora", "adapter"])
+def test_a_pickle_of_tensors_is_checked_like_any_weights(method, saved, tmp_path):
+    import torch
+
+    known, (setup, folder) = methods.get(method), _adapter("bert", method, saved)
+    source = tmp_path / "source"
+    shutil.copytree(folder, source)
+    names = {"adapter_model": "adapter_model", "adapter": "pytorch_adapter", "model_head": "pytorch_model_head"}
+    plain = {file: load_file(file) for file in source.glob("*.safetensors")}
+    for file, values in plain.items():
+        torch.save({name: torch.tensor(value) for name, value in values.items()}, source / f"{names[file.stem]}.bin")
+        file.unlink()
+    (tmp_path / "model").mkdir()
+    known.adopt(source, tmp_path / "model", setup, ())
+    known.check(tmp_path / "model", setup)
+    assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".json", ".safetensors"}
+    for file, values in plain.items():
+        for spoil, reason in SPOILT.items():
+            spoilt = {name: value.copy() for name, value in values.items()}
+            spoil(spoilt)
+            torch.save(
+                {name: torch.tensor(value) for name, value in spoilt.items()}, source / f"{names[file.stem]}.bin"
+            )
+            with pytest.raises(UserError, match=f"{reason}|classification head|: int8|: float64"):
+                known.adopt(source, tmp_path / "model", setup, ())
+        torch.save({"a": [1]}, source / f"{names[file.stem]}.bin")
+        with pytest.raises(UserError, match="with tensors alone"):
+            known.adopt(source, tmp_path / "model", setup, ())
+        torch.save({name: torch.tensor(value) for name, value in values.items()}, source / f"{names[file.stem]}.bin")
 
 
 def test_a_rank_of_ten_millions_is_refused_at_once(own_store, tiny_backbone, tiny_file, tmp_path, monkeypatch):
