@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -564,6 +565,19 @@ def test_a_fusion_with_another_arithmetic_or_other_parents_is_refused(saved, tmp
     shutil.rmtree(tmp_path / "model" / "adapters" / "one")
     with pytest.raises(UserError, match="one, two in adapters, got two"):
         methods.get("adapter_fusion").check(tmp_path / "model", setup)
+
+
+def test_a_parent_is_checked_before_it_is_fused(saved, tmp_path):
+    setup, folder = _adapter("bert", "adapter_fusion", saved)
+    lent = folder.parent / "one"
+    for change, reason in (({"config": {"reduction_factor": 10**9}}, "reduction_factor"), ({"name": "two"}, "two")):
+        parent = tmp_path / reason
+        shutil.copytree(lent, parent)
+        content = json.loads((parent / "adapter_config.json").read_text())
+        (parent / "adapter_config.json").write_text(json.dumps(content | change))
+        parents = (Parent("one", "one", parent), setup.parents[1])
+        with pytest.raises(UserError, match=reason):
+            methods.get("adapter_fusion").build(replace(setup, parents=parents))
 
 
 # Runs from zip files

@@ -192,6 +192,12 @@ def read(method: Method, folder: Path, shape: Shape, *, name: str | None = None)
     return own, config_check(AdapterOptions, found)
 
 
+def check_bottlenecks(method: Method, folder: Path, shape: Shape) -> None:
+    """Raise `UserError` unless a folder has a whole adapter for this encoder; its head may be missing."""
+    name, options = read(method, folder, shape)
+    weights.check(folder / FILES[0], bottleneck_tensors(shape, options, name))
+
+
 def config_of(name: str, options: AdapterOptions, setup: Setup) -> dict[str, Any]:
     """The content of adapter_config.json for the options, as AdapterHub reads it."""
     houlsby = options.placement == "houlsby"

@@ -94,6 +94,7 @@ class AdapterFusion(Method):
             )
         model = load_adapter_model(setup)
         for parent in setup.parents:
+            adapter.check_bottlenecks(adapter.METHOD, parent.folder, setup.backbone.shape)
             model.load_adapter(str(parent.folder), load_as=parent.name, with_head=False, use_safetensors=True)
         fuse = Fuse(*(parent.name for parent in setup.parents))
         model.add_adapter_fusion(fuse)
