@@ -66,8 +66,6 @@ class Lora(Method):
     """PEFT's LoRA on query and value by default; the classification head is trained and saved with it."""
 
     name = "lora"
-    kind = "LORA"
-    """PEFT's name of the adapter."""
     title = "LoRA"
     summary = mark("Freezes the backbone and trains a low-rank update beside the query and value maps of each layer.")
     paper = "Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685"
@@ -98,12 +96,12 @@ class Lora(Method):
     def config_of(self, setup: Setup) -> dict[str, Any]:
         """The content of adapter_config.json as PEFT reads it; what it lacks has PEFT's defaults."""
         base = {"base_model_name_or_path": setup.backbone.hub_id, "revision": setup.backbone.revision}
-        return {"peft_type": self.kind, "inference_mode": True} | base | self.settings(setup)
+        return {"peft_type": self.peft_type, "inference_mode": True} | base | self.settings(setup)
 
     def build(self, setup: Setup):
         from peft import get_peft_config, get_peft_model
 
-        config = get_peft_config({"peft_type": self.kind, **self.settings(setup)})
+        config = get_peft_config({"peft_type": self.peft_type, **self.settings(setup)})
         model = get_peft_model(self.base_model(setup), config, revision=setup.backbone.revision)
         return model.to(setup.device.kind)
 
@@ -307,7 +305,9 @@ def _own_targets(pattern: str, shape: Shape) -> list[str] | None:
         return None
     common = {re.escape(path): name for name, path in family.linears.items()}
     parts = pattern.removeprefix(before).removesuffix(after).split("|")
-    return [common[part] for part in parts] if all(part in common for part in parts) else None
+    if not all(part in common for part in parts):
+        return None
+    return list(dict.fromkeys(common[part] for part in parts))
 
 
 MOST_NAMES, MOST_TEXT = 1000, 1000
