@@ -21,6 +21,7 @@ from trainer.machine.cuda import require_usable_card
 from trainer.machine.device import environment_for_training
 from trainer.runs import recipes
 from trainer.runs.store import ENDED, Run, Store
+from trainer.sources import backbones
 from trainer.texts import tr
 
 CANCEL_FILE = "cancel"
@@ -41,6 +42,7 @@ def launch(store: Store, configs: Sequence[RunConfig], *, label: str = "", owner
     for one in (one for config, parents in plan for one in (config, *parents)):
         if tasks.is_file(one.task):
             tasks.extent(one)  # raises for a file that cannot be trained on
+        backbones.require_sound(one.backbone)
     for config in configs:
         check_parents(store, config)
     suite = f"suite-{time.time_ns():x}"

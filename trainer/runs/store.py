@@ -329,6 +329,10 @@ class Store:
             os.replace(temporary, stored)
         return stored
 
+    def prepared(self, folder: Path) -> Run | None:
+        """The run in a folder inside the store that is no run yet; None if `adopt` would refuse its run.json."""
+        return self._read(folder, check_process=False)
+
     def adopt(self, folder: Path, run_id: str) -> Run:
         """Rename a prepared folder inside the store to the folder of the run `run_id`, at the end of the queue.
 

@@ -165,7 +165,7 @@ def _load(request: Request, device: Device) -> Work:
     precision = device.choose(config.precision)
     data = tasks.from_config(config)
     backbone = backbones.locate(config.backbone)
-    tokeniser = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True)
+    tokeniser = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True, trust_remote_code=False)
     longest = min(config.max_length, backbone.shape.longest)
     ids = {split: forward.tokenise(tokeniser, getattr(data, split).texts, longest) for split in tasks.SPLITS}
     method = methods.get(config.method)
