@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trainer.errors import UserError
+from trainer.machine import hosting
 from trainer.texts import tr
 
 PASSWORD = "PEFT_LAB_PASSWORD"
@@ -50,6 +51,12 @@ class Visitor:
     address: str = ""
     profile: Mapping[str, Any] | None = None
     origin: str | None = None
+
+    @property
+    def person(self) -> str:
+        """Who this is for a count of what one person does: a signed-in user, else a network address."""
+        name = str((self.profile or {}).get("preferred_username") or "")
+        return f"user {name.casefold()}" if name else f"address {hosting.network_of(self.address)}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from trainer.runs import archive
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import ENDED, Run
 from trainer.texts import tr
+from trainer.ui.common import launching
 from trainer.ui.common.lab import Lab, note, run_name, task_name
 
 SHOWN = 12
@@ -133,7 +134,7 @@ def resume(lab: Lab, run_id: str | None) -> str:
     """Queue the chosen run again."""
 
     def act(run: Run) -> str:
-        jobs.resume(lab.store, run.id)
+        launching.resume(lab, run.id)
         return tr("{run} is queued and goes on from its last checkpoint.", run=run_name(run))
 
     return _do(lab, run_id, act)
@@ -143,7 +144,7 @@ def again(lab: Lab, run_id: str | None) -> str:
     """Queue a new run with the chosen run's recipe."""
 
     def act(run: Run) -> str:
-        jobs.retrain(lab.store, run.id)
+        launching.retrain(lab, run.id)
         return tr("A new run with the recipe of {run} is queued.", run=run_name(run))
 
     return _do(lab, run_id, act)
