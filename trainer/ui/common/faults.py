@@ -45,7 +45,7 @@ def check_text(value: Any) -> None:
             if "\0" in one or _is_half(one):
                 raise ArgumentError(
                     expected=tr("text of whole characters without null bytes"),
-                    got=tr("another one"),
+                    got=tr("something else"),
                     fix=tr("type it again"),
                 )
         elif isinstance(one, dict):
@@ -72,7 +72,7 @@ def wrong_inputs(error: Exception, *, wanted: int, got: int) -> Exception:
         )
     return ArgumentError(
         expected=tr("inputs of the kind that this page sends"),
-        got=tr("others"),
+        got=tr("something else"),
         fix=tr("reload the page and try again"),
     )
 

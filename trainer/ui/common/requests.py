@@ -62,7 +62,7 @@ class Requests:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self.lab.hosts.knows(host):
             fix = tr("open it under its own name, or let its owner name this one in {variable}", variable=HOSTS)
-            return UserError(expected=tr("a host name of this app"), got=tr("another one"), fix=fix), 400
+            return UserError(expected=tr("a host name of this app"), got=tr("something else"), fix=fix), 400
         if origin is not None and not self.lab.hosts.may_send(origin, host):
             fix = tr("open the app itself, or let its owner name that site in {variable}", variable=HOSTS)
             got = tr("one from another site")
@@ -83,7 +83,7 @@ HANDLERS = {RequestValidationError: wrong_form}
 def _answer(foreign: bool, status: int | None = None) -> Response:
     if foreign:
         error: object = ArgumentError(
-            expected=tr("a request that this app knows"), got=tr("another one"), fix=tr("look at docs/endpoints.md")
+            expected=tr("a request that this app knows"), got=tr("something else"), fix=tr("look at docs/endpoints.md")
         )
     else:
         error = tr("Something unexpected went wrong; the log has the details.")
