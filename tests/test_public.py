@@ -465,10 +465,10 @@ def test_a_sentence_has_a_length_and_no_place_in_memory():
     assert faults.plain("<gradio.Api object at 0x7f12ab34cd56>, 0xdeadbeef") == "<gradio.Api object>,"
 
 
-@pytest.fixture
-def noisy(own_store):
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
     """A page among strangers whose handlers go wrong in every way: its app, a way to call, and what goes wrong."""
-    lab = lab_on(own_store)
+    lab = lab_on(Store(tmp_path_factory.mktemp("noisy")))
     wrong = {
         "user": lambda: ArgumentError(expected="<b>x</b>", got="a & b", fix="y"),
         "sentence": lambda: faults.Sentence("<img src=x onerror=alert(1)>"),
@@ -659,6 +659,15 @@ def test_the_first_free_port_is_taken():
         server.bind({"GRADIO_SERVER_NAME": "no.such.host.invalid"})
 
 
+def test_a_proxys_path_is_in_the_pages_addresses(own_store):
+    with Page(lab_on(own_store)) as page:
+        gr.Markdown("x")
+    for path in ("", "/lab"):
+        app = server.application(page.lab, page, root_path=path)
+        assert asked(app, "GET", "/config").json()["root"] == f"http://127.0.0.1:7860{path}"
+        assert asked(app, "GET", f"{path}/config").status_code == 200
+
+
 SLOW = """
 import sys, threading, time
 import app
@@ -666,7 +675,7 @@ from trainer.ui.common import server
 
 class Slow(server.Server):
     async def startup(self, sockets=None):
-        time.sleep(6)  # longer than Gradio's own launch waits for its server, and for its first answer
+        time.sleep(5.5)  # longer than Gradio's own launch waits for its server, and for its first answer
         await super().startup(sockets)
 
 server.Server = Slow
