@@ -29,8 +29,8 @@ HOURS = 12
 GUESSES, GUESSES_OF_ALL, SECONDS = 5, 60, 60.0
 """Limits on wrong passwords: from one address, from all addresses together, and the seconds in which they are counted.
 
-On a Space, whose visitors may share an address, only the limit for all counts, or a stranger's five wrong passwords would
-lock the owner out.
+On a Space, whose visitors may share an address, only the limit for all counts, or a stranger's five wrong passwords
+would lock the owner out.
 """
 WRITERS = ("admin", "write")
 """Roles of an organisation that may change its Spaces."""
