@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -334,17 +335,18 @@ def test_an_uploaded_file_and_the_machines_own_user_are_served(own_store, tiny_f
 @pytest.mark.parametrize(
     ("environment", "known", "unknown"),
     [
-        ({}, ["localhost", "localhost:7860", "127.0.0.1:7860", "[::1]:80", "app.localhost", "192.168.1.5",
+        ({}, ["localhost", "localhost:7860", "127.0.0.1:7860", "[::1]:80", "app.localhost", "192.168.1.5", "lab:7860",
           "LOCALHOST."],
          ["evil.example", "evil.example:7860", "localhost.evil.example", "127.0.0.1.nip.io", "", "a/b", "x@localhost",
           "[::1", "a b"]),
-        (SPACE, ["a-b.hf.space", "lab.example.org", "10.1.2.3:7860"], ["b-a.hf.space", "hf.space"]),
+        (SPACE, ["a-b.hf.space", "lab.example.org", "10.1.2.3:7860", "pod.cluster.local"],
+         ["b-a.hf.space", "hf.space"]),
         (LAN, [socket.gethostname(), f"{socket.gethostname().partition('.')[0]}.local:7860"], ["evil.example"]),
         ({"GRADIO_SERVER_NAME": "lab.school.org"}, ["lab.school.org:7860"], ["school.org"]),
         ({"PEFT_LAB_HOSTS": "lab.school.org, *.lan"}, ["lab.school.org", "pc.lan", "a.b.lan"],
-         ["lan", "evillan", "x.org"]),
-        ({"GRADIO_ROOT_PATH": "https://school.org/lab"}, ["school.org"], ["lab"]),
-        ({"GRADIO_ROOT_PATH": "/lab"}, ["localhost"], ["lab"]),
+         ["evil.xlan", "x.org"]),
+        ({"GRADIO_ROOT_PATH": "https://school.org/lab"}, ["school.org"], ["a.school.org"]),
+        ({"GRADIO_ROOT_PATH": "/lab"}, ["localhost"], ["lab.org"]),
     ],
 )  # fmt: skip
 def test_host_names(environment, known, unknown):
@@ -467,8 +469,11 @@ def test_a_sentence_has_a_length_and_no_place_in_memory():
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory):
+    return going_wrong(lab_on(Store(tmp_path_factory.mktemp("noisy"))))
+
+
+def going_wrong(lab: Lab) -> SimpleNamespace:
     """A page among strangers whose handlers go wrong in every way: its app, a way to call, and what goes wrong."""
-    lab = lab_on(Store(tmp_path_factory.mktemp("noisy")))
     wrong = {
         "user": lambda: ArgumentError(expected="<b>x</b>", got="a & b", fix="y"),
         "sentence": lambda: faults.Sentence("<img src=x onerror=alert(1)>"),
@@ -486,6 +491,7 @@ def noisy(tmp_path_factory):
         gr.api(handler, api_name="public")
         kind, count, shown = gr.Dropdown(["user"], allow_custom_value=True), gr.Number(precision=0), gr.HTML()
         kind.input(handler, [kind, count], shown, api_name="private", api_visibility="private")
+        gr.Button("Go wrong").click(lambda: handler("sentence", 1), None, shown, api_visibility="private")
     layers = {"middleware": requests.middleware(lab), "exception_handlers": requests.HANDLERS}
     app = server.application(lab, page, app_kwargs=layers)
 
@@ -509,6 +515,28 @@ def test_every_error_is_one_sentence_and_a_toast_is_no_html(noisy, name, capfd, 
         assert "handler=handler" in line, kind
         assert len(line.splitlines()) == 1
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_toast_shows_what_was_sent_as_text(own_store, browser):
+    import uvicorn
+
+    app = going_wrong(lab_on(own_store)).app
+    _, port, bound = server.bind({"GRADIO_SERVER_PORT": str(free_port())})
+    running = server.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1), lambda: None)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}")
+        page.get_by_role("button", name="Go wrong").click()
+        page.get_by_text("<img src=x onerror=alert(1)>").wait_for()
+        assert page.locator("img[src='x']").count() == 0
+    finally:
+        context.close()
+        running.should_exit = True
+        thread.join(20)
+        bound.close()
 
 
 @pytest.mark.parametrize(
@@ -655,6 +683,9 @@ def test_the_first_free_port_is_taken():
             assert second > first
         with pytest.raises(UserError, match=f"a free port from {port} on at 127.0.0.1, got Address already in use"):
             server.bind(environment | {"GRADIO_NUM_PORTS": "1"})
+    for wrong in ("x", "0", "70000", "-1"):
+        with pytest.raises(UserError, match=f"GRADIO_SERVER_PORT: expected a valid integer, got '{wrong}'; change it"):
+            server.bind({"GRADIO_SERVER_PORT": wrong})
     with pytest.raises(UserError, match="set GRADIO_SERVER_NAME or GRADIO_SERVER_PORT"):
         server.bind({"GRADIO_SERVER_NAME": "no.such.host.invalid"})
 

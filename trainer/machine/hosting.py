@@ -25,6 +25,8 @@ PROXIES = "FORWARDED_ALLOW_IPS"
 """Uvicorn's variable with the addresses or networks of proxies that are believed, separated by commas."""
 PRIVATE = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,127.0.0.0/8,fc00::/7,::1"
 """Networks that a Space's own proxies are in (RFC 1918, 4193 and 6598): nobody outside has such an address."""
+SPACE_INSIDE = ("*.local", "*.internal")
+"""Names of networks inside, under which a Space's own checks may ask it (RFC 6762; ICANN's reserved `internal`)."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -55,8 +57,9 @@ def trusted_proxies(environment: Mapping[str, str] | None = None) -> str:
 class Hosts:
     """The host names under which the app answers: against DNS rebinding, where another site's name leads here.
 
-    A numeric address is always right as the Host header: a browser writes it there only for a page at that address.
-    Each of `names` may begin with `*.` for all names below a domain.
+    A numeric address is always right as the Host header: a browser writes it there only for a page at that address. So
+    is a name without a dot, such as a machine's on its own network: nobody can register one. Each of `names` may begin
+    with `*.` for all names below a domain.
     """
 
     names: tuple[str, ...] = ()
@@ -69,13 +72,16 @@ class Hosts:
         names += [bound, host_of(share), host_of(environment.get("GRADIO_ROOT_PATH", ""))]
         if bound and not _is_loopback(bound):
             own = socket.gethostname().lower()
-            names += [own, own.partition(".")[0], f"{own.partition('.')[0]}.local"]
+            names += [own, f"{own.partition('.')[0]}.local"]
+        if on_space(environment):
+            names += SPACE_INSIDE
         return cls(tuple(dict.fromkeys(name.strip().lower().rstrip(".") for name in names if name.strip())))
 
     def knows(self, host: str) -> bool:
         """Whether the app answers under the name in a Host header."""
         name = _name(host)
-        return bool(name) and (_address(name) is not None or _is_loopback(name) or self._named(name))
+        numeric = _address(name) is not None
+        return bool(name) and (numeric or "." not in name or _is_loopback(name) or self._named(name))
 
     def may_send(self, origin: str, host: str) -> bool:
         """Whether a page at `origin` may send requests to the app at `host`: its own, or one of `names`."""

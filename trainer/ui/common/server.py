@@ -17,7 +17,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
-from trainer.errors import UserError, sentence
+from trainer.errors import Problems, UserError, sentence
 from trainer.machine import hosting
 from trainer.machine.hosting import LOOPBACK, Hosts
 from trainer.texts import tr
@@ -27,7 +27,7 @@ PORT, PORTS = 7860, 100
 """The first port if none is named, and how many are tried from the first on, as Gradio does."""
 BACKLOG = 2048
 """Connections that the system holds until the server takes them: a class that opens the page at once."""
-SECONDS_TO_END = 3
+SECONDS_TO_END = 1
 """How long open streams of pages may hold up the end."""
 
 
@@ -51,8 +51,9 @@ def bind(environment: Mapping[str, str]) -> tuple[str, int, socket.socket]:
     Raises `UserError` where none is free.
     """
     name = environment.get("GRADIO_SERVER_NAME", "").strip("[]") or LOOPBACK[1]
-    first, problem = int(environment.get("GRADIO_SERVER_PORT") or PORT), ""
-    for port in range(first, first + int(environment.get("GRADIO_NUM_PORTS") or PORTS)):
+    first = _whole("GRADIO_SERVER_PORT", environment.get("GRADIO_SERVER_PORT"), PORT)
+    count, problem = _whole("GRADIO_NUM_PORTS", environment.get("GRADIO_NUM_PORTS"), PORTS), ""
+    for port in range(first, first + count):
         try:
             family, kind, protocol, _, place = socket.getaddrinfo(
                 name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -75,6 +76,17 @@ def bind(environment: Mapping[str, str]) -> tuple[str, int, socket.socket]:
         got=problem,
         fix=tr("set GRADIO_SERVER_NAME or GRADIO_SERVER_PORT"),
     )
+
+
+def _whole(name: str, value: str | None, default: int) -> int:
+    """A port, or a number of ports, in an environment variable."""
+    if not value:
+        return default
+    if value.isascii() and value.isdecimal() and 0 < int(value[:6]) < 65_536:
+        return int(value)
+    expected = tr("a valid integer")
+    text = tr("{name}: expected {expected}, got {got}; change it.", name=name, expected=expected, got=repr(value))
+    raise Problems([text])
 
 
 def application(lab: Lab, page: gr.Blocks, **settings: Any) -> FastAPI:
