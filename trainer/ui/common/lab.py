@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import re
 import sys
 import threading
@@ -23,6 +24,8 @@ from trainer.errors import UserError, sentence
 from trainer.machine import hosting
 from trainer.machine.access import Access
 from trainer.machine.device import Device
+from trainer.machine.hosting import Hosts
+from trainer.machine.limits import Ledger, Limits
 from trainer.markup import render
 from trainer.runs.damage import FILES, Damage, log_failure
 from trainer.runs.damage_register import signature
@@ -44,6 +47,8 @@ class Lab:
     store: Store
     predictor: Predictor
     access: Access = field(default_factory=Access)
+    limits: Limits = field(default_factory=Limits)
+    hosts: Hosts = field(default_factory=Hosts)
     device: Device | None = None
     device_line: str = field(default_factory=lambda: tr("Looking at what this machine computes on."))
     warm: bool = False
@@ -54,12 +59,24 @@ class Lab:
     _started_worker: float = -math.inf
     _set_aside: dict[str, tuple[Any, Damage]] = field(default_factory=dict)
     """Run's id -> (its files as they were, why it could not be drawn)."""
+    ledger: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.limits, self.store.root)
 
     @classmethod
     def open(cls, store: Store | None = None) -> Lab:
-        """The state of an app on a store; loads no model."""
+        """The state of an app on a store, with the environment's settings; loads no model.
+
+        Raises `ArgumentError` for a setting that is none.
+        """
         store = store or Store()
-        return cls(store, Predictor(store))
+        limits = Limits.of(os.environ, public=hosting.public())
+        return cls(store, Predictor(store), limits=limits, hosts=Hosts.of(os.environ))
+
+    def run_ids(self) -> set[str]:
+        """The ids of the store's runs."""
+        return {run.id for run in self.store.list()}
 
     def shown(self, text: str) -> str:
         """A text as this page may show it: without folders of this machine, unless everything is open to everybody."""

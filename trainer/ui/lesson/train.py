@@ -12,14 +12,13 @@ import gradio as gr
 from trainer.analysis import lesson
 from trainer.analysis import tables as analysis
 from trainer.errors import ArgumentError, UserError, sentence
-from trainer.jobs import queue as jobs
 from trainer.jobs.progress import duration
 from trainer.markup import render
 from trainer.runs import estimate
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import ENDED, Run
 from trainer.texts import mark, tr
-from trainer.ui.common import charts
+from trainer.ui.common import charts, launching
 from trainer.ui.common.access import guarded
 from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, note, run_name
@@ -129,7 +128,7 @@ def launch(lab: Lab, view: View, seed: float | None) -> dict[Any, Any]:
             raise ArgumentError(
                 expected=tr("a whole number as the seed"), got=tr("nothing"), fix=tr("type one, such as 7")
             )
-        (run,) = jobs.launch(lab.store, [lesson.recipe(lesson.LIGHT, seed=int(seed))])
+        (run,) = launching.launch(lab, [lesson.recipe(lesson.LIGHT, seed=int(seed))])
     except (UserError, OSError) as error:
         return {view.launched: note(sentence(error), "warning")}
     return {view.launched: "", view.stored: run.id, view.seen: {}}

@@ -12,7 +12,7 @@ from trainer.jobs import queue as jobs
 from trainer.markup import render
 from trainer.runs.metrics import METRICS
 from trainer.texts import tr
-from trainer.ui.common import tables
+from trainer.ui.common import launching, tables
 from trainer.ui.common.access import guarded
 from trainer.ui.common.isolation import damaged_html, isolated
 from trainer.ui.common.lab import Lab, method_title, note
@@ -67,7 +67,7 @@ def pressed(event: gr.EventData) -> str:
 def train_again(lab: Lab, run_id: str) -> str:
     """Queue the run's recipe. Returns a message as HTML."""
     try:
-        jobs.retrain(lab.store, run_id)
+        launching.retrain(lab, run_id)
     except (UserError, OSError) as error:
         return note(sentence(error), "warning")
     return note(tr("It is queued and goes on without this page; the Train tab shows its progress."))

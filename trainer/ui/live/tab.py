@@ -187,7 +187,7 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
     # No third parameter: Gradio refuses calls that send the first two alone.
     with arguments.sentence_errors(lab):
         chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs))
-        predictions = lab.predictor.predict(arguments.text("text", text), chosen)
+        predictions = lab.predictor.predict(arguments.text("text", text, most=arguments.LONGEST), chosen)
         return [_object(prediction, run) for prediction, run in zip(predictions, chosen, strict=True)]
 
 

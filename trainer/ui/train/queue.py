@@ -19,6 +19,7 @@ from trainer.runs.damage import Damage
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import ENDED, Run
 from trainer.texts import mark, tr
+from trainer.ui.common import launching
 from trainer.ui.common.lab import Lab, note, run_name, task_name
 
 DAMAGED = mark("damaged")
@@ -150,7 +151,7 @@ def resume(lab: Lab, run_id: str | None) -> str:
     """Queue the chosen run again."""
 
     def act(run: Run) -> str:
-        jobs.resume(lab.store, run.id)
+        launching.resume(lab, run.id)
         return tr("{run} is queued and goes on from its last checkpoint.", run=run_name(run))
 
     return _do(lab, run_id, act)
@@ -160,7 +161,7 @@ def again(lab: Lab, run_id: str | None) -> str:
     """Queue a new run with the chosen run's recipe."""
 
     def act(run: Run) -> str:
-        jobs.retrain(lab.store, run.id)
+        launching.retrain(lab, run.id)
         return tr("A new run with the recipe of {run} is queued.", run=run_name(run))
 
     return _do(lab, run_id, act)

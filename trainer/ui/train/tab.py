@@ -9,9 +9,8 @@ from typing import Any
 import gradio as gr
 
 from trainer.errors import UserError, sentence
-from trainer.jobs import queue as jobs
 from trainer.texts import tr, tr_count
-from trainer.ui.common import access
+from trainer.ui.common import access, launching
 from trainer.ui.common.access import guarded
 from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, note
@@ -116,7 +115,7 @@ def submit(lab: Lab, form: dict[str, Any]) -> str:
     """Queue the form's suite. Returns a message or an error sentence; the form does not change."""
     try:
         configs, label = train_form.recipes_of(form)
-        launched = jobs.launch(lab.store, configs, label=label)
+        launched = launching.launch(lab, configs, label=label)
     except (UserError, OSError) as error:
         return note(sentence(error), "warning")
     return note(
