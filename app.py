@@ -17,6 +17,7 @@ import gradio as gr
 
 from trainer import texts
 from trainer.errors import ArgumentError, one_of
+from trainer.jobs import keeper
 from trainer.machine import hosting
 from trainer.machine.device import share_cores
 from trainer.publish import bundled
@@ -115,6 +116,8 @@ def main() -> None:
         ssr_mode=False,
         prevent_thread_lock=True,
     )
+    keep = partial(keeper.keep, lab.store, may_start=lab.may_start_worker)
+    threading.Thread(target=keep, daemon=True).start()
     # Not earlier: the imports would compete with the start of the server.
     threading.Thread(target=lab.warm_up, daemon=True).start()
     page.block_thread()
