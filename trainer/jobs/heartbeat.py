@@ -19,7 +19,9 @@ MINUTES = 30.0
 SECONDS_BETWEEN = 5.0
 """Between two looks at the progress."""
 BUSY = 0.02
-"""Share of one core's time above which a run that loads is at work."""
+"""Share of one core's time since the last heartbeat above which a run that loads is at work."""
+ROUNDING = 0.05
+"""Seconds of processor time that do not count: the system rounds each process's to hundredths."""
 
 
 def limit() -> float:
@@ -63,15 +65,12 @@ class Heartbeat:
         self._beats += 1
 
     def _follow(self) -> None:
-        seen, work = -1, _work()
+        seen, work, since = -1, _work(), time.monotonic()
         while not self._stop.wait(SECONDS_BETWEEN):
-            beats, alive = self._beats, False
-            if not self._stepping:
-                now = _work()
-                alive = now[0] - work[0] > BUSY * SECONDS_BETWEEN or now[1] > work[1]
-                work = now
-            if beats != seen or alive:
-                seen = beats
+            beats, now = self._beats, work if self._stepping else _work()
+            least = ROUNDING + BUSY * (time.monotonic() - since)
+            if beats != seen or now[0] - work[0] > least or now[1] > work[1]:
+                seen, work, since = beats, now, time.monotonic()
                 with suppress(OSError):
                     os.utime(self._path)
 
