@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from trainer.jobs import heartbeat, processes
@@ -32,7 +34,7 @@ class Guard:
         self.limit = heartbeat.limit() if limit is None else limit
         self._cancel, self._heartbeat, self._pid = folder / CANCEL_FILE, folder / heartbeat.FILE, pid
         self._looked = self._progress_at = time.monotonic()
-        self._beat = self._cancelled_at = self._ended_at = None
+        self._beat = self._cancelled_at = self._ended_at = self._ended_pid = None
 
     @property
     def gave_up(self) -> bool:
@@ -63,14 +65,20 @@ class Guard:
         elif self._since(self._ended_at) >= SECONDS_TO_KILL and (pid := self._pid()) is not None:
             processes.kill(pid)
 
+    def sweep(self) -> None:
+        """End the children of a process that is gone, such as a download."""
+        if (pid := self._ended_pid or self._pid()) is not None:
+            processes.kill_children(pid)
+
     def _end(self, cause: str) -> None:
-        self.cause, self._ended_at = cause, time.monotonic()
-        if (pid := self._pid()) is None:
+        self.cause, self._ended_at, self._ended_pid = cause, time.monotonic(), self._pid()
+        if self._ended_pid is None:
             return
         if cause == "hung" and hasattr(signal, "SIGUSR1"):
-            processes.send(pid, signal.SIGUSR1)  # the process writes where it is into its log (`worker.execute`)
+            with suppress(OSError):
+                os.kill(self._ended_pid, signal.SIGUSR1)  # it writes where it is into its log (`worker.execute`)
             time.sleep(0.2)
-        processes.send(pid, signal.SIGTERM)
+        processes.send(self._ended_pid, signal.SIGTERM)
 
     @staticmethod
     def _since(moment: float | None) -> float:

@@ -39,15 +39,28 @@ def send(pid: int, number: int) -> None:
     if pid == os.getpid():
         return
     with suppress(OSError):
-        if hasattr(os, "killpg") and os.getpgid(pid) == pid:
-            os.killpg(pid, number)
-        else:
+        if not _send_to_group(pid, number):
             os.kill(pid, number)
+
+
+def _send_to_group(pid: int, number: int) -> bool:
+    """Send a signal to the group that a process leads, or led before it ended; whether there is such a group."""
+    try:
+        os.killpg(pid, number)
+    except (AttributeError, OSError):  # not on Windows
+        return False
+    return True
 
 
 def kill(pid: int) -> None:
     """End a process and its children at once, stopped ones too."""
     send(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def kill_children(pid: int) -> None:
+    """End what a process that led a group, and is gone, has left running."""
+    if pid != os.getpid():
+        _send_to_group(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def lead_group() -> None:

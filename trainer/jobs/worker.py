@@ -82,6 +82,7 @@ def _next(store: Store) -> Run | None:
         time.sleep(0.2)
     for run_id, guard in guards.items():
         if guard.cause or guard.cancelled:
+            guard.sweep()
             _settle(store, run_id, guard, None)
     return next((run for run in (store.list() if guards else runs) if run.state == "queued"), None)
 
@@ -125,6 +126,8 @@ def _supervise(store: Store, run: Run, context: Any, *, target: Callable[[str, s
         kills.look()
     if process.exitcode == LOST and store.is_at_work(run.folder):
         return  # the server that forked it is gone, and it goes on: `_next` waits for it
+    if process.exitcode != 0:
+        guard.sweep()
     _settle(store, run.id, guard, causes.of_exit(process.exitcode, memory_kill=kills.any()))
 
 
