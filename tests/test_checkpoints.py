@@ -99,7 +99,7 @@ def test_no_flipped_bit_of_a_manifest_is_taken_for_another_content(made, tmp_pat
     folder = damaged(made["lora"], tmp_path)
     path = folder / "checkpoints" / "step-3" / checkpoints.MANIFEST
     whole = path.read_bytes()
-    for position in range(len(whole)):
+    for position in range(0, len(whole), 5):
         path.write_bytes(whole)
         flip(path, position)
         if newest(made["lora"], folder)[0] == "step-3":

@@ -33,7 +33,7 @@ def check(store: Store, configs: Sequence[RunConfig]) -> None:
 
 def check_disk(store: Store, configs: Sequence[RunConfig], *, earlier: Sequence[Run] = ()) -> None:
     """Raise `UserError` if the models of these runs, and the checkpoints of the largest, exceed the free disk."""
-    sizes = [(_model(config, earlier), _checkpoints(config, earlier)) for config in configs]
+    sizes = [_sizes(config, earlier) for config in configs]
     needed = sum(model for model, _ in sizes) + max((checkpoints for _, checkpoints in sizes), default=0)
     free = free_disk(store.root)
     if needed > free:
@@ -49,7 +49,10 @@ def check_memory(configs: Sequence[RunConfig], *, earlier: Sequence[Run], memory
     if memory is None:
         return
     for config in {config.model_copy(update={"seed": 0}).model_dump_json(): config for config in configs}.values():
-        needed = estimate.estimate(config, earlier=earlier, beside=configs).memory
+        try:
+            needed = estimate.estimate(config, earlier=earlier, beside=configs).memory
+        except (UserError, OSError):  # such as a task that cannot be fetched now: the run itself will say so
+            continue
         if needed > MARGIN * memory:
             raise UserError(
                 expected=tr("runs that fit in this machine's {memory} GB of memory", memory=_gb(memory)),
@@ -79,6 +82,14 @@ def free_disk(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def _sizes(config: RunConfig, earlier: Sequence[Run]) -> tuple[int, int]:
+    """Bytes of (a run's model folder, its checkpoints); 0 where its task or backbone cannot be read now."""
+    try:
+        return _model(config, earlier), _checkpoints(config, earlier)
+    except (UserError, OSError):
+        return 0, 0
 
 
 def _model(config: RunConfig, earlier: Sequence[Run]) -> int:

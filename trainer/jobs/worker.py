@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import time
@@ -22,7 +21,7 @@ from filelock import FileLock, Timeout
 from trainer import methods, tasks
 from trainer.errors import Cancelled, UserError, sentence
 from trainer.events import Event, State
-from trainer.jobs import causes, heartbeat, processes, room
+from trainer.jobs import causes, heartbeat, leftovers, processes, room
 from trainer.jobs.guard import Guard
 from trainer.jobs.heartbeat import Heartbeat
 from trainer.jobs.queue import CANCEL_FILE, RESERVE, WORKER_FILE, end
@@ -34,12 +33,10 @@ from trainer.runs.store import ENDED, INTERRUPTED, Run, Store
 from trainer.sources import backbones
 from trainer.texts import tr
 
-LEFTOVERS = (".model", ".old-model", RESERVE, heartbeat.FILE, "checkpoints/.writing", "checkpoints/.old-*")
-"""What a killed process leaves in its run's folder, as patterns."""
 RESERVED = 1 << 18
 """Bytes of the reserve: more than run.json with its result."""
-SECONDS_NEW = 3600.0
-"""A folder of a run that is not yet in the list is left over if it is older than this."""
+LOST = 255
+"""multiprocessing's exit code of a process whose fork server has ended."""
 
 
 def work(store: Store) -> bool:
@@ -54,7 +51,7 @@ def work(store: Store) -> bool:
         try:
             with suppress(OSError):  # a full disk
                 (store.root / WORKER_FILE).write_text(processes.record(), encoding="utf-8")
-            _remove_leftovers_of_store(store)
+            leftovers.remove_of_store(store)
             while run := _next(store):
                 _supervise(store, run, context)
         finally:
@@ -131,10 +128,6 @@ def _supervise(store: Store, run: Run, context: Any, *, target: Callable[[str, s
     _settle(store, run.id, guard, causes.of_exit(process.exitcode, memory_kill=kills.any()))
 
 
-LOST = 255
-"""multiprocessing's exit code of a process whose fork server has ended."""
-
-
 def _settle(store: Store, run_id: str, guard: Guard, reason: str | None) -> None:
     """Record the state of a run whose process is gone and left none, and remove what it left."""
     try:
@@ -149,25 +142,7 @@ def _settle(store: Store, run_id: str, guard: Guard, reason: str | None) -> None
         elif reason is not None:
             end(store, run_id, "failed", reason)
     if not store.is_at_work(run.folder):
-        _remove_leftovers(run.folder)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove a run's temporary files and folders; of two models whose exchange was cut short the older one stays."""
-    old, model = folder / ".old-model", folder / "model"
-    if old.is_dir() and not model.exists():
-        with suppress(OSError):
-            os.replace(old, model)
-    for path in (path for pattern in LEFTOVERS for path in folder.glob(pattern)):
-        with suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _remove_leftovers_of_store(store: Store) -> None:
-    """Remove the folders of runs whose deletion, or creation, was cut short."""
-    abandoned = (path for path in store.root.glob(".new-*") if time.time() - path.stat().st_mtime > SECONDS_NEW)
-    for path in (*store.root.glob(".deleted-*"), *abandoned):
-        shutil.rmtree(path, ignore_errors=True)
+        leftovers.remove_of_run(run.folder)
 
 
 Train = Callable[[Store, Run, Heartbeat], Result]
