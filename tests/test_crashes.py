@@ -477,9 +477,7 @@ def test_the_keeper_starts_a_missing_worker_at_once_and_again_when_it_died(own_s
 
 def test_the_app_starts_a_worker_for_what_waits_with_no_page_open(own_store, tmp_path):
     """The run's backbone is gone, so that it ends soon."""
-    task = tmp_path / "a.csv"
-    task.write_text("sentence,label\n" + "".join(f"sentence {i},{'ab'[i % 2]}\n" for i in range(60)))
-    config = recipes.make(method="lora", task=str(task), backbone="minilm")
+    config = recipes.make(method="lora", task="movies", backbone="minilm")
     run = own_store.create(config.model_copy(update={"backbone": str(tmp_path / "gone")}))
     with app_on(own_store.root):
         ended = wait(own_store, run.id, lambda run: run.state == "failed")
@@ -498,6 +496,15 @@ def test_a_launch_that_cannot_fit_on_the_disk_is_refused_with_what_is_missing(ow
     assert own_store.list() == []
     monkeypatch.setattr(room, "free_disk", lambda folder: needed + 10**6)
     assert len(queue.launch(own_store, configs)) == 2
+
+
+def test_a_run_whose_size_is_not_known_is_not_refused(own_store, tmp_path, monkeypatch):
+    """Its backbone cannot be read now: training says what is wrong, if it still is."""
+    monkeypatch.setattr(room, "free_disk", lambda folder: 0)
+    config = recipes.make(method="lora", task="movies", backbone="minilm")
+    room.check(own_store, [config.model_copy(update={"backbone": str(tmp_path / "gone")})])
+    with pytest.raises(UserError, match="GB too little"):
+        room.check(own_store, [config])
 
 
 def test_a_run_that_no_longer_fits_on_the_disk_when_its_turn_comes_says_so(own_store, monkeypatch):
