@@ -211,7 +211,8 @@ def end_stopped_worker(store: Store, *, patience: float = 1.0) -> None:
         return
     time.sleep(patience)
     if _stopped_worker(store) == pid:
-        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        with suppress(OSError):
+            os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         with suppress(Timeout), FileLock(store.root / ".worker.lock", timeout=patience):
             pass  # it is gone once its lock is free
 
@@ -283,11 +284,13 @@ def end(store: Store, run_id: str, state: str, reason: str) -> Run:
 
     On a full disk it frees the run's reserve first.
     """
+    appended = False
     for last in (False, True):
         try:
-            run = store.update(run_id, state=state, error=reason)
-            store.append(run_id, State(state, reason))
-            return run
+            if not appended:  # before the state: who follows the run reads its events until it has ended
+                store.append(run_id, State(state, reason))
+            appended = True
+            return store.update(run_id, state=state, error=reason)
         except OSError as error:
             (store.root / run_id / RESERVE).unlink(missing_ok=True)
             if last:  # the run's files stay, and a reader sees that no process trains it
