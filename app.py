@@ -17,6 +17,7 @@ import gradio as gr
 
 from trainer import texts
 from trainer.errors import UserError, one_of
+from trainer.jobs import keeper
 from trainer.machine import hosting
 from trainer.machine.device import share_cores
 from trainer.publish import bundled
@@ -123,6 +124,8 @@ def _serve() -> None:
     )
 
     def ready() -> None:
+        keep = partial(keeper.keep, lab.store, may_start=lab.may_start_worker)
+        threading.Thread(target=keep, daemon=True).start()
         # Not earlier: the imports would compete with the start of the server.
         threading.Thread(target=lab.warm_up, daemon=True).start()
         Timekeeper(lab).start()
