@@ -154,13 +154,13 @@ def test_a_text_that_is_cut_says_so_wherever_it_is_predicted(lab, tmp_path):
     # Files: a column only where something was cut
     path = tmp_path / "in.csv"
     pd.DataFrame({"text": [TEXT, f"{fits} dull film", "", fits]}).to_csv(path, index=False)
-    drawn = section(lab).predict_file(str(path), "text", [run.id], request())
+    drawn = section(lab).predict_file(str(path), "text", [run.id], False, request())
     assert "1 of them is longer than a run reads and was cut: the column :tokens_cut says" in drawn["status"]
     got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)
     assert list(got.columns) == ["text", run.id, f"{run.id}:probability", f"{run.id}:tokens_cut"]
     assert list(got[f"{run.id}:tokens_cut"]) == ["0", "2", "", "0"]
     pd.DataFrame({"text": [TEXT, fits]}).to_csv(path, index=False)
-    drawn = section(lab).predict_file(str(path), "text", [run.id], request())
+    drawn = section(lab).predict_file(str(path), "text", [run.id], False, request())
     assert "cut" not in drawn["status"]
     assert list(pd.read_csv(drawn["result"]["value"])) == ["text", run.id, f"{run.id}:probability"]
 
@@ -454,6 +454,8 @@ def test_switching_the_guesses_on_hides_what_gives_the_answers_away(lab):
 def test_a_link_brings_back_what_it_was_made_of(text):
     query = live_link.build(text, ["a", "b"])
     assert live_link.parse(query) == live_link.Link(text, ("a", "b"))
+    scaled = live_link.build(text, ["a"], calibrated=True)
+    assert live_link.parse(scaled) == live_link.Link(text, ("a",), calibrated=True)
     assert live_link.parse("?tab=train&text=x") is None
     assert live_link.parse("") is None
     assert len(live_link.parse("tab=live&text=" + "x" * 5000).text) == live_link.MAX_CHARACTERS
@@ -469,13 +471,15 @@ def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
     drawn = visit(lab, live_link.build(TEXT, [run.id, "gone-1"]))
     assert drawn["text"] == TEXT
     assert drawn["runs"]["value"] == [run.id]
+    assert drawn["calibrated"] is False
+    assert visit(lab, live_link.build(TEXT, [run.id], calibrated=True))["calibrated"] is True
     inputs = (drawn["text"], drawn["runs"]["value"], False, False, None, drawn["session"])
     html = list(live_tab.predict_linked(lab, VIEW, *inputs))[-1]["predictions"]
     assert "The run gone-1 is no longer in the store; the others are asked." in html
     assert html.count("<article") == 1
     assert "every finished run is asked" in visit(lab, live_link.build(TEXT, ["gone-1"]))["session"].notice
     assert list(live_tab.predict_linked(lab, VIEW, "", [], False, False, None, Session())) == [SILENT]
-    box = live_tab.make_link('a "quoted" <b>', [run.id], "http://127.0.0.1:7860/?tab=live#x")
+    box = live_tab.make_link('a "quoted" <b>', [run.id], False, "http://127.0.0.1:7860/?tab=live#x")
     assert f'value="http://127.0.0.1:7860/?tab=live&amp;text=a+%22quoted%22+%3Cb%3E&amp;run={run.id}"' in box
 
 
@@ -512,7 +516,7 @@ def test_every_kind_of_file_comes_back_with_predictions(lab, tmp_path, suffix):
     assert "4 rows" in drawn["status"]
     assert "the film is warm" in drawn["preview"]
     run = of(lab, "lora")
-    drawn = section(lab).predict_file(str(path), column, [run.id], request())
+    drawn = section(lab).predict_file(str(path), column, [run.id], False, request())
     assert "2 sentences through 1 run. 2 rows without a text kept" in drawn["status"]
     got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)
     assert len(got) == 4
@@ -539,7 +543,7 @@ def test_a_parquet_file_with_lists_and_gaps_of_every_kind_is_shown_and_predicted
     assert "3 rows" in drawn["status"]
     assert "film" in drawn["preview"]
     assert "NA" not in drawn["preview"]
-    drawn = section(lab).predict_file(str(path), "text", [run.id], request())
+    drawn = section(lab).predict_file(str(path), "text", [run.id], False, request())
     assert "2 sentences through 1 run. 1 row without a text kept" in drawn["status"]
     assert "NA" not in drawn["preview"]
     got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)[run.id].to_list()
@@ -571,7 +575,7 @@ def test_a_file_is_stopped_between_two_chunks(lab, tmp_path, monkeypatch):
         if len(seen) == 3:
             assert "Stopping" in files.stop(request())
 
-    drawn = files.predict_file(str(path), "text", None, request(), watch)
+    drawn = files.predict_file(str(path), "text", None, False, request(), watch)
     assert "Stopped at 12 of 40 sentences of run 1 of" in drawn["status"]
     assert drawn["result"]["value"] is None
     assert "Nothing is being predicted" in files.stop(request())
@@ -619,9 +623,9 @@ def test_a_file_that_does_not_fit_is_one_sentence(lab, tmp_path):
     assert "choose the column" in drawn["status"]
     assert (
         "Expected the column with the sentences"
-        in section(lab).predict_file(str(path), None, None, request())["status"]
+        in section(lab).predict_file(str(path), None, None, False, request())["status"]
     )
-    assert "got none; choose one" in section(lab).predict_file(None, None, None, request())["status"]
+    assert "got none; choose one" in section(lab).predict_file(None, None, None, False, request())["status"]
     (tmp_path / "in.txt").write_bytes(b"\xff\xfe\x00")
     assert "UTF-8" in opened(tmp_path / "in.txt")["status"]
     (tmp_path / "empty.txt").write_text("\n \n")
@@ -645,12 +649,12 @@ def test_a_stranger_has_few_rows_predicted(copied, tmp_path, monkeypatch):
     lab, path = closed(copied), tmp_path / "in.txt"
     path.write_text("\n".join(f"the film is warm {i}" for i in range(4)))
     run = of(lab, "lora").id
-    status = section(lab).predict_file(str(path), "text", [run], stranger())["status"]
+    status = section(lab).predict_file(str(path), "text", [run], False, stranger())["status"]
     assert "Expected at most 3 rows from somebody who may not change runs, got 4; predict fewer" in status
     lab.access.unlock(Visitor(session="teacher"), "für die Klasse")
-    assert "4 sentences" in section(lab).predict_file(str(path), "text", [run], stranger("teacher"))["status"]
+    assert "4 sentences" in section(lab).predict_file(str(path), "text", [run], False, stranger("teacher"))["status"]
     path.write_text("\n".join(f"the film is warm {i}" for i in range(3)))
-    assert "3 sentences" in section(lab).predict_file(str(path), "text", [run], stranger())["status"]
+    assert "3 sentences" in section(lab).predict_file(str(path), "text", [run], False, stranger())["status"]
 
 
 def test_what_a_page_had_predicted_goes_with_the_next_and_with_the_page(lab, tmp_path):
@@ -658,7 +662,7 @@ def test_what_a_page_had_predicted_goes_with_the_next_and_with_the_page(lab, tmp
     path.write_text("the film is warm")
 
     def written(session: str) -> Path:
-        return Path(files.predict_file(str(path), "text", [run], request(session))["result"]["value"])
+        return Path(files.predict_file(str(path), "text", [run], False, request(session))["result"]["value"])
 
     first, other, second = written("here"), written("there"), written("here")
     assert not first.parent.exists()

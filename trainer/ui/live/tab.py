@@ -50,7 +50,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     """
     inputs = live_view.inputs()
     live_missing.build(lab, tab, page)
-    live_file.build(lab, page, inputs["runs"])
+    live_file.build(lab, page, chosen=inputs["runs"], calibrated=inputs["calibrated"])
     view = View(tabs=tabs, **inputs, **live_view.outputs(tally_html(lab, Session())))
     predicting = {
         "fn": partial(predict, lab, view),
@@ -99,12 +99,16 @@ def _connect_page(lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, predicting
     offered = [view.runs, view.examples, view.guess, view.predictions]
     view.runs.input(isolated(lab, partial(suit, lab, view)), view.runs, [view.examples, view.guess], **QUIET)
     tab.select(isolated(lab, partial(offer, lab, view)), [view.runs, view.guess, view.predictions], offered, **QUIET)
-    arrived = [view.tabs, view.text, *offered, view.session]
+    arrived = [view.tabs, view.text, *offered, view.calibrated, view.session]
     page.load(isolated(lab, endpoint(arrive, lab, view)), view.session, arrived, **QUIET).then(
         **{**predicting, "fn": partial(predict_linked, lab, view)}
     )
     view.link.click(
-        make_link, [view.text, view.runs, view.address], view.address, js=static.read("live-address.js"), **QUIET
+        make_link,
+        [view.text, view.runs, view.calibrated, view.address],
+        view.address,
+        js=static.read("live-address.js"),
+        **QUIET,
     ).then(None, None, None, js=static.read("live-copy.js"), **QUIET)
 
 
@@ -152,6 +156,7 @@ def arrive(lab: Lab, view: View, session: Session, request: gr.Request) -> dict[
         view.tabs: gr.Tabs(selected=live_link.TAB),
         view.text: link.text,
         view.runs: gr.update(choices=every, value=chosen),
+        view.calibrated: link.calibrated,
         view.predictions: "" if linked else empty(lab),
         view.session: replace(session, notice=notice, linked=linked),
     }
@@ -165,11 +170,11 @@ def predict_linked(lab: Lab, view: View, *inputs: Any) -> Iterator[dict[Any, Any
         yield gr.skip()
 
 
-def make_link(text: str | None, chosen: list[str] | None, here: str) -> str:
+def make_link(text: str | None, chosen: list[str] | None, calibrated: bool, here: str) -> str:
     """The address that opens this page with the sentence and the runs, as HTML; `here` is its current address."""
     if not (text or "").strip():
         return note(tr("Expected a sentence to link to, got nothing; type one."), "warning")
-    address = here.partition("?")[0].partition("#")[0] + live_link.build(text, chosen)
+    address = here.partition("?")[0].partition("#")[0] + live_link.build(text, chosen, calibrated=calibrated)
     return render("live/link.html", address=address)
 
 
