@@ -165,6 +165,17 @@ def test_a_text_that_is_cut_says_so_wherever_it_is_predicted(lab, tmp_path):
     assert list(pd.read_csv(drawn["result"]["value"])) == ["text", run.id, f"{run.id}:probability"]
 
 
+def test_a_files_probabilities_are_scaled_where_the_box_says_so(lab, tmp_path):
+    run, path = of(lab, "lora"), tmp_path / "in.csv"
+    pd.DataFrame({"text": [TEXT]}).to_csv(path, index=False)
+    whole = lab.predictor.predict_one(TEXT, run)
+    for calibrated, one in ((False, whole), (True, whole.calibrated(run))):
+        drawn = section(lab).predict_file(str(path), "text", [run.id], calibrated, request())
+        assert ("Scaled by temperature: the probabilities of 1 of 1 runs." in drawn["status"]) == calibrated
+        got = pd.read_csv(drawn["result"]["value"])[f"{run.id}:probability"][0]
+        assert got == pytest.approx(one.confidence, abs=inference.NEAR / 2)
+
+
 def test_an_error_that_nobody_expects_is_on_its_runs_card_alone(copied, monkeypatch, caplog):
     runs = inference.choose(copied.store)
     bad = runs[1]

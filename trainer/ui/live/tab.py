@@ -103,13 +103,10 @@ def _connect_page(lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, predicting
     page.load(isolated(lab, endpoint(arrive, lab, view)), view.session, arrived, **QUIET).then(
         **{**predicting, "fn": partial(predict_linked, lab, view)}
     )
-    view.link.click(
-        make_link,
-        [view.text, view.runs, view.calibrated, view.address],
-        view.address,
-        js=static.read("live-address.js"),
-        **QUIET,
-    ).then(None, None, None, js=static.read("live-copy.js"), **QUIET)
+    linked = [view.text, view.runs, view.calibrated, view.address]
+    view.link.click(make_link, linked, view.address, js=static.read("live-address.js"), **QUIET).then(
+        None, None, None, js=static.read("live-copy.js"), **QUIET
+    )
 
 
 def offer(lab: Lab, view: View, chosen: list[str] | None, guess: str | None, shown: str | None) -> dict[Any, Any]:
