@@ -82,7 +82,7 @@ def _is_full(folder: Path) -> bool:
             file.write(bytes(1 << 20))
             os.fsync(file.fileno())
     except OSError as error:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quotas
     return False
 
 

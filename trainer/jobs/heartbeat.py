@@ -69,7 +69,8 @@ class Heartbeat:
         while not self._stop.wait(SECONDS_BETWEEN):
             beats, now = self._beats, work if self._stepping else _work()
             least = ROUNDING + BUSY * (time.monotonic() - since)
-            if beats != seen or now[0] - work[0] > least or now[1] > work[1]:
+            ended = now[0] < work[0]  # a child, whose time and bytes are counted no more
+            if beats != seen or ended or now[0] - work[0] > least or now[1] > work[1]:
                 seen, work, since = beats, now, time.monotonic()
                 with suppress(OSError):
                     os.utime(self._path)

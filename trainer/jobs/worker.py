@@ -254,7 +254,10 @@ def _train(store: Store, run: Run, beating: Heartbeat) -> Result:
             parent_results=results,
             label_order=run.adopted.label_order if run.adopted else (),
         )
-        return training.evaluate(request) if run.adopted else training.train(request)
+        result = training.evaluate(request) if run.adopted else training.train(request)
+        # Here, for the tracker's end may wait for the network without end, and the guard then ends the process.
+        store.update(run.id, state="finished", result=result)
+        return result
 
 
 def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], tuple[Result, ...]]:

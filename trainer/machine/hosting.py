@@ -25,8 +25,8 @@ PROXIES = "FORWARDED_ALLOW_IPS"
 """Uvicorn's variable with the addresses or networks of proxies that are believed, separated by commas."""
 PRIVATE = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,127.0.0.0/8,fc00::/7,::1"
 """Networks that a Space's own proxies are in (RFC 1918, 4193 and 6598): nobody outside has such an address."""
-SPACE_INSIDE = ("*.local", "*.internal")
-"""Names of networks inside, under which a Space's own checks may ask it (RFC 6762; ICANN's reserved `internal`)."""
+INSIDE = ("*.local", "*.internal")
+"""Names within a network, which nobody can register (RFC 6762; ICANN's reserved `internal`)."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -36,8 +36,13 @@ def on_space(environment: Mapping[str, str] | None = None) -> bool:
 
 
 def public(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether others than the machine's own user can reach the app: a Space, a password, a network, a share link."""
+    """Whether others than the machine's own user can reach the app.
+
+    That is a Space, a password, a network, a share link, or a proxy, which a setting on names or proxies declares.
+    """
     environment = os.environ if environment is None else environment
+    if any(environment.get(name) for name in (HOSTS, PROXIES, "GRADIO_ROOT_PATH")):
+        return True
     shared = environment.get("GRADIO_SHARE", "").lower() == "true"
     address = environment.get("GRADIO_SERVER_NAME", "").strip("[]") or LOOPBACK[1]
     return on_space(environment) or bool(environment.get("PEFT_LAB_PASSWORD")) or shared or not _is_loopback(address)
@@ -71,10 +76,10 @@ class Hosts:
         bound = environment.get("GRADIO_SERVER_NAME", "").strip("[]")
         names += [bound, host_of(share), host_of(environment.get("GRADIO_ROOT_PATH", ""))]
         if bound and not _is_loopback(bound):
-            own = socket.gethostname().lower()
-            names += [own, f"{own.partition('.')[0]}.local"]
+            # In a container the machine's own name is unknown.
+            names += [socket.gethostname().lower(), *INSIDE]
         if on_space(environment):
-            names += SPACE_INSIDE
+            names += INSIDE
         return cls(tuple(dict.fromkeys(name.strip().lower().rstrip(".") for name in names if name.strip())))
 
     def knows(self, host: str) -> bool:
@@ -210,16 +215,19 @@ def about_hardware(kind: str) -> str:
 
 
 def admit_zero_gpu() -> None:
-    """Register an unused GPU function on ZeroGPU, which stops a Space that has none.
+    """Report an unused GPU function to ZeroGPU, which stops a Space that has none.
 
+    Its package reports when `gr.Blocks.launch` is called; this app has its own server, and calls the same function.
     Not tested on ZeroGPU itself. Its package needs a CUDA build of torch to be imported; without, the app goes on.
     """
     if not zero_gpu():
         return
     try:
         import spaces
+        from spaces.zero import startup
 
         spaces.GPU(_nothing)
+        startup()
     except Exception as error:
         print(sentence(error), file=sys.stderr, flush=True)
 

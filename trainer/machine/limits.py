@@ -1,7 +1,8 @@
 """Ceilings on what visitors may have the app do: settings with safe defaults where others can reach it.
 
 Each is an environment variable with a whole number, or `none` for no limit. Runs that `python -m trainer` launches are
-not counted: whoever has the machine's command line needs no ceiling.
+not counted: whoever has the machine's command line needs no ceiling. A run's minutes hold for them too, while the app
+runs on the same store.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -76,11 +78,31 @@ class Ledger:
 
     def __init__(self, limits: Limits, root: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits, self.root = limits, root
-        self.launching = threading.Lock()
-        """Held from the check of a launch until its runs are queued, so that two launches do not share one gap."""
-        self._clock, self._lock = clock, threading.Lock()
+        self._clock, self._lock, self._launching = clock, threading.Lock(), threading.Lock()
+        self._reserved = 0
+        """Runs of launches that were let in and are not in the queue yet."""
         self._launched: dict[str, deque[float]] = {}
         self._size: tuple[float, int] | None = None
+
+    @contextmanager
+    def reserved(self, person: str, count: int, *, queued: int, waiting: Callable[[], int]) -> Iterator[None]:
+        """Let a person launch `count` runs, which are counted from here on, so that two launches do not share one gap.
+
+        Others may launch meanwhile: what a launch reads may come over a slow network. Raises as `require` does; after
+        an error in the block the runs do not count.
+        """
+        with self._launching:
+            self.require(person, count, queued=queued, waiting=waiting() + self._reserved)
+            taken = self.add(person, count)
+            self._reserved += queued
+        try:
+            yield
+        except BaseException:
+            self.take_back(person, taken)
+            raise
+        finally:
+            with self._launching:
+                self._reserved -= queued
 
     def require(self, person: str, count: int, *, queued: int, waiting: int) -> None:
         """Raise `UserError` unless a person may launch `count` runs now.
@@ -104,8 +126,16 @@ class Ledger:
                 raise UserError(expected=expected, got=tr("more"), fix=tr("launch the others later"))
         self.require_room()
 
-    def add(self, person: str, count: int) -> None:
-        """Count runs that a person has launched."""
+    def take_back(self, person: str, launched: Sequence[float]) -> None:
+        """Count runs no longer that `add` has counted; `launched` is what it returned."""
+        with self._lock:
+            times = self._launched.get(person, deque())
+            for one in launched:
+                with suppress(ValueError):  # a day has passed
+                    times.remove(one)
+
+    def add(self, person: str, count: int) -> list[float]:
+        """Count runs that a person has launched; their times."""
         with self._lock:
             now = self._clock()
             for name, times in list(self._launched.items()):
@@ -114,6 +144,7 @@ class Ledger:
                 if not times:
                     del self._launched[name]
             self._launched.setdefault(person, deque()).extend([now] * count)
+            return [now] * count
 
     def require_room(self) -> None:
         """Raise `UserError` if the store is as large as it may be."""

@@ -62,7 +62,10 @@ class Watch:
 
     def _look(self, now: float) -> dict[str, Any]:
         root = self.lab.store.root
-        waiting = sum(run.state == "queued" for run in self.lab.store.list())
+        try:
+            waiting, readable = sum(run.state == "queued" for run in self.lab.store.list()), True
+        except OSError:
+            waiting, readable = 0, False
         if not waiting or jobs.worker_is_alive(self.lab.store):
             self._alone_since = math.inf
             worker = "at work" if waiting else "idle"
@@ -70,7 +73,7 @@ class Watch:
             self._alone_since = min(self._alone_since, now) if math.isfinite(self._alone_since) else now
             worker = "missing" if now - self._alone_since > SECONDS_WITHOUT_WORKER else "starting"
         return {
-            "store": {"writable": is_writable(root)},
+            "store": {"writable": readable and is_writable(root)},
             "worker": {"state": worker, "queued": waiting},
             "disk": {"free": _free(root)},
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,15 @@ def refuse_paths(lab: Lab, named: Iterable[tuple[Names, str]]) -> None:
 def _counted(lab: Lab, what: str, begin: Callable[[], list[Run]], *, count: int = 1, queued: int = 1) -> list[Run]:
     """The runs of `begin`, called if the visitor may launch so many now."""
     person = access.current_person()
-    with lab.ledger.launching:
-        waiting = sum(run.state == "queued" for run in lab.store.list())
-        lab.ledger.require(person, count, queued=queued, waiting=waiting)
+    with lab.ledger.reserved(person, count, queued=queued, waiting=partial(_waiting, lab)):
         runs = begin()
-        lab.ledger.add(person, len(runs))
     for run in runs:
         log.event(what, run=run.id, by=person)
     return runs
+
+
+def _waiting(lab: Lab) -> int:
+    return sum(run.state == "queued" for run in lab.store.list())
 
 
 def _with_parents(config: RunConfig) -> int:

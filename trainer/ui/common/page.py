@@ -29,6 +29,7 @@ class Page(gr.Blocks):
         """Gradio's queue, which refuses a prediction while too many wait."""
         if not arguments:
             named.setdefault("max_size", MOST_EVENTS)
+            named.setdefault("api_open", False)  # else POST /run/... would pass by the queue and its limits
         super().queue(*arguments, **named)
         self._queue.push = partial(self._push, self._queue.push)
         return self
