@@ -112,11 +112,12 @@ def _serve() -> None:
         bundled.bring(lab.store.root)
     log.configure()
     page = build_app(lab)
-    layers = [*health.middleware(lab), *requests.middleware(lab), *config_cache.middleware()]
-    layers += [*language.middleware(), *uploads.middleware(lab)]
+    # Requests twice: around Gradio's own layers, and within them for what its routes raise.
+    layers = [*requests.middleware(lab), *config_cache.middleware(), *language.middleware(), *uploads.middleware(lab)]
     served = server.application(
         lab,
         page,
+        outside=[*health.middleware(lab), *requests.middleware(lab)],
         theme=theme.theme(),
         css_paths=static.styles(),
         head=script.head(),

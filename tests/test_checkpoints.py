@@ -13,7 +13,7 @@ import torch
 from test_loop import parents, ready_loop, recipe, weights  # noqa: F401 - `parents` is a fixture
 
 from trainer.engine import checkpoints
-from trainer.errors import sentence
+from trainer.errors import UserError, sentence
 from trainer.events import State
 
 METHODS = ("lora", "adapter_fusion")
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_never_read_and_the_checkpoint_before_is_used(name, fi
     assert file in reasons[0]
     for path in (folder / "checkpoints" / "step-2").iterdir():
         path.unlink()
-    assert newest(made[name], folder) == (None, [*reasons, "manifest.json is missing"])
+    assert newest(made[name], folder) == (None, [*reasons, checkpoints.NO_MANIFEST])
 
 
 def test_no_flipped_bit_of_a_manifest_is_taken_for_another_content(made, tmp_path):
@@ -157,6 +157,32 @@ def test_a_run_without_a_sound_checkpoint_starts_again_and_says_so(made, tmp_pat
     assert loop.progress.step == 0
     end = "is not used: best.safetensors is missing; no other is whole: the run starts again"
     assert notes == [f"checkpoint step-{step} {end}" for step in (3, 2)]
+
+
+def test_an_earlier_versions_checkpoint_is_not_used_and_not_deleted(made, tmp_path):
+    folder = damaged(made["lora"], tmp_path)
+    for step in (2, 3):
+        (folder / "checkpoints" / f"step-{step}" / checkpoints.MANIFEST).unlink()
+    loop, notes = resumed(made["lora"], folder)
+    assert loop.progress.step == 0
+    assert all(checkpoints.NO_MANIFEST in note for note in notes)
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"unused-step-2", "unused-step-3"}
+    assert resumed(made["lora"], folder)[1] == [], "it is said once"
+
+
+@pytest.mark.parametrize("at", ["_sha256", "_shapes_of"])
+def test_a_checkpoint_that_the_disk_cannot_read_now_stays(at, made, tmp_path, monkeypatch):
+    """A network disk may be away for a moment; hours of training are not deleted for that."""
+
+    def away(path):
+        raise OSError(5, "Input/output error")
+
+    folder = damaged(made["lora"], tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, at, away)
+        with pytest.raises(UserError, match=r"can be read, got Input/output error \(step-3\); resume the run later"):
+            resumed(made["lora"], folder)
+    assert resumed(made["lora"], folder)[0].progress.step == 3
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from trainer import tasks
 from trainer.errors import UserError
-from trainer.jobs import causes, guard, heartbeat, keeper, processes, queue, room, worker
+from trainer.jobs import causes, guard, heartbeat, keeper, leftovers, processes, queue, room, worker
 from trainer.machine import cgroup
 from trainer.runs import recipes
 from trainer.runs.store import Store
@@ -197,6 +197,21 @@ def test_what_a_killed_deletion_and_launch_leave_is_removed_by_the_next_worker(o
 
 TOO_LONG = 1.5 / 60
 """Minutes without progress."""
+
+
+def test_what_a_run_left_that_died_with_its_worker_is_removed_by_the_next_worker(own_store):
+    """As after `docker stop` or a power cut: no worker saw its end. Of a run that trains nothing is removed."""
+    dead, training = queued(own_store), queued(own_store, seed=1)
+    for run in (dead, training):
+        own_store.update(run.id, state="running")
+        (run.folder / "checkpoints" / ".writing").mkdir(parents=True)
+        for name in (queue.RESERVE, ".run.json.123", ".heartbeat"):
+            (run.folder / name).touch()
+    with own_store.at_work(training.id):
+        leftovers.remove_of_store(own_store)
+    names = {run.id: {path.name for path in run.folder.rglob(".*")} for run in (dead, training)}
+    assert names[dead.id] <= {".working"}
+    assert names[training.id] >= {".writing", queue.RESERVE, ".run.json.123", ".heartbeat"}
 
 
 def sleeps(store, run, beating):

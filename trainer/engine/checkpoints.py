@@ -13,16 +13,20 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from trainer.errors import UserError
+from trainer.texts import tr
 
 WEIGHTS = "trainable.safetensors"
 BEST = "best.safetensors"
 TRAINING = "training.pt"
 PROGRESS = "progress.json"
 MANIFEST = "manifest.json"
+NO_MANIFEST = f"{MANIFEST} is missing, as in what an earlier version wrote"
 KEPT = 2
 """Most checkpoints on the disk, one that is being written among them. Where the newest is damaged the other is used."""
 
@@ -154,23 +158,33 @@ def _newest_first(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Unusable:
-    """A checkpoint that a run cannot resume from, and why, in words."""
+    """A checkpoint that a run cannot resume from, and why, in words; `damaged` is False for an earlier version's."""
 
     folder: Path
     reason: str
+    damaged: bool = True
+
+    def put_away(self) -> None:
+        """Delete it; rename an earlier version's, which that version may still use until this run has finished."""
+        if self.damaged:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        with suppress(OSError):
+            os.replace(self.folder, self.folder.with_name(f"unused-{self.folder.name}"))
 
 
 def newest_sound(folder: Path, model, identity: str = "") -> tuple[Path | None, list[Unusable]]:
     """(the newest checkpoint that is whole and of this model and identity, or None; newer ones, which are not).
 
     Every file is read and hashed. A checkpoint without a manifest, as an earlier version wrote it, cannot be checked.
+    Raises `UserError` for one that the disk cannot read now: it may be sound.
     """
     unusable = []
     for path in _newest_first(folder):
         reason = _problem(path, model, identity)
         if reason is None:
             return path, unusable
-        unusable.append(Unusable(path, reason))
+        unusable.append(Unusable(path, reason, damaged=reason != NO_MANIFEST))
     return None, unusable
 
 
@@ -184,9 +198,11 @@ def _problem(checkpoint: Path, model, identity: str) -> str | None:
         files = {str(name): (size, digest) for name, (size, digest) in manifest["files"].items()}
         step, belongs_to = manifest["step"], manifest["identity"]
     except FileNotFoundError:
-        return f"{MANIFEST} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return NO_MANIFEST
+    except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} is damaged"
+    except OSError as error:
+        raise _unreadable(checkpoint, error) from None
     if step != int(checkpoint.name.removeprefix("step-")):
         return f"{MANIFEST} is that of another step"
     if belongs_to != identity:
@@ -196,8 +212,16 @@ def _problem(checkpoint: Path, model, identity: str) -> str | None:
             return reason
         same = _shapes_of(checkpoint / WEIGHTS) == _shapes_in(model)
     except OSError as error:
-        return f"it cannot be read ({error.strerror})"
+        raise _unreadable(checkpoint, error) from None
     return None if same else "its parameters are not those of the model"
+
+
+def _unreadable(checkpoint: Path, error: OSError) -> UserError:
+    return UserError(
+        expected=tr("a checkpoint that can be read"),
+        got=f"{error.strerror or type(error).__name__} ({checkpoint.name})",
+        fix=tr("resume the run later"),
+    )
 
 
 def _damage(checkpoint: Path, files: dict[str, tuple[int, str]]) -> str | None:

@@ -6,7 +6,6 @@ On accelerate (device, precision, gradient scaling, several processes), torch's 
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -307,7 +306,7 @@ class Loop:
         for one in unusable:
             self.request.emit(State("running", f"checkpoint {one.folder.name} is not used: {one.reason}; {then}"))
             if accelerator.is_main_process:
-                shutil.rmtree(one.folder, ignore_errors=True)
+                one.put_away()
         if checkpoint:
             self.resume(checkpoint)
 

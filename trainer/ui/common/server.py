@@ -9,13 +9,14 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from trainer.errors import Problems, UserError, sentence
 from trainer.machine import hosting
@@ -89,9 +90,12 @@ def _whole(name: str, value: str | None, default: int) -> int:
     raise Problems([text])
 
 
-def application(lab: Lab, page: gr.Blocks, **settings: Any) -> FastAPI:
-    """The page as an application for a server; `settings` are those of Gradio's `mount_gradio_app`."""
-    outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+def application(lab: Lab, page: gr.Blocks, *, outside: Sequence[Middleware] = (), **settings: Any) -> FastAPI:
+    """The page as an application for a server; `settings` are those of Gradio's `mount_gradio_app`.
+
+    `outside` is middleware around all of Gradio's own, whose first layers fail on some malformed requests.
+    """
+    outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, middleware=list(outside))
     settings = {
         "root_path": os.environ.get("GRADIO_ROOT_PATH", ""),
         "max_file_size": None if lab.access.rules.open else "1gb",

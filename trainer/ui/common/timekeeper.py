@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from trainer.errors import UserError
 from trainer.jobs import queue as jobs
@@ -17,10 +18,16 @@ SECONDS = 15.0
 
 
 class Timekeeper:
-    """Cancels runs above the ceiling, and gives the reason once they have ended; it counts from their last start."""
+    """Cancels runs above the ceiling, and gives the reason once they have ended.
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
+    It counts the time in which it sees them running, so that hours in which the machine sleeps do not count.
+    """
+
+    def __init__(self, lab: Lab, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.lab, self._clock = lab, clock
+        self._looked: float | None = None
+        self._seconds: dict[str, float] = {}
+        """Running run's id -> seconds."""
         self._cancelled: set[str] = set()
 
     def start(self) -> None:
@@ -28,19 +35,22 @@ class Timekeeper:
         if self.lab.limits.minutes is not None:
             threading.Thread(target=self._look_on, daemon=True, name="timekeeper").start()
 
-    def look(self, now: float | None = None) -> None:
-        """Cancel the runs that train for too long. `now` is a time as `time.time()` gives it."""
+    def look(self) -> None:
+        """Cancel the runs that train for too long."""
         minutes = self.lab.limits.minutes
         if minutes is None:
             return
+        now = self._clock()
+        passed = 0.0 if self._looked is None else min(now - self._looked, 2 * SECONDS)
+        self._looked = now
         runs = {run.id: run for run in self.lab.store.list()}
-        for run in runs.values():
-            if run.state == "running" and run.id not in self._cancelled:
-                begun = self._begun(run)
-                if begun is not None and (time.time() if now is None else now) - begun > 60 * minutes:
-                    jobs.cancel(self.lab.store, run.id)
-                    self._cancelled.add(run.id)
-                    log.event("cancel", run=run.id, by="timekeeper", minutes=minutes)
+        running = [run for run in runs.values() if run.state == "running"]
+        self._seconds = {run.id: self._seconds.get(run.id, self._before(run)) + passed for run in running}
+        for run_id, seconds in self._seconds.items():
+            if seconds > 60 * minutes and run_id not in self._cancelled:
+                jobs.cancel(self.lab.store, run_id)
+                self._cancelled.add(run_id)
+                log.event("cancel", run=run_id, by="timekeeper", minutes=minutes)
         for run_id in list(self._cancelled):
             run = runs.get(run_id)
             if run is not None and run.state == "running":
@@ -60,8 +70,11 @@ class Timekeeper:
             except (UserError, OSError, ValueError) as error:  # deleted meanwhile, or the disk is full
                 log.event("timekeeper", message=str(error))
 
-    def _begun(self, run: Run) -> float | None:
-        """The time at which the run's training last began, None before it has."""
+    def _before(self, run: Run) -> float:
+        """Seconds since the run's training last began, as its events tell; 0 before it has.
+
+        For a run that is seen for the first time: the app may have started after it.
+        """
         events, _ = self.lab.store.events(run.id)
-        times = [event.get("time") for event in events if isinstance(event, dict) and event.get("type") == "started"]
-        return next((float(one) for one in reversed(times) if isinstance(one, (int, float))), None)
+        begun = [event["time"] for event in events if event["type"] == "started"]
+        return max(time.time() - begun[-1], 0.0) if begun else 0.0
