@@ -30,8 +30,8 @@ def remove_of_run(folder: Path) -> None:
 
 
 def remove_of_store(store: Store) -> None:
-    """Remove the folders of runs whose deletion, or creation, was cut short."""
-    for path in (*store.root.glob(".deleted-*"), *store.root.glob(".new-*")):
+    """Remove the folders of runs whose deletion, creation or loading was cut short."""
+    for path in (path for pattern in (".deleted-*", ".new-*", ".loading-*") for path in store.root.glob(pattern)):
         with suppress(OSError):
             if path.name.startswith(".deleted-") or time.time() - path.stat().st_mtime > SECONDS_NEW:
                 shutil.rmtree(path)
