@@ -8,11 +8,15 @@ import shutil
 import struct
 import threading
 import time
+import tracemalloc
 import zipfile
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given as varied
 from hypothesis import settings
@@ -21,13 +25,18 @@ from safetensors.numpy import load_file, save_file
 from test_counts import hub_config, located, peft_config
 
 from trainer import methods
+from trainer.engine.building import BUILDING
+from trainer.engine.sharing import Pool
 from trainer.errors import ArgumentError, Unreachable, UserError
-from trainer.jobs import adoption
+from trainer.jobs import adoption, leftovers
 from trainer.jobs import queue as jobs
 from trainer.machine.device import Device, quiet_libraries
-from trainer.methods import Parent, Setup, lora
+from trainer.methods import Parent, Setup, foreign, lora
 from trainer.publish.bundled import BUNDLED
-from trainer.runs import archive, entry, recipes
+from trainer.runs import archive, entry, predictions, recipes
+from trainer.runs.damage import Damaged
+from trainer.serving import opening
+from trainer.serving import predictor as serving
 from trainer.serving.opening import Openings, StillOpening
 from trainer.serving.predictor import Predictor
 from trainer.sources import backbones, cleaned, configs, tensors, tokenizers, weights
@@ -331,6 +340,210 @@ def test_json_is_bounded_before_it_is_parsed(text, tmp_path):
     assert time.process_time() - since < 1
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'"' + b'\\"' * 500_000,
+        b'["' + b"a\\\\" * 300_000 + b'"]',
+        b'"' * 1_000_001,
+        b'["a", "b"]' * 100_000,
+        b'"' + b"a" * 10**6,
+    ],
+    ids=lambda data: str(data[:8]),
+)
+def test_the_depth_of_json_is_checked_in_little_memory(data):
+    tracemalloc.start()
+    for _ in configs._STRING_OR_BRACKET.finditer(data):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def test_numbers_that_are_no_json_are_read_only_where_they_may_be(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"loss": [NaN, Infinity, -Infinity, 1]}')
+    assert configs.read_object(path, constants=True)["loss"][1:] == [float("inf"), -float("inf"), 1]
+    with pytest.raises(ArgumentError):
+        configs.read_object(path)
+    path.write_text('{"loss": ' + "[" * 40 + "NaN" + "]" * 40 + "}")
+    with pytest.raises(ArgumentError, match="levels"):
+        configs.read_object(path, constants=True)
+
+
+BASE = {
+    "attention_probs_dropout_prob": 0.1,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "initializer_range": 0.02,
+}
+"""As files on the Hub have them, by the version of the library that wrote them."""
+WRITTEN = {
+    "transformers 2": BERT | BASE | {
+        "architectures": ["BertForSequenceClassification"], "bos_token_id": 0, "do_sample": False, "eos_token_ids": 0,
+        "finetuning_task": None, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "is_decoder": False,
+        "length_penalty": 1.0,
+        "label2id": {"LABEL_0": 0, "LABEL_1": 1}, "max_length": 20, "num_beams": 1, "num_labels": 2, "top_p": 1.0,
+        "num_return_sequences": 1, "output_attentions": False, "output_hidden_states": True, "output_past": True,
+        "pruned_heads": {}, "repetition_penalty": 1.0, "temperature": 1.0, "top_k": 50, "torchscript": False,
+        "use_bfloat16": False, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
+    },
+    "transformers 3": DISTILBERT | {
+        "activation": "gelu", "architectures": ["DistilBertModel"], "attention_dropout": 0.1, "dropout": 0.1,
+        "initializer_range": 0.02, "max_position_embeddings": 512, "pad_token_id": 0, "qa_dropout": 0.1,
+        "seq_classif_dropout": 0.2, "sinusoidal_pos_embds": False, "tie_weights_": True, "_num_labels": 3,
+        "output_attentions": True, "bad_words_ids": None, "xla_device": None, "output_past": True,
+    },
+    "transformers 4": BERT | BASE | {
+        "model_type": "roberta", "_name_or_path": "roberta-base", "architectures": ["RobertaForMaskedLM"],
+        "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1, "unk_token_id": 3, "classifier_dropout": None,
+        "gradient_checkpointing": False, "layer_norm_eps": 1e-05, "position_embedding_type": "absolute",
+        "problem_type": "single_label_classification", "torch_dtype": "float32", "transformers_version": "4.46.0",
+        "type_vocab_size": 1, "use_cache": True, "_attn_implementation_autoset": True, "model_max_length": 512,
+    },
+    "transformers 5": BERT | BASE | {
+        "add_cross_attention": False, "architectures": ["BertModel"], "bos_token_id": None, "classifier_dropout": None,
+        "dtype": "float32", "eos_token_id": None, "is_decoder": False, "layer_norm_eps": 1e-12, "pad_token_id": 0,
+        "tie_word_embeddings": True, "transformers_version": "5.0.0", "type_vocab_size": 2, "use_cache": True,
+    },
+    "sentence-transformers": BERT | BASE | {
+        "_name_or_path": "x", "architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"},
+        "label2id": {"LABEL_0": 0}, "sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity",
+        "sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid", "version": "4.1.0"},
+        "transformers_version": "4.52.1", "type_vocab_size": 2,
+    },
+}  # fmt: skip
+"""config.json as files on the Hub have it, by the library that wrote it."""
+
+
+@pytest.mark.parametrize("writer", WRITTEN)
+def test_a_config_as_libraries_write_it_is_taken(writer):
+    content = WRITTEN[writer]
+    rebuilt = configs.encoder(content)
+    assert rebuilt.items() >= {name: content[name] for name in rebuilt if content.get(name) is not None}.items()
+    assert "torch.nn" not in json.dumps(rebuilt)
+
+
+def test_a_robertas_positions_begin_after_its_padding_token():
+    roberta = BERT | {"model_type": "roberta", "type_vocab_size": 1}
+    for padding, positions in ((0, 4), (1, 514), (1, 5), (5, 40)):
+        sizes = {"pad_token_id": padding, "max_position_embeddings": positions}
+        shape = backbones.Shape.from_config(configs.encoder(roberta | sizes))
+        assert shape.longest == positions - padding - 1 >= 3
+    assert backbones.BACKBONES["roberta-base"].shape.longest == 512
+    assert backbones.Shape.from_config(configs.encoder(BERT | {"pad_token_id": 7})).longest == 40
+    for padding, positions in ((1, 4), (0, 3), (37, 40), (49, 40)):
+        with pytest.raises(ArgumentError, match="max_position_embeddings"):
+            configs.encoder(roberta | {"pad_token_id": padding, "max_position_embeddings": positions})
+
+
+SMALL = backbones.Shape("bert", 10, 8, 2, 8, 1, 16)
+
+
+@pytest.mark.parametrize(
+    ("prefixed", "beside", "metadata", "reason"),
+    [
+        ("none", {}, None, None),
+        ("all", {"cls.predictions.bias"}, {"format": "pt"}, None),
+        ("all", {"bert.embeddings.position_ids"}, {"format": "mlx", "a": "b"}, None),
+        ("none", {"embeddings.position_ids", "classifier.bias"}, {"format": "pt"}, None),
+        ("half", {}, None, r"bert\.\* \+"),
+        ("one", {}, None, r"bert\.\* \+"),
+        ("none", {"bert.embeddings.position_ids"}, None, r"bert\.\* \+"),
+        ("all", {"embeddings.LayerNorm.weight"}, None, r"bert\.\* \+"),
+        ("all", {"bert.embeddings.LayerNorm.gamma"}, None, "whole safetensors"),
+        ("all", {"bert.bert.pooler"}, None, "nothing but this model's weights"),
+        ("none", {}, {"format": "tf"}, 'format="tf"'),
+        ("none", {}, {"format": "flax"}, 'format="flax"'),
+        ("none", {}, {"a": "b"}, "format=null"),
+    ],
+)
+def test_an_encoders_names_have_its_prefix_all_or_none(prefixed, beside, metadata, reason, tmp_path):
+    shapes = tensors.encoder(SMALL)
+    share = {"none": 0, "one": 1, "half": len(shapes) // 2, "all": len(shapes)}[prefixed]
+    names = [f"bert.{name}" if index < share else name for index, name in enumerate(shapes)]
+    values = {name: np.zeros(shape, np.float32) for name, shape in zip(names, shapes.values(), strict=True)}
+    path = tmp_path / "model.safetensors"
+    save_file(values | {name: np.zeros(8, np.float32) for name in beside}, path, metadata=metadata)
+    if reason is None:
+        cleaned.check(path, SMALL)
+        return
+    with pytest.raises(UserError, match=reason):
+        cleaned.check(path, SMALL)
+
+
+@pytest.mark.parametrize("metadata", [[], 3, "pt", {"format": 1}, {"format": None}, {"a": {"b": "c"}}], ids=str)
+def test_metadata_of_weights_are_texts(metadata, tmp_path):
+    text = json.dumps({"__metadata__": metadata, "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
+    with pytest.raises(ArgumentError, match="got __metadata__"):
+        weights.header(path)
+
+
+WORDS = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4}
+UNIGRAM = {"type": "Unigram", "unk_id": 1, "vocab": [[word, 0.0] for word in WORDS]}
+TEMPLATE = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}]}
+
+
+def _template(number: int) -> dict:
+    return TEMPLATE | {"special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [2, number], "tokens": ["[CLS]"]}}}
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "reason"),
+    [
+        ("tokenizer", {"post_processor": _template(4)}, None),
+        ("tokenizer", {"post_processor": _template(5)}, "token ids below"),
+        ("tokenizer", {"post_processor": {"type": "Sequence", "processors": [_template(9)]}}, "token ids below"),
+        ("tokenizer", {"post_processor": {"type": "BertProcessing", "sep": ["x", 5], "cls": ["y", 2]}}, "token ids"),
+        ("tokenizer", {"padding": {"pad_id": 5}}, "token ids below"),
+        ("tokenizer", {"model": UNIGRAM}, None),
+        ("tokenizer", {"model": UNIGRAM | {"unk_id": 5}}, "token ids below"),
+        ("tokenizer", {"added_tokens": [{"id": 3, "content": "new"}]}, "token ids below"),
+        ("tokenizer", {"added_tokens": [{"id": 3, "content": "[SEP]"}]}, None),
+        ("tokenizer_config", {"cls_token": {"content": "[CLS]"}, "sep_token": "[SEP]", "pad_token": None}, None),
+        ("tokenizer_config", {"cls_token": "<s>"}, '"<s>" in tokenizer.json'),
+        ("tokenizer_config", {"mask_token": {"content": "<mask>"}}, '"<mask>" in tokenizer.json'),
+        ("tokenizer_config", {"pad_token": {"content": ["x"]}}, "in tokenizer.json"),
+        ("tokenizer_config", {"pad_token": 7}, "in tokenizer.json"),
+        ("tokenizer_config", {"additional_special_tokens": ["a", "b"]}, '"b" in tokenizer.json'),
+        ("tokenizer_config", {"extra_special_tokens": {"image_token": "b"}}, '"b" in tokenizer.json'),
+        ("tokenizer_config", {"extra_special_tokens": ["b"]}, '"b" in tokenizer.json'),
+        ("tokenizer_config", {"added_tokens_decoder": {"9": {"content": "b"}}}, '"b" in tokenizer.json'),
+        ("special_tokens_map", {"unk_token": "b"}, '"b" in tokenizer.json'),
+        ("tokenizer_config", {"auto_map": {}, "custom_x": "y"}, "custom_x"),
+        ("tokenizer_config", {"auto_map": None, "tokenizer_class": "os.system"}, "tokenizer_class"),
+        ("tokenizer_config", {"custom_a": False, "custom_b": [], "auto_map": ["x"]}, "auto_map"),
+        ("tokenizer_config", {"tokenizer_class": ["os.system"]}, "tokenizer_class"),
+    ],
+    ids=str,
+)
+def test_every_token_of_a_tokenizer_has_a_row(file, change, reason, tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    content = {"tokenizer": {"model": {"type": "WordPiece", "vocab": WORDS}}} | {}
+    content[file] = content.get(file, {}) | change
+    for name, value in content.items():
+        (source / f"{name}.json").write_text(json.dumps(value))
+    if reason is None:
+        tokenizers.copy(source, target, vocabulary=len(WORDS))
+        return
+    with pytest.raises(ArgumentError, match=reason):
+        tokenizers.copy(source, target, vocabulary=len(WORDS))
+
+
+def test_a_tokenizer_of_transformers_5_is_written_as_version_4_reads_it(tmp_path):
+    written = {"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["a"], "backend": "tokenizers"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": WORDS}}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(written | {"cls_token": "[CLS]"}))
+    (tmp_path / "out").mkdir()
+    tokenizers.copy(tmp_path, tmp_path / "out", vocabulary=5)
+    settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert settings == {"additional_special_tokens": ["a"], "cls_token": "[CLS]"}
+
+
 def test_a_model_that_exceeds_the_memory_is_refused_from_its_sizes():
     shape = backbones.Shape("bert", 1_000_000, 65_536, 2, 8192, 128, 65_536)
     with pytest.raises(ArgumentError, match=r"fits in this machine's \d+ GiB, got [\d,]+ GiB"):
@@ -513,6 +726,34 @@ def test_a_pickle_of_tensors_is_checked_like_any_weights(method, saved, tmp_path
         torch.save({name: torch.tensor(value) for name, value in values.items()}, source / f"{names[file.stem]}.bin")
 
 
+def test_a_pickle_that_is_no_tensors_in_memory_is_refused_in_a_sentence(tmp_path):
+    import torch
+
+    path = tmp_path / "x.bin"
+    for tensor in (
+        torch.ones(2, 2, device="meta"),
+        torch.eye(3).to_sparse(),
+        torch.eye(3).to_sparse_csr(),
+        torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    ):
+        torch.save({"a": tensor}, path)
+        with pytest.raises(UserError, match="with tensors alone"):
+            foreign.read(tmp_path, "x.safetensors", path.name)
+    # Of an unpickler come errors of any kind.
+    for data in (
+        b"",
+        b"\x80\x02",
+        b"\x80\x02]q\x00(K\x01a",
+        b"\x80\x02h\xff.",
+        b"\x80\x02.",
+        b"(dp0\nS'a'\n.",
+        b"PK\3\4" + bytes(50),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match="with tensors alone"):
+            foreign.read(tmp_path, "x.safetensors", path.name)
+
+
 def test_a_rank_of_ten_millions_is_refused_at_once(own_store, tiny_backbone, tiny_file, tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "ensure_worker", lambda store: None)
     since = time.process_time()
@@ -678,6 +919,10 @@ def test_a_full_models_configuration_is_rebuilt_and_its_labels_are_the_runs(save
         ({"num_hidden_layers": 3}, "layers=3"),
         ({"_attn_implementation": "owner/kernel"}, "_attn_implementation"),
         ({"auto_map": {"AutoModel": "x--y.Z"}}, "auto_map"),
+        ({"num_attention_heads": 4}, "num_attention_heads=2"),
+        ({"hidden_act": "relu"}, 'hidden_act="gelu"'),
+        ({"layer_norm_eps": 1e-5}, "layer_norm_eps=1e-12"),
+        ({"pad_token_id": 1}, "pad_token_id=0"),
     ):
         folder = tmp_path / "model"
         shutil.copytree(source, folder)
@@ -755,6 +1000,165 @@ def test_a_zip_file_is_bounded_while_it_is_unpacked(own_store, tmp_path, monkeyp
         refused("zip file that `export` wrote")
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_unpacks_whole_is_refused(compression, own_store, tmp_path):
+    name = "lora-movies-minilm-s0-12345678"
+    with zipfile.ZipFile(tmp_path / "run.zip", "w") as file:
+        file.writestr(f"{name}/run.json", "{}")
+        file.writestr(f"{name}/log.txt", bytes(1 << 20), compress_type=compression)
+    with pytest.raises(ArgumentError, match=r"log\.txt \((bzip2|lzma)\)"):
+        archive.load(own_store, tmp_path / "run.zip")
+    assert not own_store.root.exists() or not list(own_store.root.iterdir())
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        struct.pack("<IIL", 0, 0, 0xF0000000) + b"PK\5\6" + bytes(2),
+        b"PK\5\6" + bytes(4) + struct.pack("<II", 0xF0000000, 0) + bytes(2),
+        struct.pack("<IIII", 0, 0, 0xF0000000, 0) + b"\7\0comment",
+    ],
+    ids=["in the offset", "in the counts", "before a comment"],
+)
+def test_the_size_of_a_zip_files_directory_is_read_where_zipfile_reads_it(end, tmp_path):
+    path = tmp_path / "run.zip"
+    path.write_bytes(bytes(500) + b"PK\5\6" + end)
+    with pytest.raises(ArgumentError, match="at most 512 MB"):
+        archive._require_small_directory(path)
+
+
+def test_a_run_whose_epoch_diverged_may_enter(own_store, tmp_path):
+    folder = bundled("full", tmp_path)
+    content = own_store.prepared(folder).as_json()
+    content["result"]["test"]["loss"] = float("nan")
+    content["result"]["train_info"]["metrics"][0]["train_loss"] = float("inf")
+    (folder / "run.json").write_text(json.dumps({k: v for k, v in content.items() if k not in ("id", "folder")}))
+    assert np.isnan(archive.load(own_store, zipped(folder)).result.test.loss)
+
+
+def test_weights_without_predictions_do_not_enter(own_store, tmp_path):
+    folder = bundled("lora", tmp_path)
+    (folder / "predictions.parquet").unlink()
+    with pytest.raises(UserError, match=r"predictions\.parquet, got none"):
+        archive.load(own_store, zipped(folder))
+    assert own_store._parsed == own_store._broken == {}
+    assert own_store.list() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda rows: rows.assign(label=99), "damaged one: predictions"),
+        (lambda rows: rows[rows["split"] == "validation"], "got a damaged one"),
+        (lambda rows: rows.drop(columns="text"), "damaged one: predictions"),
+    ],
+    ids=["a label outside", "no test split", "no text"],
+)
+def test_a_sample_needs_a_whole_table(change, reason, own_store, tmp_path):
+    folder = bundled("lora", tmp_path)
+    change(pd.read_parquet(folder / "predictions.parquet")).to_parquet(folder / "predictions.parquet", index=False)
+    with pytest.raises(UserError, match=reason):
+        entry.sample(own_store.prepared(folder))
+
+
+def test_a_sample_is_spread_over_the_test_split(own_store, tmp_path):
+    folder = bundled("lora", tmp_path)
+    rows = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'")
+    texts, stored = entry.sample(own_store.prepared(folder))
+    expected = rows.iloc[[index * len(rows) // entry.SAMPLE for index in range(entry.SAMPLE)]]
+    assert texts == list(expected["text"])
+    assert np.array_equal(stored, np.stack(list(expected["probabilities"])))
+
+
+def test_what_a_killed_load_leaves_is_removed_when_it_is_old(own_store):
+    for name, age in ((".loading-old-x1", 2 * leftovers.SECONDS_NEW), (".loading-new-x2", 0.0)):
+        (own_store.root / name / "run").mkdir(parents=True)
+        os.utime(own_store.root / name, (time.time() - age,) * 2)
+    leftovers.remove_of_store(own_store)
+    assert [path.name for path in own_store.root.iterdir()] == [".loading-new-x2"]
+
+
+def test_loads_do_not_share_a_folder_and_one_is_first(own_store, tmp_path, monkeypatch):
+    folder = bundled("full", tmp_path)
+    path, folders = zipped(folder), []
+    adopt = own_store.adopt
+
+    def twice(prepared: Path, run_id: str):
+        folders.append(prepared)
+        if len(folders) == 1:
+            archive.load(own_store, path)
+        return adopt(prepared, run_id)
+
+    monkeypatch.setattr(own_store, "adopt", twice)
+    with pytest.raises(ArgumentError, match="a run that is not in the store"):
+        archive.load(own_store, path)
+    assert len(set(folders)) == 2
+    assert [run.id for run in own_store.list()] == [folder.name]
+    assert not list(own_store.root.glob(".loading*"))
+
+
+@pytest.mark.parametrize(
+    ("error", "enters"),
+    [(OSError("no valid metadata"), "a run with its weights"), (OSError(5, "Input/output error"), "Input/output")],
+)
+def test_one_bad_run_of_a_folder_is_left_out_and_the_others_enter(error, enters, own_store, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    names = [bundled(name, tmp_path / "runs").name for name in ("adapter", "lora", "full")]
+
+    def admit(run):
+        if run.id == names[0]:
+            raise error
+
+    monkeypatch.setattr(entry, "admit", admit)
+    loaded, left_out = archive.load_folder(own_store, tmp_path / "runs")
+    assert sorted(run.id for run in loaded) == sorted(names[1:])
+    assert len(left_out) == 1
+    assert left_out[0].startswith(names[0])
+    assert enters in left_out[0]
+
+
+def test_a_model_is_built_alone_and_a_device_without_four_bits_leaves_it_for_later(own_store, tmp_path, monkeypatch):
+    locked = []
+    monkeypatch.setattr(entry, "finish", lambda run, setup: locked.append((run.recipe.method, BUILDING.locked())))
+    monkeypatch.setattr(entry, "detect", lambda: Device("mps", "a GPU", 1 << 30, ("fp32",)))
+    for method in ("lora", "qlora"):
+        run = archive.load(own_store, zipped(bundled(method, tmp_path)))
+        assert (run.folder / entry.UNCHECKED).exists() == (method == "qlora")
+    assert locked == [("lora", True)]
+    assert not BUILDING.locked()
+
+
+# Tables of predictions
+
+
+def _table(texts: list[str], rows: list[list[float]]) -> pd.DataFrame:
+    columns = {"split": "test", "row": range(len(texts)), "label": 0, "predicted": 0}
+    return pd.DataFrame(columns | {"text": texts, "probabilities": rows})
+
+
+@pytest.mark.parametrize(
+    ("table", "is_read"),
+    [
+        (_table(["a", "é", "", "a"] * 50, [[0.25, 0.75]] * 200), True),
+        (_table([f"text {i}" for i in range(200)], [[0.25, 0.75]] * 200), True),
+        (_table(["a" * 2000] * 2000, [[0.25, 0.75]] * 2000), False),
+        (_table([f"{i % 7}" + "a" * 1000 for i in range(5000)], [[0.25, 0.75]] * 5000), False),
+        (_table(["a"] * 200, [[0.001] * 1000] * 200), False),
+        (_table(["a"] * 2000, [[0.5, 0.5]] * 2000).assign(split="test" * 500), False),
+        (_table(["a"] * 2000, [[0.5, 0.5]] * 2000).assign(group="g" * 2000), False),
+    ],
+)
+def test_a_table_is_bounded_by_what_it_decodes_to(table, is_read, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "MAX_BYTES", 1 << 20)
+    table.to_parquet(tmp_path / "predictions.parquet", index=False)
+    assert (tmp_path / "predictions.parquet").stat().st_size < 1 << 18
+    if is_read:
+        pd.testing.assert_frame_equal(predictions.read(tmp_path / "predictions.parquet", None), table)
+        return
+    with pytest.raises(Damaged, match="large"):
+        predictions.read(tmp_path / "predictions.parquet", None)
+
+
 def test_a_hidden_file_of_an_older_export_is_left_out(own_store, tmp_path):
     folder = bundled("full", tmp_path)
     (folder / ".model").mkdir()
@@ -787,6 +1191,43 @@ def test_openings_are_shared_and_end_in_a_sentence():
     assert len(opened) <= 2
 
 
+def test_the_seconds_of_the_sentence_are_those_waited_and_a_late_model_is_returned(monkeypatch):
+    openings, go = Openings(seconds=30), threading.Event()
+    with pytest.raises(StillOpening, match=r"within 0\.01 seconds"):
+        openings.wait("key", "a run", lambda: go.wait(30), seconds=0.01)
+    go.set()
+
+    class Late(Future):
+        """Done between the end of the wait and the look at it."""
+
+        def result(self, timeout=None):
+            value = super().result()
+            if timeout is not None:
+                raise TimeoutError
+            return value
+
+    monkeypatch.setattr(opening, "Future", Late)
+    assert openings.wait("other", "a run", lambda: "a model") == "a model"
+
+
+def test_a_backbone_in_memory_does_not_wait_for_models_that_are_built(own_store, monkeypatch):
+    run = SimpleNamespace(label_names=LABELS, recipe=SimpleNamespace(max_length=8))
+    setup = SimpleNamespace(backbone=SimpleNamespace(sha256=lambda: "hash"))
+    monkeypatch.setattr(serving, "open_setup", lambda run, device: setup)
+    predictor = Predictor(own_store, seconds=0.01)
+    predictor._device = CPU
+    predictor._untrained["hash", LABELS, 8] = "a model"
+    with BUILDING:
+        assert predictor._open_untrained(run, "a backbone") == "a model"
+
+
+def test_a_weight_that_is_freed_while_it_is_looked_up_is_no_candidate():
+    pool, states = Pool(), iter([object(), None])
+    pool._weights["key",] = [lambda: next(states, None), lambda: None]
+    assert None not in pool._candidates(("key",))
+    assert len(pool._weights["key",]) == 1
+
+
 def test_a_run_that_does_not_open_delays_no_other_prediction(own_store, tmp_path, monkeypatch):
     slow, fast = (
         archive.load_folder(own_store, bundled(name, tmp_path), checked=False)[0][0] for name in ("lora", "adapter")
@@ -798,7 +1239,7 @@ def test_a_run_that_does_not_open_delays_no_other_prediction(own_store, tmp_path
     before = predictor.predict_one("a warm film", fast)
     waiting = threading.Thread(target=predictor.predict_each, args=("a warm film", [slow]))
     waiting.start()
-    while not predictor._building.locked():
+    while not BUILDING.locked():
         time.sleep(0.01)
     assert predictor.predict_one("a warm film", fast).probabilities == before.probabilities
     predictor._openings.seconds = 0.1

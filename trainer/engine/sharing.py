@@ -50,8 +50,9 @@ class Pool:
 
     def _candidates(self, key: tuple) -> list[Any]:
         """The weights with this fingerprint that are still in use."""
-        self._weights[key] = [reference for reference in self._weights[key] if reference() is not None]
-        return [reference() for reference in self._weights[key]]
+        in_use = [(reference, weight) for reference in self._weights[key] if (weight := reference()) is not None]
+        self._weights[key] = [reference for reference, _ in in_use]
+        return [weight for _, weight in in_use]
 
     def _remember(self, key: tuple, weight: Any) -> None:
         self._weights[key].append(weakref.ref(weight))

@@ -17,8 +17,10 @@ PATTERNS = (
     *("checkpoints/.writing", "checkpoints/.old-*"),
 )
 """In a run's folder."""
+PATTERNS_OF_STORE = (".deleted-*", ".new-*", ".loading-*", ".files/*/.*")
+"""In the store's folder."""
 SECONDS_NEW = 3600.0
-"""A folder of a run that is not yet in the list is left over if it is older than this."""
+"""What is not yet in the list is left over if it is older than this."""
 
 
 def remove_of_run(folder: Path) -> None:
@@ -33,11 +35,11 @@ def remove_of_run(folder: Path) -> None:
 
 
 def remove_of_store(store: Store) -> None:
-    """Remove what a deletion, a creation or an upload left that was cut short, and what runs left that have ended.
+    """Remove what a deletion, creation, load or upload left that was cut short, and what runs left that have ended.
 
     A run may have ended with its worker, when a machine or a container stopped.
     """
-    for path in (*store.root.glob(".deleted-*"), *store.root.glob(".new-*"), *store.root.glob(".files/*/.*")):
+    for path in (path for pattern in PATTERNS_OF_STORE for path in store.root.glob(pattern)):
         with suppress(OSError):
             if path.name.startswith(".deleted-") or time.time() - path.stat().st_mtime > SECONDS_NEW:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -138,9 +138,9 @@ class Adapter(Method):
         }
 
     def check_source(self, source: Path, shape: Shape, options: AdapterOptions) -> None:
-        name, found = read(self, source, shape)
+        name, own = read(self, source, shape)
         head = heads.read(source, shape)
-        for files, shapes in ((FILES, bottleneck_tensors(shape, found, name)), (HEAD_FILES, head.names(name, shape))):
+        for files, shapes in ((FILES, bottleneck_tensors(shape, own, name)), (HEAD_FILES, head.names(name, shape))):
             if path := foreign.require_weights(source, *files):
                 weights.check(path, shapes)
 
@@ -176,8 +176,8 @@ def read(method: Method, folder: Path, shape: Shape, *, name: str | None = None)
     Raises `ArgumentError` for another kind of adapter, and settings that the options cannot express.
     """
     content = configs.read_object(folder / "adapter_config.json")
-    found, own = method.recognise(content, shape), content.get("name")
-    if found is None:
+    recognised, own = method.recognise(content, shape), content.get("name")
+    if recognised is None:
         raise ArgumentError(
             expected=tr("a LoRA adapter of PEFT or a bottleneck adapter of AdapterHub"),
             got=configs.shown(content.get("peft_type")),
@@ -189,7 +189,7 @@ def read(method: Method, folder: Path, shape: Shape, *, name: str | None = None)
             got=configs.shown(own),
             fix=tr("choose another"),
         )
-    return own, config_check(AdapterOptions, found)
+    return own, config_check(AdapterOptions, recognised)
 
 
 def check_bottlenecks(method: Method, folder: Path, shape: Shape) -> None:
@@ -207,15 +207,15 @@ def config_of(name: str, options: AdapterOptions, setup: Setup) -> dict[str, Any
 
 def bottleneck_tensors(shape: Shape, options: AdapterOptions, name: str) -> weights.Shapes:
     """The tensors of all bottlenecks of one adapter."""
-    family, narrow, found = FAMILIES[shape.family], max(shape.hidden // options.reduction_factor, 1), {}
+    family, narrow, shapes = FAMILIES[shape.family], max(shape.hidden // options.reduction_factor, 1), {}
     for layer in range(shape.layers):
         for part in bottleneck_parts(options):
             path = f"{shape.family}.{family.layer_path}.{layer}.{family.bottlenecks[part]}.adapters.{name}"
-            found[f"{path}.adapter_down.0.weight"] = (narrow, shape.hidden)
-            found[f"{path}.adapter_down.0.bias"] = (narrow,)
-            found[f"{path}.adapter_up.weight"] = (shape.hidden, narrow)
-            found[f"{path}.adapter_up.bias"] = (shape.hidden,)
-    return found
+            shapes[f"{path}.adapter_down.0.weight"] = (narrow, shape.hidden)
+            shapes[f"{path}.adapter_down.0.bias"] = (narrow,)
+            shapes[f"{path}.adapter_up.weight"] = (shape.hidden, narrow)
+            shapes[f"{path}.adapter_up.bias"] = (shape.hidden,)
+    return shapes
 
 
 def adapter_parameters(shape: Shape, options: AdapterOptions) -> int:

@@ -107,7 +107,7 @@ class Method(ABC):
         parent_method: for a method that fuses runs, the method of those runs.
         quantised_from: for a method that is another one over a quantised backbone, that one's name.
         speedups: the speed-ups that it allows; none unless the class declares them itself.
-        trains_backbone: whether the encoder's own parameters train.
+        trains_backbone: whether the encoder's own parameters train, so that the whole model is saved.
     """
 
     name: str
@@ -168,7 +168,11 @@ class Method(ABC):
         """
         self.rebuild(folder, setup)
         for file, expected in self.tensors(folder, setup).items():
-            weights.check(folder / file, expected)
+            weights.check(folder / file, expected, whole=self.trains_backbone)
+
+    def runs_on(self, device: Device) -> bool:
+        """Whether models of this method can be built on the device."""
+        return True
 
     def for_inference(self, model: nn.Module, setup: Setup) -> nn.Module:
         """An opened model made faster for inference: the same logits, but it can no longer be trained or saved."""

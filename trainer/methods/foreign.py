@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,13 @@ def read(source: Path, safe: str, pickled: str) -> dict[str, Any]:
     try:
         # Many older adapters have no other file; weights_only refuses all but tensors, since others could run code.
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
+    except MemoryError:
+        raise
+    except Exception:  # of any kind: what is in the file decides what its reader raises
         state = None
     if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) and _is_plain(tensor)
+        for name, tensor in state.items()
     ):
         raise UserError(
             expected=tr("an adapter_model.bin with tensors alone"),
@@ -38,6 +40,13 @@ def read(source: Path, safe: str, pickled: str) -> dict[str, Any]:
             fix=tr("save the adapter as safetensors"),
         )
     return state
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Whether a tensor has its values in the main memory, all of them: it is not sparse and not of shapes alone."""
+    import torch
+
+    return tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type == "cpu"
 
 
 def require_weights(source: Path, safe: str, pickled: str) -> Path | None:
@@ -66,7 +75,7 @@ def check(state: dict[str, Any], expected: weights.Shapes, *, file: str) -> None
 
     weights.compare({name: tuple(tensor.shape) for name, tensor in state.items()}, expected, file=file)
     for name, tensor in state.items():
-        if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16) or tensor.is_sparse:
+        if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
             raise weights.not_typed(name, str(tensor.dtype).removeprefix("torch."), file)
         if not tensor.isfinite().all():
             raise weights.not_finite(name, file)

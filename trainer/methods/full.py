@@ -76,13 +76,14 @@ class Full(Method):
                 got=configs.shown(content.get("id2label")),
                 fix=tr("export it again"),
             )
-        if (found := Shape.from_config(config)) != setup.backbone.shape:
+        if (shape := Shape.from_config(config)) != setup.backbone.shape:
             raise UserError(
                 expected=tr("{name} in {file}", name=str(setup.backbone.shape), file="config.json"),
-                got=str(found),
+                got=str(shape),
                 fix=tr("choose the backbone it was trained on"),
             )
-        known = {"architectures": [CLASSES[found.family]], "problem_type": "single_label_classification"}
+        _require_backbones(config, setup)
+        known = {"architectures": [CLASSES[shape.family]], "problem_type": "single_label_classification"}
         return {"config.json": config | known}
 
     def tensors(self, folder: Path, setup: Setup) -> dict[str, tensors.Shapes]:
@@ -90,6 +91,26 @@ class Full(Method):
 
     def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
         return shape.encoder_parameters + shape.head_parameters(labels)
+
+
+_OF_TRAINING = ("initializer_range", "dropout", "attention_dropout", "seq_classif_dropout", "classifier_dropout")
+_OF_TRAINING += ("hidden_dropout_prob", "attention_probs_dropout_prob", "id2label", "label2id")
+"""Settings that change no prediction, and the labels."""
+
+
+def _require_backbones(config: dict[str, Any], setup: Setup) -> None:
+    """Raise `UserError` for a setting that changes predictions and is not the backbone's, where that is here."""
+    path = setup.backbone.folder / "config.json"
+    if not path.is_file():
+        return
+    backbone = configs.encoder(configs.read_object(path))
+    for name, value in config.items():
+        if name not in _OF_TRAINING and value != backbone[name]:
+            raise UserError(
+                expected=tr("{name} in {file}", name=f"{name}={configs.shown(backbone[name])}", file="config.json"),
+                got=configs.shown(value),
+                fix=tr("choose the backbone it was trained on"),
+            )
 
 
 METHOD = Full()

@@ -70,17 +70,13 @@ def read(folder: Path, shape: Shape) -> Head:
     elif not isinstance(inner, dict) or inner.get("head_type") != "classification":
         raise _no_head(folder)
     elif "static" in inner:
-        inner = inner | {"static": None}
+        raise configs.unknown(path.name, "static", inner["static"])
     try:
         head = Head(**inner)
     except ValidationError as error:
         raise configs.refused("head_config.json", error) from None
     if head.use_pooler and not family.uses_pooler:
-        raise UserError(
-            expected=tr("settings in {file} that are known here", file=path.name),
-            got="use_pooler=true",
-            fix=tr("choose another"),
-        )
+        raise configs.unknown(path.name, "use_pooler", True)
     return head
 
 
@@ -115,15 +111,15 @@ def origin(setup: Setup) -> dict[str, Any]:
 
 def tensors(head: Head, name: str, shape: Shape) -> weights.Shapes:
     """The head's tensors as AdapterHub names them: dropout, linear layer and activation follow one another."""
-    found: dict[str, tuple[int, ...]] = {}
+    shapes: weights.Shapes = {}
     step = 3 if head.activation_function else 2
     for layer in range(head.layers):
         last = layer == head.layers - 1
         outputs = head.num_labels if last else shape.hidden
-        found[f"heads.{name}.{1 + step * layer}.weight"] = (outputs, shape.hidden)
+        shapes[f"heads.{name}.{1 + step * layer}.weight"] = (outputs, shape.hidden)
         if head.bias or not last:
-            found[f"heads.{name}.{1 + step * layer}.bias"] = (outputs,)
-    return found
+            shapes[f"heads.{name}.{1 + step * layer}.bias"] = (outputs,)
+    return shapes
 
 
 def _no_head(folder: Path) -> UserError:

@@ -119,12 +119,14 @@ class Lora(Method):
 
     def rebuild(self, folder: Path, setup: Setup) -> dict[str, dict[str, Any]]:
         content = configs.read_object(folder / "adapter_config.json")
-        found = self.recognise(content, setup.backbone.shape)
+        recognised = self.recognise(content, setup.backbone.shape)
         own = {name: getattr(setup.options, name) for name in _PREDICTING}
-        if found is None or _comparable(found) != _comparable(own):
+        if recognised is None or _comparable(recognised) != _comparable(own):
             raise UserError(
                 expected=tr("the recipe's options in adapter_config.json ({options})", options=configs.shown(own)),
-                got=configs.shown({name: found[name] for name in _PREDICTING} if found else content.get("peft_type")),
+                got=configs.shown(
+                    {name: recognised[name] for name in _PREDICTING} if recognised else content.get("peft_type")
+                ),
                 fix=tr("export it again"),
             )
         return {"adapter_config.json": self.config_of(setup)}
@@ -135,14 +137,14 @@ class Lora(Method):
 
     def update_tensors(self, shape: Shape, options: Any) -> weights.Shapes:
         """The tensors that PEFT saves inside the encoder."""
-        found: dict[str, tuple[int, ...]] = {}
+        added: weights.Shapes = {}
         for path, name in adapted_paths(shape, options.target_modules):
             inputs, outputs = shape.linear(name)
-            found[f"{path}.lora_A.weight"] = (options.r, inputs)
-            found[f"{path}.lora_B.weight"] = (outputs, options.r)
+            added[f"{path}.lora_A.weight"] = (options.r, inputs)
+            added[f"{path}.lora_B.weight"] = (outputs, options.r)
             if options.use_dora:
-                found[f"{path}.lora_magnitude_vector"] = (outputs,)
-        return found
+                added[f"{path}.lora_magnitude_vector"] = (outputs,)
+        return added
 
     def _tensors(self, shape: Shape, options: Any, labels: int) -> weights.Shapes:
         """The tensors that PEFT saves: those inside the encoder, and the head."""
@@ -260,16 +262,16 @@ def adapted_paths(shape: Shape, names: Sequence[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _labels(found: weights.Shapes, shape: Shape, source: Path) -> int:
+def _labels(stored: weights.Shapes, shape: Shape, source: Path) -> int:
     """The number of labels of the head among an adapter's tensors. Raises `UserError` without a head."""
     last = f"base_model.model.{FAMILIES[shape.family].head_linears[-1]}"
-    if f"{last}.weight" not in found or f"{last}.bias" not in found or not found[f"{last}.weight"]:
+    if f"{last}.weight" not in stored or f"{last}.bias" not in stored or not stored[f"{last}.weight"]:
         raise UserError(
             expected=tr("an adapter saved with its classification head"),
             got=tr("{name} without one", name=source.name),
             fix=tr("save it again with modules_to_save, or train it here"),
         )
-    return found[f"{last}.weight"][0]
+    return stored[f"{last}.weight"][0]
 
 
 def _adapted(targets: Any, shape: Shape) -> tuple[list[str], list[str]]:
@@ -300,11 +302,11 @@ def _adapted(targets: Any, shape: Shape) -> tuple[list[str], list[str]]:
 def _own_targets(pattern: str, shape: Shape) -> list[str] | None:
     """The linear layers in a pattern of `target_pattern`, by their common names; None for any other text."""
     family = FAMILIES[shape.family]
-    before, after = target_pattern(family, ()).split(")")[0], ")"
-    if not pattern.startswith(before) or not pattern.endswith(after) or len(pattern) > MOST_TEXT:
+    start = _pattern_start(family)
+    if not pattern.startswith(start) or not pattern.endswith(")") or len(pattern) > MOST_TEXT:
         return None
     common = {re.escape(path): name for name, path in family.linears.items()}
-    parts = pattern.removeprefix(before).removesuffix(after).split("|")
+    parts = pattern.removeprefix(start).removesuffix(")").split("|")
     if not all(part in common for part in parts):
         return None
     return list(dict.fromkeys(common[part] for part in parts))
@@ -346,7 +348,12 @@ def _read_weights(source: Path) -> dict[str, Any]:
 def target_pattern(family: Family, names: Sequence[Target]) -> str:
     """A pattern for PEFT that matches these linear layers inside the encoder's layers only, not the pooler's."""
     paths = "|".join(re.escape(family.linears[name]) for name in names)
-    return rf".*\.{re.escape(family.layer_path)}\.\d+\.({paths})"
+    return f"{_pattern_start(family)}{paths})"
+
+
+def _pattern_start(family: Family) -> str:
+    """The part of `target_pattern` before the paths: any layer of the encoder, and an opening bracket."""
+    return rf".*\.{re.escape(family.layer_path)}\.\d+\.("
 
 
 METHOD = Lora()

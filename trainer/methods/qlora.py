@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from trainer.errors import ArgumentError
-from trainer.machine.device import compute_type
+from trainer.machine.device import Device, compute_type
 from trainer.methods.base import UNTUNED, RateSource, Setup, load_classifier
 from trainer.methods.lora import Lora, LoraOptions
 from trainer.sources.backbones import FAMILIES, Part, Shape
@@ -42,13 +42,16 @@ class Qlora(Lora):
     options = QloraOptions
     speedups = Lora.speedups
 
+    def runs_on(self, device: Device) -> bool:
+        return device.kind in ("cpu", "cuda")
+
     def base_model(self, setup: Setup):
         import torch
         from bitsandbytes.nn import Linear4bit
         from peft import prepare_model_for_kbit_training
         from transformers import BitsAndBytesConfig
 
-        if setup.device.kind not in ("cpu", "cuda"):
+        if not self.runs_on(setup.device):
             raise ArgumentError(
                 expected=tr("a CPU or a CUDA device for 4-bit"), got=setup.device.name, fix=tr("use lora")
             )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import shutil
+import tempfile
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.runs import entry
+from trainer.runs import store as run_store
 from trainer.runs.result import RUN_ID
 from trainer.runs.store import ENDED, Run, Store
 from trainer.sources import configs
@@ -20,7 +24,8 @@ SUFFIXES = (".json", ".jsonl", ".parquet", ".txt", ".md", ".safetensors")
 """Types of the files that a run may have. Weights are safetensors only: opening a pickle can run code."""
 MAX_BYTES, MAX_ENTRIES = 512 << 20, 5000
 """Bounds on what a zip file unpacks to."""
-MAX_RUN_JSON = 32 << 20
+COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What `export` writes. Of the other kinds zipfile unpacks a block whole, however much it holds."""
 _DIRECTORY = 4 << 20
 """Bytes of a zip file's directory: an entry of an exported run takes about a hundred."""
 
@@ -57,7 +62,6 @@ def load(store: Store, path: Path) -> Run:
     Raises `ArgumentError` for another file, for a zip with anything else in it or more than `MAX_BYTES` unpacked, and
     for a run that is in the store; `UserError` for a run whose model is not its recipe's (`entry.admit`).
     """
-    temporary = None
     try:
         _require_small_directory(path)
         with zipfile.ZipFile(path) as file:
@@ -66,10 +70,9 @@ def load(store: Store, path: Path) -> Run:
             members = [member for member in file.infolist() if not member.is_dir()]
             run_id = _checked_id(members, path)
             _require_new(store, run_id)
-            temporary = store.root / f".loading-{run_id}"
-            shutil.rmtree(temporary, ignore_errors=True)
-            _unpack(file, members, temporary, name=path.name)
-        return _admit(store, temporary, run_id)
+            with _new_folder(store, run_id) as folder:
+                _unpack(file, members, folder, name=path.name)
+                return _admit(store, folder, run_id)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # zipfile raises many kinds for a damaged or encrypted file
@@ -80,9 +83,16 @@ def load(store: Store, path: Path) -> Run:
             got=f"{path} ({str(error)[:200]})",
             fix=tr("choose another file"),
         ) from None
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _new_folder(store: Store, run_id: str) -> Iterator[Path]:
+    """A folder of its own inside the store, named by the run's id, where the list of runs does not see it."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".loading-{run_id}-", dir=store.root, ignore_cleanup_errors=True) as outer:
+        folder = Path(outer) / run_id
+        folder.mkdir()
+        yield folder
 
 
 def _unpack(file: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path, *, name: str) -> None:
@@ -110,7 +120,8 @@ def _require_small_directory(path: Path) -> None:
         size = file.seek(0, 2)
         file.seek(max(size - (1 << 16) - 64, 0))
         end = file.read()
-    at = end.rfind(b"PK\5\6")
+    # As zipfile looks for it: at the end of the file, or else, where a comment follows it, the last one.
+    at = len(end) - 22 if end[-22:-18] == b"PK\5\6" and end[-2:] == b"\0\0" else end.rfind(b"PK\5\6")
     directory = int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
     if directory > _DIRECTORY or b"PK\6\7" in end[max(at - 20, 0) : max(at, 0)] or size > 2 * MAX_BYTES:
         raise _too_large(path.name)
@@ -134,17 +145,28 @@ def _require_new(store: Store, run_id: str) -> None:
 def _admit(store: Store, folder: Path, run_id: str) -> Run:
     """Check the run in a folder inside the store and add it. Raises `UserError` for one that may not enter."""
     if (folder / "run.json").is_file():
-        configs.read_object(folder / "run.json", most=MAX_RUN_JSON)
+        # A loss may be NaN or infinite: of an epoch that diverged.
+        configs.read_object(folder / "run.json", most=run_store.MAX_BYTES, constants=True)
     if run := store.prepared(folder):
         try:
             entry.admit(run)
-        except (UserError, OSError, MemoryError):
+        except (UserError, MemoryError):
             raise
         except Exception as error:  # of a library that opens the model
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the machine's; libraries raise OSError without a number for a file's content
             raise UserError(
                 expected=tr("a run with its weights"), got=sentence(error).rstrip("."), fix=tr("export it again")
             ) from None
-    return store.adopt(folder, run_id)
+    return _adopt(store, folder, run_id)
+
+
+def _adopt(store: Store, folder: Path, run_id: str) -> Run:
+    try:
+        return store.adopt(folder, run_id)
+    except OSError:
+        _require_new(store, run_id)  # another load of the same run was first
+        raise
 
 
 def load_folder(store: Store, folder: Path, *, checked: bool = True) -> tuple[list[Run], list[str]]:
@@ -166,8 +188,8 @@ def load_folder(store: Store, folder: Path, *, checked: bool = True) -> tuple[li
     for source in sources:
         try:
             loaded.append(_copy(store, source, checked=checked))
-        except UserError as error:
-            left_out.append(f"{source.name}: {error}")
+        except (UserError, OSError) as error:
+            left_out.append(f"{source.name}: {sentence(error)}")
     return loaded, left_out
 
 
@@ -176,17 +198,13 @@ def _copy(store: Store, folder: Path, *, checked: bool) -> Run:
     name = folder.resolve().name
     _check_name(name, folder)
     _require_new(store, name)
-    temporary = store.root / f".loading-{name}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with _new_folder(store, name) as copy:
         for source in sorted(folder.rglob("*")):
             relative = source.relative_to(folder)
             if source.is_file() and not source.is_symlink() and _is_part_of_run(relative):
-                (temporary / relative).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, temporary / relative)
-        return _admit(store, temporary, name) if checked else store.adopt(temporary, name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+                (copy / relative).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy / relative)
+        return _admit(store, copy, name) if checked else _adopt(store, copy, name)
 
 
 def _is_part_of_run(relative: Path) -> bool:
@@ -228,6 +246,13 @@ def _checked_id(members: list[zipfile.ZipInfo], path: Path) -> str:
         raise ArgumentError(
             expected=tr("a zip file with one run that `export` wrote"),
             got=tr("{file} with {content}", file=path.name, content=unexpected),
+            fix=tr("choose another file"),
+        )
+    if other := next((member for member in members if member.compress_type not in COMPRESSION), None):
+        kind = zipfile.compressor_names.get(other.compress_type, other.compress_type)
+        raise ArgumentError(
+            expected=tr("a zip file with one run that `export` wrote"),
+            got=tr("{file} with {content}", file=path.name, content=f"{other.filename[:200]} ({kind})"),
             fix=tr("choose another file"),
         )
     names = Counter(str(PurePosixPath(member.filename)).casefold() for member in members)

@@ -4,16 +4,18 @@ stored predictions is computed again."""
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trainer import methods
 from trainer.engine import forward
+from trainer.engine.building import BUILDING
 from trainer.errors import UserError
 from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
+from trainer.runs import predictions
+from trainer.runs.damage import PREDICTIONS, Damaged, damage_of
 from trainer.runs.store import Run
 from trainer.sources import backbones, configs, tokenizers, weights
 from trainer.texts import tr
@@ -24,8 +26,7 @@ TOLERANCE = 0.1
 """Greatest difference of a probability: above that of 16 bits on another device, and labels that differ within it are
 near ties."""
 UNCHECKED = ".unchecked"
-"""File in the folder of a run whose backbone was not on this machine when it was loaded."""
-MOST_ROWS = 5_000_000
+"""File in the folder of a run whose model could not be opened on this machine when it was loaded."""
 _PARTS = ("README.md", "LICENSE", *tokenizers.FILES)
 """Files in model/ beside configurations and weights that stay: nothing here opens them."""
 
@@ -33,13 +34,17 @@ _PARTS = ("README.md", "LICENSE", *tokenizers.FILES)
 def admit(run: Run) -> None:
     """Check the run in a folder that was unpacked or copied from elsewhere, and write its configurations again.
 
-    What depends on a backbone that is not on this machine is checked when the run is first opened: `UNCHECKED` marks
-    the run.
-    Raises `UserError` for weights or configurations that are not those of the run's recipe.
+    What depends on a backbone that is not on this machine, or on another device, is checked when the run is first
+    opened: `UNCHECKED` marks the run.
+    Raises `UserError` for weights or configurations that are not those of the run's recipe, and for weights without
+    predictions.
     """
     (run.folder / UNCHECKED).unlink(missing_ok=True)
     if run.state != "finished" or not run.model_folder.is_dir():
         return
+    if not (run.folder / PREDICTIONS).is_file():  # without them nothing says that the weights are the run's
+        raise UserError(expected=tr("a readable {file}", file=PREDICTIONS), got=tr("none"), fix=tr("export it again"))
+    method = methods.get(run.recipe.method)
     try:
         backbone = backbones.locate(run.recipe.backbone, download=False)
         here = backbone.sha256() == run.result.meta_info.model_info.sha256
@@ -47,10 +52,15 @@ def admit(run: Run) -> None:
         here = False
     if here:
         quiet_libraries()
-        finish(run, setup(run, backbone, detect()))
-        return
+        device = detect()
+        if method.runs_on(device):
+            with BUILDING:
+                finish(run, setup(run, backbone, device))
+            return
     known = backbones.BACKBONES.get(run.recipe.backbone)
-    if known:
+    if here:
+        _rewrite(run, setup(run, backbone, device))
+    elif known:
         located = backbones.Located(known.name, run.folder, known.shape, known.hub_id, known.revision)
         _rewrite(run, setup(run, located, Device("cpu", "", 0, ("fp32",))))
     for path in run.model_folder.rglob("*.json"):
@@ -61,7 +71,10 @@ def admit(run: Run) -> None:
 
 
 def finish(run: Run, setup: Setup) -> None:
-    """Check all that depends on the backbone: configurations, weights, a sample of the predictions."""
+    """Check all that depends on the backbone: configurations, weights, a sample of the predictions.
+
+    Builds a model: the caller holds `BUILDING`.
+    """
     _rewrite(run, setup)
     model = methods.get(run.recipe.method).open(run.model_folder, setup)
     require_agreement(run, model, setup)
@@ -108,8 +121,6 @@ def require_agreement(run: Run, model: Any, setup: Setup) -> None:
     from transformers import AutoTokenizer
 
     texts, stored = sample(run)
-    if not texts:
-        return
     tokeniser = AutoTokenizer.from_pretrained(setup.backbone.folder, local_files_only=True, trust_remote_code=False)
     longest = min(run.recipe.max_length, setup.backbone.shape.longest)
     logits = forward.predict_logits(
@@ -149,37 +160,27 @@ def require_equal(run: Run, computed: np.ndarray, stored: np.ndarray) -> None:
 
 
 def sample(run: Run) -> tuple[list[str], np.ndarray]:
-    """(sentences, their stored probabilities), evenly spread over the test split; none without predictions.
+    """(sentences, their stored probabilities), evenly spread over the test split.
 
-    Raises `UserError` for a table that cannot be read or is not of the run's labels.
+    Raises `UserError` for a table that is missing, cannot be read, is not of the run's data or has no test split.
     """
-    path = run.folder / "predictions.parquet"
-    if not path.is_file():
-        return [], np.empty((0, len(run.label_names)))
+    path = run.folder / PREDICTIONS
     try:
-        texts, rows = _read(path)
-        stored = np.array([list(map(float, row)) for row in rows], dtype=np.float64)
-        sound = stored.shape == (len(texts), len(run.label_names)) and all(isinstance(text, str) for text in texts)
-    except Exception:  # of pyarrow, of any kind: the file is from elsewhere
-        texts, sound = [], False
-    if not sound or not texts:
+        table = predictions.read(path, run.result.meta_info.dataset_info)
+    except (Damaged, OSError) as error:
+        damage = damage_of(error, run_id=run.id, folder=run.folder, file=PREDICTIONS)
+        raise UserError(
+            expected=tr("a run whose {file} is whole", file=damage.file),
+            got=tr("a damaged one: {problem}", problem=damage.reason),
+            fix=tr("export it again"),
+        ) from None
+    rows = table[table["split"] == "test"]
+    if not len(rows):
         raise UserError(
             expected=tr("a readable {file}", file=path.name),
             got=tr("a damaged one"),
             fix=tr("export it again"),
         )
-    return texts, stored
-
-
-def _read(path: Path) -> tuple[list[str], list[Any]]:
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        if file.metadata.num_rows > MOST_ROWS:
-            raise ValueError("too many rows")
-        table = file.read(columns=["split", "text", "probabilities"])
-    table = table.filter(pc.equal(table["split"], "test"))
-    count = min(SAMPLE, len(table))
-    table = table.take([index * len(table) // count for index in range(count)])
-    return table["text"].to_pylist(), table["probabilities"].to_pylist()
+    count = min(SAMPLE, len(rows))
+    rows = rows.iloc[[index * len(rows) // count for index in range(count)]]
+    return list(rows["text"]), np.stack([np.asarray(row, dtype=np.float64) for row in rows["probabilities"]])

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_BYTES = 1 << 30
-"""Most bytes of the table, decompressed."""
+"""Most bytes of the table, decoded."""
 SPLITS = ("validation", "test")
 INTEGERS = ("row", "label", "predicted")
+TEXTS = ("split", "text", "group")
 COLUMNS = ("split", *INTEGERS, "text", "probabilities")
 OPTIONAL = ("group",)
 ROUNDING = 1e-3
@@ -45,14 +46,14 @@ def read(path: Path, about: DatasetInfo | None) -> pd.DataFrame:
 
 def _read_table(path: Path, about: DatasetInfo | None) -> pa.Table:
     """The table with columns of the right types, and no more rows than the run has sentences."""
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     try:
         with parquet.ParquetFile(path) as file:
             schema, meta = file.schema_arrow, file.metadata
-            size = sum(meta.row_group(index).total_byte_size for index in range(meta.num_row_groups))
-            if size > MAX_BYTES:
-                raise Damaged("large", size=f"{size:,}", most=f"{MAX_BYTES:,}")
+            groups = [meta.row_group(index) for index in range(meta.num_row_groups)]
+            _require_small(sum(group.total_byte_size for group in groups))
             if not meta.num_rows:
                 raise Damaged("empty")
             for name in COLUMNS:
@@ -65,11 +66,40 @@ def _read_table(path: Path, about: DatasetInfo | None) -> pa.Table:
                 if not _is_of_type(schema, name):
                     raise Damaged("column", column=name)
             order = [name for name in schema.names if name in (*COLUMNS, *there)]
-            return file.read(columns=order).select(order)
+            values = (group.column(index).num_values for group in groups for index in range(group.num_columns))
+            _require_small(8 * sum(values))
+        texts = [name for name in TEXTS if name in order and not pa.types.is_null(schema.field(name).type)]
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
+            return _decoded(file.read(columns=order).select(order), texts)
     except (Damaged, FileNotFoundError, IsADirectoryError, MemoryError):
         raise
     except Exception as error:  # of any kind: what a decoder raises for another content
         raise Damaged("parquet", problem=problem(error)) from None
+
+
+def _decoded(table: pa.Table, texts: list[str]) -> pa.Table:
+    """The table with its dictionary-encoded columns of text decoded.
+
+    Encoded, a long text that a million rows share is in the file once: their bytes are summed before they are there.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    size = 0
+    for name in texts:
+        for chunk in table[name].chunks:
+            lengths = compute.take(compute.binary_length(chunk.dictionary), chunk.indices)
+            size += compute.sum(lengths).as_py() or 0
+    _require_small(size)
+    for name in texts:
+        column = pa.chunked_array([chunk.dictionary_decode() for chunk in table[name].chunks])
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
+
+
+def _require_small(size: int) -> None:
+    if size > MAX_BYTES:
+        raise Damaged("large", size=f"{size:,}", most=f"{MAX_BYTES:,}")
 
 
 def _is_of_type(schema: pa.Schema, name: str) -> bool:

@@ -214,8 +214,8 @@ class Store:
                 if (run := self._read(folder)) is not None:
                     runs.append(run)
                     broken += self._register.of(folder)[:1]
-                elif folder in self._broken:
-                    broken.append(self._broken[folder][1])
+                elif damage := self._damage(folder):
+                    broken.append(damage)
         runs.sort(key=lambda run: (run.queue_order, run.created_at, run.id))
         return runs, sorted(broken, key=lambda damage: damage.run_id)
 
@@ -236,15 +236,15 @@ class Store:
         if _may_be_id(name) and folder.parent == self.root and folder.is_dir():
             if run := self._read(folder):
                 return run
-            if folder in self._broken:
-                raise DamagedRun(self._broken[folder][1])
+            if damage := self._damage(folder):
+                raise DamagedRun(damage)
         runs = self.list()
         matches = [run for run in runs if run.label == name] or [
             run for run in runs if name and run.id.startswith(name)
         ]
         if len(matches) == 1:
             return matches[0]
-        broken = [damage for _, damage in self._broken.values() if name and damage.run_id.startswith(name)]
+        broken = [damage for _, damage in list(self._broken.values()) if name and damage.run_id.startswith(name)]
         if not matches and len(broken) == 1:
             raise DamagedRun(broken[0])
         shown = repr(name[:LONGEST])
@@ -331,7 +331,10 @@ class Store:
 
     def prepared(self, folder: Path) -> Run | None:
         """The run in a folder inside the store that is no run yet; None if `adopt` would refuse its run.json."""
-        return self._read(folder, check_process=False)
+        try:
+            return self._read(folder, check_process=False)
+        finally:
+            self._forget(folder)
 
     def adopt(self, folder: Path, run_id: str) -> Run:
         """Rename a prepared folder inside the store to the folder of the run `run_id`, at the end of the queue.
@@ -339,9 +342,8 @@ class Store:
         Raises `ArgumentError` for a run.json that is missing, for a file that is damaged or of a newer version, and for
         an unended run. Every file of a run is read whole before it enters.
         """
-        run = self._read(folder, check_process=False)
-        _, damage = self._broken.pop(folder, (None, None))
-        self._parsed.pop(folder, None)
+        run, damage = self._read(folder, check_process=False), self._damage(folder)
+        self._forget(folder)
         if run is not None:
             for name, read in ((EVENTS, self._read_events), (PREDICTIONS, self._read_predictions)):
                 damage = damage or self._checked(run, name, read, register=False)
@@ -368,8 +370,8 @@ class Store:
         with FileLock(self.root / f".{run_id}.lock"):
             current = self._read(folder, check_process=False)
             if current is None:
-                if folder in self._broken:
-                    raise DamagedRun(self._broken[folder][1])
+                if damage := self._damage(folder):
+                    raise DamagedRun(damage)
                 raise UserError(
                     expected=f"{folder}/run.json", got=tr("none that can be read"), fix=tr("delete the run's folder")
                 )
@@ -487,10 +489,17 @@ class Store:
         # Renamed first, so that a crash here leaves no half-deleted run in the list.
         hidden = self.root / f".deleted-{folder.name}"
         os.replace(folder, hidden)
-        self._parsed.pop(folder, None)
-        self._broken.pop(folder, None)
+        self._forget(folder)
         shutil.rmtree(hidden, ignore_errors=True)
         (self.root / f".{folder.name}.lock").unlink(missing_ok=True)
+
+    def _damage(self, folder: Path) -> Damage | None:
+        """What is wrong with a folder's run.json, as it was last read; another thread may forget it at any time."""
+        return self._broken.get(folder, (None, None))[1]
+
+    def _forget(self, folder: Path) -> None:
+        self._parsed.pop(folder, None)
+        self._broken.pop(folder, None)
 
     def _read(self, folder: Path, *, check_process: bool = True) -> Run | None:
         """The run in a folder; None if run.json is missing or damaged, which `_broken` then tells.

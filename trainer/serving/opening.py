@@ -32,12 +32,13 @@ class Openings(Generic[T]):
                 future = self._futures[key] = Future()
                 thread = threading.Thread(target=self._run, args=(key, future, make), name=f"open-{name}", daemon=True)
                 thread.start()
+        seconds = self.seconds if seconds is None else seconds
         try:
-            return future.result(self.seconds if seconds is None else seconds)
+            return future.result(seconds)
         except TooLong:
-            if future.done():  # the error is the model's own
-                raise
-            raise too_long(name, self.seconds) from None
+            if future.done():  # since then, or the error is the model's own
+                return future.result()
+            raise too_long(name, seconds) from None
 
     def _run(self, key: Hashable, future: Future[Any], make: Callable[[], T]) -> None:
         result, error = None, None

@@ -16,6 +16,7 @@ import numpy as np
 
 from trainer import methods
 from trainer.engine import forward
+from trainer.engine.building import BUILDING
 from trainer.engine.prepare import Prepared, Speedups, prepare
 from trainer.engine.sharing import Pool, unique_bytes
 from trainer.errors import ArgumentError, UserError
@@ -119,8 +120,6 @@ class Predictor:
         self._untrained: OrderedDict[tuple, _Loaded] = OrderedDict()
         self._lock = threading.Lock()
         self._openings: Openings[_Loaded] = Openings(seconds)
-        # Libraries are not safe to build two models at once, nor is the pool.
-        self._building = threading.Lock()
         self._device: Device | None = None
         self._pool = Pool()
         self._workers: ThreadPoolExecutor | None = None
@@ -377,6 +376,10 @@ class Predictor:
         self._device = self._device or detect()
         setup = open_setup(run, self._device)
         key = (setup.backbone.sha256(), run.label_names, run.recipe.max_length)
+        with self._lock:
+            if key in self._untrained:
+                self._untrained.move_to_end(key)
+                return self._untrained[key]
         with self._alone(name):
             if key not in self._untrained:
                 with torch.random.fork_rng():
@@ -394,12 +397,12 @@ class Predictor:
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
         """Wait for the models that are being built. Raises `UserError` where one takes longer than a caller waits."""
-        if not self._building.acquire(timeout=self._openings.seconds):
+        if not BUILDING.acquire(timeout=self._openings.seconds):  # the pool is not safe to use at once either
             raise too_long(name, self._openings.seconds)
         try:
             yield
         finally:
-            self._building.release()
+            BUILDING.release()
 
     def _prepare(self, model: Any, speedups: Speedups, setup: Setup, run: Run) -> _Loaded:
         from transformers import AutoTokenizer

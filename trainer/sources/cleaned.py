@@ -16,7 +16,7 @@ from trainer.sources import assets, configs, hub, tensors, tokenizers, weights
 from trainer.sources.shapes import Shape
 from trainer.texts import tr
 
-VERSION = 1
+VERSION = 2
 """Of what is checked and written; a new one makes the folders again."""
 
 
@@ -52,12 +52,18 @@ def folder(source: Path, config: dict[str, Any], shape: Shape, *, pinned: bool =
 
 def check(path: Path, shape: Shape) -> None:
     """Raise `UserError` unless a safetensors file holds a whole encoder of this shape; a head may be beside it."""
-    found, prefix, expected = weights.header(path), f"{shape.family}.", tensors.encoder(shape)
-    plain = {_plain(name, prefix): tensor for name, tensor in found.items()}
-    if len(plain) != len(found):
+    stored, prefix, expected = weights.header(path, whole=True), f"{shape.family}.", tensors.encoder(shape)
+    # transformers takes the prefix off all names if one has it, and off none otherwise.
+    prefix = prefix if any(name.startswith(prefix) for name in stored) else ""
+    own = {name: _plain(name.removeprefix(prefix)) for name in stored}
+    bare = [name for name, plain in own.items() if plain in expected and not name.startswith(prefix)]
+    if bare or len(set(own.values())) != len(own):
         raise UserError(
-            expected=tr("a whole safetensors file {file}", file=path.name), got=prefix, fix=tr("save it again")
+            expected=tr("a whole safetensors file {file}", file=path.name),
+            got=f"{prefix}* + {bare[0][:120]}" if bare else prefix,
+            fix=tr("save it again"),
         )
+    plain = {own[name]: tensor for name, tensor in stored.items()}
     weights.compare(
         {name: tensor.shape for name, tensor in plain.items()},
         expected,
@@ -67,9 +73,8 @@ def check(path: Path, shape: Shape) -> None:
     weights.finite(path, {name: tensor for name, tensor in plain.items() if name in expected})
 
 
-def _plain(name: str, prefix: str) -> str:
-    """A tensor's name as the bare encoder has it, in today's spelling."""
-    name = name.removeprefix(prefix)
+def _plain(name: str) -> str:
+    """A tensor's name in today's spelling."""
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
         if name.endswith(f"LayerNorm{old}"):
             name = name.removesuffix(old) + new

@@ -20,12 +20,15 @@ from trainer.texts import tr
 MOST_BYTES = 1 << 20
 DEEPEST = 32
 """Bounds on a configuration: bytes of the file, and how deep its lists and objects nest."""
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""Possessive: it keeps nothing to go back to, which would take a hundred bytes for each byte of a string."""
 
 
-def read_json(path: Path, *, most: int = MOST_BYTES, deepest: int = DEEPEST) -> Any:
-    """The content of a JSON file; its size and depth are checked before it is parsed. Raises `ArgumentError`."""
+def read_json(path: Path, *, most: int = MOST_BYTES, deepest: int = DEEPEST, constants: bool = False) -> Any:
+    """The content of a JSON file; its size and depth are checked before it is parsed. Raises `ArgumentError`.
+
+    `constants`: whether NaN and Infinity, which are no JSON, are read as Python writes them.
+    """
     try:
         size = path.stat().st_size
         if size > most:
@@ -34,7 +37,7 @@ def read_json(path: Path, *, most: int = MOST_BYTES, deepest: int = DEEPEST) -> 
                 got=f"{size:,}",
                 fix=tr("choose another file"),
             )
-        return parse_json(path.read_bytes(), path.name, deepest=deepest)
+        return parse_json(path.read_bytes(), path.name, deepest=deepest, constants=constants)
     except OSError as error:
         raise ArgumentError(
             expected=tr("a readable file {file}", file=path.name),
@@ -43,11 +46,14 @@ def read_json(path: Path, *, most: int = MOST_BYTES, deepest: int = DEEPEST) -> 
         ) from None
 
 
-def parse_json(data: bytes, name: str, *, deepest: int = DEEPEST) -> Any:
+def parse_json(data: bytes, name: str, *, deepest: int = DEEPEST, constants: bool = False) -> Any:
     """The content of JSON text that nests no deeper than `deepest`. Raises `ArgumentError`, which calls it `name`."""
     depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", data)):
-        depth += 1 if bracket in b"[{" else -1
+    for match in _STRING_OR_BRACKET.finditer(data):
+        first = data[match.start()]
+        if first == ord('"'):
+            continue
+        depth += 1 if first in b"[{" else -1
         if depth > deepest:
             raise ArgumentError(
                 expected=tr("at most {count} levels in {file}", count=deepest, file=name),
@@ -55,16 +61,16 @@ def parse_json(data: bytes, name: str, *, deepest: int = DEEPEST) -> Any:
                 fix=tr("choose another file"),
             )
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)
+        return json.loads(data.decode("utf-8-sig"), parse_constant=None if constants else _no_number)
     except (ValueError, RecursionError):
         raise ArgumentError(
             expected=tr("a readable {file}", file=name), got=tr("a damaged one"), fix=tr("save it again")
         ) from None
 
 
-def read_object(path: Path, *, most: int = MOST_BYTES) -> dict[str, Any]:
-    """The object in a JSON file. Raises `ArgumentError` for anything else."""
-    content = read_json(path, most=most)
+def read_object(path: Path, *, most: int = MOST_BYTES, constants: bool = False) -> dict[str, Any]:
+    """The object in a JSON file, read like `read_json`. Raises `ArgumentError` for anything else."""
+    content = read_json(path, most=most, constants=constants)
     if not isinstance(content, dict):
         raise ArgumentError(
             expected=tr("a readable {file}", file=path.name), got=tr("a damaged one"), fix=tr("save it again")
@@ -98,11 +104,7 @@ def refused(file: str, error: ValidationError) -> ArgumentError:
     problem = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in problem["loc"]) or tr("the settings")
     if problem["type"] == "extra_forbidden":
-        return ArgumentError(
-            expected=tr("settings in {file} that are known here", file=file),
-            got=f"{name[:60]}={shown(problem['input'])}",
-            fix=tr("choose another, or remove it if it changes nothing"),
-        )
+        return unknown(file, name, problem["input"])
     limit = problem.get("ctx", {})
     bound = next((f"{sign} {limit[key]}" for key, sign in _SIGNS.items() if key in limit), limit.get("expected", ""))
     what = tr("{name} in {file}", name=name[:60], file=file)
@@ -110,6 +112,15 @@ def refused(file: str, error: ValidationError) -> ArgumentError:
     if problem["type"] == "value_error":
         what = f"{what} ({limit['error']})"
     return ArgumentError(expected=f"{what} {bound}".strip(), got=got, fix=tr("choose another"))
+
+
+def unknown(file: str, name: str, value: Any) -> ArgumentError:
+    """The error for a setting that could change what is computed."""
+    return ArgumentError(
+        expected=tr("settings in {file} that are known here", file=file),
+        got=f"{name[:60]}={shown(value)}",
+        fix=tr("choose another, or remove it if it changes nothing"),
+    )
 
 
 _SIGNS = {"le": "<=", "ge": ">=", "lt": "<", "gt": ">", "max_length": "<=", "min_length": ">="}
@@ -135,7 +146,11 @@ _METADATA = {
     *("temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "num_return_sequences"),
     *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "forced_bos_token_id"),
     *("forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens"),
-    *("begin_suppress_tokens", "sentencepiece_model", "vocab_type", "nsp", "qa_dropout"),
+    *("begin_suppress_tokens", "sentencepiece_model", "vocab_type", "nsp", "qa_dropout", "eos_token_ids"),
+    # Of what a call returns, of the label count and of the attention's choice, as older versions wrote them.
+    *("output_hidden_states", "output_attentions", "_num_labels", "_attn_implementation_autoset", "torchscript"),
+    *("unk_token_id", "model_max_length", "sentence_transformers", "sbert_ce_default_activation_function"),
+    "_commit_hash",
 }
 """Fields that change no computation here: dropped."""
 
@@ -187,6 +202,13 @@ class RobertaConfig(BertConfig):
     model_type: Literal["roberta"]
     pad_token_id: int = Field(1, ge=0, lt=1_000_000)
 
+    @model_validator(mode="after")
+    def _positions_after_padding(self) -> RobertaConfig:
+        """Positions are counted from `pad_token_id` + 1 on: at least two special tokens and one of the text."""
+        if self.max_position_embeddings <= self.pad_token_id + 3:
+            raise ValueError(f"max_position_embeddings {self.max_position_embeddings} > {self.pad_token_id} + 3")
+        return self
+
 
 class DistilBertConfig(_Encoder):
     """config.json of a DistilBERT."""
@@ -229,9 +251,9 @@ def encoder(content: dict[str, Any], *, file: str = "config.json", label_names: 
             got=tr("{kind} in {folder}", kind=shown(kind), folder=file),
             fix=tr("choose another folder"),
         )
-    kept = {name: value for name, value in content.items() if name not in _METADATA and not is_off(value)}
+    fields = {name: value for name, value in content.items() if name not in _METADATA and not is_off(value)}
     try:
-        rebuilt = ENCODERS[kind](**kept).model_dump()
+        rebuilt = ENCODERS[kind](**fields).model_dump()
     except ValidationError as error:
         raise refused(file, error) from None
     if label_names:

@@ -118,11 +118,13 @@ class Shape:
     hidden: int
     layers: int
     intermediate: int
+    padding: int = 1
+    """Id of the padding token where positions are counted from the next number on: in RoBERTa alone."""
 
     @property
     def longest(self) -> int:
-        """The most tokens of a text; RoBERTa's first two positions are for padding."""
-        return self.positions - 2 if self.family == "roberta" else self.positions
+        """The most tokens of a text."""
+        return self.positions - self.padding - 1 if self.family == "roberta" else self.positions
 
     @classmethod
     def from_config(cls, config: dict) -> Shape:
@@ -140,6 +142,7 @@ class Shape:
             hidden=hidden,
             layers=layers,
             intermediate=intermediate,
+            padding=config.get("pad_token_id", 1) if family == "roberta" else 1,
         )
 
     def linear(self, name: str) -> tuple[int, int]:

@@ -16,32 +16,32 @@ _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 def encoder(shape: Shape) -> Shapes:
     """The tensors of the encoder alone, by their names without a prefix."""
     family, wide = FAMILIES[shape.family], (shape.hidden,)
-    found: Shapes = {
+    shapes: Shapes = {
         "embeddings.word_embeddings.weight": (shape.vocabulary, shape.hidden),
         "embeddings.position_embeddings.weight": (shape.positions, shape.hidden),
     }
     if shape.token_types:
-        found["embeddings.token_type_embeddings.weight"] = (shape.token_types, shape.hidden)
-    found |= {"embeddings.LayerNorm.weight": wide, "embeddings.LayerNorm.bias": wide}
+        shapes["embeddings.token_type_embeddings.weight"] = (shape.token_types, shape.hidden)
+    shapes |= {"embeddings.LayerNorm.weight": wide, "embeddings.LayerNorm.bias": wide}
     for layer in range(shape.layers):
         path = f"{family.layer_path}.{layer}"
         for name, linear in family.linears.items():
-            found |= _linear(f"{path}.{linear}", *shape.linear(name))
+            shapes |= _linear(f"{path}.{linear}", *shape.linear(name))
         for norm in family.norms:
-            found |= {f"{path}.{norm}.weight": wide, f"{path}.{norm}.bias": wide}
+            shapes |= {f"{path}.{norm}.weight": wide, f"{path}.{norm}.bias": wide}
     if family.uses_pooler:
-        found |= _linear("pooler.dense", shape.hidden, shape.hidden)
-    return found
+        shapes |= _linear("pooler.dense", shape.hidden, shape.hidden)
+    return shapes
 
 
 def head(shape: Shape, labels: int) -> Shapes:
     """The tensors of transformers' own classification head."""
     family = FAMILIES[shape.family]
     *inner, last = family.head_linears
-    found: Shapes = {}
+    shapes: Shapes = {}
     for name in inner:
-        found |= _linear(name, shape.hidden, shape.hidden)
-    return found | _linear(last, shape.hidden, labels)
+        shapes |= _linear(name, shape.hidden, shape.hidden)
+    return shapes | _linear(last, shape.hidden, labels)
 
 
 def classifier(shape: Shape, labels: int) -> Shapes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trainer.errors import ArgumentError, UserError
 from trainer.sources import configs
+from trainer.sources.tensors import Shapes
 from trainer.texts import tr
 
 MOST_HEADER = 16 << 20
@@ -18,7 +19,8 @@ AT_ONCE = 1 << 22
 TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 """Types that weights may have -> how numpy reads them; it has no bfloat16."""
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-Shapes = Mapping[str, tuple[int, ...]]
+FORMATS = ("pt", "mlx")
+"""Formats that transformers opens as torch's own, as it does a file without metadata. Others need TensorFlow."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Tensor:
     stop: int
 
 
-def header(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name.
+def header(path: Path, *, whole: bool = False) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name. `whole`: of a whole model, whose `format` transformers must know.
 
     Raises `ArgumentError` for a header that is damaged or too large, and for tensors that do not fill the file one
     after another.
@@ -49,7 +51,7 @@ def header(path: Path) -> dict[str, Tensor]:
     content = configs.parse_json(text, path.name, deepest=4) if len(text) == length > 0 else None
     if not isinstance(content, dict):
         raise _damaged(path, tr("a damaged one"))
-    content.pop("__metadata__", None)
+    _check_metadata(path, content.pop("__metadata__", None), whole=whole)
     tensors = {name: _tensor(path, name, entry, 8 + length) for name, entry in content.items()}
     end = 8 + length
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
@@ -61,34 +63,34 @@ def header(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def check(path: Path, expected: Shapes, *, may_have: Callable[[str], bool] = lambda name: False) -> None:
-    """Raise `UserError` unless a safetensors file holds exactly these tensors, all of finite values.
-
-    `may_have`: whether a tensor that is not among them may be there all the same.
-    """
-    found = header(path)
-    compare({name: tensor.shape for name, tensor in found.items()}, expected, file=path.name, may_have=may_have)
-    finite(path, {name: found[name] for name in expected})
+def check(path: Path, expected: Shapes, *, whole: bool = False) -> None:
+    """Raise `UserError` unless a safetensors file (`header`) holds exactly these tensors, all of finite values."""
+    stored = header(path, whole=whole)
+    compare({name: tensor.shape for name, tensor in stored.items()}, expected, file=path.name)
+    finite(path, {name: stored[name] for name in expected})
 
 
 def compare(
-    found: Shapes, expected: Shapes, *, file: str, may_have: Callable[[str], bool] = lambda name: False
+    shapes: Shapes, expected: Shapes, *, file: str, may_have: Callable[[str], bool] = lambda name: False
 ) -> None:
-    """Raise `UserError` unless the tensors are exactly those expected, by name and shape."""
+    """Raise `UserError` unless the tensors are exactly those expected, by name and shape.
+
+    `may_have`: whether a tensor that is not among them may be there all the same.
+    """
     for name, shape in expected.items():
-        if name not in found:
+        if name not in shapes:
             raise UserError(
                 expected=tr("{name} in {file}", name=_shown(name), file=file),
                 got=tr("none"),
                 fix=tr("save it again"),
             )
-        if found[name] != shape:
+        if shapes[name] != shape:
             raise UserError(
                 expected=tr("{name} in {file}", name=f"{_shown(name)} [{_by(shape)}]", file=file),
-                got=f"[{_by(found[name])}]",
+                got=f"[{_by(shapes[name])}]",
                 fix=tr("choose the backbone it was trained on"),
             )
-    extra = [name for name in found if name not in expected and not may_have(name)]
+    extra = [name for name in shapes if name not in expected and not may_have(name)]
     if extra:
         raise UserError(
             expected=tr("nothing but this model's weights in {file}", file=file),
@@ -147,6 +149,16 @@ def _tensor(path: Path, name: str, entry: object, offset: int) -> Tensor:
     if not isinstance(dtype, str) or dtype not in _BYTES:
         raise not_typed(name, str(dtype), path.name)
     return Tensor(dtype, shape, offset + start, offset + stop)
+
+
+def _check_metadata(path: Path, metadata: object, *, whole: bool) -> None:
+    """Raise `ArgumentError` for metadata that are not texts by name, as safetensors has them, or of another format."""
+    if metadata is None:
+        return
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _damaged(path, "__metadata__")
+    if whole and metadata.get("format") not in FORMATS:
+        raise _damaged(path, f"format={configs.shown(metadata.get('format'))}")
 
 
 def _damaged(path: Path, got: str) -> ArgumentError:
