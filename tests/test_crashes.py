@@ -207,6 +207,7 @@ def test_what_a_run_left_that_died_with_its_worker_is_removed_by_the_next_worker
         (run.folder / "checkpoints" / ".writing").mkdir(parents=True)
         for name in (queue.RESERVE, ".run.json.123", ".heartbeat"):
             (run.folder / name).touch()
+            os.utime(run.folder / name, (1, 1))
     with own_store.at_work(training.id):
         leftovers.remove_of_store(own_store)
     names = {run.id: {path.name for path in run.folder.rglob(".*")} for run in (dead, training)}

@@ -37,7 +37,7 @@ from trainer.runs import recipes
 from trainer.runs.store import Store
 from trainer.ui.common import config_cache, faults, health, launching, log, requests, server
 from trainer.ui.common.lab import Lab
-from trainer.ui.common.page import ASKING, Page
+from trainer.ui.common.page import PREDICTING, Page
 from trainer.ui.common.timekeeper import Timekeeper
 from trainer.ui.train import api as train_api
 
@@ -292,7 +292,7 @@ def test_every_handler_that_predicts_is_counted(own_store):
     import app
 
     page = app.build_app(lab_on(own_store))
-    assert set(ASKING) <= {inner(one.fn) for one in page.fns.values()}
+    assert set(PREDICTING) <= {inner(one.fn) for one in page.fns.values()}
 
 
 # Paths

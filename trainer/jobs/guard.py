@@ -55,8 +55,8 @@ class Guard:
         beat = _changed(self._heartbeat)
         if beat is None or beat != self._beat:  # without a file it is the run of an earlier version
             self._beat, self._progress_at = beat, now
-        if self._cancelled_at is None and (asked := _changed(self._cancel)) is not None:
-            self._cancelled_at = now - min(max(time.time() - asked, 0.0), SECONDS_TO_STOP)
+        if self._cancelled_at is None and (requested := _changed(self._cancel)) is not None:
+            self._cancelled_at = now - min(max(time.time() - requested, 0.0), SECONDS_TO_STOP)
         if self.cause is None:
             if self._since(self._cancelled_at) >= SECONDS_TO_STOP:
                 self._end("cancelled")

@@ -31,6 +31,8 @@ def remove_of_run(folder: Path) -> None:
             os.replace(old, model)
     for path in (path for pattern in PATTERNS for path in folder.glob(pattern)):
         with suppress(OSError):
+            if path.name.startswith(".run.json.") and time.time() - path.stat().st_mtime < SECONDS_NEW:
+                continue  # somebody renames the run at this moment
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

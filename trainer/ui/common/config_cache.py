@@ -40,11 +40,11 @@ class ConfigCache:
         if answer is None:
             answer = []
 
-            async def kept(message: Message) -> None:
+            async def stored(message: Message) -> None:
                 answer.append({**message, "headers": list(message["headers"])} if "headers" in message else message)
                 await send(message)
 
-            await self.app(scope, receive, kept)
+            await self.app(scope, receive, stored)
             if answer and answer[0].get("status") == 200:
                 self._answers[key] = answer
                 if len(self._answers) > MOST:

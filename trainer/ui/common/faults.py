@@ -62,13 +62,13 @@ def _is_half(text: str) -> bool:
     return False
 
 
-def wrong_inputs(error: Exception, *, wanted: int, got: int) -> Exception:
+def wrong_inputs(error: Exception, *, expected: int, got: int) -> Exception:
     """The error for inputs that do not fit a handler: too few or of another kind. Gradio's own lists its components."""
     if isinstance(error, (UserError, Sentence)):
         return error
-    if got < wanted:
+    if got < expected:
         return ArgumentError(
-            expected=tr("{count} inputs", count=wanted), got=f"{got}", fix=tr("look at the endpoint's description")
+            expected=tr("{count} inputs", count=expected), got=f"{got}", fix=tr("look at the endpoint's description")
         )
     return ArgumentError(
         expected=tr("inputs of the kind that this page sends"),

@@ -10,8 +10,8 @@ from pathlib import Path
 from trainer.ui.common.faults import plain
 
 LOG = logging.getLogger("peft_lab")
-AROUND = ("page.py", "requests.py")
-"""The files whose functions stand around every other: an error does not arise there."""
+OUTER_FILES = ("page.py", "requests.py")
+"""The files whose functions call all others: an error does not arise there."""
 _PROGRAM = Path(__file__).resolve().parents[2]
 
 
@@ -37,7 +37,9 @@ def fault(name: str, error: BaseException, *, whole: bool, **facts: object) -> N
     """
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if _PROGRAM in Path(frame.filename).parents]
-    last = next((frame for frame in reversed(ours) if Path(frame.filename).name not in AROUND), (frames or [None])[-1])
+    last = next(
+        (frame for frame in reversed(ours) if Path(frame.filename).name not in OUTER_FILES), (frames or [None])[-1]
+    )
     where = f"{Path(last.filename).name}:{last.lineno}" if last else ""
     event(name, level=logging.ERROR, **facts, error=type(error).__name__, message=str(error)[:300], where=where)
     if whole:

@@ -14,7 +14,7 @@ from trainer.ui.common.lab import Lab
 
 MOST_EVENTS = 2_000
 """The most events of any kind that wait; each open page asks for its list of runs every 1.5 seconds."""
-ASKING = ("predict", "predict_linked", "recalibrate", "explain", "predict_file", "predict_api")
+PREDICTING = ("predict", "predict_linked", "recalibrate", "explain", "predict_file", "predict_api")
 """The handlers that compute predictions, whose waiting events are counted."""
 
 
@@ -36,14 +36,14 @@ class Page(gr.Blocks):
 
     async def _push(self, push: Any, body: Any, request: Any, username: str | None) -> Any:
         most, fn = self.lab.limits.predictions, self.fns.get(body.fn_index)
-        if most is not None and fn is not None and inner_name(fn.fn) in ASKING and self.waiting() >= most:
+        if most is not None and fn is not None and inner_name(fn.fn) in PREDICTING and self.waiting() >= most:
             log.event("busy", handler=inner_name(fn.fn), waiting=most)
             return False, faults.plain(str(limits.too_many_predictions(most))), "queue_full"
         return await push(body=body, request=request, username=username)
 
     def waiting(self) -> int:
         """The number of predictions that wait."""
-        names = {fn.concurrency_id for fn in self.fns.values() if fn.fn is not None and inner_name(fn.fn) in ASKING}
+        names = {fn.concurrency_id for fn in self.fns.values() if fn.fn is not None and inner_name(fn.fn) in PREDICTING}
         queues = self._queue.event_queue_per_concurrency_id
         return sum(len(queues[name].queue) for name in names if name in queues)
 
@@ -53,7 +53,7 @@ class Page(gr.Blocks):
             faults.check_text(inputs)
             return await super().preprocess_data(block_fn, inputs, *rest, **named)
         except Exception as error:
-            raise faults.wrong_inputs(error, wanted=len(block_fn.inputs), got=len(inputs)) from None
+            raise faults.wrong_inputs(error, expected=len(block_fn.inputs), got=len(inputs)) from None
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *rest: Any, **named: Any) -> Any:
         """Gradio's call of a handler. Raises `Sentence` alone, and logs it in one line."""

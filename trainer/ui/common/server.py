@@ -56,7 +56,7 @@ def bind(environment: Mapping[str, str]) -> tuple[str, int, socket.socket]:
     count, problem = _whole("GRADIO_NUM_PORTS", environment.get("GRADIO_NUM_PORTS"), PORTS), ""
     for port in range(first, first + count):
         try:
-            family, kind, protocol, _, place = socket.getaddrinfo(
+            family, kind, protocol, _, address = socket.getaddrinfo(
                 name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             bound = socket.socket(family, kind, protocol)
@@ -66,7 +66,7 @@ def bind(environment: Mapping[str, str]) -> tuple[str, int, socket.socket]:
         try:
             if os.name != "nt":  # there it would let two servers share a port
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(place)
+            bound.bind(address)
             bound.listen(BACKLOG)
             return name, port, bound
         except (OSError, OverflowError) as error:
