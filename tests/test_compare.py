@@ -374,7 +374,7 @@ def test_parts_are_redrawn_alone(seeds, view):
         for layer in (loss, validation)
     ]
     assert ranges[0] == ranges[1]
-    assert "Memory" in memory["description"]
+    assert "memory" in memory["description"]
     html = compare_draw.redraw_sentences(lab, *given)
     assert "QLoRA (4-bit), seed 1 against LoRA, seed 1" in html
 

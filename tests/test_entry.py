@@ -357,7 +357,7 @@ def test_the_depth_of_json_is_checked_in_little_memory(data):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 100_000
+    assert peak < 2_000_000, "of this and of whatever other threads do; a frame a byte would take a hundred times that"
 
 
 def test_numbers_that_are_no_json_are_read_only_where_they_may_be(tmp_path):

@@ -180,7 +180,9 @@ def test_an_error_that_nobody_expects_is_on_its_runs_card_alone(copied, monkeypa
     runs = inference.choose(copied.store)
     bad = runs[1]
     load = Predictor._load
-    monkeypatch.setattr(Predictor, "_load", lambda self, run: [][1] if run.id == bad.id else load(self, run))
+    monkeypatch.setattr(
+        Predictor, "_load", lambda self, run, *rest: [][1] if run.id == bad.id else load(self, run, *rest)
+    )
     drawn = predicted(copied)["predictions"]
     assert drawn.count("it could not be shown (IndexError: list index out of range)") == 1
     assert drawn.count('class="lab-label"') == len(runs) - 1

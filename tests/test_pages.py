@@ -258,7 +258,7 @@ def test_lives_html_is_whole():
     pages.append(live_explain.html("<i>", **shown, complete=True))
     tally = {run.id: (1, 2) for run in runs}
     pages += [live_guess.tally_html(lab, Session()), live_guess.tally_html(lab, Session(tally=tally))]
-    pages += [live_tab.make_link(text, ["<i>"], "http://127.0.0.1/"), live_tab.make_link("", None, "")]
+    pages += [live_tab.make_link(text, ["<i>"], True, "http://127.0.0.1/"), live_tab.make_link("", None, False, "")]
     for html in pages:
         assert html
         assert faults(html) == []
