@@ -325,7 +325,7 @@ COMMANDS: dict[str, Here | By] = {
         "tests/test_bundled.py::test_a_run_that_came_out_otherwise_is_found", "bundled.compare"
     ),
     "python -m trainer remake lora-movies-minilm-s0-bundled": By(
-        "tests/test_bundled.py::test_one_command_makes_a_run_again_with_the_same_figures", '"remake", lora.id'
+        "tests/test_bundled.py::test_one_command_makes_a_run_again_with_the_same_figures", '"remake", small.id'
     ),
     "python -m trainer remake --replace": By(
         "tests/test_bundled.py::test_what_is_kept_is_whole_and_has_lasting_ids", "bundled.replace"
