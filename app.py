@@ -16,14 +16,17 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # set before Gradio 
 import gradio as gr
 
 from trainer import texts
-from trainer.errors import ArgumentError, one_of
+from trainer.errors import UserError, one_of
+from trainer.jobs import keeper
 from trainer.machine import hosting
 from trainer.machine.device import share_cores
 from trainer.publish import bundled
 from trainer.texts import mark, tr
 from trainer.ui import static
-from trainer.ui.common import health, language, script, theme, uploads
+from trainer.ui.common import config_cache, health, language, log, requests, script, server, theme, uploads
 from trainer.ui.common.lab import Lab, note
+from trainer.ui.common.page import Page
+from trainer.ui.common.timekeeper import Timekeeper
 from trainer.ui.compare import tab as compare_tab
 from trainer.ui.lesson import tab as lesson_tab
 from trainer.ui.live import tab as live_tab
@@ -35,7 +38,7 @@ def build_app(lab: Lab | None = None) -> gr.Blocks:
     lab = lab or Lab.open()
     # Where strangers can upload files, Gradio checks every hour and deletes those older than a day.
     cleaning = None if lab.access.rules.open else (3600, 24 * 3600)
-    with gr.Blocks(title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=cleaning) as page:
+    with Page(lab, title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=cleaning) as page:
         about = tr("Train fine-tuning methods on the same sentences, compare them, and question them.")
         gr.Markdown(f"# PEFT Lab\n{about}")
         device = gr.HTML()
@@ -90,9 +93,14 @@ def main() -> None:
     """Serve the page; slow imports run in a thread after the server has started."""
     try:
         choose_language()
-    except ArgumentError as error:
+        _serve()
+    except UserError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_status) from None
+
+
+def _serve() -> None:
+    """Raises `UserError` for a setting that is none, and where no port is free."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the language's letters
     share_cores()
@@ -102,22 +110,28 @@ def main() -> None:
     lab = Lab.open()
     if hosting.copies_bundled_runs():
         bundled.bring(lab.store.root)
+    log.configure()
     page = build_app(lab)
-    page.launch(
+    # Requests twice: around Gradio's own layers, and within them for what its routes raise.
+    layers = [*requests.middleware(lab), *config_cache.middleware(), *language.middleware(), *uploads.middleware(lab)]
+    served = server.application(
+        lab,
+        page,
+        outside=[*health.middleware(lab), *requests.middleware(lab)],
         theme=theme.theme(),
         css_paths=static.styles(),
         head=script.head(),
-        show_error=True,
-        # A limit where strangers can upload files; `uploads` sets a lower one for them.
-        max_file_size=None if lab.access.rules.open else "1gb",
-        app_kwargs={"middleware": [*health.middleware(lab), *language.middleware(), *uploads.middleware(lab)]},
-        # On a Space Gradio would put a Node server in front, which would not pass on requests to the middleware above.
-        ssr_mode=False,
-        prevent_thread_lock=True,
+        app_kwargs={"middleware": layers, "exception_handlers": requests.HANDLERS},
     )
-    # Not earlier: the imports would compete with the start of the server.
-    threading.Thread(target=lab.warm_up, daemon=True).start()
-    page.block_thread()
+
+    def ready() -> None:
+        keep = partial(keeper.keep, lab.store, may_start=lab.may_start_worker)
+        threading.Thread(target=keep, daemon=True).start()
+        # Not earlier: the imports would compete with the start of the server.
+        threading.Thread(target=lab.warm_up, daemon=True).start()
+        Timekeeper(lab).start()
+
+    server.serve(lab, served, page, ready)
 
 
 if __name__ == "__main__":

@@ -178,7 +178,8 @@ def wait_for_cuda(api: Any, plan: Plan, say: Callable[[str], None], *, minutes: 
         try:
             answer = requests.get(address, headers=headers, timeout=30)
             told = f"status {answer.status_code}"
-            health = answer.json() if answer.ok else {}
+            # 503 is how the app itself says that it is not ready, and why.
+            health = answer.json() if answer.ok or answer.status_code == 503 else {}
             health = health if isinstance(health, dict) else {}
         except (requests.RequestException, ValueError) as error:
             told, health = type(error).__name__, {}

@@ -30,7 +30,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from trainer import __main__ as command_line
+from trainer import cli as command_line
 from trainer.jobs import queue, worker
 from trainer.runs.store import Store
 

@@ -99,7 +99,7 @@ def test_one_command_makes_a_run_again_with_the_same_figures(runs):
 
 
 def _app():
-    from trainer.__main__ import app
+    from trainer.cli import app
 
     return app
 

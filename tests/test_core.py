@@ -54,6 +54,7 @@ PACKAGES = (
     "analysis",
     "publish",
     "ui",
+    "cli",
     "__main__",
 )
 """Lowest first: each imports only from those before it (docs/contributing.md)."""
@@ -129,6 +130,7 @@ def test_no_module_imports_itself_through_others():
         "analysis.variants",
         "publish.push",
         "publish.report",
+        "cli",
     ],
 )
 def test_light_modules_import_neither_torch_nor_gradio(module):
@@ -275,22 +277,6 @@ def test_a_label_with_one_sentence_is_no_obstacle_to_fewer_sentences():
     fewer = _at_most(split, 30, seed=0)
     assert len(fewer) == 30
     assert {0, 1} <= set(fewer.labels)
-
-
-def test_only_a_checkpoint_of_the_same_parameters_is_taken_up(tmp_path):
-    import torch
-
-    from trainer.engine import checkpoints
-
-    model = torch.nn.Linear(2, 3)
-    folder = tmp_path / "step-4"
-    folder.mkdir()
-    checkpoints.save_state(folder / checkpoints.WEIGHTS, checkpoints.snapshot(model))
-    (folder / checkpoints.PROGRESS).write_text("{}")
-    assert checkpoints.latest(tmp_path, model) is None, "it is not whole, or of an earlier version"
-    torch.save({}, folder / checkpoints.TRAINING)
-    assert checkpoints.latest(tmp_path, model) == folder
-    assert checkpoints.latest(tmp_path, torch.nn.Linear(2, 4)) is None
 
 
 def test_embedded_splits_are_stratified_fixed_and_free_of_duplicates():

@@ -17,7 +17,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 from typer.testing import CliRunner
 
-from trainer import __main__ as program
+from trainer import cli as program
 from trainer import methods
 from trainer.analysis import parents, reliability
 from trainer.errors import Cancelled

@@ -236,8 +236,8 @@ TARGETS = [
     (["query", "value"], ["query", "value"]),
     (["attention.output.dense", "bert.encoder.layer.0.output.dense", "bert.encoder.layer.1.output.dense"],
      ["attention_output", "output"]),
-    (r".*\.(key|value)", ["key", "value"]),
-    (r"bert\.encoder\.layer\.[01]\.intermediate\.dense", ["intermediate"]),
+    (r".*\.encoder\.layer\.\d+\.(attention\.self\.key|attention\.self\.value)", ["key", "value"]),
+    (r".*\.encoder\.layer\.\d+\.(intermediate\.dense)", ["intermediate"]),
     (["query", "no_such_module"], ["query"]),
 ]  # fmt: skip
 
@@ -283,7 +283,7 @@ LOST = [
     ("bert", {"target_modules": ["query", "dense"]}),
     ("bert", {"target_modules": ["word_embeddings", "query"]}),
     ("bert", {"target_modules": ["layer.1.attention.self.query"]}),
-    ("bert", {"target_modules": r".*layer\.0.*query"}),
+    ("bert", {"target_modules": "bert.encoder.layer.0.attention.self.query"}),
     ("roberta", {"target_modules": ["query", "out_proj"]}),
     ("distilbert", {"target_modules": ["q_lin", "pre_classifier"]}),
     ("adapter", {"non_linearity": "gelu"}),

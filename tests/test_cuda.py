@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import types
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -345,10 +346,16 @@ def test_the_command_line_refuses_unless_the_cpu_is_chosen(own_store, tiny_backb
 
 
 def answer(address: str) -> dict:
-    with urllib.request.urlopen(f"{address}/health", timeout=5) as response:
-        assert response.status == 200
+    """What /health says of the device, once its status is seen to agree with whether the app is ready."""
+    try:
+        response = urllib.request.urlopen(f"{address}/health", timeout=5)
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
         assert response.headers["Content-Type"] == "application/json"
-        return json.load(response)
+        found = json.load(response)
+    assert (response.status, bool(found["reasons"])) == ((200, False) if found["ready"] else (503, True))
+    return {name: found[name] for name in ("ready", "device", "problem")}
 
 
 def until_ready(address: str) -> dict:
@@ -382,15 +389,17 @@ def test_health_and_the_page_name_the_problem(tmp_path, stand_in_machine):
 
 def test_before_torch_is_imported_health_answers_at_once(own_store, monkeypatch):
     lab = Lab.open(own_store)
-    assert health.state(lab) == {"ready": False, "device": None, "problem": None}
+    watch = health.Watch(lab)
+    told = watch.state()
+    assert (told["ready"], told["reasons"], told["device"], told["problem"]) == (False, ["starting"], None, None)
 
     def broken():
         raise OSError("/usr/lib/secret/libcudart.so: cannot open")
 
     monkeypatch.setattr(device, "detect", broken)
     lab.warm_up()
-    told = health.state(lab)
-    assert (told["ready"], told["device"]) == (False, None)
+    told = watch.state()
+    assert (told["ready"], told["reasons"], told["device"]) == (False, ["device"], None)
     assert "libcudart.so" in told["problem"]
     assert "/usr/lib" not in told["problem"]
 

@@ -19,7 +19,7 @@ import typer
 import yaml
 from conftest import ROOT, trainer
 
-from trainer.__main__ import app
+from trainer.cli import app
 from trainer.runs import archive
 from trainer.runs.store import Store
 

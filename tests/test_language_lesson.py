@@ -142,7 +142,7 @@ def predict(text, chosen, untrained, guessing, guess, session=None):
 
 def predict_file(lab, file, column):
     section = live_file.Section(lab, FILE)
-    return section.predict_file(file, column, None, request, lambda *a, **named: None)
+    return section.predict_file(file, column, None, True, request, lambda *a, **named: None)
 
 
 predicted = predict(text, None, True, True, "good")
@@ -153,8 +153,8 @@ said["live"] = words([
     predict(text, list("1234"), False, False, None), predict(text, None, False, True, None),
     live_guess.reset(lab, VIEW, session), live_guess.toggle(lab, VIEW, True, None, session),
     live_selection.empty(lab), live_selection.empty(none),
-    live_examples.html(lesson_frame.members(lab).values()), live_tab.make_link(text, None, ""),
-    live_tab.make_link("", None, ""),
+    live_examples.html(lesson_frame.members(lab).values()), live_tab.make_link(text, None, False, ""),
+    live_tab.make_link("", None, False, ""),
 ])
 said["file"] = words([
     live_file.opened(FILE, file), predict_file(lab, file, "sentence"), predict_file(lab, None, None),

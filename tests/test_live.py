@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,6 +125,69 @@ def test_a_text_that_is_cut_says_which_words_were_not_read(lab):
     )  # fmt: skip
     assert [word.score is None for word in said.words] == [False] * 4 + [True] * 5
     assert "5 words were not read" in live_explain.strongest(TEXT, said)
+
+
+def test_a_text_that_is_cut_says_so_wherever_it_is_predicted(lab, tmp_path):
+    """By its tokens: at the run's maximum length a text is whole, one word later it is cut."""
+    run = of(lab, "lora")
+    loaded = lab.predictor._load(run)
+    fits = " ".join(["film"] * (loaded.max_length - 2))  # each word is a token, beside [CLS] and [SEP]
+    whole, short, cut = (lab.predictor.predict_one(text, run) for text in (fits, TEXT, f"{fits} dull film"))
+    assert [one.cut for one in (whole, short, cut)] == [False, False, True]
+    assert (whole.tokens_read, whole.tokens) == (loaded.max_length, loaded.max_length)
+    assert short.tokens_read == short.tokens < loaded.max_length
+    assert (cut.tokens_read, cut.tokens) == (loaded.max_length, loaded.max_length + 2)
+    assert cut.probabilities == whole.probabilities, "what is cut off is not read"
+    runs = inference.choose(lab.store)
+    every = lab.predictor.predict(f"{fits} dull film", runs)
+    assert [one.cut for one in every] == [True] * len(runs)
+    assert lab.predictor.untrained(f"{fits} dull film", run).cut
+    # The page
+    said = f"the first {cut.tokens_read} of its {cut.tokens} tokens were read"
+    html = predicted(lab, f"{fits} dull film", untrained=True)["predictions"]
+    assert html.count(said) == html.count("<article") == len(runs) + len({run.recipe.task for run in runs})
+    assert "The text is cut" not in predicted(lab, fits)["predictions"]
+    # Other programs
+    (answer,) = live_tab.predict_api(lab, f"{fits} dull film", [run.id])
+    assert (answer["cut"], answer["tokens_read"], answer["tokens"]) == (True, cut.tokens_read, cut.tokens)
+    assert live_tab.predict_api(lab, TEXT, [run.id])[0]["cut"] is False
+    # Files: a column only where something was cut
+    path = tmp_path / "in.csv"
+    pd.DataFrame({"text": [TEXT, f"{fits} dull film", "", fits]}).to_csv(path, index=False)
+    drawn = section(lab).predict_file(str(path), "text", [run.id], False, request())
+    assert "1 of them is longer than a run reads and was cut: the column :tokens_cut says" in drawn["status"]
+    got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)
+    assert list(got.columns) == ["text", run.id, f"{run.id}:probability", f"{run.id}:tokens_cut"]
+    assert list(got[f"{run.id}:tokens_cut"]) == ["0", "2", "", "0"]
+    pd.DataFrame({"text": [TEXT, fits]}).to_csv(path, index=False)
+    drawn = section(lab).predict_file(str(path), "text", [run.id], False, request())
+    assert "cut" not in drawn["status"]
+    assert list(pd.read_csv(drawn["result"]["value"])) == ["text", run.id, f"{run.id}:probability"]
+
+
+def test_a_files_probabilities_are_scaled_where_the_box_says_so(lab, tmp_path):
+    run, path = of(lab, "lora"), tmp_path / "in.csv"
+    pd.DataFrame({"text": [TEXT]}).to_csv(path, index=False)
+    whole = lab.predictor.predict_one(TEXT, run)
+    for calibrated, one in ((False, whole), (True, whole.calibrated(run))):
+        drawn = section(lab).predict_file(str(path), "text", [run.id], calibrated, request())
+        assert ("Scaled by temperature: the probabilities of 1 of 1 runs." in drawn["status"]) == calibrated
+        got = pd.read_csv(drawn["result"]["value"])[f"{run.id}:probability"][0]
+        assert got == pytest.approx(one.confidence, abs=inference.NEAR / 2)
+
+
+def test_an_error_that_nobody_expects_is_on_its_runs_card_alone(copied, monkeypatch, caplog):
+    runs = inference.choose(copied.store)
+    bad = runs[1]
+    load = Predictor._load
+    monkeypatch.setattr(Predictor, "_load", lambda self, run: [][1] if run.id == bad.id else load(self, run))
+    drawn = predicted(copied)["predictions"]
+    assert drawn.count("it could not be shown (IndexError: list index out of range)") == 1
+    assert drawn.count('class="lab-label"') == len(runs) - 1
+    assert [bad.id in record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [True]
+    monkeypatch.setattr(live_board.Board, "_card", lambda self, run, agreement: [][1])
+    drawn = predicted(copied)["predictions"]
+    assert drawn.count("it could not be shown") == len(runs)
 
 
 def test_words_of_any_script():
@@ -401,6 +465,8 @@ def test_switching_the_guesses_on_hides_what_gives_the_answers_away(lab):
 def test_a_link_brings_back_what_it_was_made_of(text):
     query = live_link.build(text, ["a", "b"])
     assert live_link.parse(query) == live_link.Link(text, ("a", "b"))
+    scaled = live_link.build(text, ["a"], calibrated=True)
+    assert live_link.parse(scaled) == live_link.Link(text, ("a",), calibrated=True)
     assert live_link.parse("?tab=train&text=x") is None
     assert live_link.parse("") is None
     assert len(live_link.parse("tab=live&text=" + "x" * 5000).text) == live_link.MAX_CHARACTERS
@@ -416,13 +482,15 @@ def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
     drawn = visit(lab, live_link.build(TEXT, [run.id, "gone-1"]))
     assert drawn["text"] == TEXT
     assert drawn["runs"]["value"] == [run.id]
+    assert drawn["calibrated"] is False
+    assert visit(lab, live_link.build(TEXT, [run.id], calibrated=True))["calibrated"] is True
     inputs = (drawn["text"], drawn["runs"]["value"], False, False, None, drawn["session"])
     html = list(live_tab.predict_linked(lab, VIEW, *inputs))[-1]["predictions"]
     assert "The run gone-1 is no longer in the store; the others are asked." in html
     assert html.count("<article") == 1
     assert "every finished run is asked" in visit(lab, live_link.build(TEXT, ["gone-1"]))["session"].notice
     assert list(live_tab.predict_linked(lab, VIEW, "", [], False, False, None, Session())) == [SILENT]
-    box = live_tab.make_link('a "quoted" <b>', [run.id], "http://127.0.0.1:7860/?tab=live#x")
+    box = live_tab.make_link('a "quoted" <b>', [run.id], False, "http://127.0.0.1:7860/?tab=live#x")
     assert f'value="http://127.0.0.1:7860/?tab=live&amp;text=a+%22quoted%22+%3Cb%3E&amp;run={run.id}"' in box
 
 
@@ -459,7 +527,7 @@ def test_every_kind_of_file_comes_back_with_predictions(lab, tmp_path, suffix):
     assert "4 rows" in drawn["status"]
     assert "the film is warm" in drawn["preview"]
     run = of(lab, "lora")
-    drawn = section(lab).predict_file(str(path), column, [run.id], request())
+    drawn = section(lab).predict_file(str(path), column, [run.id], False, request())
     assert "2 sentences through 1 run. 2 rows without a text kept" in drawn["status"]
     got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)
     assert len(got) == 4
@@ -486,7 +554,7 @@ def test_a_parquet_file_with_lists_and_gaps_of_every_kind_is_shown_and_predicted
     assert "3 rows" in drawn["status"]
     assert "film" in drawn["preview"]
     assert "NA" not in drawn["preview"]
-    drawn = section(lab).predict_file(str(path), "text", [run.id], request())
+    drawn = section(lab).predict_file(str(path), "text", [run.id], False, request())
     assert "2 sentences through 1 run. 1 row without a text kept" in drawn["status"]
     assert "NA" not in drawn["preview"]
     got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)[run.id].to_list()
@@ -518,10 +586,44 @@ def test_a_file_is_stopped_between_two_chunks(lab, tmp_path, monkeypatch):
         if len(seen) == 3:
             assert "Stopping" in files.stop(request())
 
-    drawn = files.predict_file(str(path), "text", None, request(), watch)
+    drawn = files.predict_file(str(path), "text", None, False, request(), watch)
     assert "Stopped at 12 of 40 sentences of run 1 of" in drawn["status"]
     assert drawn["result"]["value"] is None
     assert "Nothing is being predicted" in files.stop(request())
+
+
+def test_a_file_is_sorted_once_whatever_it_is_asked(lab, monkeypatch):
+    """By tokens, for all chunks, batches and threads of all runs that read the same tokens; rows keep their order."""
+    monkeypatch.setattr(questions, "AT_ONCE", 80)
+    texts = [text for text, _ in sentences(150, seed=8)] + ["warm", None, "warm"]
+    runs, predictor = inference.choose(lab.store)[:2], Predictor(lab.store)
+    for run in runs:
+        predictor.predict_one("warm", run)  # loaded
+    table, sorts = pd.DataFrame({"text": texts}), []
+
+    def watch(frame, event, called) -> None:
+        """Every call of `sorted` and `list.sort` in the modules between the file and the model."""
+        if event == "c_call" and called.__name__ in ("sorted", "sort"):
+            path = Path(frame.f_code.co_filename)
+            if path.parent in (ROOT / "trainer" / "serving", ROOT / "trainer" / "engine"):
+                sorts.append(f"{path.name}, line {frame.f_lineno}")
+
+    threading.setprofile(watch)  # of the threads that start now: those of the batches
+    sys.setprofile(watch)
+    try:
+        steps = [(step.run_number, step.done, step.of) for step in questions.predict(table, "text", runs, predictor)]
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    assert len(sorts) == 1, sorts
+    assert steps[-1] == (2, 152, 152)
+    assert [number for number, *_ in steps] == [1, 1, 1, 2, 2, 2]
+    for run in runs:
+        exact = predictor.predict_many([text for text in texts if text], run)
+        got = table.dropna(subset="text")
+        assert got[run.id].to_list() == [run.label_names[best] for best in exact.argmax(axis=1)]
+        assert got[f"{run.id}:probability"].to_numpy() == pytest.approx(exact.max(axis=1), abs=inference.NEAR / 2)
+    assert table.loc[texts.index(None), [run.id for run in runs]].isna().all()
 
 
 def test_a_file_that_does_not_fit_is_one_sentence(lab, tmp_path):
@@ -532,9 +634,9 @@ def test_a_file_that_does_not_fit_is_one_sentence(lab, tmp_path):
     assert "choose the column" in drawn["status"]
     assert (
         "Expected the column with the sentences"
-        in section(lab).predict_file(str(path), None, None, request())["status"]
+        in section(lab).predict_file(str(path), None, None, False, request())["status"]
     )
-    assert "got none; choose one" in section(lab).predict_file(None, None, None, request())["status"]
+    assert "got none; choose one" in section(lab).predict_file(None, None, None, False, request())["status"]
     (tmp_path / "in.txt").write_bytes(b"\xff\xfe\x00")
     assert "UTF-8" in opened(tmp_path / "in.txt")["status"]
     (tmp_path / "empty.txt").write_text("\n \n")
@@ -558,12 +660,12 @@ def test_a_stranger_has_few_rows_predicted(copied, tmp_path, monkeypatch):
     lab, path = closed(copied), tmp_path / "in.txt"
     path.write_text("\n".join(f"the film is warm {i}" for i in range(4)))
     run = of(lab, "lora").id
-    status = section(lab).predict_file(str(path), "text", [run], stranger())["status"]
+    status = section(lab).predict_file(str(path), "text", [run], False, stranger())["status"]
     assert "Expected at most 3 rows from somebody who may not change runs, got 4; predict fewer" in status
     lab.access.unlock(Visitor(session="teacher"), "für die Klasse")
-    assert "4 sentences" in section(lab).predict_file(str(path), "text", [run], stranger("teacher"))["status"]
+    assert "4 sentences" in section(lab).predict_file(str(path), "text", [run], False, stranger("teacher"))["status"]
     path.write_text("\n".join(f"the film is warm {i}" for i in range(3)))
-    assert "3 sentences" in section(lab).predict_file(str(path), "text", [run], stranger())["status"]
+    assert "3 sentences" in section(lab).predict_file(str(path), "text", [run], False, stranger())["status"]
 
 
 def test_what_a_page_had_predicted_goes_with_the_next_and_with_the_page(lab, tmp_path):
@@ -571,7 +673,7 @@ def test_what_a_page_had_predicted_goes_with_the_next_and_with_the_page(lab, tmp
     path.write_text("the film is warm")
 
     def written(session: str) -> Path:
-        return Path(files.predict_file(str(path), "text", [run], request(session))["result"]["value"])
+        return Path(files.predict_file(str(path), "text", [run], False, request(session))["result"]["value"])
 
     first, other, second = written("here"), written("there"), written("here")
     assert not first.parent.exists()

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import trainer
 from markupsafe import escape
@@ -152,6 +153,8 @@ def test_offline_tracking_writes_what_the_run_measured(suite):
     assert all(row["memory_bytes"] >= 0 for row in epochs)
     assert config["learning_rate"] == run.recipe.learning_rate
     assert summary["test/accuracy"] == pytest.approx(run.result.test.accuracy)
+    compared = {name: value for name, metric in METRICS.items() if (value := metric.of(run)) is not None}
+    assert {name: summary[f"compare/{name}"] for name in compared} == pytest.approx(compared), "all that Compare shows"
 
 
 def test_a_run_goes_through_a_zip_into_another_store_and_still_answers(suite, own_store, tmp_path):
@@ -208,6 +211,38 @@ def test_estimates_are_calibrated_by_earlier_runs(suite, tiny_backbone, tiny_fil
     assert got["trainable_parameters"] == run.result.train_info.num_trainable_params
     assert got["based_on"] == "1 earlier run"
     assert got["seconds"] > 0
+
+
+def test_an_estimate_is_of_the_columns_and_files_that_a_run_would_read(suite, tiny_backbone, tiny_file, tmp_path):
+    """Options and settings say the same, and each of them changes what is trained on: none is dropped on the way."""
+    table = pd.read_csv(tiny_file).rename(columns={"sentence": "words", "label": "mark"})
+    table = table.assign(twice=table["words"] + " " + table["words"], source=table.index // 5)
+    files = {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation", "test")}
+    table[:160].to_csv(files["train"], index=False)
+    held_out = table[160:200].assign(source=table.index[:40] % 4)  # four of the groups of the training file
+    held_out.to_csv(files["validation"], index=False)
+    table[200:].to_csv(files["test"], index=False)
+    given = {"text_column": "words", "label_column": "mark", "group_column": "source"}
+    given |= {"validation_file": files["validation"], "test_file": files["test"]}
+
+    def asked(*words: str, check: bool = True) -> subprocess.CompletedProcess:
+        arguments = ["estimate", "--method", "lora", "--task", files["train"], "--backbone", str(tiny_backbone)]
+        return trainer(*arguments, *words, "--set", "batch_size=8", "--json", store=suite[0], check=check)
+
+    def estimated(*words: str) -> dict:
+        return json.loads(asked(*words).stdout)
+
+    def options(settings: dict[str, str]) -> list[str]:
+        return [word for name, value in settings.items() for word in ("--" + name.replace("_", "-"), value)]
+
+    got = estimated(*options(given))
+    assert got == estimated(*(word for name, value in given.items() for word in ("--set", f"{name}={value}")))
+    others = [given | {"text_column": "twice"}]
+    others += [{name: given[name] for name in given if name != left_out} for left_out in (*given,)[2:]]
+    assert got not in [estimated(*options(other)) for other in others]
+    refused = asked(*options({name: given[name] for name in given if name != "label_column"}), check=False)
+    assert refused.returncode == 2
+    assert "label" in refused.stderr
 
 
 def test_a_changed_backbone_is_refused(suite, tiny_backbone, tmp_path, monkeypatch):

@@ -167,7 +167,7 @@ OPEN = {
     "redraw_sentences", "compare_api", "runs_api", "pressed", "test_differences",
     # Asking
     "predict", "predict_linked", "recalibrate", "explain", "toggle", "reset", "make_link", "suit", "offer", "arrive",
-    "pick", "predict_api", "missing_html", "opened", "predict_file", "stop", "left",
+    "pick", "predict_api", "missing_html", "damaged_html", "opened", "predict_file", "stop", "left",
     # The way in
     "standing", "unlock", "lock",
     # The lesson, but for its training
@@ -185,12 +185,12 @@ CHANGES = {
     "launch", "retrain", "cancel", "resume", "adopt", "create", "update", "delete", "store_file", "delete_file",
     "load_folder", "append",
 }  # fmt: skip
-"""Names of what changes a store, in `jobs`, `store`, `archive` and `adoption`."""
+"""Names of what changes a store, in `jobs`, `launching`, `store`, `archive` and `adoption`."""
 
 
 def inner(function):
     """The handler inside what is wrapped around it for Gradio."""
-    function = getattr(function, "guards", function)
+    function = getattr(function, "guards", getattr(function, "isolates", function))
     while isinstance(function, partial):
         function = function.args[0] if function.func is train_form._call else function.func
     return function
@@ -233,7 +233,7 @@ def test_no_open_handler_changes_the_store():
                 continue
             for call in (n for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)):
                 owner = ast.unparse(call.func.value)
-                if owner.split(".")[-1] in ("jobs", "store", "archive", "adoption"):
+                if owner.split(".")[-1] in ("jobs", "store", "archive", "adoption", "launching"):
                     assert call.func.attr not in CHANGES, f"{path.name}: {node.name} calls {owner}.{call.func.attr}"
 
 

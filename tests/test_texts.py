@@ -127,7 +127,7 @@ def test_no_text_is_glued_and_none_translated_at_import(path):
 
 def test_the_parts_of_errors_are_translated():
     for path in FILES:
-        if path.name == "__main__.py":
+        if path.parent.name == "cli":
             continue
         for node in ast.walk(tree(path)):
             for given in node.keywords if isinstance(node, ast.Call) else ():

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from conftest import serious, shoot, trainer
 
-from trainer.__main__ import _settings
+from trainer.cli.options import parse_settings
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError, UserError
 from trainer.jobs import adoption
@@ -83,7 +83,7 @@ def test_the_forms_command_line_queues_the_same_suite():
     assert given["--label"] == ["my runs"]
     again = recipes.suite(
         methods_=given["--method"], seeds=[int(seed) for seed in given["--seed"]], task=given["--task"][0],
-        backbone=given["--backbone"][0], **_settings(given["--set"]),
+        backbone=given["--backbone"][0], **parse_settings(given["--set"]),
     )  # fmt: skip
     assert again == configs
 

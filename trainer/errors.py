@@ -55,6 +55,11 @@ def one_of(kind: str, got: object, names: list[str] | tuple[str, ...]) -> Argume
     return ArgumentError(expected=f"{tr(kind)} ({', '.join(names)})", got=repr(str(got)), fix=fix)
 
 
+_OF_A_GPU = ("cuda out of memory", "cuda error: out of memory", "cublas_status_alloc_failed")
+_OF_MEMORY = ("out of memory", "defaultcpuallocator", "cannot allocate memory", "can't allocate memory", "bad_alloc")
+"""Parts of libraries' messages, in lower case, for an allocation that failed; torch's on a CPU is a RuntimeError."""
+
+
 def sentence(error: BaseException) -> str:
     """One sentence that describes any error, without a traceback and on a single line."""
     import errno
@@ -63,9 +68,16 @@ def sentence(error: BaseException) -> str:
         return str(error) or tr("Cancelled.")
     if isinstance(error, KeyboardInterrupt):
         return tr("Stopped from the keyboard.")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    text = str(error).lower()
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, getattr(errno, "EDQUOT", None)) or "no space left on device" in text:
         return tr("Expected room on the disk, got a full disk; free some space and resume or launch the run again.")
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if any(sign in text for sign in _OF_A_GPU):
+        return tr(
+            "Expected the run to fit in the GPU's memory, got an out-of-memory error; "
+            "choose a smaller batch_size, max_length or backbone."
+        )
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or any(sign in text for sign in _OF_MEMORY):
         return tr(
             "Expected the run to fit in memory, got an out-of-memory error; "
             "choose a smaller batch_size, max_length or backbone."

@@ -83,6 +83,7 @@ class Prepared:
         batch_size: int,
         precision: str | None = None,
         on_batch: Callable[[int], None] | None = None,
+        is_sorted: bool = False,
     ) -> np.ndarray:
         """Logits (sentences, labels) as float32, in the order of `ids`; see `forward.predict_logits`."""
         from trainer.engine import forward
@@ -95,6 +96,7 @@ class Prepared:
             device=self.device,
             precision=precision or self.precision,
             on_batch=on_batch,
+            is_sorted=is_sorted,
         )
 
     @contextmanager

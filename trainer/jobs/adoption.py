@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any
 from trainer import methods
 from trainer.errors import ArgumentError
 from trainer.jobs import queue as jobs
+from trainer.methods import foreign
 from trainer.runs import recipes
 from trainer.runs.store import Run, Store
-from trainer.sources import backbones, hub
+from trainer.sources import backbones, configs, hub
 from trainer.texts import tr
 
-MAX_BYTES = 2 << 30
+MAX_BYTES = foreign.MOST_BYTES
 
 
 def adopt(
@@ -35,13 +35,18 @@ def adopt(
     `label_order` names the task's labels in the adapter's own order; if empty, the adapter's label names decide, or the
     task's order. `settings` are fields of the recipe that affect the task, such as train_size or text_column.
 
-    Raises `ArgumentError` for another kind of adapter or one of another backbone, `Unreachable` if the Hub is.
+    Raises `ArgumentError` for another kind of adapter or one of another backbone, `UserError` for weights that do not
+    fit it or are not finite, `Unreachable` if the Hub is.
     """
     folder, name = find(source)
+    foreign.require_small(*(folder / file for file in hub.ADAPTER_FILES if (folder / file).is_file()))
     config = _read(folder)
     method, options = recognise(config, backbone)
     _check_backbone(config, backbone)
     recipe = recipes.make(method=method, task=task, backbone=backbone, options=options, **settings)
+    backbones.require_sound(backbone)
+    known = methods.get(method)
+    known.check_source(folder, backbones.shape_of(backbone), known.options(**recipe.options))
 
     def fill(run_folder: Path) -> None:
         (run_folder / "source").mkdir()
@@ -85,30 +90,20 @@ def recognise(config: dict[str, Any], backbone: str) -> tuple[str, dict[str, Any
     kind = config.get("peft_type") or config.get("architecture") or tr("an unknown kind")
     raise ArgumentError(
         expected=tr("a LoRA adapter of PEFT or a bottleneck adapter of AdapterHub"),
-        got=str(kind),
+        got=str(kind)[:60],
         fix=tr("choose another"),
     )
 
 
 def _read(folder: Path) -> dict[str, Any]:
     """Content of adapter_config.json. Raises `ArgumentError` if it is missing or damaged."""
-    try:
-        content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (folder / "adapter_config.json").is_file():
         raise ArgumentError(
             expected=tr("a folder with adapter_config.json"),
             got=tr("{name} without one", name=folder.name),
             fix=tr("choose the folder that PEFT or AdapterHub saved"),
-        ) from None
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise ArgumentError(
-            expected=tr("a readable adapter_config.json"),
-            got=tr("a damaged one in {folder}", folder=folder.name),
-            fix=tr("save it again"),
         )
-    return content
+    return configs.read_object(folder / "adapter_config.json")
 
 
 def _check_backbone(config: dict[str, Any], backbone: str) -> None:
@@ -122,6 +117,6 @@ def _check_backbone(config: dict[str, Any], backbone: str) -> None:
         if known.name != backbone and known.hub_id.rsplit("/", 1)[-1] == short:
             raise ArgumentError(
                 expected=tr("an adapter for {backbone}", backbone=backbone),
-                got=tr("one for {backbone}", backbone=named),
+                got=tr("one for {backbone}", backbone=str(named)[:200]),
                 fix=tr("choose the backbone {backbone}", backbone=known.name),
             )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,19 @@ from trainer import methods, tasks
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError
 from trainer.events import State
+from trainer.jobs import processes, room
 from trainer.machine.cuda import require_usable_card
 from trainer.machine.device import environment_for_training
 from trainer.runs import recipes
 from trainer.runs.store import ENDED, Run, Store
+from trainer.sources import backbones
 from trainer.texts import tr
 
 CANCEL_FILE = "cancel"
+RESERVE = ".reserve"
+"""In a run's folder while it trains: room on the disk for the record of how it ended."""
+WORKER_FILE = ".worker.json"
+"""In the store: the record of the worker's process (`processes.record`)."""
 
 
 def launch(store: Store, configs: Sequence[RunConfig], *, label: str = "", owner: str | None = None) -> list[Run]:
@@ -33,7 +41,7 @@ def launch(store: Store, configs: Sequence[RunConfig], *, label: str = "", owner
     Returns a run for each of `configs`; parents are queued too but not returned.
 
     Raises `ArgumentError` for parents that do not fit or a file that cannot be trained on, `UnusableCard` if torch
-    cannot use the machine's NVIDIA card.
+    cannot use the machine's NVIDIA card, `UserError` if the disk or the memory is clearly too small (`room.check`).
     """
     require_usable_card()
     # Check all before queueing any, and queue parents first.
@@ -41,8 +49,10 @@ def launch(store: Store, configs: Sequence[RunConfig], *, label: str = "", owner
     for one in (one for config, parents in plan for one in (config, *parents)):
         if tasks.is_file(one.task):
             tasks.extent(one)  # raises for a file that cannot be trained on
+        backbones.require_sound(one.backbone)
     for config in configs:
         check_parents(store, config)
+    room.check(store, configs)
     suite = f"suite-{time.time_ns():x}"
     launched = []
     for config, parent_recipes in sorted(plan, key=lambda step: bool(step[1] or step[0].parents)):
@@ -87,7 +97,7 @@ def check_parents(store: Store, config: RunConfig) -> None:
 
 
 def cancel(store: Store, run_id: str) -> Run:
-    """Cancel a run: at once if queued, within a step if running. Raises `ArgumentError` if it has ended."""
+    """Cancel a run: at once if queued, within ten seconds if running. Raises `ArgumentError` if it has ended."""
     run = store.load(run_id)
     if run.state in ENDED:
         raise ArgumentError(
@@ -98,6 +108,8 @@ def cancel(store: Store, run_id: str) -> Run:
     (run.folder / CANCEL_FILE).touch()
     if run.state == "queued":
         run = end(store, run.id, "cancelled", tr("Cancelled before it began."))
+    elif not worker_is_alive(store):
+        ensure_worker(store)  # who ends a process that does not stop by itself
     return run
 
 
@@ -165,8 +177,12 @@ def without_weights(store: Store) -> list[tuple[Run, Run | None]]:
 
 
 def ensure_worker(store: Store) -> None:
-    """Start a worker process for this store that outlives this one. It exits at once if another worker is at work."""
+    """Start a worker process for this store that outlives this one. It exits at once if another worker is at work.
+
+    A worker that is stopped (SIGSTOP), and stays so for a second, is ended first: it would hold the queue.
+    """
     store.root.mkdir(parents=True, exist_ok=True)
+    end_stopped_worker(store)
     with (store.root / ".worker.log").open("ab") as log:
         subprocess.Popen(
             [sys.executable, "-m", "trainer", "worker"],
@@ -180,14 +196,33 @@ def ensure_worker(store: Store) -> None:
 
 
 def worker_is_alive(store: Store) -> bool:
-    """Whether a worker process holds the lock of this store's queue."""
+    """Whether a worker process holds the lock of this store's queue, and is not stopped."""
     lock = FileLock(store.root / ".worker.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        return True
+        return _stopped_worker(store) is None
     lock.release()
     return False
+
+
+def end_stopped_worker(store: Store, *, patience: float = 1.0) -> None:
+    """End a worker that is stopped now and after `patience` seconds. What it trains goes on, guarded by the next."""
+    pid = _stopped_worker(store)
+    if pid is None:
+        return
+    time.sleep(patience)
+    if _stopped_worker(store) == pid:
+        with suppress(OSError):
+            os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        with suppress(Timeout), FileLock(store.root / ".worker.lock", timeout=patience):
+            pass  # it is gone once its lock is free
+
+
+def _stopped_worker(store: Store) -> int | None:
+    """The id of this store's worker process if it is stopped."""
+    pid = processes.recorded(store.root / WORKER_FILE)
+    return pid if pid is not None and pid != os.getpid() and processes.is_stopped(pid) else None
 
 
 def follow(store: Store, run_ids: Sequence[str], *, pause: float = 0.2) -> Iterator[tuple[Run, dict[str, Any]]]:
@@ -247,11 +282,19 @@ def _parent(store: Store, recipe: RunConfig, suite: str, owner: str | None) -> R
 
 
 def end(store: Store, run_id: str, state: str, reason: str) -> Run:
-    """Record the state in which a run ended (finished, failed or cancelled) and the reason; the run."""
-    try:
-        store.append(run_id, State(state, reason))
-        return store.update(run_id, state=state, error=reason)
-    except OSError as error:
-        # A full disk: the run's files stay, and a reader sees that no process trains it.
-        print(f"Could not write the state of {run_id}: {error}", file=sys.stderr)
-        return store.load(run_id)
+    """Record the state in which a run ended (finished, failed or cancelled) and the reason; the run.
+
+    On a full disk it frees the run's reserve first.
+    """
+    appended = False
+    for last in (False, True):
+        try:
+            if not appended:  # before the state: who follows the run reads its events until it has ended
+                store.append(run_id, State(state, reason))
+            appended = True
+            return store.update(run_id, state=state, error=reason)
+        except OSError as error:
+            (store.root / run_id / RESERVE).unlink(missing_ok=True)
+            if last:  # the run's files stay, and a reader sees that no process trains it
+                print(f"Could not write the state of {run_id}: {error}", file=sys.stderr)
+    return store.load(run_id)

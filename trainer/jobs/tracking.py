@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.events import Evaluated, Event, Finished, Started, Step
+from trainer.runs.metrics import METRICS
 from trainer.runs.store import Run
 
 PROJECT = "peft-lab"
@@ -111,6 +112,8 @@ def _log(tracked: Any, event: Event) -> None:
                 "peak_memory_bytes": info.peak,
             }
         )
+        compared = {name: metric.in_result(event.result) for name, metric in METRICS.items()}
+        tracked.summary.update({f"compare/{name}": value for name, value in compared.items() if value is not None})
 
 
 def _warn(error: Exception) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -16,9 +19,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from trainer import methods, tasks
-from trainer.errors import ArgumentError, Cancelled, UserError, sentence
+from trainer.errors import Cancelled, UserError, sentence
 from trainer.events import Event, State
-from trainer.jobs.queue import CANCEL_FILE, end
+from trainer.jobs import causes, heartbeat, leftovers, processes, room
+from trainer.jobs.guard import Guard
+from trainer.jobs.heartbeat import Heartbeat
+from trainer.jobs.queue import CANCEL_FILE, RESERVE, WORKER_FILE, end
 from trainer.machine.cuda import require_usable_card
 from trainer.machine.device import reuse_freed_memory
 from trainer.runs import recipes
@@ -27,8 +33,10 @@ from trainer.runs.store import ENDED, INTERRUPTED, Run, Store
 from trainer.sources import backbones
 from trainer.texts import tr
 
-SECONDS_TO_STOP = 30.0
-"""A cancelled run that has not stopped by itself after this time is terminated."""
+RESERVED = 1 << 18
+"""Bytes of the reserve: more than run.json with its result."""
+LOST = 255
+"""multiprocessing's exit code of a process whose fork server has ended."""
 
 
 def work(store: Store) -> bool:
@@ -37,26 +45,43 @@ def work(store: Store) -> bool:
     context = _context()
     while True:
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=1.0)  # who looks whether there is a worker holds it for a moment
         except Timeout:
             return False
         try:
+            with suppress(OSError):  # a full disk
+                (store.root / WORKER_FILE).write_text(processes.record(), encoding="utf-8")
+            leftovers.remove_of_store(store)
             while run := _next(store):
                 _supervise(store, run, context)
         finally:
+            (store.root / WORKER_FILE).unlink(missing_ok=True)
             lock.release()
         # A run may have been queued after the last `_next` and before the release; a worker started then saw the lock.
-        if _next(store) is None:
+        if not any(run.state == "queued" for run in store.list()):
             return True
 
 
 def _next(store: Store) -> Run | None:
-    """First run in the queue, or None. Waits while a run is running: a killed worker may have left its process."""
-    runs = store.list()
-    while any(run.state == "running" for run in runs):
-        time.sleep(0.5)
+    """First run in the queue, or None. Waits while a run is running: a killed worker may have left its process.
+
+    That process is guarded as this worker's own are.
+    """
+    guards: dict[str, Guard] = {}
+    while True:
         runs = store.list()
-    return next((run for run in runs if run.state == "queued"), None)
+        running = [run for run in runs if run.state == "running"]
+        for run in running:
+            pid = partial(processes.recorded, run.folder / heartbeat.FILE)
+            guards.setdefault(run.id, Guard(run.folder, pid)).look()
+        if all(guards[run.id].gave_up for run in running):  # none is left
+            break
+        time.sleep(0.2)
+    for run_id, guard in guards.items():
+        if guard.cause or guard.cancelled:
+            guard.sweep()
+            _settle(store, run_id, guard, None)
+    return next((run for run in (store.list() if guards else runs) if run.state == "queued"), None)
 
 
 def _context() -> Any:
@@ -81,49 +106,69 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _supervise(store: Store, run: Run, context: Any) -> None:
-    """Train one run in a process of its own, and record a state if the process ends without one."""
-    process = context.Process(target=execute, args=(str(store.root), run.id), name=run.id)
+def _supervise(store: Store, run: Run, context: Any, *, target: Callable[[str, str], None] | None = None) -> None:
+    """Train one run in a process of its own, and record a state if the process ends without one.
+
+    `target` is what the process does, `execute` if not given: a function of the store's folder and the run's id.
+    """
+    with suppress(OSError):  # it was deleted
+        (run.folder / heartbeat.FILE).touch()
+    kills = causes.MemoryKills()
+    process = context.Process(target=target or execute, args=(str(store.root), run.id), name=run.id)
     process.start()
-    cancel_file, cancelled_at = run.folder / CANCEL_FILE, None
-    while process.is_alive():
+    guard = Guard(run.folder, lambda: process.pid)
+    while process.is_alive() and not guard.gave_up:
         process.join(0.2)
-        if cancel_file.exists():
-            cancelled_at = cancelled_at or time.monotonic()
-            if time.monotonic() - cancelled_at > SECONDS_TO_STOP:
-                process.terminate()
-                process.join(5)
-                process.kill()
+        guard.look()
+        kills.look()
+    if process.exitcode == LOST and store.is_at_work(run.folder):
+        return  # the server that forked it is gone, and it goes on: `_next` waits for it
+    if process.exitcode != 0:
+        guard.sweep()
+    _settle(store, run.id, guard, causes.of_exit(process.exitcode, memory_kill=kills.any()))
+
+
+def _settle(store: Store, run_id: str, guard: Guard, reason: str | None) -> None:
+    """Record the state of a run whose process is gone and left none, and remove what it left."""
     try:
-        run = store.load(run.id)
-    except ArgumentError:
+        run = store.load(run_id)
+    except UserError:
         return  # deleted before its process started
     if run.state not in ENDED or run.error == tr(INTERRUPTED):
-        if cancelled_at is not None:
-            end(store, run.id, "cancelled", tr("Cancelled on request."))
-        else:
-            end(store, run.id, "failed", _reason(process.exitcode))
+        if guard.cause == "hung":
+            end(store, run_id, "failed", causes.of_hang(guard.limit))
+        elif guard.cancelled:
+            end(store, run_id, "cancelled", tr("Cancelled on request."))
+        elif reason is not None:
+            end(store, run_id, "failed", reason)
+    if not store.is_at_work(run.folder):
+        leftovers.remove_of_run(run.folder)
 
 
-def execute(root: str, run_id: str) -> None:
+Train = Callable[[Store, Run, Heartbeat], Result]
+"""What trains a run: it reports its progress to the heartbeat."""
+
+
+def execute(root: str, run_id: str, *, train: Train | None = None) -> None:
     """Train one queued run in this process; output goes to the run's log.txt, and every error becomes its state."""
+    processes.lead_group()
     store = Store(root)
     run = store.load(run_id)
     _log_to(run.folder / "log.txt")
+    _trace_to_log()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     reuse_freed_memory()
-    with store.at_work(run_id):
-        cancelled = (run.folder / CANCEL_FILE).exists
-        if cancelled():
+    with store.at_work(run_id), Heartbeat(run.folder) as beating:
+        if (run.folder / CANCEL_FILE).exists():
             end(store, run_id, "cancelled", tr("Cancelled before it began."))
             return
-        content, resumes = recipes.content(run.recipe), any((run.folder / "checkpoints").glob("step-*"))
-        lineage = run.lineage.model_copy(update={"content": content}) if content and not resumes else run.lineage
-        store.update(run_id, state="running", error=None, lineage=lineage)
         try:
-            if resumes:
-                _check_content(run, content)
-            result = _train(store, run, cancelled)
+            _reserve(run.folder)
+            run = _begin(store, run)
+            result = (train or _train)(store, run, beating)
+            store.update(run_id, state="finished", result=result)
+            with suppress(OSError):  # a full disk: the run has finished all the same
+                store.append(run_id, State("finished"))
         except (Cancelled, KeyboardInterrupt) as error:
             end(store, run_id, "cancelled", sentence(error))
         except UserError as error:
@@ -134,9 +179,35 @@ def execute(root: str, run_id: str) -> None:
 
             traceback.print_exc()
             end(store, run_id, "failed", sentence(error))
-        else:
-            store.update(run_id, state="finished", result=result)
-            store.append(run_id, State("finished"))
+        finally:
+            (run.folder / RESERVE).unlink(missing_ok=True)
+
+
+def _begin(store: Store, run: Run) -> Run:
+    """Record that a run is running, and on what; the run.
+
+    Raises `UserError` if it would resume with other content, or does not fit on the disk.
+    """
+    content, resumes = recipes.content(run.recipe), any((run.folder / "checkpoints").glob("step-*"))
+    lineage = run.lineage.model_copy(update={"content": content}) if content and not resumes else run.lineage
+    store.update(run.id, state="running", error=None, lineage=lineage)
+    if resumes:
+        _check_content(run, content)
+    elif not run.adopted:
+        room.check_disk(store, [run.recipe], earlier=store.list())
+    return run
+
+
+def _reserve(folder: Path) -> None:
+    """Take a little of the disk, which `end` frees: a run that fills the disk can then record that."""
+    (folder / RESERVE).write_bytes(os.urandom(RESERVED))
+
+
+def _trace_to_log() -> None:
+    """Write the Python stack of every thread to the log after a crash, and when a guard asks for it (SIGUSR1)."""
+    faulthandler.enable(file=2)
+    if hasattr(faulthandler, "register"):
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
 
 
 def _check_content(run: Run, content: dict[str, str]) -> None:
@@ -155,7 +226,7 @@ def _check_content(run: Run, content: dict[str, str]) -> None:
         )
 
 
-def _train(store: Store, run: Run, cancelled: Callable[[], bool]) -> Result:
+def _train(store: Store, run: Run, beating: Heartbeat) -> Result:
     """Train a run, or evaluate an adopted one, with its events stored and tracked; the result."""
     from trainer.jobs import tracking
     from trainer.training import train as training
@@ -165,19 +236,28 @@ def _train(store: Store, run: Run, cancelled: Callable[[], bool]) -> Result:
     with tracking.tracker(run) as track:
 
         def emit(event: Event) -> None:
+            beating.beat()
             store.append(run.id, event)
             track(event)
+
+        def cancelled() -> bool:  # it is called at each step and batch
+            beating.step()
+            return (run.folder / CANCEL_FILE).exists()
 
         request = training.Request(
             config=run.recipe,
             folder=run.folder,
             emit=emit,
             should_stop=cancelled,
+            progressed=beating.step,
             parents=parents,
             parent_results=results,
             label_order=run.adopted.label_order if run.adopted else (),
         )
-        return training.evaluate(request) if run.adopted else training.train(request)
+        result = training.evaluate(request) if run.adopted else training.train(request)
+        # Here, for the tracker's end may wait for the network without end, and the guard then ends the process.
+        store.update(run.id, state="finished", result=result)
+        return result
 
 
 def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], tuple[Result, ...]]:
@@ -213,24 +293,6 @@ def _ready_parents(store: Store, run: Run) -> tuple[tuple[methods.Parent, ...], 
         parents[name] = methods.Parent(name, parent.id, parent.model_folder)
         results.append(parent.result)
     return tuple(parents.values()), tuple(results)
-
-
-def _reason(code: int | None) -> str:
-    """Sentence for a process that ended without a state, by its exit code; negative codes are signals."""
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        if name == "SIGKILL":
-            return tr(
-                "Expected the run to end by itself, got signal {signal}; the system ends what takes too much memory: "
-                "choose a smaller batch_size, max_length or backbone, then resume it.",
-                signal=name,
-            )
-        return tr(
-            "Expected the run to end by itself, got signal {signal}: "
-            "choose a smaller batch_size, max_length or backbone, then resume it.",
-            signal=name,
-        )
-    return tr("Expected the run to end by itself, got exit status {code}; its log has the details.", code=code)
 
 
 def _log_to(path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trainer.errors import UserError
+from trainer.machine import hosting
 from trainer.texts import tr
 
 PASSWORD = "PEFT_LAB_PASSWORD"
@@ -28,8 +29,8 @@ HOURS = 12
 GUESSES, GUESSES_OF_ALL, SECONDS = 5, 60, 60.0
 """Limits on wrong passwords: from one address, from all addresses together, and the seconds in which they are counted.
 
-On a Space every request has the address of its proxy: there only the limit for all counts, or a stranger's five wrong
-passwords would lock the owner out.
+On a Space, whose visitors may share an address, only the limit for all counts, or a stranger's five wrong passwords
+would lock the owner out.
 """
 WRITERS = ("admin", "write")
 """Roles of an organisation that may change its Spaces."""
@@ -50,6 +51,12 @@ class Visitor:
     address: str = ""
     profile: Mapping[str, Any] | None = None
     origin: str | None = None
+
+    @property
+    def person(self) -> str:
+        """Who this is for a count of what one person does: a signed-in user, else a network address."""
+        name = str((self.profile or {}).get("preferred_username") or "")
+        return f"user {name.casefold()}" if name else f"address {hosting.network_of(self.address)}"
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,136 @@
-"""Hugging Face Spaces: their volume and hardware, and what these mean for runs."""
+"""Where the app is hosted: who reaches it under which names, and what a Space's volume and hardware mean for runs."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from trainer.errors import sentence
 from trainer.texts import mark, tr
 
 VOLUME = Path("/data")
 """Where a Space mounts its persistent storage or its bucket."""
+HOSTS = "PEFT_LAB_HOSTS"
+"""The variable with host names, separated by commas, under which a proxy or a network's names reach the app."""
+PROXIES = "FORWARDED_ALLOW_IPS"
+"""Uvicorn's variable with the addresses or networks of proxies that are believed, separated by commas."""
+PRIVATE = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,127.0.0.0/8,fc00::/7,::1"
+"""Networks that a Space's own proxies are in (RFC 1918, 4193 and 6598): nobody outside has such an address."""
+INSIDE = ("*.local", "*.internal")
+"""Names within a network, which nobody can register (RFC 6762; ICANN's reserved `internal`)."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def on_space(environment: Mapping[str, str] | None = None) -> bool:
     """Whether the program runs as a Hugging Face Space."""
     return bool((os.environ if environment is None else environment).get("SPACE_ID"))
+
+
+def public(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether others than the machine's own user can reach the app.
+
+    That is a Space, a password, a network, a share link, or a proxy, which a setting on names or proxies declares.
+    """
+    environment = os.environ if environment is None else environment
+    if any(environment.get(name) for name in (HOSTS, PROXIES, "GRADIO_ROOT_PATH")):
+        return True
+    shared = environment.get("GRADIO_SHARE", "").lower() == "true"
+    address = environment.get("GRADIO_SERVER_NAME", "").strip("[]") or LOOPBACK[1]
+    return on_space(environment) or bool(environment.get("PEFT_LAB_PASSWORD")) or shared or not _is_loopback(address)
+
+
+def trusted_proxies(environment: Mapping[str, str] | None = None) -> str:
+    """The proxies whose headers tell the visitor's address, as Uvicorn takes them; empty where none is declared.
+
+    Of a Space these are the private networks, so that an address that a visitor writes into the header is not taken
+    for theirs: the last one that is not a proxy's counts.
+    """
+    environment = os.environ if environment is None else environment
+    return environment.get(PROXIES, "").strip() or (PRIVATE if on_space(environment) else "")
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The host names under which the app answers: against DNS rebinding, where another site's name leads here.
+
+    A numeric address is always right as the Host header: a browser writes it there only for a page at that address. So
+    is a name without a dot, such as a machine's on its own network: nobody can register one. Each of `names` may begin
+    with `*.` for all names below a domain.
+    """
+
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], *, share: str = "") -> Hosts:
+        """From environment variables; `share` is the address of Gradio's tunnel, if there is one."""
+        names = [*environment.get(HOSTS, "").split(","), *environment.get("SPACE_HOST", "").split(",")]
+        bound = environment.get("GRADIO_SERVER_NAME", "").strip("[]")
+        names += [bound, host_of(share), host_of(environment.get("GRADIO_ROOT_PATH", ""))]
+        if bound and not _is_loopback(bound):
+            # In a container the machine's own name is unknown.
+            names += [socket.gethostname().lower(), *INSIDE]
+        if on_space(environment):
+            names += INSIDE
+        return cls(tuple(dict.fromkeys(name.strip().lower().rstrip(".") for name in names if name.strip())))
+
+    def knows(self, host: str) -> bool:
+        """Whether the app answers under the name in a Host header."""
+        name = _name(host)
+        numeric = _address(name) is not None
+        return bool(name) and (numeric or "." not in name or _is_loopback(name) or self._named(name))
+
+    def may_send(self, origin: str, host: str) -> bool:
+        """Whether a page at `origin` may send requests to the app at `host`: its own, or one of `names`."""
+        sender, name = host_of(origin), _name(host)
+        if not sender:
+            return False
+        return sender == name or self._named(sender) or (_is_loopback(sender) and _is_loopback(name))
+
+    def _named(self, name: str) -> bool:
+        return any(name == one or (one.startswith("*.") and name.endswith(one[1:])) for one in self.names)
+
+
+def host_of(address: str) -> str:
+    """The host name in an http or https address; empty for anything else, such as an Origin header of `null`."""
+    try:
+        parts = urlsplit(address)
+        return (parts.hostname or "").rstrip(".") if parts.scheme in ("http", "https") else ""
+    except ValueError:
+        return ""
+
+
+def _name(host: str) -> str:
+    """A Host header's name without its port; empty for one that is malformed."""
+    return "" if set(host) & set("/?#@\\ ") else host_of(f"http://{host}")
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
+
+
+def _is_loopback(name: str) -> bool:
+    address = _address(name)
+    return name in LOOPBACK or name.endswith(".localhost") or (address is not None and address.is_loopback)
+
+
+def network_of(address: str) -> str:
+    """What counts as one visitor's address: an IPv4 address, or an IPv6 network of 64 bits, which one household has."""
+    found = _address(address)
+    if not isinstance(found, ipaddress.IPv6Address):
+        return address
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
 def zero_gpu(environment: Mapping[str, str] | None = None) -> bool:
@@ -104,16 +215,19 @@ def about_hardware(kind: str) -> str:
 
 
 def admit_zero_gpu() -> None:
-    """Register an unused GPU function on ZeroGPU, which stops a Space that has none.
+    """Report an unused GPU function to ZeroGPU, which stops a Space that has none.
 
+    Its package reports when `gr.Blocks.launch` is called; this app has its own server, and calls the same function.
     Not tested on ZeroGPU itself. Its package needs a CUDA build of torch to be imported; without, the app goes on.
     """
     if not zero_gpu():
         return
     try:
         import spaces
+        from spaces.zero import startup
 
         spaces.GPU(_nothing)
+        startup()
     except Exception as error:
         print(sentence(error), file=sys.stderr, flush=True)
 

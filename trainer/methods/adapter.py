@@ -8,13 +8,18 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from trainer.config import check as config_check
 from trainer.engine.prepare import Speedups
-from trainer.errors import UserError
+from trainer.errors import ArgumentError, UserError
+from trainer.methods import foreign, heads
 from trainer.methods.base import UNTUNED, Method, Options, RateSource, Setup, label_rows, refuse_lost
-from trainer.sources.backbones import Part, Shape
+from trainer.sources import configs, weights
+from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark, tr
 
 NAME = "adapter"
+FILES = ("adapter.safetensors", "pytorch_adapter.bin")
+HEAD_FILES = ("model_head.safetensors", "pytorch_model_head.bin")
 
 
 PLAIN = {
@@ -108,36 +113,109 @@ class Adapter(Method):
         refuse_lost(self, inner, plain=PLAIN | PLACEMENTS[placement], ignored=IGNORED)
         return {"reduction_factor": inner["reduction_factor"], "placement": placement}
 
-    def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
-        import torch
-
-        model = load_adapter_model(setup)
-        try:
-            model.load_adapter(str(source), load_as=NAME, with_head=True, use_safetensors=True)
-        except (RuntimeError, ValueError, KeyError) as error:
+    def rebuild(self, folder: Path, setup: Setup) -> dict[str, dict[str, Any]]:
+        _, options = read(self, folder, setup.backbone.shape, name=NAME)
+        if options != AdapterOptions(**setup.options.model_dump()):
             raise UserError(
-                expected=tr("an adapter for {backbone}", backbone=setup.backbone.name),
-                got=(str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip("."),
-                fix=tr("choose the backbone it was trained on"),
-            ) from None
-        head = model.heads[NAME] if NAME in model.heads else None  # noqa: SIM401 - a ModuleDict has no get
-        if head is None or head.config.get("head_type") != "classification":
-            raise UserError(
-                expected=tr("an adapter saved with its classification head"),
-                got=tr("{name} without one", name=source.name),
-                fix=tr("save it again with with_head=True, or train it here"),
+                expected=tr(
+                    "the recipe's options in adapter_config.json ({options})",
+                    options=configs.shown(setup.options.model_dump()),
+                ),
+                got=configs.shown(options.model_dump()),
+                fix=tr("export it again"),
             )
-        known = [name for name, _ in sorted((head.config.get("label2id") or {}).items(), key=lambda pair: pair[1])]
+        head = heads.read(folder, setup.backbone.shape)
+        return {
+            "adapter_config.json": config_of(NAME, options, setup),
+            "head_config.json": heads.rebuilt(head, NAME, setup),
+        }
+
+    def tensors(self, folder: Path, setup: Setup) -> dict[str, weights.Shapes]:
+        shape = setup.backbone.shape
+        return {
+            "adapter.safetensors": bottleneck_tensors(shape, setup.options, NAME),
+            "model_head.safetensors": heads.tensors(heads.read(folder, shape), NAME, shape),
+        }
+
+    def check_source(self, source: Path, shape: Shape, options: AdapterOptions) -> None:
+        name, found = read(self, source, shape)
+        head = heads.read(source, shape)
+        for files, shapes in ((FILES, bottleneck_tensors(shape, found, name)), (HEAD_FILES, head.names(name, shape))):
+            if path := foreign.require_weights(source, *files):
+                weights.check(path, shapes)
+
+    def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
+        from safetensors.torch import save_file
+
+        shape = setup.backbone.shape
+        name, options = read(self, source, shape)
+        head = heads.read(source, shape)
+        state = foreign.read(source, *FILES)
+        foreign.check(state, bottleneck_tensors(shape, options, name), file=source.name)
+        state = {key.replace(f".adapters.{name}.", f".adapters.{NAME}."): tensor for key, tensor in state.items()}
+        outputs = foreign.read(source, *HEAD_FILES)
+        foreign.check(outputs, head.names(name, shape), file=source.name)
+        known = list(head.label_names or ())
         if not order and sorted(known) == sorted(setup.label_names):
             order = known
-        last = [module for module in head if isinstance(module, torch.nn.Linear)][-1]
-        rows = label_rows(setup, order, last.out_features)
-        with torch.no_grad():
-            last.weight.copy_(last.weight[rows])
-            if last.bias is not None:
-                last.bias.copy_(last.bias[rows])
-        head.config["label2id"] = {name: i for i, name in setup.id2label.items()}
-        self.save(model, folder, setup)
+        rows = label_rows(setup, order, head.num_labels)
+        own = heads.tensors(head, NAME, shape)
+        outputs = dict(zip(own, (outputs[key] for key in head.names(name, shape)), strict=True))
+        for key in list(own)[-2 if head.bias else -1 :]:
+            outputs[key] = outputs[key][rows]
+        configs.write(config_of(NAME, options, setup), folder / "adapter_config.json")
+        configs.write(heads.config_of(head, NAME, setup), folder / "head_config.json")
+        for file, content in (("adapter", state), ("model_head", outputs)):
+            whole = {key: tensor.contiguous() for key, tensor in content.items()}
+            save_file(whole, folder / f"{file}.safetensors", metadata={"format": "pt"})
+
+
+def read(method: Method, folder: Path, shape: Shape, *, name: str | None = None) -> tuple[str, AdapterOptions]:
+    """(name, options) of the adapter in a folder, from its adapter_config.json. `name`: the one it must have.
+
+    Raises `ArgumentError` for another kind of adapter, and settings that the options cannot express.
+    """
+    content = configs.read_object(folder / "adapter_config.json")
+    found, own = method.recognise(content, shape), content.get("name")
+    if found is None:
+        raise ArgumentError(
+            expected=tr("a LoRA adapter of PEFT or a bottleneck adapter of AdapterHub"),
+            got=configs.shown(content.get("peft_type")),
+            fix=tr("choose another"),
+        )
+    if not isinstance(own, str) or not own or len(own) > 100 or "." in own or name not in (None, own):
+        raise ArgumentError(
+            expected=tr("{name} in {file}", name=f"name={name or 'NAME'}", file="adapter_config.json"),
+            got=configs.shown(own),
+            fix=tr("choose another"),
+        )
+    return own, config_check(AdapterOptions, found)
+
+
+def check_bottlenecks(method: Method, folder: Path, shape: Shape) -> None:
+    """Raise `UserError` unless a folder has a whole adapter for this encoder; its head may be missing."""
+    name, options = read(method, folder, shape)
+    weights.check(folder / FILES[0], bottleneck_tensors(shape, options, name))
+
+
+def config_of(name: str, options: AdapterOptions, setup: Setup) -> dict[str, Any]:
+    """The content of adapter_config.json for the options, as AdapterHub reads it."""
+    houlsby = options.placement == "houlsby"
+    inner = {"mh_adapter": houlsby, "reduction_factor": options.reduction_factor, "use_gating": False}
+    return {"config": PLAIN | PLACEMENTS[options.placement] | inner, "name": name} | heads.origin(setup)
+
+
+def bottleneck_tensors(shape: Shape, options: AdapterOptions, name: str) -> weights.Shapes:
+    """The tensors of all bottlenecks of one adapter."""
+    family, narrow, found = FAMILIES[shape.family], max(shape.hidden // options.reduction_factor, 1), {}
+    for layer in range(shape.layers):
+        for part in bottleneck_parts(options):
+            path = f"{shape.family}.{family.layer_path}.{layer}.{family.bottlenecks[part]}.adapters.{name}"
+            found[f"{path}.adapter_down.0.weight"] = (narrow, shape.hidden)
+            found[f"{path}.adapter_down.0.bias"] = (narrow,)
+            found[f"{path}.adapter_up.weight"] = (shape.hidden, narrow)
+            found[f"{path}.adapter_up.bias"] = (shape.hidden,)
+    return found
 
 
 def adapter_parameters(shape: Shape, options: AdapterOptions) -> int:
@@ -165,7 +243,7 @@ def load_adapter_model(setup: Setup):
     from adapters import AutoAdapterModel
 
     model = AutoAdapterModel.from_pretrained(
-        setup.backbone.folder, local_files_only=True, attn_implementation=setup.attention
+        setup.backbone.folder, local_files_only=True, trust_remote_code=False, attn_implementation=setup.attention
     )
     model.name_or_path = model.config._name_or_path = setup.backbone.hub_id
     if not setup.backbone.family.uses_pooler and getattr(model.base_model, "pooler", None) is not None:

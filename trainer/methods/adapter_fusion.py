@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from trainer import tasks
 from trainer.config import Names
 from trainer.engine.prepare import Speedups
-from trainer.errors import ArgumentError
+from trainer.errors import ArgumentError, UserError
 from trainer.machine.measure import folder_bytes
+from trainer.methods import adapter, heads
 from trainer.methods.adapter import AdapterOptions, add_head, bottleneck_parts, bottlenecks, load_adapter_model
 from trainer.methods.base import UNTUNED, Method, ParentWeights, RateSource, Setup
-from trainer.sources.backbones import Part, Shape
+from trainer.sources import configs, weights
+from trainer.sources.backbones import FAMILIES, Part, Shape
+from trainer.sources.configs import Foreign, Name
 from trainer.texts import mark, tr
 
 HEAD = "fusion"
@@ -35,6 +38,29 @@ class AdapterFusionOptions(AdapterOptions):
         title=mark("16-bit file"),
         description=mark("round the trained fusion to 16 bits: half the file size"),
     )
+
+
+class FusionConfig(Foreign):
+    """The `config` in adapter_fusion_config.json: the fusion that this program trains, and no other."""
+
+    key: Literal[True]
+    query: Literal[True]
+    value: Literal[True]
+    query_before_ln: Literal[False] = False
+    residual_before: Literal[False] = False
+    temperature: Literal[False] = False
+    value_before_softmax: Literal[True] = True
+    regularization: bool = True
+    value_initialized: bool | Name = True
+    dropout_prob: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+
+class Fused(Foreign):
+    """adapter_fusion_config.json."""
+
+    adapter_names: list[Name] = Field(min_length=2, max_length=100)
+    config: FusionConfig
+    name: str = Field(max_length=20_000)
 
 
 class AdapterFusion(Method):
@@ -68,6 +94,7 @@ class AdapterFusion(Method):
             )
         model = load_adapter_model(setup)
         for parent in setup.parents:
+            adapter.check_bottlenecks(adapter.METHOD, parent.folder, setup.backbone.shape)
             model.load_adapter(str(parent.folder), load_as=parent.name, with_head=False, use_safetensors=True)
         fuse = Fuse(*(parent.name for parent in setup.parents))
         model.add_adapter_fusion(fuse)
@@ -101,6 +128,50 @@ class AdapterFusion(Method):
         model.active_head = HEAD
         fusion.use_tokenwise(model)
         return model.to(setup.device.kind).eval()
+
+    def rebuild(self, folder: Path, setup: Setup) -> dict[str, dict[str, Any]]:
+        fused, parents = self._read(folder, setup.backbone.shape)
+        head = heads.read(folder / "fusion", setup.backbone.shape)
+        content = fused.model_dump() | heads.origin(setup)
+        return {
+            **{
+                f"adapters/{name}/adapter_config.json": adapter.config_of(name, options, setup)
+                for name, options in parents.items()
+            },
+            "fusion/adapter_fusion_config.json": content,
+            "fusion/head_config.json": heads.rebuilt(head, HEAD, setup),
+        }
+
+    def tensors(self, folder: Path, setup: Setup) -> dict[str, weights.Shapes]:
+        shape = setup.backbone.shape
+        fused, parents = self._read(folder, shape)
+        head = heads.read(folder / "fusion", shape)
+        return {
+            **{
+                f"adapters/{name}/adapter.safetensors": adapter.bottleneck_tensors(shape, options, name)
+                for name, options in parents.items()
+            },
+            "fusion/model_adapter_fusion.safetensors": fusion_tensors(shape, tuple(parents.values()), fused.name),
+            "fusion/model_head.safetensors": heads.tensors(head, HEAD, shape),
+        }
+
+    def _read(self, folder: Path, shape: Shape) -> tuple[Fused, dict[str, AdapterOptions]]:
+        """(the fusion's configuration, options of the fused adapters by name) of a saved folder."""
+        content = configs.read_object(folder / "fusion" / "adapter_fusion_config.json")
+        try:
+            fused = Fused(**{name: value for name, value in content.items() if name in Fused.model_fields})
+        except ValidationError as error:
+            raise configs.refused("adapter_fusion_config.json", error) from None
+        there = sorted(path.name for path in (folder / "adapters").glob("*") if path.is_dir())
+        if sorted(fused.adapter_names) != there or fused.name != ",".join(fused.adapter_names):
+            raise UserError(
+                expected=tr("{name} in {file}", name=", ".join(fused.adapter_names)[:200], file="adapters"),
+                got=", ".join(there)[:200] or tr("none"),
+                fix=tr("export it again"),
+            )
+        return fused, {
+            name: adapter.read(adapter.METHOD, folder / "adapters" / name, shape, name=name)[1] for name in there
+        }
 
     def for_inference(self, model, setup: Setup):
         from trainer.methods import fusion_arithmetic as fusion
@@ -177,6 +248,23 @@ class AdapterFusion(Method):
             parents=tuple(fused.split(",")),
             weights=tuple(tuple(float(share) for share in values[0].mean(axis=0)) for _, _, values in fusions),
         )
+
+
+def fusion_tensors(shape: Shape, parents: Sequence[AdapterOptions], name: str) -> weights.Shapes:
+    """The tensors of the fusions over adapters with these options; see `AdapterFusion._fusions`."""
+    family, found = FAMILIES[shape.family], {}
+    square = (shape.hidden, shape.hidden)
+    parts = [
+        part
+        for part in bottleneck_parts(AdapterOptions(placement="houlsby"))
+        if any(part in bottleneck_parts(parent) for parent in parents)
+    ]
+    for layer in range(shape.layers):
+        for part in parts:
+            path = f"{shape.family}.{family.layer_path}.{layer}.{family.bottlenecks[part]}.adapter_fusion_layer.{name}"
+            found |= {f"{path}.{kind}.weight": square for kind in ("key", "query", "value")}
+            found |= {f"{path}.{kind}.bias": square[:1] for kind in ("key", "query")}
+    return found
 
 
 def _layer_name(layer: int, location: str) -> str:

@@ -17,7 +17,9 @@ from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError
 from trainer.machine.device import Device
 from trainer.machine.measure import folder_bytes
+from trainer.sources import weights
 from trainer.sources.backbones import Located, Part, Shape
+from trainer.sources.configs import is_off
 from trainer.texts import tr
 
 if TYPE_CHECKING:
@@ -145,6 +147,29 @@ class Method(ABC):
     def open(self, folder: Path, setup: Setup) -> nn.Module:
         """The saved model on `setup.device`, in evaluation mode, with the logits that it had when saved."""
 
+    @abstractmethod
+    def rebuild(self, folder: Path, setup: Setup) -> dict[str, dict[str, Any]]:
+        """The configurations of a saved folder made again from the run's own recipe: path in the folder -> content.
+
+        Raises `UserError` for a file that is missing, damaged, or says something else than the recipe. No torch.
+        """
+
+    @abstractmethod
+    def tensors(self, folder: Path, setup: Setup) -> dict[str, weights.Shapes]:
+        """The tensors that each file of weights of a saved folder has: path in the folder -> name -> shape. No torch.
+
+        Call `rebuild` first: this may read configurations that it has checked.
+        """
+
+    def check(self, folder: Path, setup: Setup) -> None:
+        """Raise `UserError` unless a saved folder holds what `save` writes for this setup, all weights finite.
+
+        Without torch, and before a library opens a file: a folder may come from elsewhere or be damaged.
+        """
+        self.rebuild(folder, setup)
+        for file, expected in self.tensors(folder, setup).items():
+            weights.check(folder / file, expected)
+
     def for_inference(self, model: nn.Module, setup: Setup) -> nn.Module:
         """An opened model made faster for inference: the same logits, but it can no longer be trained or saved."""
         return model
@@ -222,6 +247,12 @@ class Method(ABC):
         """
         return None
 
+    def check_source(self, source: Path, shape: Shape, options: Any) -> None:  # noqa: B027 - most have none
+        """Raise `UserError` for an adapter trained elsewhere that `adopt` would refuse for its weights.
+
+        As far as that is known without torch and the task: a pickle is checked by `adopt` alone.
+        """
+
     def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
         """Convert an adapter trained elsewhere to the format of `save`; `order`: its labels in its own order, if known.
 
@@ -260,7 +291,7 @@ def refuse_lost(method: Method, settings: dict[str, Any], *, plain: dict[str, An
     lost = {
         name: value
         for name, value in settings.items()
-        if name not in ignored and (value != plain[name] if name in plain else not _is_off(value))
+        if name not in ignored and (value != plain[name] if name in plain else not is_off(value))
     }
     if lost:
         raise ArgumentError(
@@ -268,11 +299,6 @@ def refuse_lost(method: Method, settings: dict[str, Any], *, plain: dict[str, An
             got=", ".join(f"{name}={json.dumps(value)[:60]}" for name, value in lost.items()),
             fix=tr("choose another"),
         )
-
-
-def _is_off(value: Any) -> bool:
-    """Whether a setting is None, False or empty. Zero is a value, such as the index of a layer."""
-    return value is None or value is False or value in ("", [], {})
 
 
 def label_rows(setup: Setup, order: Sequence[str], count: int) -> list[int]:
@@ -307,6 +333,7 @@ def load_classifier(setup: Setup, **arguments: Any) -> nn.Module:
         id2label=setup.id2label,
         label2id={name: i for i, name in setup.id2label.items()},
         local_files_only=True,
+        trust_remote_code=False,
         attn_implementation=setup.attention,
         **arguments,
     )

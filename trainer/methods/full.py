@@ -6,9 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trainer.errors import UserError
 from trainer.methods.base import CLASSIFIER_SPEEDUPS, UNTUNED, Method, RateSource, Setup, load_classifier
+from trainer.sources import configs, tensors
 from trainer.sources.backbones import Shape
-from trainer.texts import mark
+from trainer.texts import mark, tr
+
+CLASSES = {
+    "bert": "BertForSequenceClassification",
+    "roberta": "RobertaForSequenceClassification",
+    "distilbert": "DistilBertForSequenceClassification",
+}
+"""transformers' sequence classifiers by the encoder's type."""
 
 
 class Full(Method):
@@ -35,15 +44,49 @@ class Full(Method):
         from transformers import AutoTokenizer
 
         model.save_pretrained(folder, safe_serialization=True)
-        AutoTokenizer.from_pretrained(setup.backbone.folder, local_files_only=True).save_pretrained(folder)
+        tokeniser = AutoTokenizer.from_pretrained(setup.backbone.folder, local_files_only=True, trust_remote_code=False)
+        tokeniser.save_pretrained(folder)
 
     def open(self, folder: Path, setup: Setup):
-        from transformers import AutoModelForSequenceClassification
+        from transformers import AutoConfig, AutoModelForSequenceClassification
 
+        config = self.rebuild(folder, setup)["config.json"]
         model = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
+            folder,
+            config=AutoConfig.for_model(**config),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
         )
         return model.to(setup.device.kind).eval()
+
+    def rebuild(self, folder: Path, setup: Setup) -> dict[str, dict[str, Any]]:
+        if (folder / "adapter_config.json").exists():  # transformers would load an adapter too
+            raise UserError(
+                expected=tr("nothing but this model's weights in {file}", file=folder.name),
+                got="adapter_config.json",
+                fix=tr("export it again"),
+            )
+        content = configs.read_object(folder / "config.json")
+        config = configs.encoder(content, label_names=setup.label_names)
+        if configs.label_names(content) != setup.label_names:
+            raise UserError(
+                expected=tr("{name} in {file}", name=", ".join(setup.label_names)[:200], file="config.json"),
+                got=configs.shown(content.get("id2label")),
+                fix=tr("export it again"),
+            )
+        if (found := Shape.from_config(config)) != setup.backbone.shape:
+            raise UserError(
+                expected=tr("{name} in {file}", name=str(setup.backbone.shape), file="config.json"),
+                got=str(found),
+                fix=tr("choose the backbone it was trained on"),
+            )
+        known = {"architectures": [CLASSES[found.family]], "problem_type": "single_label_classification"}
+        return {"config.json": config | known}
+
+    def tensors(self, folder: Path, setup: Setup) -> dict[str, tensors.Shapes]:
+        return {"model.safetensors": tensors.classifier(setup.backbone.shape, len(setup.label_names))}
 
     def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
         return shape.encoder_parameters + shape.head_parameters(labels)

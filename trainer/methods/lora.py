@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +10,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from trainer.engine.prepare import Speedups
-from trainer.errors import UserError
+from trainer.errors import ArgumentError, UserError
+from trainer.methods import foreign
 from trainer.methods.base import (
     UNTUNED,
     Method,
@@ -24,7 +23,8 @@ from trainer.methods.base import (
     load_classifier,
     refuse_lost,
 )
-from trainer.sources.backbones import FAMILIES, Part, Shape
+from trainer.sources import configs, tensors, weights
+from trainer.sources.backbones import FAMILIES, Family, Part, Shape
 from trainer.texts import mark, tr
 
 Target = Literal["query", "key", "value", "attention_output", "intermediate", "output"]
@@ -79,19 +79,29 @@ class Lora(Method):
         """The frozen encoder with its head, before the update is added."""
         return load_classifier(setup)
 
-    def build(self, setup: Setup):
-        from peft import LoraConfig, get_peft_model
+    def settings(self, setup: Setup) -> dict[str, Any]:
+        """PEFT's settings for the options."""
+        options = setup.options
+        return {
+            "task_type": "SEQ_CLS",
+            "r": options.r,
+            "lora_alpha": options.lora_alpha,
+            "lora_dropout": options.lora_dropout,
+            "use_rslora": options.use_rslora,
+            "use_dora": options.use_dora,
+            "target_modules": target_pattern(setup.backbone.family, options.target_modules),
+            "modules_to_save": list(setup.backbone.family.head),
+        }
 
-        config = LoraConfig(
-            task_type="SEQ_CLS",
-            r=setup.options.r,
-            lora_alpha=setup.options.lora_alpha,
-            lora_dropout=setup.options.lora_dropout,
-            use_rslora=setup.options.use_rslora,
-            use_dora=setup.options.use_dora,
-            target_modules=target_pattern(setup),
-            modules_to_save=list(setup.backbone.family.head),
-        )
+    def config_of(self, setup: Setup) -> dict[str, Any]:
+        """The content of adapter_config.json as PEFT reads it; what it lacks has PEFT's defaults."""
+        base = {"base_model_name_or_path": setup.backbone.hub_id, "revision": setup.backbone.revision}
+        return {"peft_type": self.peft_type, "inference_mode": True} | base | self.settings(setup)
+
+    def build(self, setup: Setup):
+        from peft import get_peft_config, get_peft_model
+
+        config = get_peft_config({"peft_type": self.peft_type, **self.settings(setup)})
         model = get_peft_model(self.base_model(setup), config, revision=setup.backbone.revision)
         return model.to(setup.device.kind)
 
@@ -100,10 +110,44 @@ class Lora(Method):
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
 
     def open(self, folder: Path, setup: Setup):
-        from peft import PeftModel
+        from peft import PeftModel, get_peft_config
 
-        model = PeftModel.from_pretrained(self.base_model(setup), str(folder), local_files_only=True)
+        # The configuration of the recipe, not the file's: PEFT runs its target_modules as a regular expression.
+        config = get_peft_config(self.config_of(setup))
+        model = PeftModel.from_pretrained(self.base_model(setup), str(folder), config=config, local_files_only=True)
         return model.to(setup.device.kind).eval()
+
+    def rebuild(self, folder: Path, setup: Setup) -> dict[str, dict[str, Any]]:
+        content = configs.read_object(folder / "adapter_config.json")
+        found = self.recognise(content, setup.backbone.shape)
+        own = {name: getattr(setup.options, name) for name in _PREDICTING}
+        if found is None or _comparable(found) != _comparable(own):
+            raise UserError(
+                expected=tr("the recipe's options in adapter_config.json ({options})", options=configs.shown(own)),
+                got=configs.shown({name: found[name] for name in _PREDICTING} if found else content.get("peft_type")),
+                fix=tr("export it again"),
+            )
+        return {"adapter_config.json": self.config_of(setup)}
+
+    def tensors(self, folder: Path, setup: Setup) -> dict[str, weights.Shapes]:
+        own = self._tensors(setup.backbone.shape, setup.options, len(setup.label_names))
+        return {"adapter_model.safetensors": own}
+
+    def update_tensors(self, shape: Shape, options: Any) -> weights.Shapes:
+        """The tensors that PEFT saves inside the encoder."""
+        found: dict[str, tuple[int, ...]] = {}
+        for path, name in adapted_paths(shape, options.target_modules):
+            inputs, outputs = shape.linear(name)
+            found[f"{path}.lora_A.weight"] = (options.r, inputs)
+            found[f"{path}.lora_B.weight"] = (outputs, options.r)
+            if options.use_dora:
+                found[f"{path}.lora_magnitude_vector"] = (outputs,)
+        return found
+
+    def _tensors(self, shape: Shape, options: Any, labels: int) -> weights.Shapes:
+        """The tensors that PEFT saves: those inside the encoder, and the head."""
+        head = {f"base_model.model.{name}": size for name, size in tensors.head(shape, labels).items()}
+        return self.update_tensors(shape, options) | head
 
     def merge(self, model):
         return model.merge_and_unload()
@@ -141,10 +185,10 @@ class Lora(Method):
     def recognise(self, config: dict[str, Any], shape: Shape) -> dict[str, Any] | None:
         if config.get("peft_type") != "LORA":
             return None
-        targets = config.get("target_modules")
-        adapted, beside = _adapted(targets if isinstance(targets, (str, list)) else (), shape)
+        adapted, beside = _adapted(config.get("target_modules"), shape)
         head = FAMILIES[shape.family].head
         also = config.get("modules_to_save") or []
+        also = also if isinstance(also, list) else [also]
         saved = [name for name in also if str(name).split(".")[0] not in (*head, "score")]
         start = config.get("init_lora_weights", True)
         settings = config | {
@@ -164,43 +208,26 @@ class Lora(Method):
             "use_dora": config.get("use_dora") or False,
         }
 
+    def check_source(self, source: Path, shape: Shape, options: LoraOptions) -> None:
+        if path := foreign.require_weights(source, *_FILES):
+            labels = _labels({name: tensor.shape for name, tensor in weights.header(path).items()}, shape, source)
+            weights.check(path, self._tensors(shape, options, labels))
+
     def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
-        from peft import LoraConfig, get_peft_model_state_dict
         from safetensors.torch import save_file
 
-        content = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
-        # Only the settings of a plain LoRA: other fields could name modules to import.
-        config = LoraConfig(
-            **{name: content[name] for name in _LORA_SETTINGS if name in content},
-            task_type="SEQ_CLS",
-            modules_to_save=list(setup.backbone.family.head),
-            base_model_name_or_path=setup.backbone.hub_id,
-            inference_mode=True,
-        )
-        state = _read_weights(source)
-        last = "classifier.out_proj" if "base_model.model.classifier.out_proj.weight" in state else "classifier"
-        head, bias = (f"base_model.model.{last}.{part}" for part in ("weight", "bias"))
-        if head not in state or bias not in state:
-            raise UserError(
-                expected=tr("an adapter saved with its classification head"),
-                got=tr("{name} without one", name=source.name),
-                fix=tr("save it again with modules_to_save, or train it here"),
-            )
-        rows = label_rows(setup, order, len(state[head]))
-        for name in (head, bias):
+        state, shape = _read_weights(source), setup.backbone.shape
+        labels = _labels({name: tuple(tensor.shape) for name, tensor in state.items()}, shape, source)
+        rows = label_rows(setup, order, labels)
+        foreign.check(state, self._tensors(shape, setup.options, labels), file=source.name)
+        last = f"base_model.model.{setup.backbone.family.head_linears[-1]}"
+        for name in (f"{last}.weight", f"{last}.bias"):
             state[name] = state[name][rows]
-        config.save_pretrained(folder)
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "adapter_model.safetensors")
-        try:
-            own = get_peft_model_state_dict(self.open(folder, setup), save_embedding_layers=False)
-        except RuntimeError as error:  # a size mismatch
-            raise _unfit(setup, (str(error).strip().splitlines() or [""])[-1].strip()) from None
-        unlike = sorted({name for name in own if name not in state} | {name for name in state if name not in own})
-        if unlike:
-            raise _unfit(setup, tr("differing weights such as {name}", name=unlike[0]))
+        configs.write(self.config_of(setup), folder / "adapter_config.json")
+        whole = {name: tensor.contiguous() for name, tensor in state.items()}
+        save_file(whole, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
-_LORA_SETTINGS = ("r", "lora_alpha", "lora_dropout", "target_modules", "fan_in_fan_out", "use_rslora", "use_dora")
 STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Values of PEFT's init_lora_weights that leave the backbone's weights as they are."""
 PLAIN = {"bias": "none", "task_type": "SEQ_CLS"}
@@ -215,9 +242,47 @@ IGNORED = {
 """Settings of PEFT's LoRA that are options here or change no prediction; all others must be off (`refuse_lost`)."""
 
 
-def _adapted(targets: str | Sequence[str], shape: Shape) -> tuple[list[str], list[str]]:
-    """(linear layers that PEFT would adapt in every encoder layer, other modules that it would adapt)."""
+_PREDICTING = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora")
+"""Options that change predictions."""
+
+
+def _comparable(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in _PREDICTING} | {"target_modules": set(options["target_modules"])}
+
+
+def adapted_paths(shape: Shape, names: Sequence[str]) -> list[tuple[str, str]]:
+    """(path in PEFT's files, common name) of these linear layers in every encoder layer."""
     family = FAMILIES[shape.family]
+    return [
+        (f"base_model.model.{shape.family}.{family.layer_path}.{layer}.{family.linears[name]}", name)
+        for layer in range(shape.layers)
+        for name in names
+    ]
+
+
+def _labels(found: weights.Shapes, shape: Shape, source: Path) -> int:
+    """The number of labels of the head among an adapter's tensors. Raises `UserError` without a head."""
+    last = f"base_model.model.{FAMILIES[shape.family].head_linears[-1]}"
+    if f"{last}.weight" not in found or f"{last}.bias" not in found or not found[f"{last}.weight"]:
+        raise UserError(
+            expected=tr("an adapter saved with its classification head"),
+            got=tr("{name} without one", name=source.name),
+            fix=tr("save it again with modules_to_save, or train it here"),
+        )
+    return found[f"{last}.weight"][0]
+
+
+def _adapted(targets: Any, shape: Shape) -> tuple[list[str], list[str]]:
+    """(linear layers that PEFT would adapt in every encoder layer, other modules that it would adapt).
+
+    PEFT takes a string as a regular expression. Here only this program's own is understood, and a module's whole name.
+    Raises `ArgumentError` for another one: an expression from outside may take time without end.
+    """
+    family = FAMILIES[shape.family]
+    if isinstance(targets, str) and (own := _own_targets(targets, shape)) is not None:
+        return own, []
+    targets = [] if targets is None else targets
+    _require_names("target_modules", targets)
     layers = [f"{shape.family}.{family.layer_path}.{i}." for i in range(shape.layers)]
     hits = {
         name: [layer for layer in layers if _targets(targets, layer + path)] for name, path in family.linears.items()
@@ -232,53 +297,56 @@ def _adapted(targets: str | Sequence[str], shape: Shape) -> tuple[list[str], lis
     return [name for name, some in hits.items() if len(some) == len(layers)], beside
 
 
+def _own_targets(pattern: str, shape: Shape) -> list[str] | None:
+    """The linear layers in a pattern of `target_pattern`, by their common names; None for any other text."""
+    family = FAMILIES[shape.family]
+    before, after = target_pattern(family, ()).split(")")[0], ")"
+    if not pattern.startswith(before) or not pattern.endswith(after) or len(pattern) > MOST_TEXT:
+        return None
+    common = {re.escape(path): name for name, path in family.linears.items()}
+    parts = pattern.removeprefix(before).removesuffix(after).split("|")
+    if not all(part in common for part in parts):
+        return None
+    return list(dict.fromkeys(common[part] for part in parts))
+
+
+MOST_NAMES, MOST_TEXT = 1000, 1000
+
+
+def _require_names(setting: str, value: Any) -> None:
+    """Raise `ArgumentError` unless a setting is a plain name of a module, or a list of such names."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or len(names) > MOST_NAMES or not all(map(_is_name, names)):
+        raise ArgumentError(
+            expected=tr("{setting} as a list of names of modules", setting=setting),
+            got=configs.shown(value),
+            fix=tr("write the names, not a pattern"),
+        )
+
+
+def _is_name(value: Any) -> bool:
+    plain = isinstance(value, str) and 0 < len(value) <= MOST_TEXT
+    return plain and all(part.replace("_", "a").isalnum() and part.isascii() for part in value.split("."))
+
+
 def _targets(targets: str | Sequence[str], name: str) -> bool:
-    """Whether PEFT would adapt this module: a pattern for the whole name, or the name's last parts."""
+    """Whether PEFT would adapt this module: the whole name if it is one text, or the name's last parts."""
     if isinstance(targets, str):
-        try:
-            return re.fullmatch(targets, name) is not None
-        except re.error:
-            return False
+        return name == targets
     return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
+_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+
+
 def _read_weights(source: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    if (source / "adapter_model.safetensors").is_file():
-        return load_file(source / "adapter_model.safetensors")
-    if (source / "adapter_model.bin").is_file():
-        import torch
-
-        try:
-            # Many older adapters have no other file; weights_only refuses all but tensors, since others could run code.
-            return torch.load(source / "adapter_model.bin", map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError):
-            raise UserError(
-                expected=tr("an adapter_model.bin with tensors alone"),
-                got=tr("one that holds something else or is damaged"),
-                fix=tr("save the adapter as safetensors"),
-            ) from None
-    raise UserError(
-        expected="adapter_model.safetensors",
-        got=tr("{name} without it", name=source.name),
-        fix=tr("choose another folder"),
-    )
+    return foreign.read(source, *_FILES)
 
 
-def _unfit(setup: Setup, got: str) -> UserError:
-    return UserError(
-        expected=tr("a LoRA adapter for {backbone}", backbone=setup.backbone.name),
-        got=got,
-        fix=tr("choose the backbone it was trained on"),
-    )
-
-
-def target_pattern(setup: Setup) -> str:
-    """A pattern for PEFT that matches the target linear layers inside the encoder's layers only, not the pooler's."""
-    family = setup.backbone.family
-    names = "|".join(re.escape(family.linears[name]) for name in setup.options.target_modules)
-    return rf".*\.{re.escape(family.layer_path)}\.\d+\.({names})"
+def target_pattern(family: Family, names: Sequence[Target]) -> str:
+    """A pattern for PEFT that matches these linear layers inside the encoder's layers only, not the pooler's."""
+    paths = "|".join(re.escape(family.linears[name]) for name in names)
+    return rf".*\.{re.escape(family.layer_path)}\.\d+\.({paths})"
 
 
 METHOD = Lora()

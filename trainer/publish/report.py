@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from trainer.analysis import comparisons, parents
 from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means, ordered, variants
+from trainer.errors import UserError
 from trainer.markup import render
 from trainer.runs import recipes
+from trainer.runs.damage import Damage, culprits, log_failure
 from trainer.runs.metrics import METRICS, Metric
 from trainer.runs.store import Run, Store
 
@@ -41,20 +43,44 @@ BARS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
 def html(store: Store, runs: Sequence[Run]) -> str:
     """HTML of the report on finished runs: figures by task, statistical significance, and how each run was made.
 
-    Runs on the same sentences are in one group; in a group, runs that differ only in the seed share a row.
+    Runs on the same sentences are in one group; in a group, runs that differ only in the seed share a row. A run that
+    cannot be drawn is named among the damaged ones of these runs, and the others are reported.
     """
+    try:
+        return _page(store, runs)
+    except UserError:
+        raise
+    except Exception:
+        failed = culprits(runs, lambda some: _page(store, some))
+    damaged = [log_failure(error, run_id=run.id, folder=run.folder) for run, error in failed]
+    names = {damage.run_id for damage in damaged}
+    return _page(store, [run for run in runs if run.id not in names], damaged)
+
+
+def _page(store: Store, runs: Sequence[Run], damaged: Sequence[Damage] = ()) -> str:
+    """The report; `damaged` are runs that could not be drawn, named beside those whose files are found damaged."""
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in ordered(runs):
         groups[run.split_fingerprint].append(run)
+    drawn = [_group(store, members) for members in groups.values()]
     page = render(
         "report.html",
         date=time.strftime("%Y-%m-%d"),
         count=len(runs),
-        groups=[_group(store, members) for members in groups.values()],
+        groups=drawn,
+        damaged=[*map(str, damaged), *map(str, _damaged(store, runs))],
         made=[_made(run) for run in ordered(runs)],
         metrics=[METRICS[key] for key in _known(analysis.runs_table(runs))],
     )
     return f"{page}\n"
+
+
+def _damaged(store: Store, runs: Sequence[Run]) -> list[Damage]:
+    """The damaged ones of these runs; of all runs of the store where these are all its finished ones."""
+    stored, damaged = store.scan()
+    names, known = {run.id for run in runs}, {run.id for run in stored}
+    every = all(run.id in names for run in stored if run.state == "finished")
+    return [one for one in damaged if one.run_id in names or (every and one.run_id not in known)]
 
 
 def _group(store: Store, runs: list[Run]) -> dict[str, Any]:

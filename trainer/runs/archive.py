@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import zipfile
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from trainer.errors import ArgumentError
+from trainer.errors import ArgumentError, UserError, sentence
+from trainer.runs import entry
 from trainer.runs.result import RUN_ID
 from trainer.runs.store import ENDED, Run, Store
+from trainer.sources import configs
 from trainer.texts import tr
 
 LEFT_OUT = ("checkpoints", "wandb")
 SUFFIXES = (".json", ".jsonl", ".parquet", ".txt", ".md", ".safetensors")
 """Types of the files that a run may have. Weights are safetensors only: opening a pickle can run code."""
-MAX_BYTES = 8 << 30
+MAX_BYTES, MAX_ENTRIES = 512 << 20, 5000
+"""Bounds on what a zip file unpacks to."""
+MAX_RUN_JSON = 32 << 20
+_DIRECTORY = 4 << 20
+"""Bytes of a zip file's directory: an entry of an exported run takes about a hundred."""
 
 
 def export(store: Store, name: str, path: Path) -> Path:
@@ -46,36 +54,103 @@ def export(store: Store, name: str, path: Path) -> Path:
 def load(store: Store, path: Path) -> Run:
     """Add a run from a zip file that `export` wrote to the store, under the same id.
 
-    Raises `ArgumentError` for another file, for a zip with anything else in it, and for a run that is in the store.
+    Raises `ArgumentError` for another file, for a zip with anything else in it or more than `MAX_BYTES` unpacked, and
+    for a run that is in the store; `UserError` for a run whose model is not its recipe's (`entry.admit`).
     """
+    temporary = None
     try:
+        _require_small_directory(path)
         with zipfile.ZipFile(path) as file:
+            if len(file.infolist()) > MAX_ENTRIES:
+                raise _too_large(path.name)
             members = [member for member in file.infolist() if not member.is_dir()]
             run_id = _checked_id(members, path)
-            if (store.root / run_id).exists():
-                raise ArgumentError(
-                    expected=tr("a run that is not in the store"), got=run_id, fix=tr("delete the one here first")
-                )
+            _require_new(store, run_id)
             temporary = store.root / f".loading-{run_id}"
             shutil.rmtree(temporary, ignore_errors=True)
-            try:
-                for member in members:
-                    target = temporary / Path(*PurePosixPath(member.filename).parts[1:])
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with file.open(member) as source, target.open("wb") as out:
-                        shutil.copyfileobj(source, out)
-                return store.adopt(temporary, run_id)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-    except (zipfile.BadZipFile, FileNotFoundError, IsADirectoryError) as error:
+            _unpack(file, members, temporary, name=path.name)
+        return _admit(store, temporary, run_id)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # zipfile raises many kinds for a damaged or encrypted file
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         raise ArgumentError(
-            expected=tr("a zip file that `export` wrote"), got=f"{path} ({error})", fix=tr("choose another file")
+            expected=tr("a zip file that `export` wrote"),
+            got=f"{path} ({str(error)[:200]})",
+            fix=tr("choose another file"),
         ) from None
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load_folder(store: Store, folder: Path) -> tuple[list[Run], list[str]]:
+def _unpack(file: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path, *, name: str) -> None:
+    """Write the members of a zip file to a folder. Bytes are counted as they come: a header may say less."""
+    left = MAX_BYTES
+    for member in members:
+        if _is_hidden(member.filename):
+            continue
+        target = folder / Path(*PurePosixPath(member.filename).parts[1:])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with file.open(member) as source, target.open("xb") as out:
+            while block := source.read(1 << 20):
+                left -= len(block)
+                if left < 0:
+                    raise _too_large(name)
+                out.write(block)
+
+
+def _require_small_directory(path: Path) -> None:
+    """Raise `ArgumentError` for a zip file whose directory alone would take long to read.
+
+    zipfile reads as much as the end of the file says, or the 64-bit record before it, which no exported run needs.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - (1 << 16) - 64, 0))
+        end = file.read()
+    at = end.rfind(b"PK\5\6")
+    directory = int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
+    if directory > _DIRECTORY or b"PK\6\7" in end[max(at - 20, 0) : max(at, 0)] or size > 2 * MAX_BYTES:
+        raise _too_large(path.name)
+
+
+def _too_large(name: str) -> ArgumentError:
+    return ArgumentError(
+        expected=tr("at most {size} MB and {count} files", size=MAX_BYTES >> 20, count=MAX_ENTRIES),
+        got=tr("more in {file}", file=name),
+        fix=tr("choose another file"),
+    )
+
+
+def _require_new(store: Store, run_id: str) -> None:
+    if (store.root / run_id).exists():
+        raise ArgumentError(
+            expected=tr("a run that is not in the store"), got=run_id, fix=tr("delete the one here first")
+        )
+
+
+def _admit(store: Store, folder: Path, run_id: str) -> Run:
+    """Check the run in a folder inside the store and add it. Raises `UserError` for one that may not enter."""
+    if (folder / "run.json").is_file():
+        configs.read_object(folder / "run.json", most=MAX_RUN_JSON)
+    if run := store.prepared(folder):
+        try:
+            entry.admit(run)
+        except (UserError, OSError, MemoryError):
+            raise
+        except Exception as error:  # of a library that opens the model
+            raise UserError(
+                expected=tr("a run with its weights"), got=sentence(error).rstrip("."), fix=tr("export it again")
+            ) from None
+    return store.adopt(folder, run_id)
+
+
+def load_folder(store: Store, folder: Path, *, checked: bool = True) -> tuple[list[Run], list[str]]:
     """Copy every ended run of a folder into the store. The folder holds run folders, or is one itself.
 
+    `checked`: whether each is checked like one from a zip file; not for the runs that come with the program.
     Returns the runs, and a sentence for each that was left out. Raises `ArgumentError` if the folder has no runs.
     """
     if not folder.is_dir():
@@ -90,20 +165,17 @@ def load_folder(store: Store, folder: Path) -> tuple[list[Run], list[str]]:
     loaded, left_out = [], []
     for source in sources:
         try:
-            loaded.append(_copy(store, source))
-        except ArgumentError as error:
+            loaded.append(_copy(store, source, checked=checked))
+        except UserError as error:
             left_out.append(f"{source.name}: {error}")
     return loaded, left_out
 
 
-def _copy(store: Store, folder: Path) -> Run:
+def _copy(store: Store, folder: Path, *, checked: bool) -> Run:
     """Copy a run's folder into the store, under the id that the folder is named by."""
     name = folder.resolve().name
     _check_name(name, folder)
-    if (store.root / name).exists():
-        raise ArgumentError(
-            expected=tr("a run that is not in the store"), got=name, fix=tr("delete the one here first")
-        )
+    _require_new(store, name)
     temporary = store.root / f".loading-{name}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -112,14 +184,20 @@ def _copy(store: Store, folder: Path) -> Run:
             if source.is_file() and not source.is_symlink() and _is_part_of_run(relative):
                 (temporary / relative).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, temporary / relative)
-        return store.adopt(temporary, name)
+        return _admit(store, temporary, name) if checked else store.adopt(temporary, name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _is_part_of_run(relative: Path) -> bool:
     """Whether a file belongs in an exported run, by its path relative to the run's folder."""
-    return relative.suffix in SUFFIXES and relative.parts[0] not in LEFT_OUT
+    hidden = _is_hidden(relative.as_posix())
+    return relative.suffix in SUFFIXES and relative.parts[0] not in LEFT_OUT and not hidden
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether a file is the program's own, such as a lock: its name or that of a folder begins with a dot."""
+    return any(name.startswith(".") for name in PurePosixPath(path).parts)
 
 
 def _check_name(name: str, path: Path) -> None:
@@ -131,7 +209,7 @@ def _checked_id(members: list[zipfile.ZipInfo], path: Path) -> str:
     """Id of the one run in a zip file.
 
     Raises `ArgumentError` for a member that could be written outside the run's folder or is no part of a run, for a
-    file that does not hold exactly one run, and for one of more than `MAX_BYTES`.
+    file that does not hold exactly one run, and for two files of one name.
     """
     parts = [PurePosixPath(member.filename).parts for member in members]
     tops = {names[0] for names in parts if names}
@@ -140,7 +218,8 @@ def _checked_id(members: list[zipfile.ZipInfo], path: Path) -> str:
         for member, names in zip(members, parts, strict=True)
         if len(names) < 2
         or ".." in names
-        or set("\\:") & set(member.filename)
+        or set("\\:\0") & set(member.filename)
+        or any(len(name.encode(errors="replace")) > 200 for name in names)
         or PurePosixPath(member.filename).suffix not in SUFFIXES
     ]
     top = next(iter(tops), "")
@@ -151,10 +230,11 @@ def _checked_id(members: list[zipfile.ZipInfo], path: Path) -> str:
             got=tr("{file} with {content}", file=path.name, content=unexpected),
             fix=tr("choose another file"),
         )
-    if sum(member.file_size for member in members) > MAX_BYTES:
+    names = Counter(str(PurePosixPath(member.filename)).casefold() for member in members)
+    if twice := next((name for name, count in names.items() if count > 1), None):
         raise ArgumentError(
-            expected=tr("at most {size} GiB", size=MAX_BYTES >> 30),
-            got=tr("more in {file}", file=path.name),
+            expected=tr("a zip file with one run that `export` wrote"),
+            got=tr("{file} with {content}", file=path.name, content=f"2 x {twice[:200]}"),
             fix=tr("choose another file"),
         )
     return top

@@ -102,6 +102,6 @@ def _tokenizer(backbone: str) -> Path | None:
     if backbone in backbones.BACKBONES:
         folder = assets.cache_folder() / assets.MINILM.name  # the encoders of the Hub have its vocabulary or another
     else:
-        folder = Path(backbone).expanduser()
+        folder = backbones.locate(backbone).folder
     path = folder / "tokenizer.json"
     return path if path.is_file() else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainer.runs.result import Result
 from trainer.runs.store import Run
 from trainer.texts import mark
 
@@ -25,7 +26,11 @@ class Metric:
 
     def of(self, run: Run) -> float | int | None:
         """The run's value in the heading's unit; None if the run has none."""
-        value = run.result
+        return self.in_result(run.result)
+
+    def in_result(self, result: Result | None) -> float | int | None:
+        """The result's value in the heading's unit; None if it has none."""
+        value = result
         for name in self.path.split("."):
             if value is None:
                 return None

@@ -16,25 +16,42 @@ from typing import Any
 
 import pydantic_core
 from filelock import FileLock, Timeout
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from trainer import methods
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError, UserError
 from trainer.events import Event
 from trainer.machine import hosting
+from trainer.runs import event_lines
+from trainer.runs.damage import EVENTS, FILES, PREDICTIONS, RUN, Damage, Damaged, damage_of, problem
+from trainer.runs.damage_register import DamageRegister, Signature, signature
 from trainer.runs.result import SCHEMA_VERSION, Adopted, Bundled, Content
 from trainer.runs.upgrade import upgrade
 from trainer.texts import mark, tr
 
 STATES = (mark("queued"), mark("running"), mark("finished"), mark("failed"), mark("cancelled"))
 ENDED = ("finished", "failed", "cancelled")
+MAX_BYTES = 64 << 20
+"""Most bytes of run.json; usual ones have 10,000, and one of a thousand labels eight million."""
 LONGEST = 200
 """Most bytes in a run's id. A file name may have 255, and hidden files add a prefix and a suffix to the id."""
 INTERRUPTED = mark(
     "Expected the run to end by itself, got a process that was gone; the machine may have restarted or run out of "
     "memory: resume it or launch it again."
 )
+
+
+class DamagedRun(UserError):
+    """A run whose run.json cannot be read."""
+
+    def __init__(self, damage: Damage) -> None:
+        self.damage = damage
+        super().__init__(
+            expected=tr("a readable {folder}/run.json", folder=damage.folder),
+            got=tr("a damaged one: {problem}", problem=damage.reason),
+            fix=tr("delete the run, or load it again from a whole copy"),
+        )
 
 
 class Run(Content):
@@ -123,41 +140,113 @@ def _with_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
     return methods.METHODS[name].options().model_dump(mode="json") | options
 
 
+def _parsed(folder: Path) -> Run:
+    """The run in a folder, from its run.json. Raises `ValueError` for a damaged file, `OSError` if unreadable."""
+    path = folder / RUN
+    size = path.stat().st_size
+    if not path.is_file():
+        raise Damaged("no file")
+    if size > MAX_BYTES:
+        raise Damaged("large", size=f"{size:,}", most=f"{MAX_BYTES:,}")
+    try:
+        content = pydantic_core.from_json(path.read_bytes(), cache_strings="keys")
+    except ValueError as error:
+        raise Damaged("json", problem=problem(error)) from None
+    content = upgrade(content)
+    recipe = content.get("recipe")
+    if isinstance(recipe, dict):  # otherwise the model reports the error
+        content["recipe"] = recipe | {"options": _with_defaults(recipe)}
+    run = Run.model_validate(content | {"id": folder.name, "folder": folder})
+    _check_options(run.recipe)
+    return run
+
+
+def _check_options(recipe: RunConfig) -> None:
+    """Raise `Damaged` for options that a known method does not have, or with values that they cannot have."""
+    if recipe.method not in methods.METHODS:
+        return
+    try:
+        methods.METHODS[recipe.method].options.model_validate(recipe.options)
+    except ValidationError as error:
+        raise Damaged("content", problem=f"recipe.options.{problem(error)}") from None
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run's: it has one of a run's files."""
+    return any((folder / name).exists() for name in (*FILES, "model"))
+
+
+def _printable(name: str) -> str:
+    """A file's name as text that can be written as UTF-8."""
+    return name.encode("utf-8", "replace").decode()
+
+
 class Store:
     """A folder of run folders. Safe for several processes: run.json is updated under a lock and replaced atomically."""
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
-        self._parsed: dict[Path, tuple[tuple[int, int, int], Run]] = {}
+        self._parsed: dict[Path, tuple[Signature, Run]] = {}
+        self._broken: dict[Path, tuple[Signature | None, Damage]] = {}
+        """Folder -> what is wrong with its run.json."""
+        self._register = DamageRegister(self.root)
 
     # Reading
 
     def list(self) -> list[Run]:
-        """All readable runs, in the order of the queue. Folders with a damaged run.json are left out."""
+        """All readable runs, in the order of the queue. Folders with a damaged run.json are left out: see `damaged`."""
+        return self.scan()[0]
+
+    def damaged(self) -> list[Damage]:
+        """The damaged runs, one entry each, by id.
+
+        They are those whose run.json cannot be read, which `list` leaves out, and those with another file that a reader
+        of this store has found damaged, in any process: this reads no other files (`check` does).
+        """
+        return self.scan()[1]
+
+    def scan(self) -> tuple[list[Run], list[Damage]]:
+        """(`list`, `damaged`) of one reading of the store."""
+        runs, broken = [], []
+        self._register.refresh()
         with _no_collection():
-            runs = [run for folder in self._folders() if (run := self._read(folder)) is not None]
-        return sorted(runs, key=lambda run: (run.queue_order, run.created_at, run.id))
+            for folder in self._folders():
+                if (run := self._read(folder)) is not None:
+                    runs.append(run)
+                    broken += self._register.of(folder)[:1]
+                elif folder in self._broken:
+                    broken.append(self._broken[folder][1])
+        runs.sort(key=lambda run: (run.queue_order, run.created_at, run.id))
+        return runs, sorted(broken, key=lambda damage: damage.run_id)
+
+    def check(self, run_id: str) -> Damage | None:
+        """The damage of a run, all of whose files are read; None for a sound one. Raises as `load` does."""
+        run = self.load(run_id)
+        for name, read in ((EVENTS, self._read_events), (PREDICTIONS, self._read_predictions)):
+            self._checked(run, name, read)
+        self._register.refresh()
+        return next(iter(self._register.of(run.folder)), None)
 
     def load(self, name: str) -> Run:
         """The run with this id; else the one run with this label, or whose id begins with it.
 
-        Raises `ArgumentError` for no run or several, `UserError` for a damaged run.json.
+        Raises `ArgumentError` for no run or several, `DamagedRun` for a damaged run.json.
         """
         folder = self.root / name
-        if _may_be_id(name) and folder.parent == self.root and (folder / "run.json").is_file():
+        if _may_be_id(name) and folder.parent == self.root and folder.is_dir():
             if run := self._read(folder):
                 return run
-            raise UserError(
-                expected=tr("a readable {folder}/run.json", folder=folder),
-                got=tr("a damaged one, or one of a newer version of this program"),
-                fix=tr("delete the run's folder, or update the program"),
-            )
+            if folder in self._broken:
+                raise DamagedRun(self._broken[folder][1])
         runs = self.list()
         matches = [run for run in runs if run.label == name] or [
             run for run in runs if name and run.id.startswith(name)
         ]
         if len(matches) == 1:
             return matches[0]
+        broken = [damage for _, damage in self._broken.values() if name and damage.run_id.startswith(name)]
+        if not matches and len(broken) == 1:
+            raise DamagedRun(broken[0])
         shown = repr(name[:LONGEST])
         raise ArgumentError(
             expected=tr("a run's id, or a beginning of it or a label that only one run has"),
@@ -166,28 +255,21 @@ class Store:
         )
 
     def events(self, run_id: str, *, after: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """(events from byte `after` on, next byte to read). A partial last line is left for the next call."""
-        path = self._folder(run_id) / "events.jsonl"
-        if not path.is_file():
-            return [], after
-        with path.open("rb") as file:
-            file.seek(after)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        events = []
-        for line in whole.splitlines():
-            try:
-                events.append(json.loads(line))
-            except ValueError:
-                continue  # a crash cut this line short, and later lines follow
-        return events, after + len(whole)
+        """(events from byte `after` on, next byte to read). A partial last line is left for the next call.
+
+        Lines that are no events are left out, and the run is then among the `damaged`.
+        """
+        folder = self._folder(run_id)
+        run = self._read(folder, check_process=False)
+        return self._checked(run or folder, EVENTS, lambda of: self._read_events(of, after=after)) or ([], after)
 
     def predictions(self, run_id: str):
-        """Content of predictions.parquet as a DataFrame; None if there is no such file."""
-        import pandas as pd
+        """Content of predictions.parquet as a DataFrame; None if there is no such file.
 
-        path = self._folder(run_id) / "predictions.parquet"
-        return pd.read_parquet(path) if path.is_file() else None
+        None for a damaged file too: the run is then among the `damaged`.
+        """
+        folder = self._folder(run_id)
+        return self._checked(self._read(folder, check_process=False) or folder, PREDICTIONS, self._read_predictions)
 
     # Writing
 
@@ -247,19 +329,29 @@ class Store:
             os.replace(temporary, stored)
         return stored
 
+    def prepared(self, folder: Path) -> Run | None:
+        """The run in a folder inside the store that is no run yet; None if `adopt` would refuse its run.json."""
+        return self._read(folder, check_process=False)
+
     def adopt(self, folder: Path, run_id: str) -> Run:
         """Rename a prepared folder inside the store to the folder of the run `run_id`, at the end of the queue.
 
-        Raises `ArgumentError` for a run.json that is missing, damaged or of a newer version, and for an unended run.
+        Raises `ArgumentError` for a run.json that is missing, for a file that is damaged or of a newer version, and for
+        an unended run. Every file of a run is read whole before it enters.
         """
-        try:
-            state = self._parse(folder).state
-        except FileNotFoundError:
-            state = None
-        except (OSError, ValueError):
+        run = self._read(folder, check_process=False)
+        _, damage = self._broken.pop(folder, (None, None))
+        self._parsed.pop(folder, None)
+        if run is not None:
+            for name, read in ((EVENTS, self._read_events), (PREDICTIONS, self._read_predictions)):
+                damage = damage or self._checked(run, name, read, register=False)
+        if damage is not None and (folder / RUN).exists():
             raise ArgumentError(
-                expected=tr("a run whose run.json is whole"), got=tr("one that lacks a part"), fix=tr("export it again")
-            ) from None
+                expected=tr("a run whose {file} is whole", file=damage.file),
+                got=tr("a damaged one: {problem}", problem=damage.reason),
+                fix=tr("export it again"),
+            )
+        state = run.state if run else None
         if state not in ENDED:
             raise ArgumentError(
                 expected=tr("a run that has ended, with a readable run.json"),
@@ -276,6 +368,8 @@ class Store:
         with FileLock(self.root / f".{run_id}.lock"):
             current = self._read(folder, check_process=False)
             if current is None:
+                if folder in self._broken:
+                    raise DamagedRun(self._broken[folder][1])
                 raise UserError(
                     expected=f"{folder}/run.json", got=tr("none that can be read"), fix=tr("delete the run's folder")
                 )
@@ -284,17 +378,33 @@ class Store:
         return run
 
     def append(self, run_id: str, event: Event) -> None:
-        """Append one line to events.jsonl, with a single write."""
-        line = json.dumps({"time": round(time.time(), 3), **event.as_dict()}, allow_nan=True) + "\n"
-        handle = os.open(self._folder(run_id) / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        """Append one line to events.jsonl, with a single write.
+
+        A line before it that a crash cut short is marked as such (`event_lines.CANCELLED`), and stays.
+        """
+        line = (json.dumps({"time": round(time.time(), 3), **event.as_dict()}, allow_nan=True) + "\n").encode()
+        handle = os.open(self._folder(run_id) / EVENTS, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(handle, line.encode())
+            if os.lseek(handle, 0, os.SEEK_END):
+                os.lseek(handle, -1, os.SEEK_CUR)
+                if os.read(handle, 1) != b"\n":
+                    # Where another process was writing at this moment, the mark is a line of its own.
+                    line = event_lines.CANCELLED + b"\n" + line
+            os.write(handle, line)
         finally:
             os.close(handle)
 
     def delete(self, run_id: str) -> None:
         """Delete a run's folder. Raises `UserError` for a running run, and for a parent of a queued or running one."""
-        run = self.load(run_id)
+        try:
+            run = self.load(run_id)
+        except DamagedRun as error:
+            if self.is_at_work(error.damage.folder):
+                raise UserError(
+                    expected=tr("a run that is not running"), got=error.damage.run_id, fix=tr("cancel it first")
+                ) from None
+            self._remove(error.damage.folder)
+            return
         if run.state == "running":
             raise UserError(expected=tr("a run that is not running"), got=run.id, fix=tr("cancel it first"))
         waiting = [other.id for other in self.list() if run.id in other.recipe.parents and other.state in STATES[:2]]
@@ -304,12 +414,7 @@ class Store:
                 got=tr("one that {run} needs", run=waiting[0]),
                 fix=tr("cancel that first"),
             )
-        # Renamed first, so that a crash here leaves no half-deleted run in the list.
-        hidden = self.root / f".deleted-{run.id}"
-        os.replace(run.folder, hidden)
-        self._parsed.pop(run.folder, None)
-        shutil.rmtree(hidden, ignore_errors=True)
-        (self.root / f".{run.id}.lock").unlink(missing_ok=True)
+        self._remove(run.folder)
 
     def files(self) -> list[Path]:
         """Data files that `store_file` stored, sorted by name."""
@@ -378,18 +483,36 @@ class Store:
             )
         return folder
 
+    def _remove(self, folder: Path) -> None:
+        # Renamed first, so that a crash here leaves no half-deleted run in the list.
+        hidden = self.root / f".deleted-{folder.name}"
+        os.replace(folder, hidden)
+        self._parsed.pop(folder, None)
+        self._broken.pop(folder, None)
+        shutil.rmtree(hidden, ignore_errors=True)
+        (self.root / f".{folder.name}.lock").unlink(missing_ok=True)
+
     def _read(self, folder: Path, *, check_process: bool = True) -> Run | None:
-        """The run in a folder; None if run.json is missing or damaged.
+        """The run in a folder; None if run.json is missing or damaged, which `_broken` then tells.
 
         With `check_process`, a run whose state is running although no process trains it is returned as failed.
         """
-        try:
-            run = self._parse(folder)
-            if not (check_process and run.state == "running") or self.is_at_work(folder):
-                return run
-            run = self._parse(folder)  # it may have finished since it was parsed
-        except (OSError, ValueError):
+        then, _ = self._broken.get(folder, (None, None))
+        if then is not None and then == signature(folder / RUN):
             return None
+        self._broken.pop(folder, None)
+        try:
+            return self._state_now(self._parse(folder), check_process=check_process)
+        except MemoryError:
+            raise  # the machine's, not the file's
+        except Exception:  # of any kind: what is in the file decides what its readers raise; `_parse` keeps it
+            return None
+
+    def _state_now(self, run: Run, *, check_process: bool) -> Run:
+        """The run, as failed if its state is running although no process trains it and that is checked."""
+        if not (check_process and run.state == "running") or self.is_at_work(run.folder):
+            return run
+        run = self._parse(run.folder)  # it may have finished since it was parsed
         if run.state == "running":
             return run.model_copy(update={"state": "failed", "error": tr(INTERRUPTED)})
         return run
@@ -397,21 +520,63 @@ class Store:
     def _parse(self, folder: Path) -> Run:
         """The run in a folder, from the cache unless run.json was replaced: a page lists the whole store every second.
 
-        Raises `ValueError` (which pydantic's error is) for a damaged file or a newer version, `OSError` if unreadable.
+        Raises `ValueError` (which pydantic's error is) for a damaged file or a newer version, `OSError` if unreadable;
+        `_broken` then has the damage.
         """
-        path = folder / "run.json"
-        stat = path.stat()
-        version = stat.st_ino, stat.st_mtime_ns, stat.st_size
+        version = signature(folder / RUN)
         cached = self._parsed.get(folder)
         if cached is not None and cached[0] == version:
             return cached[1]
-        content = upgrade(pydantic_core.from_json(path.read_bytes(), cache_strings="keys"))
-        recipe = content.get("recipe")
-        if isinstance(recipe, dict):  # otherwise the model reports the error
-            content["recipe"] = recipe | {"options": _with_defaults(recipe)}
-        run = Run.model_validate(content | {"id": folder.name, "folder": folder})
-        self._parsed[folder] = version, run
+        try:
+            run = _parsed(folder)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if _is_run(folder):
+                damage = damage_of(error, run_id=_printable(folder.name), folder=folder, file=RUN)
+                self._broken[folder] = version, damage
+            raise
+        if version is not None:
+            self._parsed[folder] = version, run
         return run
+
+    def _checked(self, of: Run | Path, name: str, read: Callable[[Any], Any], *, register: bool = True) -> Any:
+        """What `read` makes of a file of a run (or of a folder with a damaged run.json); None if there is no such file.
+
+        None for a damaged one, which is registered. Without `register`, its damage or None instead of the content.
+        """
+        folder = of if isinstance(of, Path) else of.folder
+        version = signature(folder / name)
+        content, error = None, None
+        try:
+            content, error = read(of)
+        except FileNotFoundError:
+            pass
+        except MemoryError:
+            raise
+        except Exception as raised:  # of any kind, as in `_read`
+            error = raised
+        damage = error and damage_of(error, run_id=_printable(folder.name), folder=folder, file=name)
+        if not register:
+            return damage
+        if damage is not None:
+            self._register.add(damage, version)
+        return content
+
+    def _read_events(
+        self, of: Run | Path, *, after: int = 0
+    ) -> tuple[tuple[list[dict[str, Any]], int], Damaged | None]:
+        """((events, next byte), what is wrong with a line)."""
+        folder, finished = (of, False) if isinstance(of, Path) else (of.folder, of.state == "finished")
+        lines = event_lines.read(folder / EVENTS, after=after, whole=finished)
+        return (lines.events, lines.end), lines.damage
+
+    def _read_predictions(self, of: Run | Path) -> tuple[Any, None]:
+        """(the table, None)."""
+        from trainer.runs import predictions
+
+        folder, result = (of, None) if isinstance(of, Path) else (of.folder, of.result)
+        return predictions.read(folder / PREDICTIONS, result.meta_info.dataset_info if result else None), None
 
     def _write(self, run: Run) -> None:
         """Replace run.json atomically."""

@@ -9,18 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from trainer.runs.damage import Damaged
 from trainer.runs.result import SCHEMA_VERSION
 
 Json = dict[str, Any]
 
 
-def upgrade(content: Json) -> Json:
-    """Content of a run.json in the newest version. Raises `ValueError` for a newer or damaged file."""
+def upgrade(content: Any) -> Json:
+    """Content of a run.json in the newest version. Raises `ValueError`, for a newer one `Damaged`, which is one."""
+    if not isinstance(content, dict):
+        raise ValueError("an object is expected")
+    version = content.get("schema_version")
+    if type(version) is not int:
+        raise ValueError("schema_version: a number is expected")
+    if version > SCHEMA_VERSION:
+        raise Damaged("version", version=str(version)[:20], newest=SCHEMA_VERSION)
     try:
         while (version := content["schema_version"]) != SCHEMA_VERSION:
             content = STEPS[version](content)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"no run of version {SCHEMA_VERSION} or older: {error!r}") from None
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]}: it is missing or unknown in version {version}") from None
+    except (IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"a part of version {version} is of another type ({error})") from None
     return content
 
 
@@ -57,11 +67,13 @@ def _result_from_1(result: Json, *, run_id: str, adopted: bool) -> Json:
         train = train | {"status": "evaluated"}
     else:
         *others, last = train["metrics"]
-        samples = meta["dataset_info"]["sizes"]["train"] * run["train_config"]["epochs"]
+        sentences, epochs = meta["dataset_info"]["sizes"]["train"], run["train_config"]["epochs"]
+        if type(sentences) is not int or type(epochs) is not int:  # a text times a number is a long text
+            raise TypeError("sizes.train and epochs are numbers")
         peft = {
             "test accuracy": result["test"]["accuracy"],
             "train loss": last["train_loss"],
-            "train samples": samples,
+            "train samples": sentences * epochs,
             "train total tokens": train["real_tokens"],
         }
         train = train | {"metrics": [*others, last | peft]}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from trainer.errors import ArgumentError, UserError
 from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import ParentWeights, Setup
 from trainer.methods.base import CLASSIFIER_SPEEDUPS, load_classifier
+from trainer.runs import entry
 from trainer.runs.store import Run, Store
 from trainer.serving import attribution
 from trainer.serving.attribution import Attribution
+from trainer.serving.opening import SECONDS, Openings, StillOpening, too_long
 from trainer.sources import backbones
 from trainer.texts import tr
 from trainer.training import calibration
@@ -40,7 +43,8 @@ class Prediction:
     """One run's prediction for one text. `seconds` is the time of its forward pass, without loading the model.
 
     Runs of one call are computed in parallel, so their seconds add up to more than the elapsed time. `temperature` is
-    None for probabilities as the model gives them.
+    None for probabilities as the model gives them. `tokens_read` of the text's `tokens` were read, the special ones at
+    its ends included: fewer where it is longer than the run's maximum length.
     """
 
     run_id: str
@@ -50,6 +54,13 @@ class Prediction:
     probabilities: dict[str, float]
     seconds: float
     temperature: float | None = None
+    tokens_read: int = 0
+    tokens: int = 0
+
+    @property
+    def cut(self) -> bool:
+        """Whether the text is longer than the run's maximum length, so that its end was not read."""
+        return self.tokens_read < self.tokens
 
     @property
     def confidence(self) -> float:
@@ -63,6 +74,18 @@ class Prediction:
         shares = calibration.scaled(np.array([*self.probabilities.values()]), value)
         probabilities = dict(zip(self.probabilities, map(float, shares), strict=True))
         return replace(self, probabilities=probabilities, temperature=value)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of texts, truncated to a run's maximum length and not padded, and each text's tokens in all."""
+
+    ids: list[list[int]]
+    lengths: list[int]
+
+    @property
+    def read(self) -> list[int]:
+        return [len(ids) for ids in self.ids]
 
 
 @dataclass
@@ -83,17 +106,21 @@ class _Loaded:
 
 
 class Predictor:
-    """Predicts with trained runs; a cache of the models used last. Thread-safe: calls run one after another.
+    """Predicts with trained runs; a cache of the models used last. Thread-safe: predictions run one after another.
 
     Runs of one backbone share its frozen weights. On a CPU the runs of one call share the cores. The cache has at most
-    `max_models`, in at most half of the device's memory; untrained backbones are counted separately.
+    `max_models`, in at most half of the device's memory; untrained backbones are counted separately. A model is opened
+    in a thread of its own, while others predict; after `seconds` its caller gets a `UserError`.
     """
 
-    def __init__(self, store: Store, *, max_models: int = 24, max_untrained: int = 4) -> None:
+    def __init__(self, store: Store, *, max_models: int = 24, max_untrained: int = 4, seconds: float = SECONDS) -> None:
         self.store, self.max_models, self.max_untrained = store, max_models, max_untrained
         self._models: OrderedDict[str, _Loaded] = OrderedDict()
         self._untrained: OrderedDict[tuple, _Loaded] = OrderedDict()
         self._lock = threading.Lock()
+        self._openings: Openings[_Loaded] = Openings(seconds)
+        # Libraries are not safe to build two models at once, nor is the pool.
+        self._building = threading.Lock()
         self._device: Device | None = None
         self._pool = Pool()
         self._workers: ThreadPoolExecutor | None = None
@@ -118,19 +145,23 @@ class Predictor:
         """
         _check(text)
         predictions: dict[int, Prediction | Exception] = {}
-        with self._lock:
-            loaded: dict[int, _Loaded] = {}
-            for index, run in enumerate(runs):
-                try:
-                    model = self._load(run)
-                except Exception as error:  # of any kind: the other runs still predict
-                    predictions[index] = error
-                    continue
-                if any(runs[earlier].id not in self._models for earlier in loaded):
-                    # Loading it evicted a model that has not predicted yet: predict with those first.
+        loaded: dict[int, _Loaded] = {}
+        seconds = self._openings.seconds
+        for index, run in enumerate(runs):
+            try:
+                model = self._load(run, seconds)
+            except Exception as error:  # of any kind: the other runs still predict
+                predictions[index] = error
+                if isinstance(error, StillOpening):
+                    seconds = 0.0  # the others of this call are not to wait as long again
+                continue
+            if any(runs[earlier].id not in self._models for earlier in loaded):
+                # Loading it evicted a model that has not predicted yet: predict with those first.
+                with self._lock:
                     predictions |= self._predict_loaded(text, runs, loaded)
-                    loaded = {}
-                loaded[index] = model
+                loaded = {}
+            loaded[index] = model
+        with self._lock:
             predictions |= self._predict_loaded(text, runs, loaded)
         return [predictions[index] for index in range(len(runs))]
 
@@ -141,17 +172,18 @@ class Predictor:
     def untrained(self, text: str, run: Run) -> Prediction:
         """The prediction of the run's backbone with a new head, before any training; its seed is fixed."""
         _check(text)
+        loaded = self._load_untrained(run)
         with self._lock:
-            loaded, backbone = self._load_untrained(run), run.recipe.backbone
+            backbone = run.recipe.backbone
             name, label = f"untrained {backbone}", tr("untrained {backbone}", backbone=backbone)
-            ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
-            return replace(self._predict_tokens(loaded, ids, run), run_id=name, label=label, method="")
+            tokens = _tokenise(loaded, [text])
+            return replace(self._predict_tokens(loaded, tokens, run), run_id=name, label=label, method="")
 
     def explain(self, text: str, run: Run) -> Attribution:
         """The word attributions of the run's prediction (see `attribution`)."""
         _check(text)
+        loaded = self._load(run)
         with self._lock:
-            loaded = self._load(run)
             return attribution.explain(
                 loaded.model,
                 loaded.tokeniser,
@@ -164,8 +196,8 @@ class Predictor:
     def parent_weights(self, text: str, run: Run) -> ParentWeights | None:
         """The attention weight of each parent of a fusion for this text; None for a method without parents."""
         _check(text)
+        loaded = self._load(run)
         with self._lock:
-            loaded = self._load(run)
             ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
             batch = (tensor.to(self._device.kind) for tensor in forward.pad(ids, loaded.pad_id))
             with loaded.prepared.every_token():  # a mean over every token of the text
@@ -180,17 +212,32 @@ class Predictor:
         if not len(texts):
             return np.empty((0, len(run.label_names)), dtype=np.float32)
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        distinct = list(row_of)
+        ids = self.tokenise(list(row_of), run).ids
+        order = forward.longest_first(ids)
+        probabilities = np.empty((len(ids), len(run.label_names)), dtype=np.float32)
+        probabilities[order] = self.predict_sorted([ids[i] for i in order], run, batch_size=batch_size, quick=quick)
+        return probabilities[[row_of[text] for text in texts]]
+
+    def tokenise(self, texts: Sequence[str], run: Run) -> Tokens:
+        """The tokens of each text as the run's model reads them."""
+        loaded = self._load(run)
         with self._lock:
-            loaded = self._load(run)
+            return _tokenise(loaded, texts)
+
+    def predict_sorted(
+        self, ids: Sequence[list[int]], run: Run, *, batch_size: int = 64, quick: bool = False
+    ) -> np.ndarray:
+        """Like `predict_many`, for token ids that are `forward.longest_first`: nothing is sorted here or below."""
+        loaded = self._load(run)
+        with self._lock:
             precision = self._device.precisions[0] if quick else "fp32"
-            probabilities = self._probabilities(loaded, distinct, batch_size, precision)
+            probabilities = self._token_probabilities(loaded, ids, batch_size, precision)
             if precision != "fp32":
                 best = np.sort(probabilities, axis=1)
                 near = np.flatnonzero(best[:, -1] - best[:, -2] < NEAR)
-                if len(near):
-                    probabilities[near] = self._probabilities(loaded, [distinct[row] for row in near], batch_size)
-        return probabilities[[row_of[text] for text in texts]]
+                if len(near):  # a part of what is sorted is sorted
+                    probabilities[near] = self._token_probabilities(loaded, [ids[i] for i in near], batch_size, "fp32")
+        return probabilities
 
     def is_loaded(self, run: Run) -> bool:
         """Whether the run's model is in memory."""
@@ -205,15 +252,15 @@ class Predictor:
         self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]
     ) -> dict[int, Prediction | Exception]:
         """Predictions of loaded models for one text, by their index in `runs`."""
-        ids = {}
+        tokens = {}
         for loaded in models.values():  # a tokeniser is not thread-safe
             key = id(loaded.tokeniser), loaded.max_length
-            ids[key] = ids.get(key) or forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
+            tokens[key] = tokens.get(key) or _tokenise(loaded, [text])
 
         def predict(index: int) -> Prediction | Exception:
             loaded = models[index]
             try:
-                return self._predict_tokens(loaded, ids[id(loaded.tokeniser), loaded.max_length], runs[index])
+                return self._predict_tokens(loaded, tokens[id(loaded.tokeniser), loaded.max_length], runs[index])
             except Exception as error:
                 return error
 
@@ -245,9 +292,9 @@ class Predictor:
             torch.set_num_threads(cores)  # the default of threads that start later
         return self._workers
 
-    def _predict_tokens(self, loaded: _Loaded, ids: list[list[int]], run: Run) -> Prediction:
+    def _predict_tokens(self, loaded: _Loaded, tokens: Tokens, run: Run) -> Prediction:
         since = time.perf_counter()
-        probabilities = self._token_probabilities(loaded, ids, 1, "fp32")[0]
+        probabilities = self._token_probabilities(loaded, tokens.ids, 1, "fp32")[0]
         loaded.seconds = time.perf_counter() - since
         names = run.label_names
         return Prediction(
@@ -257,23 +304,24 @@ class Predictor:
             predicted=names[int(probabilities.argmax())],
             probabilities={name: float(p) for name, p in zip(names, probabilities, strict=True)},
             seconds=loaded.seconds,
+            tokens_read=tokens.read[0],
+            tokens=tokens.lengths[0],
         )
 
-    def _probabilities(self, loaded: _Loaded, texts, batch_size, precision="fp32") -> np.ndarray:
-        ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
-        return self._token_probabilities(loaded, ids, batch_size, precision)
-
     def _token_probabilities(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
+        """Probabilities of token ids that are `forward.longest_first`."""
         from scipy.special import softmax
 
         def logits(part: Sequence[int]) -> np.ndarray:
-            return loaded.prepared.logits([ids[i] for i in part], batch_size=batch_size, precision=precision)
+            return loaded.prepared.logits(
+                [ids[i] for i in part], batch_size=batch_size, precision=precision, is_sorted=True
+            )
 
         if self._device.kind != "cpu" or len(ids) <= batch_size:
             return softmax(logits(range(len(ids))), axis=-1)
         # Batches in parallel, each with its share of the cores, are faster than all threads in one batch.
         workers = self._thread_pool()
-        # `predict_logits` sorts each part by length, so its order here does not matter.
+        # Each part has sentences of every length, in their order: equal work, and still sorted.
         parts = [range(start, len(ids), self._worker_count) for start in range(min(self._worker_count, len(ids)))]
         shares = list(workers.map(logits, parts))
         whole = np.empty((len(ids), shares[0].shape[1]), dtype=np.float32)
@@ -281,48 +329,86 @@ class Predictor:
             whole[part] = rows
         return softmax(whole, axis=-1)
 
-    def _load(self, run: Run) -> _Loaded:
-        if not run.model_folder.is_dir():
-            self._models.pop(run.id, None)
-        if not run.folder.is_dir():
-            raise UserError(
-                expected=tr("the run {run}", run=run.id), got=tr("one that was deleted"), fix=tr("choose another run")
-            )
-        if run.id not in self._models:
-            self._device = self._device or detect()
-            setup = open_setup(run, self._device)
-            method = methods.get(run.recipe.method)
+    def _load(self, run: Run, seconds: float | None = None) -> _Loaded:
+        """The run's model, from the cache or opened now. Call it without the lock."""
+        with self._lock:
+            if not run.model_folder.is_dir():
+                self._models.pop(run.id, None)
+            if not run.folder.is_dir():
+                raise UserError(
+                    expected=tr("the run {run}", run=run.id),
+                    got=tr("one that was deleted"),
+                    fix=tr("choose another run"),
+                )
+            if run.id in self._models:
+                self._models.move_to_end(run.id)
+                return self._models[run.id]
+        return self._openings.wait(run.id, run.id, lambda: self._open(run), seconds=seconds)
+
+    def _open(self, run: Run) -> _Loaded:
+        self._device = self._device or detect()
+        setup = open_setup(run, self._device)
+        method = methods.get(run.recipe.method)
+        with self._alone(run.id):
+            if (run.folder / entry.UNCHECKED).exists():
+                entry.finish(run, setup)
+            else:
+                method.check(run.model_folder, setup)
             model = method.for_inference(method.open(run.model_folder, setup), setup)
-            self._models[run.id] = self._prepare(model, method.speedups, setup, run)
+            loaded = self._prepare(model, method.speedups, setup, run)
+        with self._lock:
+            if run.folder.is_dir():  # else it was deleted meanwhile
+                self._models[run.id] = loaded
             while len(self._models) > 1 and (
                 len(self._models) > self.max_models or self._bytes() > self._device.memory / 2
             ):
                 self._models.popitem(last=False)
-        self._models.move_to_end(run.id)
-        return self._models[run.id]
+        return loaded
 
     def _load_untrained(self, run: Run) -> _Loaded:
+        """The run's backbone with a new head, from the cache or built now. Call it without the lock."""
+        name = f"untrained {run.recipe.backbone}"
+        key = (run.recipe.backbone, run.label_names, run.recipe.max_length)
+        return self._openings.wait(key, name, lambda: self._open_untrained(run, name))
+
+    def _open_untrained(self, run: Run, name: str) -> _Loaded:
         import torch
 
         self._device = self._device or detect()
         setup = open_setup(run, self._device)
         key = (setup.backbone.sha256(), run.label_names, run.recipe.max_length)
-        if key not in self._untrained:
-            with torch.random.fork_rng():
-                torch.manual_seed(UNTRAINED_SEED)
-                model = load_classifier(setup).to(self._device.kind).eval()
-            self._untrained[key] = self._prepare(model, CLASSIFIER_SPEEDUPS, setup, run)
-            while len(self._untrained) > self.max_untrained:
-                self._untrained.popitem(last=False)
-        self._untrained.move_to_end(key)
-        return self._untrained[key]
+        with self._alone(name):
+            if key not in self._untrained:
+                with torch.random.fork_rng():
+                    torch.manual_seed(UNTRAINED_SEED)
+                    model = load_classifier(setup).to(self._device.kind).eval()
+                loaded = self._prepare(model, CLASSIFIER_SPEEDUPS, setup, run)
+                with self._lock:
+                    self._untrained[key] = loaded
+                    while len(self._untrained) > self.max_untrained:
+                        self._untrained.popitem(last=False)
+            with self._lock:
+                self._untrained.move_to_end(key)
+                return self._untrained[key]
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """Wait for the models that are being built. Raises `UserError` where one takes longer than a caller waits."""
+        if not self._building.acquire(timeout=self._openings.seconds):
+            raise too_long(name, self._openings.seconds)
+        try:
+            yield
+        finally:
+            self._building.release()
 
     def _prepare(self, model: Any, speedups: Speedups, setup: Setup, run: Run) -> _Loaded:
         from transformers import AutoTokenizer
 
         folder = setup.backbone.folder
         if folder not in self._tokenisers:
-            self._tokenisers[folder] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self._tokenisers[folder] = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         tokeniser = self._tokenisers[folder]
         longest = min(run.recipe.max_length, setup.backbone.shape.longest)
         prepared = prepare(
@@ -336,11 +422,23 @@ class Predictor:
         )
         loaded = _Loaded(prepared, tokeniser, longest)
         # The first pass of a new model allocates memory: it must not count in a prediction's time.
-        self._probabilities(loaded, ["warm up"], 1)
+        with self._lock:  # a tokeniser is not thread-safe
+            ids = _tokenise(loaded, ["warm up"]).ids
+        self._token_probabilities(loaded, ids, 1, "fp32")
         return loaded
 
     def _bytes(self) -> int:
         return unique_bytes(loaded.model for loaded in self._models.values())
+
+
+def _tokenise(loaded: _Loaded, texts: Sequence[str]) -> Tokens:
+    ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
+    lengths = [len(one) for one in ids]
+    # Only a text of that length may be longer: the others are not tokenised again.
+    if full := [row for row, length in enumerate(lengths) if length >= loaded.max_length]:
+        for row, length in zip(full, forward.count_tokens(loaded.tokeniser, [texts[row] for row in full]), strict=True):
+            lengths[row] = length
+    return Tokens(ids, lengths)
 
 
 def temperature(run: Run) -> float | None:
@@ -381,8 +479,7 @@ def open_setup(run: Run, device: Device) -> Setup:
             got=tr("other weights in {folder} ({hash})", folder=backbone.folder, hash=backbone.sha256()[:12]),
             fix=tr("put the original weights back"),
         )
-    options = methods.get(run.recipe.method).options(**run.recipe.options)
-    return Setup(backbone, run.label_names, options, device, "fp32")
+    return entry.setup(run, backbone, device)
 
 
 def choose(store: Store, names: Sequence[str] | None = None) -> list[Run]:

@@ -1,157 +1,21 @@
-"""The allow-listed encoders: where each comes from, how its parts are named, and how large it is."""
+"""The allow-listed encoders and those in local folders: where each comes from, and how large it is."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainer.errors import ArgumentError, one_of
 from trainer.machine import measure
-from trainer.sources import assets, hub
+from trainer.sources import assets, cleaned, configs, hub
+from trainer.sources.shapes import FAMILIES, Family, Part, Shape
 from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
     from torch import nn
 
-
-@dataclass(frozen=True)
-class Family:
-    """What differs between encoder architectures, by transformers' `model_type`.
-
-    `linears`: common name -> the linear layer's path inside one encoder layer; `head` names the modules of the
-    classification head; the head is `head_layers` linear layers with `head_activation` between them;
-    `cross_attention`: whether a layer's attention can take keys and values of other tokens than its queries.
-    """
-
-    linears: dict[str, str]
-    head: tuple[str, ...]
-    head_layers: int
-    head_activation: str
-    uses_pooler: bool
-    layer_path: str
-    cross_attention: bool
-
-
-_BERT_LINEARS = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "attention_output": "attention.output.dense",
-    "intermediate": "intermediate.dense",
-    "output": "output.dense",
-}
-FAMILIES = {
-    "bert": Family(_BERT_LINEARS, ("classifier",), 1, "tanh", True, "encoder.layer", True),
-    "roberta": Family(_BERT_LINEARS, ("classifier",), 2, "tanh", False, "encoder.layer", True),
-    "distilbert": Family(
-        {
-            "query": "attention.q_lin",
-            "key": "attention.k_lin",
-            "value": "attention.v_lin",
-            "attention_output": "attention.out_lin",
-            "intermediate": "ffn.lin1",
-            "output": "ffn.lin2",
-        },
-        ("pre_classifier", "classifier"),
-        2,
-        "relu",
-        False,
-        "transformer.layer",
-        False,
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Part:
-    """A group of parameters: `count` of one copy in one layer.
-
-    `layers` is how many layers have it, 0 for a part outside the layers. `beside`: the encoder's part that a method's
-    part is added to; `copies`: how many are added there. `bits` of a weight in memory.
-    """
-
-    name: str
-    count: int
-    layers: int = 0
-    beside: str = ""
-    copies: int = 1
-    trains: bool = False
-    bits: int = 32
-
-    @property
-    def total(self) -> int:
-        """Parameters over all layers and copies."""
-        return self.count * max(self.layers, 1) * self.copies
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes in an encoder's config.json: enough to count every parameter without loading a weight."""
-
-    family: str
-    vocabulary: int
-    positions: int
-    token_types: int
-    hidden: int
-    layers: int
-    intermediate: int
-
-    @property
-    def longest(self) -> int:
-        """The most tokens of a text; RoBERTa's first two positions are for padding."""
-        return self.positions - 2 if self.family == "roberta" else self.positions
-
-    @classmethod
-    def from_config(cls, config: dict) -> Shape:
-        family = config["model_type"]
-        if family == "distilbert":
-            hidden, layers, intermediate = config["dim"], config["n_layers"], config["hidden_dim"]
-        else:
-            hidden, layers = config["hidden_size"], config["num_hidden_layers"]
-            intermediate = config["intermediate_size"]
-        return cls(
-            family=family,
-            vocabulary=config["vocab_size"],
-            positions=config["max_position_embeddings"],
-            token_types=0 if family == "distilbert" else config["type_vocab_size"],
-            hidden=hidden,
-            layers=layers,
-            intermediate=intermediate,
-        )
-
-    def linear(self, name: str) -> tuple[int, int]:
-        """(inputs, outputs) of a linear layer inside an encoder layer, by its common name."""
-        return {"intermediate": (self.hidden, self.intermediate), "output": (self.intermediate, self.hidden)}.get(
-            name, (self.hidden, self.hidden)
-        )
-
-    @property
-    def encoder_parameters(self) -> int:
-        """The number of parameters without the classification head."""
-        h = self.hidden
-        embeddings = (self.vocabulary + self.positions + self.token_types) * h + 2 * h
-        linears = sum(i * o + o for i, o in map(self.linear, FAMILIES[self.family].linears))
-        pooler = h * h + h if FAMILIES[self.family].uses_pooler else 0
-        return embeddings + self.layers * (linears + 4 * h) + pooler
-
-    def parts(self) -> tuple[Part, ...]:
-        """The encoder's parts in the order of the forward pass; the totals sum to `encoder_parameters`."""
-        h, parts = self.hidden, []
-        parts.append(Part("embeddings", (self.vocabulary + self.positions + self.token_types) * h + 2 * h))
-        for name, (inputs, outputs) in ((name, self.linear(name)) for name in FAMILIES[self.family].linears):
-            parts.append(Part(name, inputs * outputs + outputs, self.layers))
-            if name in ("attention_output", "output"):
-                parts.append(Part(f"{name}_norm", 2 * h, self.layers))
-        if FAMILIES[self.family].uses_pooler:
-            parts.append(Part("pooler", h * h + h))
-        return tuple(parts)
-
-    def head_parameters(self, labels: int) -> int:
-        """The number of parameters of a classification head over `labels` classes."""
-        h = self.hidden
-        return (FAMILIES[self.family].head_layers - 1) * (h * h + h) + h * labels + labels
+__all__ = ["BACKBONES", "FAMILIES", "Backbone", "Family", "Located", "Part", "Shape", "encoder_layers", "locate"]
 
 
 @dataclass(frozen=True)
@@ -257,25 +121,44 @@ class Located:
 
 def shape_of(name: str) -> Shape:
     """The shape of a backbone by name or folder, without a download."""
-    return BACKBONES[name].shape if name in BACKBONES else _local(name).shape
+    return BACKBONES[name].shape if name in BACKBONES else _read(name)[2]
 
 
-def locate(name: str) -> Located:
-    """The backbone's files on this machine, downloaded first if needed.
+def locate(name: str, *, download: bool = True) -> Located:
+    """The backbone's files on this machine, downloaded first if needed and wanted.
+
+    What libraries open is in a folder of its own: the configurations are written again, and the weights of a local
+    folder are checked (`sources.cleaned`). The embedded backbone's files are pinned by their hashes.
 
     Raises `ArgumentError` for an unknown name or an unsuitable folder, `Unreachable` when the source cannot be reached.
     """
     backbone = BACKBONES.get(name)
     if backbone is None:
-        return _local(name)
+        folder, config, shape = _read(name)
+        return Located(str(folder), cleaned.folder(folder, config, shape), shape, str(folder), None)
     if backbone.embedded:
+        if not download and not assets.is_cached(assets.MINILM):
+            raise hub.not_here(name)
         folder = assets.minilm()
     else:
-        folder = hub.model_folder(backbone.hub_id, backbone.revision)
+        source = hub.model_folder(backbone.hub_id, backbone.revision, download=download)
+        # The commit is pinned: its weights are the official ones, in whatever old names, and other fields are metadata.
+        content, kind = configs.read_object(source / "config.json"), backbone.shape.family
+        known = configs.ENCODERS[kind].model_fields
+        content = {"model_type": kind} | {name: value for name, value in content.items() if name in known}
+        config = configs.encoder(content, file=f"{backbone.hub_id}/config.json")
+        folder = cleaned.folder(source, config, Shape.from_config(config), pinned=True)
     return Located(name, folder, backbone.shape, backbone.hub_id, backbone.revision)
 
 
-def _local(name: str) -> Located:
+def require_sound(name: str) -> None:
+    """Raise `UserError` for a local folder whose weights or tokenizer are not those of its configuration."""
+    if name not in BACKBONES:
+        locate(name)
+
+
+def _read(name: str) -> tuple[Path, dict[str, Any], Shape]:
+    """(folder, rebuilt configuration, shape) of a backbone in a local folder."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise one_of(mark("a backbone or a local folder"), name, tuple(BACKBONES))
@@ -286,14 +169,23 @@ def _local(name: str) -> Located:
             got=tr("{folder} without {files}", folder=folder, files=", ".join(missing)),
             fix=tr("save the model there with save_pretrained, and its fast tokenizer"),
         )
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("model_type") not in FAMILIES:
+    config = configs.encoder(configs.read_object(folder / "config.json"), file=str(folder / "config.json"))
+    shape = Shape.from_config(config)
+    require_fit(shape)
+    return folder.resolve(), config, shape
+
+
+def require_fit(shape: Shape) -> None:
+    """Raise `ArgumentError` for an encoder whose weights alone exceed this machine's memory."""
+    import psutil
+
+    needed, memory = 4 * shape.encoder_parameters, psutil.virtual_memory().total
+    if needed > memory:
         raise ArgumentError(
-            expected=tr("an encoder of type {types}", types=", ".join(FAMILIES)),
-            got=tr("{kind} in {folder}", kind=repr(config.get("model_type")), folder=folder),
-            fix=tr("choose another folder"),
+            expected=tr("a model that fits in this machine's {size} GiB", size=f"{memory / 2**30:.0f}"),
+            got=f"{needed / 2**30:,.0f} GiB",
+            fix=tr("choose another"),
         )
-    return Located(str(folder.resolve()), folder.resolve(), Shape.from_config(config), str(folder.resolve()), None)
 
 
 def encoder_layers(model: nn.Module, family: Family) -> nn.ModuleList:

@@ -16,13 +16,20 @@ _MODEL_FILES += ["vocab.txt", "vocab.json", "merges.txt"]
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
-def model_folder(repository: str, revision: str | None) -> Path:
+def model_folder(repository: str, revision: str | None, *, download: bool = True) -> Path:
     """The folder with a model's configuration, tokenizer and weights. Raises `Unreachable`."""
     from huggingface_hub import snapshot_download
 
     with _explained(repository):
         for weights in WEIGHTS:
-            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=[*_MODEL_FILES, weights]))
+            folder = Path(
+                snapshot_download(
+                    repository,
+                    revision=revision,
+                    allow_patterns=[*_MODEL_FILES, weights],
+                    local_files_only=not download,
+                )
+            )
             if (folder / weights).is_file() and (folder / "config.json").is_file():
                 return folder
     raise _unreachable(repository, tr("a repository without weights"))
@@ -117,6 +124,11 @@ class _explained:
             return False  # the disk, not the Hub
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise _unreachable(self.repository, f"{type(error).__name__} ({first_line[:160].rstrip('.')})") from error
+
+
+def not_here(repository: str) -> Unreachable:
+    """The error for files that are not on this machine and are not to be downloaded now."""
+    return _unreachable(repository, tr("none"))
 
 
 def _unreachable(repository: str, got: str) -> Unreachable:

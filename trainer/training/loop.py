@@ -23,7 +23,7 @@ from trainer.engine import checkpoints
 from trainer.engine.batching import ByLength, Encoded
 from trainer.engine.prepare import Prepared
 from trainer.errors import Cancelled, TrainingStopped
-from trainer.events import Evaluated, Saved, Step
+from trainer.events import Evaluated, Saved, State, Step
 from trainer.machine import measure
 from trainer.texts import tr
 from trainer.training import evaluate as evaluation
@@ -150,6 +150,7 @@ class Loop:
             # Processes average their gradients, so each multiplies its share by the number of processes.
             weight = len(self.share(indices)) * accelerator.num_processes / sentences
             last = number == len(group)
+            self.request.progressed()
             with nullcontext() if last else accelerator.no_sync(self.model), self.prepared.batch(batch):
                 loss = self.model(**batch).loss * weight
                 extra = self.work.method.extra_loss(self.prepared.model) if last else None
@@ -291,9 +292,23 @@ class Loop:
                     best=self.best_state,
                     training=training,
                     progress={**asdict(self.progress), "losses": self.losses, "seconds": dict(self.clock.seconds)},
+                    identity=self.request.identity(),
                 )
         self.saved_at = time.perf_counter()
         self.request.emit(Saved(step=self.progress.step, what="checkpoint", bytes=size))
+
+    def resume_if_possible(self) -> None:
+        """Resume from the newest sound checkpoint; call before `run`. Damaged ones are reported once, and deleted."""
+        accelerator, folder = self.accelerator, self.request.folder / "checkpoints"
+        checkpoint, unusable = checkpoints.newest_sound(folder, self.prepared.model, self.request.identity())
+        accelerator.wait_for_everyone()  # every process has read them
+        then = f"going on from {checkpoint.name}" if checkpoint else "no other is whole: the run starts again"
+        for one in unusable:
+            self.request.emit(State("running", f"checkpoint {one.folder.name} is not used: {one.reason}; {then}"))
+            if accelerator.is_main_process:
+                one.put_away()
+        if checkpoint:
+            self.resume(checkpoint)
 
     def resume(self, checkpoint: Path) -> None:
         """Restore the state that `checkpoint` wrote; call before `run`."""

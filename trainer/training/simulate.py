@@ -169,7 +169,9 @@ def _backbone(name: str, folder: Path, shape: Shape | None = None) -> Located:
     if name in backbones.BACKBONES or not name:
         config = AutoConfig.for_model(shape.family, **_settings(shape, HEADS.get(name)))
     else:
-        config = AutoConfig.from_pretrained(name, local_files_only=True)
+        config = AutoConfig.from_pretrained(
+            backbones.locate(name).folder, local_files_only=True, trust_remote_code=False
+        )
     config.save_pretrained(folder)
     with torch.device("meta"):
         weights = AutoModel.from_config(config).state_dict()

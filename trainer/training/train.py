@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, set_seed
@@ -34,7 +33,7 @@ __all__ = ["Request", "evaluate", "train"]
 def train(request: Request) -> Result:
     """Train one run, test its best epoch, and write model/ and predictions.parquet into its folder.
 
-    Continues from the newest checkpoint in the folder if there is one. Returns the result for run.json.
+    Continues from the newest sound checkpoint in the folder if there is one. Returns the result for run.json.
 
     Raises:
         TrainingStopped: the loss is not finite; model/ has the best epoch, if one had ended.
@@ -56,8 +55,7 @@ def train(request: Request) -> Result:
             prepared = _speed_up(model, work, training=True)
             loop = Loop(request, work, prepared, accelerator=accelerator, clock=clock, meter=meter)
             set_seed(config.seed + accelerator.process_index)  # dropout differs between processes
-            if checkpoint := checkpoints.latest(request.folder / "checkpoints", model):
-                loop.resume(checkpoint)
+            loop.resume_if_possible()
             request.emit(
                 Started(
                     total_steps=loop.total_steps,
@@ -117,9 +115,8 @@ def evaluate(request: Request) -> Result:
         work = _load(request, detect())
         source, final = request.folder / "source", request.folder / "model"
         if source.is_dir():  # absent if an earlier attempt got this far
-            written = _empty(request.folder / ".model")
-            work.method.adopt(source, written, work.setup, request.label_order)
-            checkpoints.commit(written, final)
+            with checkpoints.replacing(final, request.folder / ".model") as written:
+                work.method.adopt(source, written, work.setup, request.label_order)
         model = work.method.open(final, work.setup)
     _, total = measure.count_parameters(model)
     prepared = _speed_up(model, work, training=False)
@@ -153,19 +150,13 @@ def _finish(
     return result
 
 
-def _empty(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
 def _load(request: Request, device: Device) -> Work:
     require_usable_card()
     config = request.config
     precision = device.choose(config.precision)
     data = tasks.from_config(config)
     backbone = backbones.locate(config.backbone)
-    tokeniser = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True)
+    tokeniser = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True, trust_remote_code=False)
     longest = min(config.max_length, backbone.shape.longest)
     ids = {split: forward.tokenise(tokeniser, getattr(data, split).texts, longest) for split in tasks.SPLITS}
     method = methods.get(config.method)
@@ -197,9 +188,8 @@ def _save_best(request: Request, work: Work, loop: Loop) -> int:
         loop.prepared.restore()
         final = request.folder / "model"
         if loop.accelerator.is_main_process:
-            written = _empty(request.folder / ".model")
-            work.method.save(model, written, work.setup)
-            checkpoints.commit(written, final)
+            with checkpoints.replacing(final, request.folder / ".model") as written:
+                work.method.save(model, written, work.setup)
         loop.accelerator.wait_for_everyone()
         size = work.method.file_size(final)
     request.emit(Saved(step=loop.progress.best["step"], what="model", bytes=size))

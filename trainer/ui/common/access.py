@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any
 
 import gradio as gr
@@ -12,6 +13,8 @@ import gradio as gr
 from trainer.errors import UserError, sentence
 from trainer.machine.access import PASSWORD, Visitor
 from trainer.texts import tr
+from trainer.ui.common import log
+from trainer.ui.common.faults import Sentence
 from trainer.ui.common.lab import Lab, endpoint, note
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
@@ -19,6 +22,7 @@ COOKIE = "peft-lab-grant"
 """The cookie of a browser that gave the password, for uploads, which have no page session."""
 SET_COOKIE = "(grant) => labGrant(grant)"
 """`js` of an event with the grant as its input; page.js has the function."""
+_PERSON: ContextVar[str] = ContextVar("person", default="this machine")
 
 
 @dataclass(frozen=True)
@@ -56,19 +60,43 @@ def profile_of(scope: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return signed_in.get("userinfo") if alive else None
 
 
-def guarded(lab: Lab, function: Callable[..., Any], *, message: gr.HTML | None = None) -> Callable[..., Any]:
+def current_person() -> str:
+    """Who sent the request that is being handled, for counts of what one person does."""
+    return _PERSON.get()
+
+
+def inner_name(function: Any) -> str:
+    """The name of a handler, below what is wrapped around it for Gradio."""
+    function = getattr(function, "guards", function)
+    while isinstance(function, partial):
+        function = function.args[0] if function.args and callable(function.args[0]) else function.func
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def guarded(
+    lab: Lab, function: Callable[..., Any], *, message: gr.HTML | None = None, adds: bool = False
+) -> Callable[..., Any]:
     """A handler that calls `function` for visitors who may change runs; others get one sentence in `message`.
 
-    `message` may be left out where the listener has one output. Every listener that changes something is wrapped in
-    this; a test checks all listeners of the app.
+    `message` may be left out where the listener has one output. With `adds`, a handler that brings files into the
+    store, a full store is refused too. Every listener that changes something is wrapped in this; a test checks all
+    listeners of the app.
     """
 
     def call(request: gr.Request, *values: Any) -> Any:
+        visitor = visitor_of(request)
+        name, run = inner_name(function), next((one for one in values if isinstance(one, str)), "")
+        facts = {"run": run if run in lab.run_ids() else "", "by": visitor.person}
         try:
-            lab.access.require(visitor_of(request))
+            lab.access.require(visitor)
+            if adds:
+                lab.ledger.require_room()
         except UserError as error:
+            log.event("refused", handler=name, **facts, message=str(error))
             refusal = note(sentence(error), "warning")
             return refusal if message is None else {message: refusal}
+        log.event(name, **facts)
+        _PERSON.set(visitor.person)
         return function(*values)
 
     update_wrapper(call, function)
@@ -84,11 +112,13 @@ def may_change(lab: Lab, request: gr.Request) -> bool:
 
 
 def require(lab: Lab, request: gr.Request | None, password: str | None) -> None:
-    """The guard of an endpoint for other programs: raises `gr.Error` for a sender who may not change runs."""
+    """The guard of an endpoint for other programs: raises `Sentence` for a sender who may not change runs."""
+    visitor = visitor_of(request)
     try:
-        lab.access.require(visitor_of(request), password, program=True)
+        lab.access.require(visitor, password, program=True)
     except UserError as error:
-        raise gr.Error(str(error)) from None
+        raise Sentence(str(error)) from None
+    _PERSON.set(visitor.person)
 
 
 def build(lab: Lab, page: gr.Blocks) -> None:

@@ -6,29 +6,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import gradio as gr
-
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.texts import mark, tr
+from trainer.ui.common.faults import Sentence
 from trainer.ui.common.lab import Lab
 
 CUT = 80
 """The most characters of a wrong value in its error."""
+LONGEST, LONGEST_NAME, MOST_ENTRIES = 100_000, 4_000, 1_000
+"""The most characters of a sentence and of a name, and the most entries of a list: far above what is of use."""
 
 
 @contextmanager
 def sentence_errors(lab: Lab) -> Iterator[None]:
-    """A context that turns errors into `gr.Error`: one sentence, without folders of this machine."""
+    """A context that turns errors into `Sentence`: one sentence, without folders of this machine."""
     try:
         yield
     except (UserError, OSError, RuntimeError, MemoryError) as error:
-        raise gr.Error(lab.shown(sentence(error))) from None
+        raise Sentence(lab.shown(sentence(error))) from None
 
 
-def text(name: str, value: Any) -> str:
-    """The value of a text argument. Raises `ArgumentError` for another type, and for half of a surrogate pair."""
+def text(name: str, value: Any, *, most: int = LONGEST_NAME) -> str:
+    """The value of a text argument of at most `most` characters.
+
+    Raises `ArgumentError` for another type, a longer text, and for half of a surrogate pair.
+    """
     if not isinstance(value, str):
         raise _wrong(mark("text as {name}"), name, value)
+    if len(value) > most:
+        raise ArgumentError(
+            expected=tr("at most {count} characters as {name}", count=f"{most:,}", name=name),
+            got=f"{len(value):,}",
+            fix=tr("shorten it"),
+        )
     try:
         value.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which tokenisers and files refuse
@@ -40,6 +50,12 @@ def texts(name: str, value: Any) -> list[str]:
     """The value of an argument that is a list of texts. Raises `ArgumentError`."""
     if not isinstance(value, list):
         raise _wrong(mark("a list of texts as {name}"), name, value)
+    if len(value) > MOST_ENTRIES:
+        raise ArgumentError(
+            expected=tr("at most {count} entries in {name}", count=f"{MOST_ENTRIES:,}", name=name),
+            got=f"{len(value):,}",
+            fix=tr("shorten it"),
+        )
     return [text(name, one) for one in value]
 
 

@@ -36,7 +36,7 @@ CURVES = {
     "training loss": mark("Training loss"),
     "validation loss": mark("Validation loss"),
     "validation accuracy": mark("Validation accuracy"),
-    "memory": mark("Memory while training (MB)"),
+    "memory": mark("Process or GPU memory (MB)"),
 }
 """The titles of analysis.curves' curves; another curve has its name as title."""
 DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2])

@@ -13,7 +13,7 @@ from trainer.markup import render
 
 
 def middleware() -> list[Middleware]:
-    """For `launch(app_kwargs={"middleware": ...})`; none in English, where Gradio uses the browser's language."""
+    """For the app's `app_kwargs`; none in English, where Gradio uses the browser's language."""
     code = texts.language()
     return [] if code == texts.ENGLISH else [Middleware(PageLanguage, code=code)]
 

@@ -38,7 +38,7 @@ PATIENCE = 10 * MOST
 
 
 def middleware(lab: Lab) -> list[Middleware]:
-    """For `launch(app_kwargs={"middleware": ...})`; none if everything is open to everybody."""
+    """For the app's `app_kwargs`; none if everything is open to everybody."""
     return [] if lab.access.rules.open else [Middleware(UploadLimits, lab=lab)]
 
 

@@ -18,6 +18,7 @@ from trainer.runs.metrics import METRICS
 from trainer.runs.store import Run
 from trainer.texts import mark, tr
 from trainer.ui.common import charts
+from trainer.ui.common.isolation import damaged_html
 from trainer.ui.common.lab import Lab, remark
 from trainer.ui.compare import pairs as compare_pairs
 from trainer.ui.compare import sentences as compare_sentences
@@ -37,7 +38,7 @@ def draw(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
     Choices that no longer exist are dropped; the task is then the newest. A control whose value still exists gets no
     value: a person may have chosen another one since.
     """
-    every, chosen = lab.store.list(), Selection.of(*values)
+    every, chosen = lab.runs(), Selection.of(*values)
     selection = settle(chosen, every)
     runs = select(selection, every)
     finished = [run for run in runs if run.state == "finished"]
@@ -48,13 +49,15 @@ def draw(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
     }
     changes |= {
         view.controls: gr.update(visible=bool(every)),
-        view.summary: _summary(every, runs),
         view.body: gr.update(visible=bool(runs)),
         view.figures: gr.update(visible=bool(finished)),
         view.table: _table(lab, runs, selection) if runs else "",
         view.notes: compare_tables.published_notes() if selection.reference and runs else "",
     }
-    return changes | _figures(lab, view, finished, chosen, selection) if finished else changes
+    if finished:
+        changes |= _figures(lab, view, finished, chosen, selection)
+    # Last: the figures read files, which may be found damaged.
+    return changes | {view.summary: _summary(every, runs) + damaged_html(lab)}
 
 
 def _figures(lab: Lab, view: View, finished: list[Run], chosen: Selection, selection: Selection) -> dict[Block, Any]:
@@ -127,13 +130,13 @@ def test_differences(lab: Lab, *values: Any) -> str:
 
 def _selected(lab: Lab, *values: Any) -> tuple[list[Run], list[Run], Selection]:
     """(the runs that pass the filters, the finished ones of them, the selection)."""
-    every = lab.store.list()
+    every = lab.runs()
     selection = settle(Selection.of(*values), every)
     runs = select(selection, every)
     return runs, [run for run in runs if run.state == "finished"], selection
 
 
-def _summary(every: list[Run], runs: list[Run]) -> str:
+def _summary(every: list[Run], runs: list[Run]) -> Markup:
     """The number of runs shown, reasons why they cannot be compared, and what is left out, as HTML."""
     empty = ""
     if not runs:

@@ -16,6 +16,7 @@ from trainer.markup import render
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import Run
 from trainer.texts import mark, tr
+from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.tables import Cell, Column, table
 from trainer.ui.common.theme import COLOURS
@@ -79,7 +80,7 @@ def build(lab: Lab, stored: gr.BrowserState) -> Step:
     view = View(**guesses, question=gr.HTML())
     controls = [guesses[key] for key in COSTS]
     gr.on([guess.input for guess in controls], keep_guesses, controls, stored, **QUIET)
-    reveal.click(partial(show, lab), controls, result, **QUIET)
+    reveal.click(isolated(lab, partial(show, lab)), controls, result, **QUIET)
     return Step("cost", [stored], [*controls, view.question], partial(draw, view))
 
 

@@ -15,6 +15,7 @@ from trainer.analysis import tables as analysis
 from trainer.markup import render
 from trainer.texts import mark, tr
 from trainer.ui.common import charts
+from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.theme import COLOURS
 from trainer.ui.lesson.frame import NEEDS_TWO_RUNS, QUIET, Step, members, question
@@ -69,7 +70,7 @@ def build(lab: Lab) -> Step:
         losses = gr.Plot(label=tr("validation"), show_label=False, min_width=300, elem_classes="lab-chart")
         accuracy = gr.Plot(label=tr("Validation accuracy"), show_label=False, min_width=300, elem_classes="lab-chart")
     view = View(run, losses, accuracy, gr.HTML(), gr.HTML())
-    run.input(partial(pick, lab, view), run, [view.losses, view.reading], **QUIET)
+    run.input(isolated(lab, partial(pick, lab, view)), run, [view.losses, view.reading], **QUIET)
     outputs = [view.run, view.losses, view.accuracy, view.reading, view.question]
     return Step("curves", [view.run], outputs, partial(draw, lab, view))
 

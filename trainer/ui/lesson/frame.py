@@ -62,4 +62,4 @@ def metric_heading(metric: Metric) -> Column:
 
 def members(lab: Lab) -> dict[str, Run]:
     """Method -> the run that represents it in the lesson."""
-    return lesson.members(lab.store.list())
+    return lesson.members(lab.runs())

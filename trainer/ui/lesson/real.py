@@ -15,6 +15,7 @@ from trainer.analysis.paired import Paired
 from trainer.markup import render
 from trainer.runs.store import Run
 from trainer.texts import mark, tr
+from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, method_title, note
 from trainer.ui.common.tables import Cell, Column, table
 from trainer.ui.lesson.frame import NEEDS_TWO_RUNS, QUIET, Step, members, question
@@ -82,7 +83,7 @@ def build(lab: Lab) -> Step:
         )
     view = View(first, second, size, gr.HTML(), gr.HTML())
     inputs, outputs = [first, second, size], [view.comparison, view.question]
-    gr.on([control.input for control in inputs], partial(redraw, lab, view), inputs, outputs, **QUIET)
+    gr.on([control.input for control in inputs], isolated(lab, partial(redraw, lab, view)), inputs, outputs, **QUIET)
     return Step("real", inputs, [*inputs, *outputs], partial(draw, lab, view))
 
 

@@ -12,6 +12,7 @@ import gradio as gr
 from trainer.texts import tr
 from trainer.ui import static
 from trainer.ui.common import tables
+from trainer.ui.common.isolation import damaged_html, isolated
 from trainer.ui.common.lab import Lab, endpoint
 from trainer.ui.lesson import choose as lesson_choose
 from trainer.ui.lesson import cost as lesson_cost
@@ -40,9 +41,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class View:
-    """The frame around the steps: the list of steps, the heading, a column a step, the buttons."""
+    """The frame around the steps: the list of steps, damaged runs, the heading, a column a step, the buttons."""
 
     contents: gr.HTML
+    damaged: gr.HTML
     heading: gr.HTML
     columns: Sequence[gr.Column]
     back: gr.Button
@@ -62,6 +64,7 @@ def states() -> Stored:
 def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, stored: Stored, live: live_tab.Live) -> None:
     """Lay out the tab and connect it; nothing is drawn before the tab is opened."""
     contents = gr.HTML(js_on_load=tables.PICK)
+    damaged = gr.HTML()
     head = gr.HTML()
     steps = {}
     with gr.Column(elem_classes="lab-lesson-all"):
@@ -78,28 +81,34 @@ def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, stored: Stor
     with gr.Row():
         back = gr.Button(tr("Back"), interactive=False, min_width=120)
         onward = gr.Button(tr("Next step"), variant="primary", min_width=120)
-    view = View(contents, head, list(steps), back, onward)
-    _connect(view, list(steps.values()), tab, stored.index)
+    view = View(contents, damaged, head, list(steps), back, onward)
+    _connect(lab, view, list(steps.values()), tab=tab, index=stored.index)
     page.load(endpoint(arrive, stored, tabs), stored.index, [stored.index, tabs], **QUIET)
 
 
-def _connect(view: View, steps: list[lesson_frame.Step], tab: gr.Tab, index: gr.BrowserState) -> None:
-    """Connect the events that open a step: they show its frame, draw its content, and focus its heading."""
+def _connect(lab: Lab, view: View, steps: list[lesson_frame.Step], *, tab: gr.Tab, index: gr.BrowserState) -> None:
+    """Connect the events that open a step: they show its frame, draw its content, and focus its heading.
+
+    The content is `isolated`; the damaged runs are listed after it, for it reads their files.
+    """
     frame = [view.contents, view.heading, *view.columns, view.back, view.onward]
     show = {"fn": partial(show_step, view), "inputs": index, "outputs": frame, **QUIET}
     draw = {
-        "fn": partial(draw_step, steps, index),
+        "fn": isolated(lab, partial(draw_step, steps, index)),
         "inputs": {index, *(part for step in steps for part in step.inputs)},
         "outputs": [part for step in steps for part in step.outputs],
         **QUIET,
     }
-    tab.select(**show).then(**draw)
+    damaged = {"fn": partial(damaged_html, lab), "inputs": None, "outputs": view.damaged, **QUIET}
+    tab.select(**show).then(**draw).then(**damaged)
     for moved in (
         view.contents.select(chosen, None, index, **QUIET),
         view.back.click(partial(step_on, -1), index, index, **QUIET),
         view.onward.click(partial(step_on, +1), index, index, **QUIET),
     ):
-        moved.then(**show).then(**draw).then(None, None, None, js=static.read("lesson-title.js"), **QUIET)
+        moved.then(**show).then(**draw).then(**damaged).then(
+            None, None, None, js=static.read("lesson-title.js"), **QUIET
+        )
 
 
 BUILDERS = {

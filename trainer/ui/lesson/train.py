@@ -12,15 +12,15 @@ import gradio as gr
 from trainer.analysis import lesson
 from trainer.analysis import tables as analysis
 from trainer.errors import ArgumentError, UserError, sentence
-from trainer.jobs import queue as jobs
 from trainer.jobs.progress import duration
 from trainer.markup import render
 from trainer.runs import estimate
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import ENDED, Run
 from trainer.texts import mark, tr
-from trainer.ui.common import charts
+from trainer.ui.common import charts, launching
 from trainer.ui.common.access import guarded
+from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, note, run_name
 from trainer.ui.lesson.frame import QUIET, Step, members, paragraphs, question
 from trainer.ui.train import queue as train_queue
@@ -73,7 +73,12 @@ def build(lab: Lab, stored: gr.BrowserState) -> Step:
     timer = gr.Timer(1.5, active=False)
     view = View(stored, plan, launched, status, chart, go, stop, timer, gr.State({}), question_html)
     drawn = [view.status, view.chart, view.go, view.stop, view.timer, view.seen]
-    refresh = {"fn": partial(look_at, lab, view), "inputs": [stored, view.seen], "outputs": drawn, **QUIET}
+    refresh = {
+        "fn": isolated(lab, partial(look_at, lab, view)),
+        "inputs": [stored, view.seen],
+        "outputs": drawn,
+        **QUIET,
+    }
     started = [view.launched, view.stored, view.seen]
     go.click(guarded(lab, partial(launch, lab, view), message=launched), seed, started, **QUIET).then(**refresh)
     stop.click(guarded(lab, partial(train_queue.cancel, lab)), stored, view.launched, **QUIET).then(**refresh)
@@ -84,7 +89,7 @@ def build(lab: Lab, stored: gr.BrowserState) -> Step:
 def draw(lab: Lab, view: View, run_id: str | None) -> dict[Any, Any]:
     """The plan of the training, the question, and the state of the run that this browser launched."""
     config = lesson.recipe(lesson.LIGHT)
-    guess = estimate.estimate(config, earlier=lab.store.list(), device=lab.device)
+    guess = estimate.estimate(config, earlier=lab.runs(), device=lab.device)
     plan = paragraphs(
         tr(
             "What will train: LoRA on {backbone} with {sentences} sentences of the task {task}, {epochs} epochs.",
@@ -123,7 +128,7 @@ def launch(lab: Lab, view: View, seed: float | None) -> dict[Any, Any]:
             raise ArgumentError(
                 expected=tr("a whole number as the seed"), got=tr("nothing"), fix=tr("type one, such as 7")
             )
-        (run,) = jobs.launch(lab.store, [lesson.recipe(lesson.LIGHT, seed=int(seed))])
+        (run,) = launching.launch(lab, [lesson.recipe(lesson.LIGHT, seed=int(seed))])
     except (UserError, OSError) as error:
         return {view.launched: note(sentence(error), "warning")}
     return {view.launched: "", view.stored: run.id, view.seen: {}}
@@ -170,7 +175,7 @@ def status_html(lab: Lab, run: Run | None) -> str:
             if earlier
             else "",
         )
-    waiting = [other.id for other in lab.store.list() if other.state == "queued"]
+    waiting = [other.id for other in lab.runs() if other.state == "queued"]
     text, done = train_queue.describe(lab, run, queue_position=waiting.index(run.id) + 1 if run.id in waiting else 1)
     compared = ""
     if run.state == "finished" and earlier and earlier.id != run.id and _sentences(earlier) == _sentences(run):

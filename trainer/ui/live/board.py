@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainer.markup import render
+from trainer.runs.damage import log_failure
 from trainer.runs.store import Run
 from trainer.serving.predictor import Prediction, temperature
 from trainer.texts import tr
@@ -23,7 +25,8 @@ GREY = "#888888"
 class Card:
     """The values of a card in the template. With an error it has no label, bars and time.
 
-    `bars` are (label, width in percent, text); `marks` CSS classes; `scale` says whether a temperature scales the bars.
+    `bars` are (label, width in percent, text); `marks` CSS classes; `scale` says whether a temperature scales the bars,
+    `cut` that the run did not read the whole text.
     """
 
     title: str
@@ -35,6 +38,7 @@ class Card:
     label: str = ""
     bars: Sequence[tuple[str, float, str]] = ()
     time: str = ""
+    cut: str = ""
     scale: str = ""
 
 
@@ -62,9 +66,9 @@ class Board:
 
     def _group(self, group: Group) -> dict[str, object]:
         agreement = verdict(group, [self.predictions.get(run.id) for run in group.runs])
-        cards = [self._card(run, agreement) for run in group.runs]
+        cards = [_isolated(self._card, run, agreement) for run in group.runs]
         if self.with_untrained:
-            cards += [self._untrained_card(run) for run in group.one_per_backbone]
+            cards += [_isolated(self._untrained_card, run) for run in group.one_per_backbone]
         return {
             "title": group.title,
             "verdict": agreement,
@@ -100,6 +104,15 @@ class Board:
         )
 
 
+def _isolated(draw: Callable[..., Card], run: Run, *more: Any) -> Card:
+    """A run's card; one with the error if it cannot be drawn."""
+    try:
+        return draw(run, *more)
+    except Exception as error:
+        damage = log_failure(error, run_id=run.id, folder=run.folder)
+        return Card(title=run.id, description="", colour=GREY, tags=[], error=str(damage))
+
+
 def untrained_key(run: Run) -> str:
     """The key of `Board.untrained`: the run's task, labels and backbone."""
     return f"{run.recipe.task}\n{'|'.join(run.label_names)}\n{run.recipe.backbone}"
@@ -115,7 +128,19 @@ def _figures(prediction: Prediction | str | None, labels: Sequence[str]) -> dict
         "label": f"{prediction.predicted} {prediction.confidence:.0%}",
         "bars": _bars(labels, prediction.probabilities),
         "time": tr("{time} ms", time=f"{prediction.seconds * 1000:.1f}"),
+        "cut": cut_text(prediction),
     }
+
+
+def cut_text(prediction: Prediction) -> str:
+    """A sentence on how much of a text that is too long was read; empty for one that was read whole."""
+    if not prediction.cut:
+        return ""
+    return tr(
+        "The text is cut: the first {read} of its {tokens} tokens were read, the run's maximum length.",
+        read=f"{prediction.tokens_read:,}",
+        tokens=f"{prediction.tokens:,}",
+    )
 
 
 def _scale(run: Run) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from trainer.errors import sentence
 from trainer.markup import render
 from trainer.methods import ParentWeights
 from trainer.runs.store import Run
@@ -17,7 +16,7 @@ from trainer.ui.common import tables
 from trainer.ui.common.lab import Lab, method_title, note
 from trainer.ui.common.tables import Cell, Column
 from trainer.ui.live.groups import Group, described, groups, short_name
-from trainer.ui.live.predict import ERRORS
+from trainer.ui.live.predict import error_of
 from trainer.ui.live.selection import resolve
 from trainer.ui.live.session import Session
 
@@ -51,8 +50,8 @@ def explain(lab: Lab, session: Session) -> Iterator[Any]:
             attributions[run.id] = lab.predictor.explain(session.text, run)
             if (parents := lab.predictor.parent_weights(session.text, run)) is not None:
                 weights[run.id] = parents
-        except ERRORS as error:
-            attributions[run.id] = lab.shown(sentence(error))
+        except Exception as error:  # of any kind: the other runs are still explained
+            attributions[run.id] = error_of(lab, run, error)
         if turns.prediction != session.turn or turns.explanation != turn:
             yield gr.skip()
             return

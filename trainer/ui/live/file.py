@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from trainer.errors import Problems, UserError, sentence
 from trainer.markup import render
 from trainer.runs.store import Run
 from trainer.serving import files
-from trainer.serving import predictor as inference
+from trainer.serving.predictor import temperature
 from trainer.tasks.own_file import TEXT_NAMES
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import access, uploads
@@ -46,8 +47,11 @@ class View:
     result: gr.DownloadButton
 
 
-def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
-    """Lay out the section and connect it. The runs chosen in `chosen` predict, or every finished run."""
+def build(lab: Lab, page: gr.Blocks, *, chosen: gr.Dropdown, calibrated: gr.Checkbox) -> None:
+    """Lay out the section and connect it. The runs chosen in `chosen` predict, or every finished run.
+
+    The box `calibrated` says whether their probabilities are scaled by temperature.
+    """
     with gr.Accordion(tr("A file of sentences"), open=False):
         gr.HTML(note(tr(ABOUT)))
         file = gr.File(label=tr("File of sentences"), file_types=list(files.SUFFIXES), height=140)
@@ -65,7 +69,7 @@ def build(lab: Lab, page: gr.Blocks, chosen: gr.Dropdown) -> None:
     file.change(partial(opened, view), file, [column, status, preview, result], api_visibility="private")
     go.click(
         section.predict_file,
-        [file, column, chosen],
+        [file, column, chosen, calibrated],
         [status, preview, result],
         api_visibility="private",
         show_progress_on=status,
@@ -113,6 +117,7 @@ class Section:
         file: str | None,
         column: str | None,
         chosen: list[str] | None,
+        calibrated: bool,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio finds it by this default)
     ) -> dict[Any, Any]:
@@ -122,13 +127,14 @@ class Section:
         try:
             table = self._read(file, column, request)
             runs, notice = _chosen(self.lab, chosen)
-            for step in files.predict(table, column, runs, self.lab.predictor):
+            for step in files.predict(table, column, runs, self.lab.predictor, calibrated=calibrated):
                 if stopped.is_set():
                     return self._problem(_stopped(step, len(runs)))
                 done, of = (step.run_number - 1) * step.of + step.done, len(runs) * step.of
                 progress((done, of), desc=_progress(step, len(runs)), unit=tr("sentences"))
             path = self._write(table, Path(file or ""), request)
-            status = render("live/file_status.html", done=_done(step.of, len(runs), table=table), notice=notice)
+            done = _done(step.of, runs, table=table) + (f" {_scaled(runs)}" if calibrated else "")
+            status = render("live/file_status.html", done=done, notice=notice)
             preview = preview_html(table, tr("Predictions, first rows"))
             return {view.status: status, view.preview: preview, view.result: gr.update(value=path, interactive=True)}
         except (UserError, OSError, RuntimeError, MemoryError, ValueError) as error:
@@ -190,7 +196,7 @@ def _no_result() -> dict[str, Any]:
 
 def _chosen(lab: Lab, chosen: list[str] | None) -> tuple[list[Run], str]:
     """(every chosen run, however many, and a sentence on deleted ones). Raises `UserError` without runs."""
-    runs, gone = selection.split(inference.choose(lab.store), chosen)
+    runs, gone = selection.split(selection.able(lab), chosen)
     notice = selection.missing(gone, instead="others" if runs else "nobody") if gone else ""
     if not runs:
         raise Problems([notice or tr("No trained runs yet. Train some in the Train tab.")])
@@ -208,10 +214,24 @@ def _progress(step: files.Done, runs: int) -> str:
     return tr("{method} (run {place} of {runs}): {done} of {of} sentences", method=method, **values)
 
 
-def _done(sentences: int, runs: int, *, table: pd.DataFrame) -> str:
-    """A sentence with the numbers of predicted sentences and of rows without a text."""
-    through = tr_count("{count} run", "{count} runs", runs)
+def _scaled(runs: Sequence[Run]) -> str:
+    """A sentence on how many of the runs' probabilities are scaled by temperature."""
+    count = sum(temperature(run) is not None for run in runs)
+    return tr("Scaled by temperature: the probabilities of {count} of {runs} runs.", count=count, runs=len(runs))
+
+
+def _done(sentences: int, runs: Sequence[Run], *, table: pd.DataFrame) -> str:
+    """Sentences with the numbers of predicted sentences, of those that were cut, and of rows without a text."""
+    through = tr_count("{count} run", "{count} runs", len(runs))
     done = tr_count("{count} sentence through {runs}.", "{count} sentences through {runs}.", sentences, runs=through)
+    if cut := files.cut_sentences(table, runs):
+        text = tr_count(
+            "{count} of them is longer than a run reads and was cut: the column {column} says by how many tokens.",
+            "{count} of them are longer than a run reads and were cut: the column {column} says by how many tokens.",
+            cut,
+            column=files.CUT,
+        )
+        done = f"{done} {text}"
     if not (without := len(table) - sentences):
         return done
     empty_rows = tr_count(

@@ -8,7 +8,6 @@ from typing import Any
 import gradio as gr
 
 from trainer.markup import render
-from trainer.serving import predictor as inference
 from trainer.serving.predictor import Prediction
 from trainer.tasks.base import normalise
 from trainer.texts import mark, tr
@@ -17,7 +16,7 @@ from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.tables import Cell, Column
 from trainer.ui.live.board import Board
 from trainer.ui.live.groups import described
-from trainer.ui.live.selection import empty, labels_of, resolve
+from trainer.ui.live.selection import able, empty, labels_of, resolve
 from trainer.ui.live.session import Session
 from trainer.ui.live.view import View
 
@@ -41,7 +40,7 @@ def tally_html(lab: Lab, session: Session) -> str:
     if not session.tally:
         return render("live/tally.html", title=title, counted=0, table="")
     rows = []
-    for run in inference.choose(lab.store):
+    for run in able(lab):
         if run.id in session.tally:
             agreed, guessed = session.tally[run.id]
             rows.append(

@@ -1,4 +1,4 @@
-"""Live: runs that came with the program without their weights, and a button that trains one."""
+"""Live: runs that came without their weights, each with a button that trains it, and damaged runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from trainer.jobs import queue as jobs
 from trainer.markup import render
 from trainer.runs.metrics import METRICS
 from trainer.texts import tr
-from trainer.ui.common import tables
+from trainer.ui.common import launching, tables
 from trainer.ui.common.access import guarded
+from trainer.ui.common.isolation import damaged_html, isolated
 from trainer.ui.common.lab import Lab, method_title, note
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
@@ -24,7 +25,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
     missing = gr.HTML(js_on_load=tables.PICK)
     status = gr.HTML()
     chosen = gr.State(None)
-    refresh = {"fn": partial(missing_html, lab), "inputs": None, "outputs": missing, **QUIET}
+    refresh = {"fn": isolated(lab, partial(missing_html, lab)), "inputs": None, "outputs": missing, **QUIET}
     for listen in (page.load, tab.select):
         listen(**refresh)
     tab.select(lambda: "", None, status, **QUIET)
@@ -34,7 +35,10 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
 
 
 def missing_html(lab: Lab) -> str:
-    """A line for each run without weights as HTML, with a button that trains it, or that it is training."""
+    """A line for each run without weights as HTML, with a button that trains it, or that it is training.
+
+    Below them are the damaged runs.
+    """
     size = METRICS["file_size"]
     runs = [
         {
@@ -45,8 +49,9 @@ def missing_html(lab: Lab) -> str:
             "seconds": _seconds(run),
         }
         for run, trains in jobs.without_weights(lab.store)
+        if lab.drawable([run])
     ]
-    return render("live/missing.html", runs=runs)
+    return render("live/missing.html", runs=runs) + damaged_html(lab)
 
 
 def _seconds(run: Any) -> str:
@@ -62,7 +67,7 @@ def pressed(event: gr.EventData) -> str:
 def train_again(lab: Lab, run_id: str) -> str:
     """Queue the run's recipe. Returns a message as HTML."""
     try:
-        jobs.retrain(lab.store, run_id)
+        launching.retrain(lab, run_id)
     except (UserError, OSError) as error:
         return note(sentence(error), "warning")
     return note(tr("It is queued and goes on without this page; the Train tab shows its progress."))

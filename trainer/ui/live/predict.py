@@ -22,7 +22,7 @@ from trainer.ui.live.session import Session
 from trainer.ui.live.view import View
 
 ERRORS = (UserError, OSError, RuntimeError, MemoryError, ValueError, KeyError)
-"""Errors that a run's files or its memory can cause, shown on its card. Any other is a fault of the program."""
+"""Errors that a run's files or its memory can cause, in their own words on its card. Any other is logged too."""
 
 
 def predict(
@@ -129,7 +129,8 @@ def fill(lab: Lab, board: Board) -> Iterator[str]:
         yield tr_count("Asking {count} run.", "Asking {count} runs.", len(ready))
         predictions = lab.predictor.predict_each(board.text, ready)
         for run, prediction in zip(ready, predictions, strict=True):
-            board.predictions[run.id] = _or_sentence(lab, prediction)
+            failed = isinstance(prediction, Exception)
+            board.predictions[run.id] = error_of(lab, run, prediction) if failed else prediction
     for run in runs:
         if run.id not in board.predictions:
             progress = {"place": len(board.predictions) + 1, "of": len(runs)}
@@ -150,13 +151,9 @@ def _attempt(lab: Lab, predict_one: Callable[[str, Run], Prediction], text: str,
     try:
         return predict_one(text, run)
     except Exception as error:
-        return _or_sentence(lab, error)
+        return error_of(lab, run, error)
 
 
-def _or_sentence(lab: Lab, prediction: Prediction | Exception) -> Prediction | str:
-    """The prediction, or one of `ERRORS` as a sentence; any other error is raised."""
-    if isinstance(prediction, ERRORS):
-        return lab.shown(sentence(prediction))
-    if isinstance(prediction, Exception):
-        raise prediction
-    return prediction
+def error_of(lab: Lab, run: Run, error: Exception) -> str:
+    """The sentence for a run's card on why it cannot predict."""
+    return lab.shown(sentence(error) if isinstance(error, ERRORS) else str(lab.log(run, error)))

@@ -31,12 +31,17 @@ MISSING = {
 
 def choices(lab: Lab) -> list[tuple[str, str]]:
     """(name, id) of each finished run that has its weights."""
-    return [(f"{run_name(run)} ({run.id[-8:]})", run.id) for run in inference.choose(lab.store)]
+    return [(f"{run_name(run)} ({run.id[-8:]})", run.id) for run in able(lab)]
+
+
+def able(lab: Lab) -> list[Run]:
+    """The runs that can predict, in the order of the methods and then of the queue."""
+    return lab.drawable(inference.choose(lab.store))
 
 
 def resolve(lab: Lab, chosen: Sequence[str] | None) -> tuple[list[Run], tuple[str, ...]]:
     """(the runs that predict, sentences about those that do not): deleted ones, and more than fit on the page."""
-    every = inference.choose(lab.store)
+    every = able(lab)
     runs, gone = split(every, chosen)
     for run_id in gone:
         lab.predictor.forget(run_id)
@@ -73,7 +78,7 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
 
 def empty(lab: Lab, *, guessing: bool = False) -> str:
     """The text before the first prediction, as HTML."""
-    if not inference.choose(lab.store):
+    if not able(lab):
         text = tr(NO_RUNS)
     elif guessing:
         text = tr("Type a sentence or choose an example, choose what the class says, then press Commit and ask.")

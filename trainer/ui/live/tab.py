@@ -15,6 +15,7 @@ from trainer.serving import predictor as inference
 from trainer.texts import tr
 from trainer.ui import static
 from trainer.ui.common import arguments
+from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, endpoint, note
 from trainer.ui.live import examples as live_examples
 from trainer.ui.live import file as live_file
@@ -43,10 +44,13 @@ class Live:
 
 
 def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
-    """Lay out the tab and connect it."""
+    """Lay out the tab and connect it.
+
+    Handlers that draw runs are `isolated`; of predictions and explanations each has its run's error on its own card.
+    """
     inputs = live_view.inputs()
     live_missing.build(lab, tab, page)
-    live_file.build(lab, page, inputs["runs"])
+    live_file.build(lab, page, chosen=inputs["runs"], calibrated=inputs["calibrated"])
     view = View(tabs=tabs, **inputs, **live_view.outputs(tally_html(lab, Session())))
     predicting = {
         "fn": partial(predict, lab, view),
@@ -80,7 +84,7 @@ def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> No
     view.examples.select(pick, None, view.text, **NEWEST).then(**predicting)
     view.explain.click(partial(explain, lab), view.session, view.explanations, concurrency_limit=4, **NEWEST)
     view.guessing.input(
-        partial(toggle, lab, view),
+        isolated(lab, partial(toggle, lab, view)),
         [view.guessing, view.runs, view.session],
         [view.tally_panel, view.guess, view.predict, view.predictions, view.explanations, view.session],
         **NEWEST,
@@ -93,15 +97,16 @@ def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> No
 def _connect_page(lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, predicting: dict[str, Any]) -> None:
     """Connect the events of the page, its tabs and its address."""
     offered = [view.runs, view.examples, view.guess, view.predictions]
-    view.runs.input(partial(suit, lab, view), view.runs, [view.examples, view.guess], **QUIET)
-    tab.select(partial(offer, lab, view), [view.runs, view.guess, view.predictions], offered, **QUIET)
-    arrived = [view.tabs, view.text, *offered, view.session]
-    page.load(endpoint(arrive, lab, view), view.session, arrived, **QUIET).then(
+    view.runs.input(isolated(lab, partial(suit, lab, view)), view.runs, [view.examples, view.guess], **QUIET)
+    tab.select(isolated(lab, partial(offer, lab, view)), [view.runs, view.guess, view.predictions], offered, **QUIET)
+    arrived = [view.tabs, view.text, *offered, view.calibrated, view.session]
+    page.load(isolated(lab, endpoint(arrive, lab, view)), view.session, arrived, **QUIET).then(
         **{**predicting, "fn": partial(predict_linked, lab, view)}
     )
-    view.link.click(
-        make_link, [view.text, view.runs, view.address], view.address, js=static.read("live-address.js"), **QUIET
-    ).then(None, None, None, js=static.read("live-copy.js"), **QUIET)
+    linked = [view.text, view.runs, view.calibrated, view.address]
+    view.link.click(make_link, linked, view.address, js=static.read("live-address.js"), **QUIET).then(
+        None, None, None, js=static.read("live-copy.js"), **QUIET
+    )
 
 
 def offer(lab: Lab, view: View, chosen: list[str] | None, guess: str | None, shown: str | None) -> dict[Any, Any]:
@@ -148,6 +153,7 @@ def arrive(lab: Lab, view: View, session: Session, request: gr.Request) -> dict[
         view.tabs: gr.Tabs(selected=live_link.TAB),
         view.text: link.text,
         view.runs: gr.update(choices=every, value=chosen),
+        view.calibrated: link.calibrated,
         view.predictions: "" if linked else empty(lab),
         view.session: replace(session, notice=notice, linked=linked),
     }
@@ -161,11 +167,11 @@ def predict_linked(lab: Lab, view: View, *inputs: Any) -> Iterator[dict[Any, Any
         yield gr.skip()
 
 
-def make_link(text: str | None, chosen: list[str] | None, here: str) -> str:
+def make_link(text: str | None, chosen: list[str] | None, calibrated: bool, here: str) -> str:
     """The address that opens this page with the sentence and the runs, as HTML; `here` is its current address."""
     if not (text or "").strip():
         return note(tr("Expected a sentence to link to, got nothing; type one."), "warning")
-    address = here.partition("?")[0].partition("#")[0] + live_link.build(text, chosen)
+    address = here.partition("?")[0].partition("#")[0] + live_link.build(text, chosen, calibrated=calibrated)
     return render("live/link.html", address=address)
 
 
@@ -177,16 +183,18 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
         runs: ids of runs; every finished run if not given.
 
     Each object has run_id, label, method, predicted, probabilities (by label), seconds, the run's temperature, and
-    calibrated: the probabilities scaled by it. The last two are null for a run without a temperature.
+    calibrated: the probabilities scaled by it. The last two are null for a run without a temperature. cut says whether
+    the text is longer than the run's maximum length: the first tokens_read of its tokens were read.
     """
     # No third parameter: Gradio refuses calls that send the first two alone.
     with arguments.sentence_errors(lab):
         chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs))
-        predictions = lab.predictor.predict(arguments.text("text", text), chosen)
+        predictions = lab.predictor.predict(arguments.text("text", text, most=arguments.LONGEST), chosen)
         return [_object(prediction, run) for prediction, run in zip(predictions, chosen, strict=True)]
 
 
 def _object(prediction: inference.Prediction, run: Run) -> dict[str, Any]:
     scaled = prediction.calibrated(run)
     temperature = {"temperature": scaled.temperature, "calibrated": scaled.temperature and scaled.probabilities}
-    return prediction.__dict__ | temperature
+    lengths = {"cut": prediction.cut, "tokens_read": prediction.tokens_read, "tokens": prediction.tokens}
+    return {name: value for name, value in vars(prediction).items() if name not in lengths} | temperature | lengths

@@ -8,7 +8,7 @@ from trainer.errors import ArgumentError
 from trainer.jobs import queue as jobs
 from trainer.runs import recipes
 from trainer.texts import tr
-from trainer.ui.common import access, arguments
+from trainer.ui.common import access, arguments, launching, log
 from trainer.ui.common.lab import Lab, endpoint
 from trainer.ui.train import form as train_form
 
@@ -32,7 +32,7 @@ def launch_api(
 
     Parameters:
         methods: names of methods, such as ["lora", "adapter"].
-        task: a task's name, or the path of a file on the machine that runs the app.
+        task: a task's name, or where everybody may change runs the path of a file on the machine that runs the app.
         backbone: a backbone's name.
         settings: fields of the recipe or of a method, such as {"epochs": 1, "train_size": 200, "lora.r": 8}; "seeds"
             is a list, "seed" one seed.
@@ -47,14 +47,11 @@ def launch_api(
         if not isinstance(seeds, list):
             raise ArgumentError(expected=tr("a list of seeds"), got=repr(seeds), fix=tr("write it as [0, 1, 2]"))
         recipes.refuse_own_arguments(chosen)
-        configs = recipes.suite(
-            methods_=arguments.texts("methods", methods),
-            seeds=train_form.few(seeds),
-            task=arguments.text("task", task),
-            backbone=arguments.text("backbone", backbone),
-            **chosen,
-        )
-        return [run.id for run in jobs.launch(lab.store, configs)]
+        names, seeds = arguments.texts("methods", methods), train_form.few(seeds)
+        about = {"task": arguments.text("task", task), "backbone": arguments.text("backbone", backbone)}
+        launching.check_request(lab, names=names, seeds=seeds, **about, settings=chosen)
+        configs = recipes.suite(methods_=names, seeds=seeds, **about, **chosen)
+        return [run.id for run in launching.launch(lab, configs)]
 
 
 def cancel_api(lab: Lab, run_id: str, password: str | None = None, request: gr.Request = None) -> str:
@@ -66,4 +63,6 @@ def cancel_api(lab: Lab, run_id: str, password: str | None = None, request: gr.R
     """
     access.require(lab, request, password)
     with arguments.sentence_errors(lab):
-        return jobs.cancel(lab.store, arguments.text("run_id", run_id)).state
+        run = jobs.cancel(lab.store, arguments.text("run_id", run_id))
+        log.event("cancel", run=run.id, by=access.current_person())
+        return run.state

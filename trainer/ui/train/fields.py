@@ -200,6 +200,6 @@ def parent_choices(lab: Lab, method: str) -> list[tuple[str, str]]:
     parent = methods.get(method).parent_method
     return [
         (tr("{run} on {backbone} ({id})", run=run_name(run), backbone=run.recipe.backbone, id=run.id[-8:]), run.id)
-        for run in lab.store.list()
+        for run in lab.runs()
         if run.can_predict and run.recipe.method == parent
     ]

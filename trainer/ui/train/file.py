@@ -64,7 +64,8 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
     task, text, label, group = (fields[name] for name in ("task", "text_column", "label_column", "group_column"))
     view = View(columns, text, label, group, preview)
     quiet = {"api_visibility": "private", "show_progress": "minimal"}
-    upload.upload(guarded(lab, partial(keep, lab), message=message), upload, [message, task, upload], **quiet)
+    keeper = guarded(lab, partial(keep, lab), message=message, adds=True)
+    upload.upload(keeper, upload, [message, task, upload], **quiet)
     task.change(partial(open_file, view), [task, text, label, group], [columns, text, label, group, preview], **quiet)
     remover = guarded(lab, partial(remove, lab), message=deleted)
     delete.click(remover, task, [deleted, task, message], **quiet).then(**hide)

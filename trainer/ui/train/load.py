@@ -10,10 +10,10 @@ from typing import Any
 import gradio as gr
 
 from trainer.errors import UserError, sentence
-from trainer.jobs import adoption
 from trainer.markup import render
 from trainer.runs import archive
 from trainer.texts import tr, tr_count
+from trainer.ui.common import launching
 from trainer.ui.common.access import guarded
 from trainer.ui.common.lab import Lab, note, run_name
 from trainer.ui.train import form as train_form
@@ -64,7 +64,7 @@ def build() -> Controls:
 def connect(lab: Lab, controls: Controls, fields: dict[str, Any], refresh: dict[str, Any]) -> None:
     """Connect the controls; `fields` are the form's, `refresh` is the event that updates the list of runs."""
     busy = {"api_visibility": "private", "show_progress": "minimal"}
-    zips, folder = (guarded(lab, partial(act, lab)) for act in (load_zips, load_folder))
+    zips, folder = (guarded(lab, partial(act, lab), adds=True) for act in (load_zips, load_folder))
     controls.zips.upload(zips, controls.zips, controls.message, **busy).then(**refresh)
     for listen in (controls.load.click, controls.folder.submit):
         listen(folder, controls.folder, controls.message, **busy).then(**refresh)
@@ -109,8 +109,8 @@ def adopt(lab: Lab, form: dict[str, Any], source: str, labels: str) -> str:
         suite = train_form.suite_of({**form, "methods": []})
         shared = ("train_size", "validation_size", "test_size", "split_seed", "max_length", "batch_size", "precision")
         settings = {name: suite[name] for name in (*shared, *train_form.COLUMNS) if name in suite}
-        run = adoption.adopt(
-            lab.store, source, task=suite["task"], backbone=suite["backbone"], label=suite["label"],
+        run = launching.adopt(
+            lab, source, task=suite["task"], backbone=suite["backbone"], label=suite["label"],
             label_order=order, **settings,
         )  # fmt: skip
     except (UserError, OSError) as error:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from trainer import tasks
 from trainer.jobs.progress import describe as event_text
@@ -16,9 +17,10 @@ from trainer.runs import recipes
 from trainer.runs.store import ENDED, Run
 from trainer.texts import mark, tr
 from trainer.ui.common.access import guarded
+from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, note, run_name
 from trainer.ui.train import queue as train_queue
-from trainer.ui.train.queue import describe, find
+from trainer.ui.train.queue import DAMAGED, describe, find
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 LOG_LINES = 25
@@ -113,7 +115,7 @@ def _confirm() -> Confirm:
 def connect(lab: Lab, panel: Panel, refresh: dict[str, Any]) -> None:
     """Connect the panel's controls; `refresh` is the event that updates the list of runs."""
     run, message, buttons, confirm = panel.run, panel.message, panel.buttons, panel.confirm
-    opened = {"fn": partial(open_run, lab, panel), "inputs": run, "outputs": panel.shown, **QUIET}
+    opened = {"fn": isolated(lab, partial(open_run, lab, panel)), "inputs": run, "outputs": panel.shown, **QUIET}
     hide = {"fn": lambda: gr.update(visible=False), "inputs": None, "outputs": confirm.group, **QUIET}
     run.change(**opened).then(**hide).then(
         lambda: gr.update(value=None, interactive=False), None, buttons.file, **QUIET
@@ -149,7 +151,12 @@ def open_run(lab: Lab, panel: Panel, run_id: str | None) -> dict[Any, Any]:
         buttons.delete: run is not None and run.state != "running",
         buttons.zip: run is not None and run.state in ENDED,
     }
+    damage = lab.damage(run_id) if run_id else None
+    able[buttons.delete] |= run is None and damage is not None
     changes: dict[Any, Any] = {button: gr.update(interactive=yes) for button, yes in able.items()}
+    if run is None and damage is not None:
+        broken = note(lab.shown(str(damage)), "warning")
+        return {panel.details: broken, panel.log: "", panel.label: gr.update(value="", interactive=False)} | changes
     if run is None:
         about = tr(
             "Choose a run to see its recipe and its log, "
@@ -161,7 +168,8 @@ def open_run(lab: Lab, panel: Panel, run_id: str | None) -> dict[Any, Any]:
             panel.label: gr.update(value="", interactive=False),
         } | changes
     label = gr.update(value=run.label, interactive=True)
-    return {panel.details: details_html(lab, run), panel.log: log_text(lab, run), panel.label: label} | changes
+    details = note(lab.shown(str(damage)) if damage else "", "warning") + Markup(details_html(lab, run))
+    return {panel.details: details, panel.log: log_text(lab, run), panel.label: label} | changes
 
 
 def tail(lab: Lab, panel: Panel, chosen: str | None, log: str) -> dict[Any, Any]:
@@ -182,10 +190,10 @@ def picked(event: gr.EventData) -> tuple[str, Any, str]:
 def ask_to_delete(lab: Lab, chosen: str | None) -> tuple[Any, str]:
     """Show the question before a run is deleted."""
     run = find(lab, chosen)
-    if run is None:
+    if run is None and not (chosen and lab.damage(chosen)):
         return gr.update(visible=False), ""
-    name = run_name(run)
-    text = tr("Delete {run} ({id}) and its files? This cannot be undone.", run=name, id=run.id)
+    name = run_name(run) if run else tr(DAMAGED)
+    text = tr("Delete {run} ({id}) and its files? This cannot be undone.", run=name, id=chosen)
     return gr.update(visible=True), note(text, "warning")
 
 
@@ -201,7 +209,7 @@ def details_html(lab: Lab, run: Run) -> str:
 
 
 def _facts(lab: Lab, run: Run) -> list[tuple[str, str]]:
-    waiting = [other.id for other in lab.store.list() if other.state == "queued"]
+    waiting = [other.id for other in lab.runs() if other.state == "queued"]
     text, _ = describe(lab, run, queue_position=waiting.index(run.id) + 1 if run.id in waiting else 1)
     state = tr(run.state)
     lines = [(tr("Run"), run.id), (tr("State"), f"{state}: {text}" if text else state), (tr("Created"), run.created_at)]

@@ -36,7 +36,7 @@ def command_html(command: str) -> str:
 
 
 def _estimates(lab: Lab, configs: list[RunConfig]) -> list[tuple[RunConfig, estimate.Estimate]]:
-    earlier = lab.store.list()
+    earlier = lab.runs()
     costs = estimate.estimates(configs, earlier=earlier, beside=configs, device=lab.device)
     return list(zip(configs, costs, strict=True))
 
@@ -52,7 +52,7 @@ def simulate(lab: Lab, form: dict[str, Any]) -> bool:
     try:
         suite = train_form.suite_of(form)
         configs = [one for one in train_form.recipes_of(form)[0] if one.seed == suite["seeds"][0]]
-        earlier = lab.store.list()
+        earlier = lab.runs()
         with lab.simulating:
             if estimate.simulated(configs, earlier=earlier, device=lab.device):
                 return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ from trainer.jobs import queue as jobs
 from trainer.jobs.progress import duration
 from trainer.markup import render
 from trainer.runs import archive
+from trainer.runs.damage import Damage
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import ENDED, Run
-from trainer.texts import tr
+from trainer.texts import mark, tr
+from trainer.ui.common import launching
 from trainer.ui.common.lab import Lab, note, run_name, task_name
 
+DAMAGED = mark("damaged")
+"""State of a run in the list whose run.json cannot be read."""
 SHOWN = 12
 """The number of ended runs in the list, newest first; Compare has all of them."""
 
@@ -44,14 +48,28 @@ def recent(runs: Sequence[Run]) -> list[Run]:
 
 
 def queue_html(lab: Lab, runs: Sequence[Run] | None = None) -> str:
-    """The list of runs as HTML, each with its state, progress and remaining time, or its error."""
-    runs = lab.store.list() if runs is None else runs
+    """The list of runs as HTML, each with its state, progress and remaining time, or its error.
+
+    A damaged run has its reason; one that is not in the list otherwise is below the others.
+    """
+    runs = lab.runs() if runs is None else runs
     items, queue_order = [], 0
     for run in recent(runs):
         queue_order += run.state == "queued"
         items.append(_item(lab, run, queue_order))
+    damaged = {damage.run_id: damage for damage in lab.damaged()}  # after the items, which read files
+    items = [_with_damage(lab, item, damaged.pop(item.id, None)) for item in items]
+    items += [_damaged_item(lab, damage) for damage in list(damaged.values())[:SHOWN]]
     older = sum(run.state in ENDED for run in runs) - SHOWN
     return render("train/queue.html", runs=items, older=f"{older:,}" if older > 0 else "")
+
+
+def _with_damage(lab: Lab, item: Item, damage: Damage | None) -> Item:
+    return replace(item, text=f"{item.text.rstrip('.')}. {lab.shown(str(damage))}") if damage else item
+
+
+def _damaged_item(lab: Lab, damage: Damage) -> Item:
+    return Item(damage.run_id, damage.run_id, DAMAGED, "", lab.shown(str(damage)), None)
 
 
 def _item(lab: Lab, run: Run, queue_order: int) -> Item:
@@ -101,20 +119,20 @@ def last_step(lab: Lab, run: Run) -> dict[str, Any] | None:
     return next((event for event in reversed(events) if event["type"] == "step"), None)
 
 
-def choices(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """(name, id) of every run, in the order of the list and then the older ones."""
+def choices(runs: Sequence[Run], damaged: Sequence[Damage] = ()) -> list[tuple[str, str]]:
+    """(name, id) of every run, in the order of the list and then the older ones; last damaged ones not in `runs`."""
     first = recent(runs)
     listed = {run.id for run in first}
     rest = [run for run in reversed(runs) if run.id not in listed]
-    return [(f"{run_name(run)}: {tr(run.state)} ({run.id[-8:]})", run.id) for run in [*first, *rest]]
+    known = [(f"{run_name(run)}: {tr(run.state)} ({run.id[-8:]})", run.id) for run in [*first, *rest]]
+    ids = {run.id for run in runs}
+    broken = [damage.run_id for damage in damaged if damage.run_id not in ids]
+    return known + [(f"{run_id}: {tr(DAMAGED)}", run_id) for run_id in broken]
 
 
 def find(lab: Lab, run_id: str | None) -> Run | None:
-    """The run by its id, or None if none is chosen or it was deleted."""
-    try:
-        return lab.store.load(run_id) if run_id else None
-    except UserError:
-        return None
+    """The run by its id, or None if none is chosen, or it was deleted, is damaged or could not be drawn."""
+    return lab.find(run_id)
 
 
 # Actions on a run: each returns a sentence for the page
@@ -133,7 +151,7 @@ def resume(lab: Lab, run_id: str | None) -> str:
     """Queue the chosen run again."""
 
     def act(run: Run) -> str:
-        jobs.resume(lab.store, run.id)
+        launching.resume(lab, run.id)
         return tr("{run} is queued and goes on from its last checkpoint.", run=run_name(run))
 
     return _do(lab, run_id, act)
@@ -143,7 +161,7 @@ def again(lab: Lab, run_id: str | None) -> str:
     """Queue a new run with the chosen run's recipe."""
 
     def act(run: Run) -> str:
-        jobs.retrain(lab.store, run.id)
+        launching.retrain(lab, run.id)
         return tr("A new run with the recipe of {run} is queued.", run=run_name(run))
 
     return _do(lab, run_id, act)
@@ -160,7 +178,14 @@ def rename(lab: Lab, run_id: str | None, label: str) -> str:
 
 
 def delete(lab: Lab, run_id: str | None) -> str:
-    """Remove the chosen run and its files."""
+    """Remove the chosen run and its files; a damaged run too."""
+    if run_id and find(lab, run_id) is None and lab.damage(run_id) is not None:
+        try:
+            lab.store.delete(run_id)
+            lab.predictor.forget(run_id)
+            return note(tr("{run} is deleted.", run=run_id))
+        except (UserError, OSError) as error:
+            return note(sentence(error), "warning")
 
     def act(run: Run) -> str:
         lab.store.delete(run.id)

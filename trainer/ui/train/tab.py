@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from trainer.errors import UserError, sentence
-from trainer.jobs import queue as jobs
 from trainer.texts import tr, tr_count
-from trainer.ui.common import access
+from trainer.ui.common import access, launching
 from trainer.ui.common.access import guarded
+from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.tables import PICK
 from trainer.ui.train import api as train_api
@@ -37,7 +37,10 @@ class Launch:
 
 
 def build(lab: Lab, page: gr.Blocks) -> None:
-    """Lay out the tab and connect it. Handlers that change runs are `guarded`: see `trainer.machine.access`."""
+    """Lay out the tab and connect it. Handlers that change runs are `guarded`: see `trainer.machine.access`.
+
+    Those that draw runs are `isolated`.
+    """
     access.build(lab, page)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -57,7 +60,7 @@ def build(lab: Lab, page: gr.Blocks) -> None:
             gr.Markdown("### " + tr("While it trains") + "\n" + about)
             plots = train_watch.plots()
     view = train_watch.View(gr.State({}), queue, panel.run, plots)
-    watch = partial(train_watch.refresh, lab, view)
+    watch = isolated(lab, partial(train_watch.refresh, lab, view))
     refresh = {"fn": watch, "inputs": [view.seen, panel.run], "outputs": view.outputs, **QUIET}
     _connect_form(lab, page, form, launch)
     submitted = guarded(lab, train_form.named(submit, list(form.fields), lab))
@@ -71,7 +74,7 @@ def build(lab: Lab, page: gr.Blocks) -> None:
     timer = gr.Timer(1.5)
     for listen in (page.load, timer.tick):
         listen(**refresh)
-    timer.tick(partial(train_panel.tail, lab, panel), [panel.run, panel.log], panel.shown, **QUIET)
+    timer.tick(isolated(lab, partial(train_panel.tail, lab, panel)), [panel.run, panel.log], panel.shown, **QUIET)
     train_api.build(lab)
 
 
@@ -83,12 +86,12 @@ def _connect_form(lab: Lab, page: gr.Blocks, form: Form, launch: Launch) -> None
     gr.on([field.input for field in fields], None, None, preset, js="() => 'custom'", **QUIET)
     preset.change(train_fields.summary, preset, preset, **QUIET)
     plan = {
-        "fn": train_form.named(planned, list(form.fields), lab),
+        "fn": isolated(lab, train_form.named(planned, list(form.fields), lab)),
         "inputs": [*fields, preset],
         "outputs": [launch.cost, launch.command, stored],
         **QUIET,
     }
-    better = plan | {"fn": train_form.named(simulated, list(form.fields), lab), "outputs": launch.cost}
+    better = plan | {"fn": isolated(lab, train_form.named(simulated, list(form.fields), lab)), "outputs": launch.cost}
     changed = gr.on([field.change for field in fields] + [preset.change], trigger_mode="always_last", **plan)
     restored = partial(train_fields.restore, lab, form)
     for shown in (changed, page.load(restored, stored, form.controls, **QUIET).then(**plan)):
@@ -112,7 +115,7 @@ def submit(lab: Lab, form: dict[str, Any]) -> str:
     """Queue the form's suite. Returns a message or an error sentence; the form does not change."""
     try:
         configs, label = train_form.recipes_of(form)
-        launched = jobs.launch(lab.store, configs, label=label)
+        launched = launching.launch(lab, configs, label=label)
     except (UserError, OSError) as error:
         return note(sentence(error), "warning")
     return note(

@@ -48,15 +48,16 @@ def plots() -> dict[str, gr.Plot]:
 
 def refresh(lab: Lab, view: View, seen: dict[str, Any], chosen: str | None) -> dict[Any, Any]:
     """The updates of components whose state differs from `seen`; starts a missing worker."""
-    runs = lab.store.list()
+    runs = lab.runs()
     _start_worker(lab, runs)
-    now = _state(runs, chosen)
+    now = _state(lab, runs, chosen)
     changes: dict[Any, Any] = {}
     if now["list"] != seen.get("list"):
         changes[view.queue] = train_queue.queue_html(lab, runs)
     if now["runs"] != seen.get("runs"):
-        value = chosen if chosen in {run.id for run in runs} else None
-        changes[view.run] = gr.update(choices=train_queue.choices(runs), value=value)
+        offered = train_queue.choices(runs, lab.damaged())
+        value = chosen if chosen in {run_id for _, run_id in offered} else None
+        changes[view.run] = gr.update(choices=offered, value=value)
     at_work, drawn = any(run.state == "running" for run in runs), seen.get("drawn", 0.0)
     if now["charts"] != seen.get("charts") and (not at_work or time.time() - drawn > SECONDS_BETWEEN_CHARTS):
         changes |= live_charts(lab, view, runs, chosen)
@@ -76,12 +77,13 @@ def _start_worker(lab: Lab, runs: Sequence[Run]) -> None:
         jobs.ensure_worker(lab.store)
 
 
-def _state(runs: Sequence[Run], chosen: str | None) -> dict[str, Any]:
+def _state(lab: Lab, runs: Sequence[Run], chosen: str | None) -> dict[str, Any]:
     """The state that the list, the choice of runs and the charts depend on, as texts to compare."""
     listed = train_queue.recent(runs)
+    damaged = "".join(f"|{damage}" for damage in lab.damaged())
     return {
-        "list": "|".join(f"{run.id}:{run.state}:{run.label}:{_size(run)}" for run in listed) or "empty",
-        "runs": "|".join(f"{run.id}:{run.state}:{run.label}" for run in runs) or "empty",
+        "list": ("|".join(f"{run.id}:{run.state}:{run.label}:{_size(run)}" for run in listed) or "empty") + damaged,
+        "runs": ("|".join(f"{run.id}:{run.state}:{run.label}" for run in runs) or "empty") + damaged,
         "charts": f"{chosen}|" + "|".join(f"{run.id}:{_size(run)}" for run in listed),
     }
 

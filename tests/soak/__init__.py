@@ -1,0 +1,1 @@
+"""An hour of the app with a crowd: `python -m tests.soak`. pytest does not collect it."""

@@ -1,0 +1,63 @@
+"""The command line, `python -m trainer`: everything that the app does, without a browser.
+
+Each module has a group of commands as plain functions; they are registered here, in the order of the help.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from trainer.cli import compare, estimate, hub, predict, remake, runs, train, worker
+from trainer.errors import Cancelled, UserError, sentence
+
+COMMANDS = {
+    "suite": train.suite,
+    "run": train.run,
+    "list": runs.list_,
+    "show": runs.show,
+    "compare": compare.compare,
+    "report": compare.report,
+    "predict": predict.predict,
+    "estimate": estimate.estimate,
+    "cancel": runs.cancel,
+    "resume": runs.resume,
+    "again": runs.again,
+    "delete": runs.delete,
+    "export": runs.export,
+    "push": hub.push,
+    "load": runs.load,
+    "adopt": hub.adopt,
+    "fetch": hub.fetch,
+    "remake": remake.remake,
+}
+
+app = typer.Typer(
+    help="Train, compare and question fine-tuning methods for text classification.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+app.command("worker", hidden=True)(worker.worker)
+
+
+def main() -> None:
+    """Run the command line; an error is one sentence on standard error and an exit status."""
+    from trainer.machine.device import share_cores
+
+    share_cores()
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_status)
+    except (Cancelled, KeyboardInterrupt) as error:
+        typer.echo(sentence(error), err=True)
+        sys.exit(1)
+    except OSError as error:
+        typer.echo(sentence(error), err=True)
+        sys.exit(1)

@@ -1,0 +1,81 @@
+"""The options that several commands share: their declarations, and the settings that they stand for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from trainer.errors import Problems
+
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
+Sets = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="any setting of the recipe or the method, in a suite also METHOD.NAME=VALUE; may be repeated",
+    ),
+]
+Track = Annotated[bool, typer.Option("--track", help="track with Weights & Biases")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's id, or a beginning of it or a label of one run")]
+Method = Annotated[str, typer.Option(help="full, lora, qlora, adapter or adapter_fusion")]
+Task = Annotated[Optional[str], typer.Option(help="a task's name or a file")]
+Backbone = Annotated[Optional[str], typer.Option(help="a backbone's name or a local folder")]
+TextColumn = Annotated[Optional[str], typer.Option(help="for a file")]
+LabelColumn = Annotated[Optional[str], typer.Option(help="for a file")]
+GroupColumn = Annotated[Optional[str], typer.Option(help="for a file")]
+ValidationFile = Annotated[Optional[str], typer.Option(help="for a file: another file to validate on")]
+TestFile = Annotated[Optional[str], typer.Option(help="for a file: another file to test on")]
+
+
+def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Settings by name, from NAME=VALUE pairs. A value is parsed as JSON if it can be; a list may be written a,b.
+
+    Raises `Problems` for pairs without a name or "=", and for settings that have an argument of their own.
+    """
+    from trainer.runs import recipes
+
+    settings: dict[str, Any] = {}
+    problems = []
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            problems.append(f"Expected NAME=VALUE after --set, got {pair!r}; write, say, learning_rate=3e-4.")
+            continue
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = tuple(value.split(",")) if "," in value else value
+        if name.rpartition(".")[2] in ("target_modules", "parent_tasks", "parents") and isinstance(settings[name], str):
+            settings[name] = (settings[name],)
+    if problems:
+        raise Problems(problems)
+    recipes.refuse_own_arguments(settings)
+    return settings
+
+
+def file_settings(**given: str | None) -> dict[str, str]:
+    """The settings of a file's columns and held-out files that are given; those that are None are left out."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def defaults() -> tuple[str, str]:
+    """Default (task, backbone) on this machine: BERT base on SST-2 with CUDA, else those that need no Hub."""
+    # Importing torch takes seconds: only on a machine that may have a GPU.
+    if _has_nvidia_driver():
+        from trainer.machine.device import detect
+
+        if detect().kind == "cuda":
+            return "sst2", "bert-base"
+    return "movies", "minilm"
+
+
+def _has_nvidia_driver() -> bool:
+    import shutil
+
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None

@@ -1,0 +1,85 @@
+"""The command that predicts a sentence or a file of sentences: predict."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from trainer.cli.options import AsJson, TextColumn
+from trainer.cli.output import print_json, print_table
+from trainer.errors import ArgumentError, UserError
+
+
+def predict(
+    text: Annotated[Optional[str], typer.Argument(help="one sentence")] = None,
+    runs: Annotated[str, typer.Option(metavar="A,B", help="which runs predict (all finished ones if not given)")] = "",
+    file: Annotated[Optional[Path], typer.Option(help="a file of sentences instead")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="where to write every run's predictions (CSV)")] = None,
+    text_column: TextColumn = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="scale each run's probabilities by its temperature from validation")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the label of one sentence, or of each sentence of a file, with trained runs."""
+    from trainer.jobs import queue as jobs
+    from trainer.runs.store import Store
+    from trainer.serving import predictor as inference
+
+    if (text is None) == (file is None):
+        raise ArgumentError(expected="a sentence or --file", got="both" if text else "neither", fix="give one of them")
+    if file is not None and out is None:
+        raise ArgumentError(expected="--out with --file", got="none", fix="say where to write the predictions")
+    store = Store()
+    selected = inference.choose(store, [name for name in runs.split(",") if name])
+    if not selected:
+        raise UserError(
+            expected="a finished run to ask", got="none", fix="train one: python -m trainer suite --preset quick"
+        )
+    predictor = inference.Predictor(store)
+    if calibrated:
+        for run in selected:
+            if inference.temperature(run) is None:
+                typer.echo(f"Not scaled: {run.id}, which has no temperature.", err=True)
+    if file is not None:
+        _predict_file(predictor, selected, file, out, text_column, as_json, calibrated=calibrated)
+        return
+    predictions = predictor.predict(text, selected)
+    if calibrated:
+        predictions = [prediction.calibrated(run) for prediction, run in zip(predictions, selected, strict=True)]
+    if not runs:
+        for missing, trains in jobs.without_weights(store):
+            fix = f"{trains.id} trains" if trains else f"train it: python -m trainer again {missing.id}"
+            typer.echo(f"Not asked: {missing.id}, which came without its weights ({fix}).", err=True)
+    if as_json:
+        print_json([prediction.__dict__ | {"cut": prediction.cut} for prediction in predictions])
+        return
+    for p in predictions:
+        if p.cut:
+            typer.echo(f"Cut: {p.run_id} read the first {p.tokens_read} of the text's {p.tokens} tokens.", err=True)
+    rows = [(p.run_id, p.method, p.predicted, f"{p.confidence:.1%}", f"{p.seconds * 1000:.1f} ms") for p in predictions]
+    print_table(("run", "method", "predicted", "probability", "time"), rows)
+
+
+def _predict_file(
+    predictor, runs, file: Path, out: Path, text_column: str | None, as_json: bool, *, calibrated: bool
+) -> None:
+    from trainer.serving import files
+
+    table = files.read(file)
+    column = files.text_column(table, file, text_column)
+    for step in files.predict(table, column, runs, predictor, calibrated=calibrated):
+        if sys.stderr.isatty():
+            last = step.done == step.of
+            typer.echo(f"\r{step.run.id}: {step.done:,} of {step.of:,} sentences", nl=last, err=True)
+    files.write(table, out)
+    cut = files.cut_sentences(table, runs)
+    if as_json:
+        print_json({"out": str(out), "rows": len(table), "runs": [run.id for run in runs], "cut": cut})
+        return
+    typer.echo(f"{len(table):,} sentences through {len(runs)} runs written to {out}")
+    if cut:
+        typer.echo(f"Cut: {cut:,} of them are longer than a run reads; see the columns tokens_cut.", err=True)

@@ -1,0 +1,94 @@
+"""The commands that train by a recipe: suite and run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Optional
+
+import typer
+
+from trainer.cli.options import (
+    Backbone,
+    GroupColumn,
+    LabelColumn,
+    Method,
+    Sets,
+    Task,
+    TextColumn,
+    Track,
+    defaults,
+    file_settings,
+    parse_settings,
+)
+from trainer.cli.output import watch
+from trainer.errors import one_of
+
+
+def suite(
+    preset: Annotated[Optional[str], typer.Option(help="quick, report or best")] = None,
+    method: Annotated[Optional[list[str]], typer.Option(help="a method; may be repeated (all if not given)")] = None,
+    task: Task = None,
+    backbone: Backbone = None,
+    seed: Annotated[Optional[list[int]], typer.Option(help="a seed; may be repeated")] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    label: Annotated[str, typer.Option(help="your own name for the runs")] = "",
+    track: Track = False,
+    set_: Sets = None,
+) -> None:
+    """Train several methods on the same sentences, so that they can be compared."""
+    from trainer.runs import recipes
+    from trainer.runs.presets import PRESETS
+
+    named = PRESETS.get(preset or "")
+    if preset is not None and named is None:
+        raise one_of("a preset", preset, tuple(PRESETS))
+    settings = dict(named.settings) if named else {}
+    settings |= file_settings(text_column=text_column, label_column=label_column, group_column=group_column)
+    settings |= {"track": track} | parse_settings(set_)
+    default_task, default_backbone = defaults()
+    configs = recipes.suite(
+        methods_=method or (named.methods if named else recipes.DEFAULT_METHODS),
+        seeds=seed or (named.seeds if named else (0,)),
+        task=task or (named.task if named else default_task),
+        backbone=backbone or (named.backbone if named else default_backbone),
+        **settings,
+    )
+    _train(configs, label)
+
+
+def run(
+    method: Method,
+    task: Task = None,
+    backbone: Backbone = None,
+    seed: Annotated[int, typer.Option(help="seeds weights, batches and dropout")] = 0,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    parents: Annotated[str, typer.Option(metavar="A,B", help="adapter runs to fuse (trained if not given)")] = "",
+    label: Annotated[str, typer.Option(help="your own name for the run")] = "",
+    track: Track = False,
+    set_: Sets = None,
+) -> None:
+    """Train one run."""
+    from trainer.runs import recipes
+    from trainer.runs.store import Store
+
+    default_task, default_backbone = defaults()
+    settings = file_settings(text_column=text_column, label_column=label_column, group_column=group_column)
+    settings |= {"track": track} | parse_settings(set_)
+    if parents:
+        settings["parents"] = tuple(Store().load(name).id for name in parents.split(","))
+    config = recipes.make(
+        method=method, task=task or default_task, backbone=backbone or default_backbone, seed=seed, **settings
+    )
+    _train([config], label)
+
+
+def _train(configs: Sequence[Any], label: str) -> None:
+    from trainer.jobs import queue as jobs
+    from trainer.runs.store import Store
+
+    store = Store()
+    watch(store, jobs.launch(store, configs, label=label))
