@@ -38,6 +38,8 @@ ENVIRONMENT = dict(os.environ)
 """As it is before any test changes it."""
 
 ROOT = Path(__file__).resolve().parent.parent
+VERSION_1 = ROOT / "tests" / "version_1"
+"""A store of runs as the first version of the run format has them, without weights and predictions."""
 SHOTS = ROOT / "screenshots"
 LEAVING = re.compile("AbortError: signal is aborted|Unexpected error Connection errored out")
 """What Gradio's page writes to its console when it is left while the server still answers: a reload, the end."""

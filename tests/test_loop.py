@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT, free_port, warm
+from conftest import VERSION_1, free_port, warm
 from test_methods import small_model
 from torch import nn
 
@@ -400,7 +400,7 @@ def test_batches_of_like_length_are_packed_too(tiny_backbone, tiny_file, tmp_pat
 def test_old_recipes_keep_their_fingerprints():
     """Hashes that were computed before recipes had `gradient_accumulation_steps`."""
     for method, expected in (("lora", "c91cfa5a5d558d44"), ("full", "b66721a47afad289")):
-        path = ROOT / "adapters_store" / f"{method}-movies-minilm-s0-bundled" / "run.json"
+        path = VERSION_1 / f"{method}-movies-minilm-s0-bundled" / "run.json"
         stored = json.loads(path.read_text())["recipe"]
         stored.pop("gradient_accumulation_steps", None)
         config = RunConfig(**stored)

@@ -8,15 +8,16 @@ import statistics
 from pathlib import Path
 
 import pytest
-from conftest import trainer
+from conftest import VERSION_1, trainer
 
 from benchmarks import rates
 from trainer import methods, tasks
 from trainer.analysis import tables
 from trainer.jobs import adoption, queue
 from trainer.methods.base import TUNED, UNTUNED
-from trainer.publish import bundled, report
+from trainer.publish import report
 from trainer.runs import archive, recipes
+from trainer.runs.store import Store
 from trainer.serving.predictor import Predictor
 from trainer.sources import backbones
 from trainer.tasks.base import normalise
@@ -246,8 +247,7 @@ def test_a_runs_rate_is_shown_with_how_it_came_about(suite, own_store):
     assert f"Learning rate {text}." in trainer("show", run.id, store=suite[0]).stdout
     assert text in panel.details_html(Lab(suite[0], Predictor(suite[0])), run)
     assert f"Learning rate {text}; " in report.html(suite[0], [run])
-    (old,) = (run for run in bundled.shipped() if run.recipe.method == "lora")
-    old = old.model_copy(update={"lineage": old.lineage.model_copy(update={"learning_rate": None})})
+    (old,) = (run for run in Store(VERSION_1).list() if run.recipe.method == "lora")
     assert recipes.rate_text(old) == f"{old.recipe.learning_rate:g}"
     archive.load_folder(own_store, run.folder)
     assert own_store.load(run.id).lineage == run.lineage, "what a loaded run says of its rate is what it said"

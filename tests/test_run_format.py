@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, trainer
+from conftest import ROOT, VERSION_1, trainer
 from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter
 
@@ -398,11 +398,12 @@ LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": Fals
 """Settings that came later, at the values that do what was done before them."""
 
 
-def test_the_bundled_runs_of_version_1_read_as_they_are(tmp_path):
+def test_runs_of_version_1_read_as_they_are(tmp_path):
     """The files on the disk stay what they are until a run is written, which writes the newest version."""
-    before = {run.id: content(run) for run in bundled.shipped()}
-    assert {found["schema_version"] for found in before.values()} == {1}, "made again: keep one for this test"
-    for run in bundled.shipped():
+    runs = Store(VERSION_1).list()
+    before = {run.id: content(run) for run in runs}
+    assert {found["recipe"]["method"] for found in before.values()} == {"full", "lora", "adapter_fusion"}
+    for run in runs:
         old, new = before[run.id], run.as_json()
         assert old["schema_version"] == 1
         assert new["schema_version"] == store.SCHEMA_VERSION
@@ -466,7 +467,7 @@ def test_a_bare_run_of_version_1_reads(own_store):
 
 def test_a_finished_run_of_version_1_reads_with_the_recipe_that_it_had_then(own_store):
     """Of a run that was trained here, and of an adapter from elsewhere, of which training is not known."""
-    old = content(next(run for run in bundled.shipped() if run.recipe.method == "lora"))
+    old = content(next(run for run in Store(VERSION_1).list() if run.recipe.method == "lora"))
     for recipe in (old["recipe"], old["result"]["run_info"]["train_config"]):
         del recipe["group_by_length"], recipe["track"]
     put(own_store, "trained-here", old)
