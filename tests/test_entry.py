@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 import threading
@@ -936,6 +937,53 @@ def test_a_full_models_configuration_is_rebuilt_and_its_labels_are_the_runs(save
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/other"}')
     with pytest.raises(UserError, match="got adapter_config"):
         method.open(folder, setup)
+
+
+def _half_of_the_table(folder: Path) -> None:
+    table = pd.read_parquet(folder / "predictions.parquet")
+    table.iloc[: len(table) // 2].to_parquet(folder / "predictions.parquet", index=False)
+
+
+def _in_run_json(change):
+    def spoil(folder: Path) -> None:
+        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        change(content, content["result"])
+        (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
+
+    return spoil
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (_in_run_json(lambda _, of: of["meta_info"]["dataset_info"]["label_names"].reverse()),
+         "label_names as the run's task and predictions have it, negative, positive"),
+        (_in_run_json(lambda _, of: of["test"].update(accuracy=0.99)), "test.accuracy as the run's"),
+        (_in_run_json(lambda _, of: of["test"].update(confusion_matrix=[[1, 1], [1, 1]])), "confusion_matrix as the"),
+        (_in_run_json(lambda content, _: content.update(label="a" * 1001)), "at most 1000 characters"),
+        (_half_of_the_table, "sizes.test as the run's task and predictions have it"),
+    ],
+    ids=["reversed labels", "accuracy", "confusion matrix", "label", "half of the predictions"],
+)  # fmt: skip
+def test_a_run_whose_figures_are_not_those_of_its_predictions_is_refused(spoil, reason, method, own_store, tmp_path):
+    """Of a run without weights too: what it says is compared with others."""
+    folder = bundled(method, tmp_path)
+    spoil(folder)
+    with pytest.raises(UserError, match=re.escape(reason)):
+        archive.load(own_store, zipped(folder))
+    loaded, (left_out,) = archive.load_folder(own_store, folder)
+    assert reason in left_out
+    assert loaded == own_store.list() == []
+
+
+def test_a_name_that_is_given_here_has_a_length(own_store):
+    recipe = recipes.make(method="lora", task="movies", backbone="minilm")
+    run = own_store.create(recipe, label="a" * 200)
+    for give in (lambda: own_store.create(recipe, label="a" * 201), lambda: own_store.update(run.id, label="a" * 201)):
+        with pytest.raises(ArgumentError, match="at most 200 characters, got 201"):
+            give()
+    assert [one.label for one in own_store.list()] == ["a" * 200]
 
 
 def test_what_needs_a_backbone_that_is_not_here_is_checked_at_the_first_prediction(own_store, tmp_path, monkeypatch):

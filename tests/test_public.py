@@ -358,7 +358,7 @@ def test_an_uploaded_file_and_the_machines_own_user_are_served(own_store, tiny_f
         ({}, ["localhost", "localhost:7860", "127.0.0.1:7860", "[::1]:80", "app.localhost", "192.168.1.5", "lab:7860",
           "LOCALHOST."],
          ["evil.example", "evil.example:7860", "localhost.evil.example", "127.0.0.1.nip.io", "", "a/b", "x@localhost",
-          "[::1", "a b"]),
+          "[::1", "a b", "[::1].evil.example", "[::1]evil.example:80", "x[::1]"]),
         (SPACE, ["a-b.hf.space", "lab.example.org", "10.1.2.3:7860", "pod.cluster.local"],
          ["b-a.hf.space", "hf.space"]),
         (LAN, [socket.gethostname(), "laptop.local:7860"], ["evil.example", "local.evil.example"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import shutil
 import socket
 import sys
@@ -110,6 +111,8 @@ def host_of(address: str) -> str:
 
 def _name(host: str) -> str:
     """A Host header's name without its port; empty for one that is malformed."""
+    if "[" in host and not re.fullmatch(r"\[[0-9A-Fa-f:.]+\](:\d*)?", host):
+        return ""
     return "" if set(host) & set("/?#@\\ ") else host_of(f"http://{host}")
 
 

@@ -24,6 +24,8 @@ SUFFIXES = (".json", ".jsonl", ".parquet", ".txt", ".md", ".safetensors")
 """Types of the files that a run may have. Weights are safetensors only: opening a pickle can run code."""
 MAX_BYTES, MAX_ENTRIES = 512 << 20, 5000
 """Bounds on what a zip file unpacks to."""
+MAX_DEPTH = 20
+"""Most parts of a path in a zip file; a run has five."""
 COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """What `export` writes. Of the other kinds zipfile unpacks a block whole, however much it holds."""
 _DIRECTORY = 4 << 20
@@ -234,7 +236,7 @@ def _checked_id(members: list[zipfile.ZipInfo], path: Path) -> str:
     wrong = [
         member.filename
         for member, names in zip(members, parts, strict=True)
-        if len(names) < 2
+        if not 2 <= len(names) <= MAX_DEPTH
         or ".." in names
         or set("\\:\0") & set(member.filename)
         or any(len(name.encode(errors="replace")) > 200 for name in names)

@@ -4,27 +4,32 @@ stored predictions is computed again."""
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer import methods
+from trainer import methods, tasks
 from trainer.engine import forward
 from trainer.engine.building import BUILDING
 from trainer.errors import UserError
 from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
 from trainer.runs import predictions
-from trainer.runs.damage import PREDICTIONS, Damaged, damage_of
+from trainer.runs.damage import LONGEST, PREDICTIONS, Damaged, damage_of
 from trainer.runs.store import Run
 from trainer.sources import backbones, configs, tokenizers, weights
 from trainer.texts import tr
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAMPLE = 8
 """Sentences of the test split that are predicted again."""
 TOLERANCE = 0.1
 """Greatest difference of a probability: above that of 16 bits on another device, and labels that differ within it are
 near ties."""
+ROUNDED = 1e-4
+"""Greatest difference of a stored accuracy from that of the predictions."""
 UNCHECKED = ".unchecked"
 """File in the folder of a run whose model could not be opened on this machine when it was loaded."""
 _PARTS = ("README.md", "LICENSE", *tokenizers.FILES)
@@ -36,11 +41,15 @@ def admit(run: Run) -> None:
 
     What depends on a backbone that is not on this machine, or on another device, is checked when the run is first
     opened: `UNCHECKED` marks the run.
-    Raises `UserError` for weights or configurations that are not those of the run's recipe, and for weights without
-    predictions.
+    Raises `UserError` for weights or configurations that are not those of the run's recipe, for weights without
+    predictions, and for figures that are not those of its predictions.
     """
     (run.folder / UNCHECKED).unlink(missing_ok=True)
-    if run.state != "finished" or not run.model_folder.is_dir():
+    if run.state != "finished":
+        return
+    if (run.folder / PREDICTIONS).is_file():
+        require_own_figures(run)
+    if not run.model_folder.is_dir():
         return
     if not (run.folder / PREDICTIONS).is_file():  # without them nothing says that the weights are the run's
         raise UserError(expected=tr("a readable {file}", file=PREDICTIONS), got=tr("none"), fix=tr("export it again"))
@@ -113,6 +122,35 @@ def _rewrite(run: Run, setup: Setup) -> None:
             shutil.rmtree(copies, ignore_errors=True)
 
 
+def require_own_figures(run: Run) -> None:
+    """Raise `UserError` unless a run's label names, sizes and test figures are those of its task and predictions."""
+    about, test = run.result.meta_info.dataset_info, run.result.test
+    known = getattr(tasks.TASKS.get(run.recipe.task), "label_names", None)
+    if known is not None and about.label_names != known:
+        raise _unlike("label_names", ", ".join(known), ", ".join(about.label_names))
+    table = _table(run)
+    for split in ("validation", "test"):
+        rows, size = int((table["split"] == split).sum()), getattr(about.sizes, split)
+        if rows != size and (rows or split == "test"):
+            raise _unlike(f"sizes.{split}", f"{rows:,}", f"{size:,}")
+    rows = table[table["split"] == "test"]
+    matrix = np.zeros((len(about.label_names),) * 2, dtype=int)
+    np.add.at(matrix, (rows["label"], rows["predicted"]), 1)
+    if [list(row) for row in test.confusion_matrix] != matrix.tolist():
+        raise _unlike("confusion_matrix", str(matrix.tolist())[:LONGEST], str(test.confusion_matrix)[:LONGEST])
+    accuracy = np.trace(matrix) / len(rows)
+    if abs(accuracy - test.accuracy) > ROUNDED:
+        raise _unlike("test.accuracy", f"{accuracy:.4f}", f"{test.accuracy:.4f}")
+
+
+def _unlike(what: str, expected: str, got: str) -> UserError:
+    return UserError(
+        expected=tr("{name} as the run's task and predictions have it, {value}", name=what, value=expected),
+        got=got,
+        fix=tr("export it again"),
+    )
+
+
 # The sample
 
 
@@ -164,9 +202,23 @@ def sample(run: Run) -> tuple[list[str], np.ndarray]:
 
     Raises `UserError` for a table that is missing, cannot be read, is not of the run's data or has no test split.
     """
-    path = run.folder / PREDICTIONS
+    table = _table(run)
+    rows = table[table["split"] == "test"]
+    if not len(rows):
+        raise UserError(
+            expected=tr("a readable {file}", file=PREDICTIONS),
+            got=tr("a damaged one"),
+            fix=tr("export it again"),
+        )
+    count = min(SAMPLE, len(rows))
+    rows = rows.iloc[[index * len(rows) // count for index in range(count)]]
+    return list(rows["text"]), np.stack([np.asarray(row, dtype=np.float64) for row in rows["probabilities"]])
+
+
+def _table(run: Run) -> pd.DataFrame:
+    """The run's predictions. Raises `UserError` for a table that is missing, cannot be read or is not of its data."""
     try:
-        table = predictions.read(path, run.result.meta_info.dataset_info)
+        return predictions.read(run.folder / PREDICTIONS, run.result.meta_info.dataset_info)
     except (Damaged, OSError) as error:
         damage = damage_of(error, run_id=run.id, folder=run.folder, file=PREDICTIONS)
         raise UserError(
@@ -174,13 +226,3 @@ def sample(run: Run) -> tuple[list[str], np.ndarray]:
             got=tr("a damaged one: {problem}", problem=damage.reason),
             fix=tr("export it again"),
         ) from None
-    rows = table[table["split"] == "test"]
-    if not len(rows):
-        raise UserError(
-            expected=tr("a readable {file}", file=path.name),
-            got=tr("a damaged one"),
-            fix=tr("export it again"),
-        )
-    count = min(SAMPLE, len(rows))
-    rows = rows.iloc[[index * len(rows) // count for index in range(count)]]
-    return list(rows["text"]), np.stack([np.asarray(row, dtype=np.float64) for row in rows["probabilities"]])

@@ -513,7 +513,9 @@ class Content(Record):
     id: str = Field(
         pattern=f"^{RUN_ID.pattern}$", description="made by the program; also the folder's name, which counts"
     )
-    label: str = Field(description="a person's own name for the run; may be empty, need not be unique")
+    label: Annotated[str, Field(max_length=1000)] = Field(
+        description="a person's own name for the run; may be empty, need not be unique"
+    )
     state: State
     created_at: Time = Field(description="when it was queued")
     queue_order: Count = Field(description="its order in the queue: nanoseconds since 1970 when it was queued last")

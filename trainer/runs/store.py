@@ -34,6 +34,8 @@ STATES = (mark("queued"), mark("running"), mark("finished"), mark("failed"), mar
 ENDED = ("finished", "failed", "cancelled")
 MAX_BYTES = 64 << 20
 """Most bytes of run.json; usual ones have 10,000, and one of a thousand labels eight million."""
+LONGEST_LABEL = 200
+"""Most characters of a run's name that is given here; one from elsewhere may have 1,000."""
 LONGEST = 200
 """Most bytes in a run's id. A file name may have 255, and hidden files add a prefix and a suffix to the id."""
 INTERRUPTED = mark(
@@ -176,6 +178,15 @@ def _is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (*FILES, "model"))
 
 
+def _check_label(label: str) -> None:
+    if len(label) > LONGEST_LABEL:
+        raise ArgumentError(
+            expected=tr("a name of at most {count} characters", count=LONGEST_LABEL),
+            got=f"{len(label):,}",
+            fix=tr("choose a shorter one"),
+        )
+
+
 def _printable(name: str) -> str:
     """A file's name as text that can be written as UTF-8."""
     return name.encode("utf-8", "replace").decode()
@@ -283,7 +294,11 @@ class Store:
         lineage: dict[str, Any] | None = None,
         fill: Callable[[Path], None] | None = None,
     ) -> Run:
-        """Add a run to the end of the queue. `fill(folder)` may write files before other processes can see the run."""
+        """Add a run to the end of the queue. `fill(folder)` may write files before other processes can see the run.
+
+        Raises `ArgumentError` for a label of more than `LONGEST_LABEL` characters.
+        """
+        _check_label(label)
         task = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.task).stem.lower())[:24]
         backbone = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(recipe.backbone).name.lower())[:24]
         run_id = f"{recipe.method}-{task or 'task'}-{backbone or 'backbone'}-s{recipe.seed}-{secrets.token_hex(4)}"
@@ -366,6 +381,7 @@ class Store:
 
     def update(self, run_id: str, **changes: Any) -> Run:
         """Change fields of run.json and keep the others as they are on the disk. Raises `UserError` if damaged."""
+        _check_label(changes.get("label", ""))
         folder = self._folder(run_id)
         with FileLock(self.root / f".{run_id}.lock"):
             current = self._read(folder, check_process=False)

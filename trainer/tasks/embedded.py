@@ -16,6 +16,8 @@ class EmbeddedTask(Task):
     `group`: "document" where several sentences come from one review or article; each document is in one split.
     """
 
+    label_names = LABEL_NAMES
+
     def __init__(
         self, name: str, title: str, summary: str, file: str, *, group: str | None = None, splits_version: str = ""
     ) -> None:

@@ -63,10 +63,10 @@ def _is_half(text: str) -> bool:
 
 
 def wrong_inputs(error: Exception, *, expected: int, got: int) -> Exception:
-    """The error for inputs that do not fit a handler: too few or of another kind. Gradio's own lists its components."""
+    """The error for inputs that do not fit a handler, in number or kind. Gradio's own lists its components."""
     if isinstance(error, (UserError, Sentence)):
         return error
-    if got < expected:
+    if got != expected:
         return ArgumentError(
             expected=tr("{count} inputs", count=expected), got=f"{got}", fix=tr("look at the endpoint's description")
         )

@@ -51,6 +51,8 @@ class Page(gr.Blocks):
         """Gradio's check and conversion of the inputs of a handler. Raises `UserError` for any that do not fit."""
         try:
             faults.check_text(inputs)
+            if len(inputs) > len(block_fn.inputs):  # Gradio would leave the others out
+                raise ValueError("too many inputs")
             return await super().preprocess_data(block_fn, inputs, *rest, **named)
         except Exception as error:
             raise faults.wrong_inputs(error, expected=len(block_fn.inputs), got=len(inputs)) from None

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -43,20 +44,27 @@ class Requests:
             log.event("refused", path=scope["path"], status=status, message=str(refusal))
             await PlainTextResponse(str(refusal), status_code=status)(scope, receive, send)
             return
-        started = False
+        started = ended = False
 
         async def sent(message: Message) -> None:
-            nonlocal started
+            nonlocal started, ended
             started = started or message["type"] == "http.response.start"
+            ended = ended or (message["type"] == "http.response.body" and not message.get("more_body"))
             await send(message)
 
         try:
             await self.app(scope, receive, sent)
         except Exception as error:
-            foreign = isinstance(error, FOREIGN)
-            log.fault("failed", error, whole=self.lab.access.rules.open and not foreign, path=scope["path"])
-            if not started:
+            # Starlette raises a RuntimeError for an HTTP error within a response that has begun, such as a stream.
+            foreign = isinstance(error, (*FOREIGN, HTTPException)) or isinstance(error.__cause__, HTTPException)
+            if foreign:
+                log.event("refused", path=scope["path"], message=type(error).__name__)
+            else:
+                log.fault("failed", error, whole=self.lab.access.rules.open, path=scope["path"])
+            if not started and scope["type"] == "http":
                 await _answer(foreign)(scope, receive, send)
+            elif started and not ended:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _refusal(self, headers: Headers) -> tuple[UserError | None, int]:
         host, origin = headers.get("host", ""), headers.get("origin")
