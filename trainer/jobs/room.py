@@ -110,4 +110,4 @@ def _checkpoints(config: RunConfig, earlier: Sequence[Run]) -> int:
 
 def _gb(count: float) -> str:
     """The number of gigabytes, with two digits that say something."""
-    return f"{count / 1e9:.1f}" if count >= 1e8 else f"{count / 1e9:.2g}"
+    return f"{count / 1e9:.1f}" if abs(count) >= 1e8 else f"{count / 1e9:.2g}"

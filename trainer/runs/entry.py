@@ -11,7 +11,7 @@ import numpy as np
 from trainer import methods, tasks
 from trainer.engine import forward
 from trainer.engine.building import BUILDING
-from trainer.errors import UserError
+from trainer.errors import ArgumentError, UserError
 from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
 from trainer.runs import predictions
@@ -216,12 +216,12 @@ def sample(run: Run) -> tuple[list[str], np.ndarray]:
 
 
 def _table(run: Run) -> pd.DataFrame:
-    """The run's predictions. Raises `UserError` for a table that is missing, cannot be read or is not of its data."""
+    """The run's predictions. Raises `ArgumentError` for a table that is missing, unreadable or not of its data."""
     try:
         return predictions.read(run.folder / PREDICTIONS, run.result.meta_info.dataset_info)
     except (Damaged, OSError) as error:
         damage = damage_of(error, run_id=run.id, folder=run.folder, file=PREDICTIONS)
-        raise UserError(
+        raise ArgumentError(
             expected=tr("a run whose {file} is whole", file=damage.file),
             got=tr("a damaged one: {problem}", problem=damage.reason),
             fix=tr("export it again"),
