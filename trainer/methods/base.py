@@ -89,8 +89,8 @@ class RateSource:
 TUNED = RateSource("tuned", "benchmarks/rates.json, on all-MiniLM-L6-v2")
 """Highest mean validation accuracy in the sweep that all methods share (tests/test_rates.py)."""
 
-UNTUNED = RateSource("chosen", "single runs of the quick preset; the sweep in benchmarks/rates.json is not complete")
-"""Until the table has every rate of the method at all seeds on all tasks."""
+UNTUNED = RateSource("chosen", "single runs of the quick preset, before the sweep in benchmarks/rates.json")
+"""Until the bundled runs are made again with the rates of the table."""
 
 
 class Method(ABC):
