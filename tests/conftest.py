@@ -41,8 +41,12 @@ ROOT = Path(__file__).resolve().parent.parent
 VERSION_1 = ROOT / "tests" / "version_1"
 """A store of runs as the first version of the run format has them, without weights and predictions."""
 SHOTS = ROOT / "screenshots"
-LEAVING = re.compile("AbortError: signal is aborted|Unexpected error Connection errored out")
-"""What Gradio's page writes to its console when it is left while the server still answers: a reload, the end."""
+LEAVING = re.compile(
+    r"AbortError: signal is aborted|Unexpected error Connection errored out"
+    r"|Cannot read properties of undefined \(reading 'e'\)"
+)
+"""What Gradio's page writes to its console when it is left while the server still answers: a reload, the end. And the
+error of its Svelte after which the page loads itself once more (test_app.py)."""
 GOOD = ("warm", "funny", "moving", "splendid", "charming", "clever", "bright", "fine")
 BAD = ("dull", "cold", "clumsy", "tedious", "hollow", "stale", "grim", "poor")
 THINGS = ("film", "story", "cast", "script", "scene", "ending", "music", "camera")

@@ -4,6 +4,21 @@
 // Gradio has said the browser's language of the page.
 document.documentElement.lang = labTexts.language;
 
+// In one of some thousand loads the Svelte of this Gradio fails while it draws the page (sveltejs/svelte#18610), which
+// then stays covered. Loading it once more helps; only where nothing was entered that would be lost.
+const labBroken = /Cannot read properties of undefined \(reading 'e'\)|undefined is not an object .*\.e\b|is undefined.*"e"/;
+let labEntered = false;
+document.addEventListener("input", () => { labEntered = true; }, true);
+function labReload(message) {
+  if (labEntered || !labBroken.test(message) || sessionStorage.getItem("labReloaded")) return;
+  sessionStorage.setItem("labReloaded", "once");
+  location.reload();
+}
+addEventListener("error", event => labReload(String(event.message)));
+addEventListener("unhandledrejection", event => labReload(String(event.reason)));
+// The page that is drawn whole may do so again at its next load.
+addEventListener("load", () => setTimeout(() => sessionStorage.removeItem("labReloaded"), 60000));
+
 function labSort(button) {
   const heading = button.closest("th"), table = heading.closest("table"), body = table.tBodies[0];
   const place = heading.cellIndex;
