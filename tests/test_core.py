@@ -27,7 +27,7 @@ from trainer.runs.result import SCHEMA_VERSION
 from trainer.runs.store import Store
 from trainer.serving import files as sentences_file
 from trainer.sources import assets, backbones
-from trainer.tasks import own_file
+from trainer.tasks import tables
 from trainer.tasks.base import Split, distinct, normalise
 from trainer.tasks.hub import separate_sentences
 from trainer.training import evaluate as evaluation
@@ -372,7 +372,8 @@ def test_a_held_out_file_shares_nothing_with_training(tmp_path):
         (b"sentence,label\ncaf\xe9,good\n", "x.csv", "UTF-8"),
         ('{"sentence": 1', "x.jsonl", "JSON Lines"),
         ("not parquet", "x.parquet", "Parquet"),
-        ("x", "x.xlsx", "CSV, TSV"),
+        ("x", "x.docx", "CSV, TSV"),
+        ("x", "x.xlsx", "x.xlsx as Excel"),
     ],
 )
 def test_an_unfit_file_gets_one_sentence(content, name, part, tmp_path):
@@ -413,7 +414,7 @@ def test_the_preview_counts_what_training_takes(tmp_path, extra, suffix, split_s
     labels = Counter(data.label_names[i] for split in tasks.SPLITS for i in getattr(data, split).labels)
     text = re.sub("<table.*", "", preview, flags=re.DOTALL)
     shown = re.search(r"([\d,]+) rows, (\d+) labels \((.*?)\)", text)
-    assert int(shown[1]) == len(own_file.read_table(path))
+    assert int(shown[1]) == len(tables.read_table(path))
     assert {name: int(count) for name, count in re.findall(r"(\S+): (\d+)", shown[3])} == labels
     assert int(shown[2]) == len(data.label_names) == len(labels)
     assert all(f"{note}." in text for note in data.notes)
@@ -444,12 +445,12 @@ def test_a_file_is_parsed_once_between_upload_and_training(own_store, tmp_path, 
     from trainer.ui.common.lab import Lab
     from trainer.ui.train import file as train_file
 
-    parsed, parse = [], own_file._parse
-    monkeypatch.setattr(own_file, "_TABLES", own_file.Tables(most=200_000_000))  # without what other tests have read
-    monkeypatch.setattr(own_file, "_parse", lambda path: parsed.append(path.name) or parse(path))
-    frame = own_file.read_table(tiny_file)
+    parsed, parse = [], tables.parse
+    monkeypatch.setattr(tables, "_TABLES", tables.Tables(most=200_000_000))  # without what other tests have read
+    monkeypatch.setattr(tables, "parse", lambda path, *how: parsed.append(path.name) or parse(path, *how))
+    frame = tables.read_table(tiny_file)
     frame["column"] = "more"
-    assert "column" not in own_file.read_table(tiny_file), "what a caller adds is its own"
+    assert "column" not in tables.read_table(tiny_file), "what a caller adds is its own"
     parsed.clear()
     path = tmp_path / "mine.csv"
     frame.to_csv(path, index=False)
@@ -471,10 +472,10 @@ def test_tables_of_large_files_do_not_pile_up(tmp_path):
     paths = [write(tmp_path / f"{i}.csv", sentences(20, seed=i)) for i in range(5)]
     size = max(path.stat().st_size for path in paths)
     for most, count in ((0, 1), (2 * size, 2), (20 * size, 5)):
-        tables = own_file.Tables(most=most)
+        cache = tables.Tables(most=most)
         for path in paths:
-            tables.read(path)
-        assert len(tables._tables) == count
+            cache.read(path)
+        assert len(cache._tables) == count
 
 
 @pytest.mark.parametrize("changed", tasks.FILES)

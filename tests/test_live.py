@@ -27,7 +27,8 @@ from trainer.serving import files as questions
 from trainer.serving import predictor as inference
 from trainer.serving.predictor import Prediction, Predictor
 from trainer.sources import backbones
-from trainer.tasks.own_file import FileTask, missing
+from trainer.tasks.cells import missing
+from trainer.tasks.own_file import FileTask
 from trainer.ui.common import uploads
 from trainer.ui.common.lab import Lab
 from trainer.ui.live import board as live_board

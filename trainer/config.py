@@ -7,19 +7,34 @@ import json
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from trainer.errors import Problems
 from trainer.texts import mark, tr
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Fairness = Literal["own_learning_rate", "same"]
-
+Encoding = Literal[
+    "utf-8", "utf-16", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "latin-1", "koi8-r",
+    "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr",
+]  # fmt: skip
+_SIGNS = {",": "comma", ";": "semicolon", "\t": "tab", "\\t": "tab", "|": "pipe"}
+Separator = Annotated[
+    Literal["comma", "semicolon", "tab", "pipe"],
+    BeforeValidator(lambda value: _SIGNS.get(value, value) if isinstance(value, str) else value),
+]
 
 class Strict(BaseModel):
     """A frozen model that refuses unknown fields, NaN and infinity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Dialect(Strict):
+    """How a file of text is read: the fields of a recipe with these names, for files that no recipe names."""
+
+    separator: Separator | None = None
+    encoding: Encoding | None = None
 
 
 class Names(Enum):
@@ -36,7 +51,9 @@ class RunConfig(Strict):
     # What is trained
     method: str = Field(description=mark("how the backbone is adapted: full, lora, qlora, adapter, adapter_fusion"))
     task: Annotated[str, Names.TASK] = Field(
-        description=mark("a task's name, or the path of a CSV, TSV, JSON Lines or Parquet file")
+        description=mark(
+            "a task's name, or the path of a file: CSV, TSV, JSON, JSON Lines, Parquet, Excel or OpenDocument"
+        )
     )
     backbone: Annotated[str, Names.BACKBONE] = Field(
         description=mark("a backbone's name, or a local folder that holds one")
@@ -55,6 +72,16 @@ class RunConfig(Strict):
         None,
         title=mark("Group column"),
         description=mark("for a file: the column that joins sentences of one document, kept in one split together"),
+    )
+    separator: Separator | None = Field(
+        None,
+        title=mark("Separator"),
+        description=mark("for a CSV or TSV file: what separates the columns (recognised if not given)"),
+    )
+    encoding: Encoding | None = Field(
+        None,
+        title=mark("Encoding"),
+        description=mark("for a file that is not UTF-8: its encoding, such as cp1252 (UTF-16 is recognised)"),
     )
 
     validation_file: Annotated[str | None, Names.FILE] = Field(
@@ -178,7 +205,7 @@ class RunConfig(Strict):
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-_ADDED = {"gradient_accumulation_steps": 1, "group_column": None}
+_ADDED = {"gradient_accumulation_steps": 1, "group_column": None, "separator": None, "encoding": None}
 """Fields added after the first fingerprints were stored -> the value that a recipe without the field implies."""
 
 

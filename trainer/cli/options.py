@@ -28,6 +28,10 @@ Backbone = Annotated[Optional[str], typer.Option(help="a backbone's name or a lo
 TextColumn = Annotated[Optional[str], typer.Option(help="for a file")]
 LabelColumn = Annotated[Optional[str], typer.Option(help="for a file")]
 GroupColumn = Annotated[Optional[str], typer.Option(help="for a file")]
+SeparatorName = Annotated[
+    Optional[str], typer.Option("--separator", help="for a CSV or TSV file: comma, semicolon, tab or pipe")
+]
+EncodingName = Annotated[Optional[str], typer.Option("--encoding", help="for a file that is not UTF-8, such as cp1252")]
 ValidationFile = Annotated[Optional[str], typer.Option(help="for a file: another file to validate on")]
 TestFile = Annotated[Optional[str], typer.Option(help="for a file: another file to test on")]
 

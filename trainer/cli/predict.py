@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from trainer.cli.options import AsJson, TextColumn
+from trainer.cli.options import AsJson, EncodingName, SeparatorName, TextColumn
 from trainer.cli.output import print_json, print_table
 from trainer.errors import ArgumentError, UserError
 
@@ -19,6 +19,11 @@ def predict(
     file: Annotated[Optional[Path], typer.Option(help="a file of sentences instead")] = None,
     out: Annotated[Optional[Path], typer.Option(help="where to write every run's predictions (CSV)")] = None,
     text_column: TextColumn = None,
+    separator: SeparatorName = None,
+    encoding: EncodingName = None,
+    spreadsheet: Annotated[
+        bool, typer.Option("--for-spreadsheet", help="write --out so that Excel shows it and computes no cell")
+    ] = False,
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="scale each run's probabilities by its temperature from validation")
     ] = False,
@@ -27,6 +32,7 @@ def predict(
     """Predict the label of one sentence, or of each sentence of a file, with trained runs."""
     from trainer.jobs import queue as jobs
     from trainer.runs.store import Store
+    from trainer.serving import files
     from trainer.serving import predictor as inference
 
     if (text is None) == (file is None):
@@ -45,7 +51,11 @@ def predict(
             if inference.temperature(run) is None:
                 typer.echo(f"Not scaled: {run.id}, which has no temperature.", err=True)
     if file is not None:
-        _predict_file(predictor, selected, file, out, text_column, as_json, calibrated=calibrated)
+        table = files.read(file, **_dialect(separator, encoding))
+        column = files.text_column(table, file, text_column)
+        _predict_file(predictor, selected, table, column, calibrated=calibrated)
+        files.write(table, out, spreadsheet=spreadsheet)
+        _report_file(table, selected, out, as_json)
         return
     predictions = predictor.predict(text, selected)
     if calibrated:
@@ -64,18 +74,26 @@ def predict(
     print_table(("run", "method", "predicted", "probability", "time"), rows)
 
 
-def _predict_file(
-    predictor, runs, file: Path, out: Path, text_column: str | None, as_json: bool, *, calibrated: bool
-) -> None:
+def _dialect(separator: str | None, encoding: str | None) -> dict[str, str | None]:
+    """The two options as a recipe has them. Raises `Problems` for values that are none of theirs."""
+    from trainer.config import Dialect, check
+
+    return check(Dialect, {"separator": separator, "encoding": encoding}).model_dump()
+
+
+def _predict_file(predictor, runs, table, column: str, *, calibrated: bool) -> None:
+    """Add the runs' predictions to the table, with the progress on a terminal."""
     from trainer.serving import files
 
-    table = files.read(file)
-    column = files.text_column(table, file, text_column)
     for step in files.predict(table, column, runs, predictor, calibrated=calibrated):
         if sys.stderr.isatty():
             last = step.done == step.of
             typer.echo(f"\r{step.run.id}: {step.done:,} of {step.of:,} sentences", nl=last, err=True)
-    files.write(table, out)
+
+
+def _report_file(table, runs, out: Path, as_json: bool) -> None:
+    from trainer.serving import files
+
     cut = files.cut_sentences(table, runs)
     if as_json:
         print_json({"out": str(out), "rows": len(table), "runs": [run.id for run in runs], "cut": cut})

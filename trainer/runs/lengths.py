@@ -10,6 +10,7 @@ from pathlib import Path
 from trainer import tasks
 from trainer.config import RunConfig
 from trainer.sources import assets, backbones
+from trainer.texts import tr
 
 TOKENISED, SAMPLE = 2_000, 200
 """The most sentences that are tokenised, and the most of their lengths that are kept."""
@@ -17,6 +18,10 @@ UNKNOWN = (28, 14)
 """Mean and standard deviation of the embedded sentences' lengths, for a task that is not on this machine."""
 DISTINCT = (19.0, 0.55)
 """Distinct tokens of n tokens: about K n^b (Heaps' law), fitted on the embedded sentences."""
+UNREAD = 0.05
+"""Above this share of unknown tokens a backbone cannot be expected to read a language."""
+MULTILINGUAL = "google-bert/bert-base-multilingual-cased"
+"""An encoder of 104 languages (Devlin et al. 2019), to be saved as a local folder."""
 PIECES = 1.25
 """Tokens a word or mark, where the backbone's tokenizer is not on this machine."""
 
@@ -57,8 +62,7 @@ def of(config: RunConfig) -> Lengths:
             min(max(round(generator.gauss(mean, deviation)), 4), longest) for _ in range(min(sentences, 200))
         )
         return Lengths(sentences, tuple(drawn), _heaps(mean * sentences, config.backbone))
-    fields = {"task", "split_seed", "text_column", "label_column", "validation_file", "test_file", "train_size"}
-    own = config.model_dump(include=fields | {"group_column"})
+    own = config.model_dump(include={"task", "split_seed", "train_size", *tasks.FILE_FIELDS})
     tokenizer = _tokenizer(config.backbone)
     key = (*own.values(), longest, tokenizer, *tasks.contents(config).items())
     if key not in _known:
@@ -68,6 +72,68 @@ def of(config: RunConfig) -> Lengths:
 
 
 _known: dict[tuple, Lengths] = {}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a backbone's tokenizer reads `sentences` of a recipe's training sentences.
+
+    `unknown` is the share of their tokens that are not in its vocabulary, `cut` the share of the sentences that are
+    longer than `limit` tokens, `longest` the tokens of the longest.
+    """
+
+    sentences: int
+    unknown: float
+    cut: float
+    longest: int
+    limit: int
+
+    def warnings(self, backbone: str) -> list[str]:
+        """Sentences on what the backbone will not read; none for a text that it reads whole."""
+        texts = []
+        if self.unknown > UNREAD:
+            texts.append(
+                tr(
+                    "{share} of the words and signs are unknown to {backbone}, which cannot learn from them: choose a "
+                    "backbone of this language, such as a local folder with {other}.",
+                    share=f"{self.unknown:.0%}", backbone=Path(backbone).name, other=MULTILINGUAL,
+                )
+            )  # fmt: skip
+        if self.cut:
+            share = f"{self.cut:.0%}" if self.cut >= 0.01 else "<1%"
+            texts.append(
+                tr(
+                    "{share} of the sentences are longer than {limit} tokens and are cut; the longest has {longest}.",
+                    share=share, limit=self.limit, longest=f"{self.longest:,}",
+                )
+            )  # fmt: skip
+        return texts
+
+
+def fit(config: RunConfig) -> Fit | None:
+    """How the recipe's backbone reads its training sentences; None where either of them is not on this machine."""
+    path = _tokenizer(config.backbone)
+    if path is None or (config.task in tasks.TASKS and config.task not in tasks.EMBEDDED):
+        return None
+    from tokenizers import Tokenizer
+
+    texts = tasks.from_config(config).train.texts
+    some = random.Random(0).sample(texts, min(TOKENISED, len(texts)))
+    encoder = Tokenizer.from_file(str(path))
+    encoder.no_padding()
+    encoder.no_truncation()
+    encoded = encoder.encode_batch(list(some))
+    name = getattr(encoder.model, "unk_token", None)
+    unknown = encoder.token_to_id(name) if isinstance(name, str) else None
+    words = [
+        token for one in encoded for token, special in zip(one.ids, one.special_tokens_mask, strict=True) if not special
+    ]
+    limit = min(config.max_length, backbones.shape_of(config.backbone).longest)
+    lengths = [len(one.ids) for one in encoded]
+    return Fit(
+        len(some), sum(token == unknown for token in words) / max(len(words), 1),
+        sum(length > limit for length in lengths) / len(some), max(lengths), limit,
+    )  # fmt: skip
 
 
 def _measured(texts: list[str], longest: int, tokenizer: Path | None, *, vocabulary: int) -> Lengths:

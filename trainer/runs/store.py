@@ -28,6 +28,7 @@ from trainer.runs.damage import EVENTS, FILES, PREDICTIONS, RUN, Damage, Damaged
 from trainer.runs.damage_register import DamageRegister, Signature, signature
 from trainer.runs.result import SCHEMA_VERSION, Adopted, Bundled, Content
 from trainer.runs.upgrade import upgrade
+from trainer.tasks import tables
 from trainer.texts import mark, tr
 
 STATES = (mark("queued"), mark("running"), mark("finished"), mark("failed"), mark("cancelled"))
@@ -335,8 +336,10 @@ class Store:
         """
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-        stem = "".join(c if c.isalnum() else "-" for c in path.stem)[:60].strip("-") or "file"
-        stored = self.root / ".files" / digest / f"{stem}{path.suffix.lower()}"
+        end = tables.suffix(path)
+        name = path.name[: len(path.name) - len(end)]
+        stem = "".join(c if c.isalnum() else "-" for c in name)[:60].strip("-") or "file"
+        stored = self.root / ".files" / digest / f"{stem}{end}"
         if not stored.is_file():
             stored.parent.mkdir(parents=True, exist_ok=True)
             temporary = stored.with_name(f".{stored.name}.{os.getpid()}")

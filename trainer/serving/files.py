@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError, unreadable
 from trainer.runs.store import Run
-from trainer.tasks.own_file import READERS, choose_text, missing, not_utf8, read_table
+from trainer.tasks import cells, tables
+from trainer.tasks.own_file import choose_text
+from trainer.tasks.tables import READERS
 from trainer.texts import tr
 from trainer.training import calibration
 
@@ -39,21 +41,20 @@ class Done:
     cut: int = 0
 
 
-def read(path: Path) -> pd.DataFrame:
-    """A file as a table: CSV, TSV, JSON Lines or Parquet by own_file.read_table; a .txt file has one sentence a line.
+def read(path: Path, separator: str | None = None, encoding: str | None = None) -> pd.DataFrame:
+    """A file as a table by tables.read_table; a .txt file has one sentence a line.
 
     Raises `ArgumentError` for a file that cannot be read.
     """
     import pandas as pd
 
     if path.suffix.lower() != ".txt":
-        return read_table(path)
+        return tables.read_table(path, separator, encoding)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from None
+        text, _ = tables.decode(path.read_bytes(), name=path.name, encoding=encoding)
     except OSError as error:
         raise unreadable(path.name, error) from None
+    lines = text.splitlines()
     if not any(line.strip() for line in lines):
         raise ArgumentError(
             expected=tr("sentences in {file}", file=path.name), got=tr("none"), fix=tr("check the file's content")
@@ -81,7 +82,7 @@ def predict(
 
     from trainer.serving.predictor import temperature
 
-    texts = [None if missing(value) else str(value) for value in table[column]]
+    texts = [None if cells.missing(value) else cells.text(value, column) for value in table[column]]
     rows: dict[str, list[int]] = {}  # of each different text
     for row, text in enumerate(texts):
         if text is not None:
@@ -135,6 +136,31 @@ def _longest_first(texts: Sequence[str], run: Run, predictor: Predictor) -> list
     return [(texts[i], ids[i], left[i]) for i in forward.longest_first(ids)]
 
 
-def write(table: pd.DataFrame, path: Path) -> None:
-    """Write the table as CSV, or tab-separated for a name with .tsv."""
-    table.to_csv(path, index=False, sep="\t" if READERS.get(path.suffix.lower()) == "TSV" else ",")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of cells that a spreadsheet computes (OWASP, CSV Injection)."""
+
+
+def write(table: pd.DataFrame, path: Path, *, spreadsheet: bool = False) -> None:
+    """Write the table as CSV, or tab-separated for a name with .tsv; `tables.read` reads the same from it.
+
+    `spreadsheet`: with a mark by which Excel sees UTF-8, and an apostrophe before texts that it would compute.
+    """
+    import csv
+
+    strings = [name for name in table.columns if any(isinstance(value, str) for value in table[name])]
+    if spreadsheet:
+        table = table.assign(**{name: [_defused(value) for value in table[name]] for name in strings})
+        table.columns = [_defused(name) for name in table.columns]
+    # The csv module of Python 3.11 leaves a lone carriage return without the marks that its reader needs.
+    returns = any(isinstance(value, str) and "\r" in value for name in strings for value in table[name])
+    table.to_csv(
+        path,
+        index=False,
+        sep="\t" if READERS.get(tables.suffix(path)) == "TSV" else ",",
+        encoding="utf-8-sig" if spreadsheet else "utf-8",
+        quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL,
+    )
+
+
+def _defused(value: object) -> object:
+    return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value

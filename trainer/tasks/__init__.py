@@ -13,7 +13,8 @@ from trainer.machine import measure
 from trainer.tasks.base import DOCUMENTS_WHOLE, NEAR_REPEATS_OUT, SPLITS, Split, Task, TaskData, note_shown
 from trainer.tasks.embedded import EmbeddedTask
 from trainer.tasks.hub import Sst2, Trec6
-from trainer.tasks.own_file import READERS, FileTask
+from trainer.tasks.own_file import FileTask
+from trainer.tasks.tables import READERS
 from trainer.texts import mark
 
 TASKS: dict[str, Task] = {
@@ -56,7 +57,9 @@ SPLITS_VERSION = "splits"
 """Key of `contents` for how the splits are drawn, beside the fields of `FILES`."""
 FILES = ("task", "validation_file", "test_file")
 """Fields of a recipe that may be paths of a person's own files."""
-FILE_FIELDS = ("text_column", "label_column", "group_column", "validation_file", "test_file")
+FILE_FIELDS = (
+    "text_column", "label_column", "group_column", "separator", "encoding", "validation_file", "test_file",
+)  # fmt: skip
 """Fields of a recipe that say how a person's own file is read: the arguments of `FileTask` beside its path."""
 EMBEDDED = tuple(task.name for task in TASKS.values() if isinstance(task, EmbeddedTask))
 

@@ -17,6 +17,8 @@ from trainer.tasks.repeats import repeat_key
 from trainer.texts import mark, tr
 
 SPLITS = ("train", "validation", "test")
+LEAST, FEWEST = 8, 4
+"""The fewest sentences of a label: where splits are drawn from them, and where both held-out splits have own files."""
 NEAR_REPEATS_OUT, DOCUMENTS_WHOLE = "near repeats left out", "documents whole, near repeats left out"
 """Values of `Task.splits_version`."""
 NOTES = {
@@ -159,16 +161,17 @@ def divide_in_three(
     label_names: tuple[str, ...],
     share: float = 0.1,
     held_out: dict[str, Split] | None = None,
+    least: int = LEAST,
 ) -> dict[str, Split]:
     """Training, validation and test splits, stratified by label; a group is in one of them.
 
     `share` of the sentences goes to validation and to test, where `held_out` does not have that split already; with
     groups about as much.
 
-    Raises `ArgumentError` when a label has too few sentences for each split to have some.
+    Raises `ArgumentError` when a label has fewer than `least` sentences, too few for each split to have some.
     """
     splits = dict(held_out or {})
-    check_enough(split, label_names)
+    check_enough(split, label_names, least=least)
     drawn = [name for name in ("test", "validation") if name not in splits]
     if split.groups is not None and drawn:
         parts = hold_out(split.labels, split.groups, parts=len(drawn), share=share, seed=seed)
@@ -181,13 +184,16 @@ def divide_in_three(
     return {"train": split, **splits}
 
 
-def check_enough(split: Split, label_names: tuple[str, ...]) -> None:
-    """Raise `ArgumentError` when a label has too few sentences for each split to have some."""
+def check_enough(split: Split, label_names: tuple[str, ...], *, least: int = LEAST) -> None:
+    """Raise `ArgumentError` when a label has fewer than `least` sentences."""
     counts = Counter(split.labels)
-    rare = {name: counts[i] for i, name in enumerate(label_names) if counts[i] < 8}
+    rare = {name: counts[i] for i, name in enumerate(label_names) if counts[i] < least}
     if rare:
         raise ArgumentError(
-            expected=tr("at least 8 sentences for each label that differ in words, so that each split has some"),
+            expected=tr(
+                "at least {count} sentences for each label that differ in words, so that each split has some",
+                count=least,
+            ),
             got=", ".join(
                 tr("{count} for {label}", count=count, label=repr(name)) for name, count in list(rare.items())[:5]
             ),

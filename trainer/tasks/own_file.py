@@ -1,17 +1,17 @@
-"""A person's own file as a task: CSV, TSV, JSON Lines or Parquet, any number of classes."""
+"""A person's own file as a task: a table of sentences with any number of classes."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError
-from trainer.machine import measure
+from trainer.tasks import cells
 from trainer.tasks.base import (
+    FEWEST,
+    LEAST,
     NEAR_REPEATS_OUT,
     SPLITS,
     Split,
@@ -25,12 +25,12 @@ from trainer.tasks.base import (
 )
 from trainer.tasks.groups import check_column, check_enough_groups
 from trainer.tasks.repeats import repeat_key
+from trainer.tasks.tables import read_table
 from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
     import pandas as pd
 
-READERS = {".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".parquet": "Parquet"}
 TEXT_NAMES = ("text", "sentence", "review", "question", "comment", "tweet", "content", "message", "body", "utterance")
 LABEL_NAMES = ("label", "labels", "class", "category", "sentiment", "target", "intent", "topic", "coarse_label")
 GROUP_NAMES = (
@@ -47,6 +47,8 @@ GROUP_NAMES = (
     "author",
 )
 """Usual names of a group column: proposed to a person, never taken unasked."""
+PAIRS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("text_a", "text_b"))
+"""Usual names of the two columns of a file of sentence pairs, which cannot be trained yet."""
 MAX_CLASSES = 200
 
 Row = tuple[int, str, str, str | None]
@@ -83,6 +85,8 @@ class FileTask(Task):
         group_column: str | None = None,
         validation_file: str | None = None,
         test_file: str | None = None,
+        separator: str | None = None,
+        encoding: str | None = None,
     ) -> None:
         self.path = Path(path).expanduser()
         self.name = str(self.path)
@@ -90,12 +94,14 @@ class FileTask(Task):
         self.summary = tr("Sentences from {file}.", file=self.path.name)
         self.text_column, self.label_column, self.group_column = text_column, label_column, group_column
         self.held_out = {"validation": validation_file, "test": test_file}
+        self.separator, self.encoding = separator, encoding
 
     def load(self, split_seed: int) -> TaskData:
         usable = self.usable()
         splits = divide_in_three(
-            usable.sentences, seed=split_seed, label_names=usable.label_names, held_out=usable.held_out
-        )
+            usable.sentences, seed=split_seed, label_names=usable.label_names, held_out=usable.held_out,
+            least=self._least,
+        )  # fmt: skip
         return TaskData(self.name, usable.label_names, notes=usable.notes, group=self.group_column, **splits)
 
     def usable(self) -> Usable:
@@ -111,7 +117,7 @@ class FileTask(Task):
             notes += (note("incomplete", incomplete),)
         if len(apart) < len(rows):
             notes += (note("group_held_out", len(rows) - len(apart)),)
-        check_enough(sentences, names)
+        check_enough(sentences, names, least=self._least)
         if sentences.groups is not None and all(group is None for *_, group in rows):
             raise ArgumentError(
                 expected=tr("a group column {name} in {file}", name=repr(self.group_column), file=self.path.name),
@@ -125,20 +131,29 @@ class FileTask(Task):
                 notes += (note("alone", alone),)
         return Usable(sentences, names, notes, held_out)
 
+    @property
+    def _least(self) -> int:
+        """The fewest sentences of a label: fewer are enough where none is taken away for validation and test."""
+        return FEWEST if all(self.held_out.values()) else LEAST
+
     def _rows(self, path: Path) -> tuple[list[Row], int]:
         """(the complete rows, the number of incomplete rows). A row needs a text and a label, but no group."""
-        frame = read_table(path)
-        text, label = choose_columns(list(frame.columns), self.text_column, self.label_column, path)
+        frame = read_table(path, self.separator, self.encoding)
+        try:
+            text, label = choose_columns(list(frame.columns), self.text_column, self.label_column, path)
+        except ArgumentError as error:
+            raise unusual(frame, path) or error from None
         groups = [None] * len(frame)
         if self.group_column is not None:
             check_column(self.group_column, list(frame.columns), text, label, path)
-            groups = [None if missing(value) else _label_name(value) for value in frame[self.group_column]]
-        cells = enumerate(zip(frame[text], frame[label], groups, strict=True))
+            column = self.group_column
+            groups = [None if cells.missing(value) else cells.label(value, column) for value in frame[column]]
         complete = [
-            (row, " ".join(str(words).split()), _label_name(name), group)
-            for row, (words, name, group) in cells
-            if not missing(words) and not missing(name)
+            (row, cells.sentence(words, text), cells.label(name, label), group)
+            for row, (words, name, group) in enumerate(zip(frame[text], frame[label], groups, strict=True))
+            if not cells.missing(words) and not cells.missing(name)
         ]
+        check_single([name for _, _, name, _ in complete], label)
         return complete, len(frame) - len(complete)
 
     def _held_out(self, file: str, names: tuple[str, ...]) -> Split:
@@ -166,88 +181,6 @@ class FileTask(Task):
             tuple(index[name] for _, _, name, _ in rows),
             None if self.group_column is None else tuple(group or _alone(row) for row, _, _, group in rows),
         )
-
-
-class Tables:
-    """A cache of parsed tables by their files' content: the same file is parsed once in a process.
-
-    The files together have at most `most` bytes; the newest is cached whatever its size.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._tables: OrderedDict[tuple[str, str], tuple[int, pd.DataFrame]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, path: Path) -> pd.DataFrame:
-        """A shallow copy of the file's table, to which columns may be added. Raises as `_parse`, and `OSError`."""
-        key = measure.sha256(path), path.suffix.lower()
-        with self._lock:
-            if key not in self._tables:
-                self._tables[key] = path.stat().st_size, _parse(path)
-                while len(self._tables) > 1 and sum(size for size, _ in self._tables.values()) > self.most:
-                    self._tables.popitem(last=False)
-            self._tables.move_to_end(key)
-            return self._tables[key][1].copy(deep=False)
-
-
-_TABLES = Tables(most=200_000_000)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """The file as a DataFrame with string column names. Raises `ArgumentError` for a file that cannot be read."""
-    import pandas as pd
-
-    if path.suffix.lower() not in READERS:
-        raise ArgumentError(
-            expected=tr("a CSV, TSV, JSON Lines (.jsonl) or Parquet file"),
-            got=repr(path.name),
-            fix=tr("save it as one of these"),
-        )
-    if not path.is_file():
-        raise ArgumentError(
-            expected=tr("a file"), got=tr("{path}, which does not exist", path=path), fix=tr("check the path")
-        )
-    try:
-        return _TABLES.read(path)
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from None
-    except (ValueError, pd.errors.ParserError, OSError) as error:
-        kind = READERS[path.suffix.lower()]
-        got = (str(error).strip().splitlines() or [tr("nothing readable")])[0].rstrip(".")
-        raise ArgumentError(
-            expected=tr("{file} as {kind}", file=path.name, kind=kind), got=got, fix=tr("check the file's content")
-        ) from None
-
-
-def _parse(path: Path) -> pd.DataFrame:
-    """The file as pandas reads it, with string column names. Raises `ArgumentError` where it has no rows."""
-    import pandas as pd
-
-    kind = READERS[path.suffix.lower()]
-    if kind == "Parquet":
-        frame = pd.read_parquet(path)
-    elif kind == "JSON Lines":
-        frame = pd.read_json(path, lines=True, encoding="utf-8-sig", dtype=False)
-    else:
-        # Labels and texts stay as they are written: "007", "NA" and "1.0" are names, not numbers or missing values.
-        options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
-        frame = pd.read_csv(path, sep="\t" if kind == "TSV" else ",", **_quoting(kind), **options)
-    frame.columns = [str(name) for name in frame.columns]
-    if frame.empty:
-        raise ArgumentError(
-            expected=tr("rows in {file}", file=path.name), got=tr("none"), fix=tr("check the file's content")
-        )
-    return frame
-
-
-def not_utf8(path: Path, error: UnicodeDecodeError) -> ArgumentError:
-    """The error for a text file in another encoding."""
-    return ArgumentError(
-        expected=tr("{file} in UTF-8", file=path.name),
-        got=tr("a byte that is not UTF-8 at position {position}", position=error.start),
-        fix=tr("save the file with the encoding UTF-8"),
-    )
 
 
 def choose_columns(columns: list[str], text: str | None, label: str | None, path: Path) -> tuple[str, str]:
@@ -279,6 +212,33 @@ def choose_columns(columns: list[str], text: str | None, label: str | None, path
     return chosen[0], chosen[1]
 
 
+def unusual(frame: pd.DataFrame, path: Path) -> ArgumentError | None:
+    """The error for a file whose columns are not recognised because it is of another kind; None if it is not known."""
+    columns = list(frame.columns)
+    lower = {column.strip().lower() for column in columns}
+    pair = next((pair for pair in PAIRS if lower.issuperset(pair)), None)
+    if pair is not None:
+        return ArgumentError(
+            expected=tr("one text column in {file}", file=path.name),
+            got=tr("pairs of sentences in {columns}", columns=", ".join(pair)),
+            fix=tr("name one of them as the text column; pairs cannot be trained yet"),
+        )
+    if all(len(name.split()) > 4 or name in set(map(str, frame[name].head(1000))) for name in columns):
+        return ArgumentError(
+            expected=tr("a heading with the columns' names in the first line of {file}", file=path.name),
+            got=repr(", ".join(columns)[:80]),
+            fix=tr("add a first line such as text,label"),
+        )
+    marks = [name for name in columns if set(map(str, frame[name])) == {"0", "1"}]
+    if len(marks) > 1:
+        return ArgumentError(
+            expected=tr("one label column in {file}", file=path.name),
+            got=tr("a column of 0 and 1 for each of {columns}", columns=", ".join(marks[:9])),
+            fix=tr("name one of them as the label column; several labels of one sentence cannot be trained yet"),
+        )
+    return None
+
+
 def choose_text(columns: list[str], text: str | None, path: Path) -> str:
     """The text column: as named, by its usual names, or the only one. Raises `ArgumentError`."""
     column = _find(columns, text, TEXT_NAMES) or (columns[0] if len(columns) == 1 and text is None else None)
@@ -303,11 +263,16 @@ def recognise(columns: list[str], usual: tuple[str, ...]) -> str | None:
     return next((by_lower[name] for name in usual if name in by_lower), None)
 
 
-def _quoting(kind: str) -> dict:
-    """pandas' options for quotation marks: TSV files are written without quoting, so a mark is part of the sentence."""
-    import csv
-
-    return {"quoting": csv.QUOTE_NONE} if kind == "TSV" else {}
+def check_single(labels: Sequence[str], column: str) -> None:
+    """Refuse labels such as "a|b" whose parts are labels of their own: several labels of one sentence."""
+    names = set(labels)
+    several = [name for name in names if "|" in name and all(part.strip() in names for part in name.split("|"))]
+    if several:
+        raise ArgumentError(
+            expected=tr("one label in each cell of {column}", column=repr(column)),
+            got=tr("several ({labels})", labels=min(several)),
+            fix=tr("keep one of them; several labels of one sentence cannot be trained yet"),
+        )
 
 
 def label_names(labels: Iterable[str]) -> tuple[str, ...]:
@@ -326,18 +291,6 @@ def label_names(labels: Iterable[str]) -> tuple[str, ...]:
 def _alone(row: int) -> str:
     """The group of a row without a value in the group column: no other row's."""
     return f"(row {row})"
-
-
-def missing(value) -> bool:
-    """Whether a table's cell is empty: None, NaN, NA, or only white space. A list or an array is not."""
-    import pandas as pd
-
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value)) or not str(value).strip()
-
-
-def _label_name(value) -> str:
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value)) if whole else str(value).strip()
 
 
 def _natural(name: str) -> tuple:

@@ -19,7 +19,7 @@ AUTOMATIC, EVERY_PAIR = "automatic", "every pair"
 """Values of `Selection.against`; any other is the name of the recipe that the others are compared with."""
 UNLABELLED = mark("(no label)")
 SPLIT_FIELDS = (
-    "task", "text_column", "label_column", "group_column", "validation_file", "test_file",
+    "task", "text_column", "label_column", "group_column", "separator", "encoding", "validation_file", "test_file",
     "split_seed", "train_size", "validation_size", "test_size",
 )  # fmt: skip
 

@@ -166,7 +166,7 @@ class Section:
         self._remove(request)
         folder = self._folders[request.session_hash] = Path(tempfile.mkdtemp(prefix="peft-lab-"))
         path = folder / f"{file.stem[:80]}-predictions.csv"
-        files.write(table, path)
+        files.write(table, path, spreadsheet=True)
         return str(path)
 
     def stop(self, request: gr.Request) -> str:

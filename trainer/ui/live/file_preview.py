@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trainer.errors import UserError
 from trainer.markup import render
 from trainer.serving import files
-from trainer.tasks.own_file import missing
+from trainer.tasks.cells import missing
 from trainer.texts import tr_count
 from trainer.ui.common import tables
 from trainer.ui.common.tables import Cell, Column

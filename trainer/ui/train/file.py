@@ -13,7 +13,7 @@ import gradio as gr
 from trainer import tasks
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.markup import render
-from trainer.tasks import own_file
+from trainer.tasks import own_file, tables
 from trainer.texts import tr
 from trainer.ui.common import confirm
 from trainer.ui.common.access import guarded
@@ -40,7 +40,7 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
         gr.Markdown(tr("A table with a column of text and a column of labels, any number of classes."))
         upload = gr.File(
             label=tr("CSV, TSV, JSON Lines or Parquet file"),
-            file_types=list(own_file.READERS),
+            file_types=list(tables.READERS),
             type="filepath",
             height=170,
         )
@@ -86,7 +86,7 @@ def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
     if not path:
         return "", gr.skip(), gr.skip()
     try:
-        own_file.read_table(Path(path))
+        tables.read_table(Path(path))
         stored = lab.store.store_file(Path(path))
     except (UserError, OSError) as error:
         return note(sentence(error), "warning"), gr.skip(), None
@@ -119,7 +119,7 @@ def open_file(
             view.preview: "",
         }  # fmt: skip
     try:
-        columns = list(own_file.read_table(Path(task)).columns)
+        columns = list(tables.read_table(Path(task)).columns)
     except UserError as error:
         return {view.columns: gr.update(visible=True), view.preview: note(str(error), "warning")}
     text = text if text in columns else own_file.recognise(columns, own_file.TEXT_NAMES)
@@ -139,7 +139,7 @@ def preview_html(task: str | None, text: str | None, label: str | None, group: s
     if not task or not tasks.is_file(task):
         return ""
     try:
-        frame = own_file.read_table(Path(task))
+        frame = tables.read_table(Path(task))
         if text is None or label is None:
             raise ArgumentError(
                 expected=tr("a text and a label column"),
