@@ -39,7 +39,7 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
     with gr.Accordion(tr("Your own sentences"), open=False):
         gr.Markdown(tr("A table with a column of text and a column of labels, any number of classes."))
         upload = gr.File(
-            label=tr("CSV, TSV, JSON Lines or Parquet file"),
+            label=tr("CSV, TSV, JSON, Parquet or Excel file"),
             file_types=list(tables.READERS),
             type="filepath",
             height=170,
