@@ -19,10 +19,17 @@ Encoding = Literal[
     "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr",
 ]  # fmt: skip
 _SIGNS = {",": "comma", ";": "semicolon", "\t": "tab", "\\t": "tab", "|": "pipe"}
+ClassWeights = Literal["none", "balanced"]
+Weights = Annotated[
+    dict[Annotated[str, Field(max_length=200)], Annotated[float, Field(gt=0, le=1e6)]],
+    Field(min_length=2, max_length=1000),
+]
+BestBy = Literal["accuracy", "macro_f1", "balanced_accuracy", "loss"]
 Separator = Annotated[
     Literal["comma", "semicolon", "tab", "pipe"],
     BeforeValidator(lambda value: _SIGNS.get(value, value) if isinstance(value, str) else value),
 ]
+
 
 class Strict(BaseModel):
     """A frozen model that refuses unknown fields, NaN and infinity."""
@@ -169,6 +176,30 @@ class RunConfig(Strict):
         description=mark("gradients are clipped to this norm (Pascanu et al. 2013)"),
     )
 
+    # What is minimised, and which epoch is taken
+    class_weights: ClassWeights | Weights = Field(
+        "none",
+        title=mark("Class weights"),
+        description=mark("balanced: rare labels count as much as frequent ones; or a number for each label"),
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        title=mark("Label smoothing"),
+        description=mark("share of the target that is spread over all labels (Szegedy et al. 2016)"),
+    )
+    best_by: BestBy = Field(
+        "accuracy", title=mark("Best epoch by"), description=mark("the validation figure that chooses the best epoch")
+    )
+    early_stopping: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        title=mark("Early stopping"),
+        description=mark("end once this many epochs have brought no better one (never if not given)"),
+    )
+
     # Text and numbers
     max_length: int = Field(
         128,
@@ -205,7 +236,10 @@ class RunConfig(Strict):
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-_ADDED = {"gradient_accumulation_steps": 1, "group_column": None, "separator": None, "encoding": None}
+_ADDED = {
+    "gradient_accumulation_steps": 1, "group_column": None, "separator": None, "encoding": None,
+    "class_weights": "none", "label_smoothing": 0.0, "best_by": "accuracy", "early_stopping": None,
+}  # fmt: skip
 """Fields added after the first fingerprints were stored -> the value that a recipe without the field implies."""
 
 

@@ -28,6 +28,19 @@ class Predictions:
     def accuracy(self) -> float:
         return float((self.predicted == self.labels).mean())
 
+    def by(self, figure: str) -> float:
+        """A figure of `config.BestBy`, the higher the better: the loss is negated."""
+        from sklearn.metrics import balanced_accuracy_score, f1_score
+
+        if figure == "accuracy":
+            return self.accuracy
+        if figure == "loss":
+            return -self.loss
+        if figure == "balanced_accuracy":
+            return float(balanced_accuracy_score(self.labels, self.predicted))
+        present = np.unique(self.labels)
+        return float(f1_score(self.labels, self.predicted, labels=present, average="macro", zero_division=0))
+
 
 def score(logits: np.ndarray, labels: Sequence[int]) -> Predictions:
     """Predictions with their loss against the true labels. `logits`: (sentences, labels)."""

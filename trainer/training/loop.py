@@ -27,6 +27,7 @@ from trainer.events import Evaluated, Saved, State, Step
 from trainer.machine import measure
 from trainer.texts import tr
 from trainer.training import evaluate as evaluation
+from trainer.training.loss import Loss
 from trainer.training.optimiser import make_optimizer, make_schedule
 from trainer.training.request import Request, Work
 
@@ -42,7 +43,7 @@ class Progress:
 
     step: int = 0
     best: dict[str, Any] | None = None
-    """The best epoch so far: epoch, step, accuracy and loss on the validation split."""
+    """The best epoch so far: epoch, step; accuracy, loss and, to compare epochs by, `score` on the validation split."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """The figures of each evaluation on the validation split."""
     loss_sum: float = 0.0
@@ -77,6 +78,7 @@ class Loop:
         self.total_steps = self.steps_per_epoch * config.epochs
         optimizer = make_optimizer(prepared.model, config, precision=work.setup.precision)
         self.schedule = make_schedule(optimizer, config, steps=self.total_steps)
+        self.loss = Loss(config, label_names=work.data.label_names, labels=work.data.train.labels)
         self.parameters = [p for p in prepared.model.parameters() if p.requires_grad]
         self.model, self.optimizer = accelerator.prepare(prepared.model, optimizer)
         self.progress = Progress()
@@ -110,6 +112,8 @@ class Loop:
                 if save:
                     self.checkpoint()
             self.evaluate()
+            if self.stalled():
+                break
             self.checkpoint()
 
     def groups(self, epoch: int) -> list[list[list[int]]]:
@@ -152,7 +156,7 @@ class Loop:
             last = number == len(group)
             self.request.progressed()
             with nullcontext() if last else accelerator.no_sync(self.model), self.prepared.batch(batch):
-                loss = self.model(**batch).loss * weight
+                loss = self.loss(self.model(**batch), batch) * weight
                 extra = self.work.method.extra_loss(self.prepared.model) if last else None
                 accelerator.backward(loss if extra is None else loss + extra)
             mean = mean + loss.detach()
@@ -240,10 +244,12 @@ class Loop:
             expected = tr("a validation loss that is a number after step {step}", step=progress.step)
             raise self.stopped(expected, scores.loss)
         best = progress.best
-        better = best is None or (scores.accuracy, -scores.loss) > (best["accuracy"], -best["loss"])
+        score = scores.by(self.config.best_by)
+        better = best is None or (score, -scores.loss) > (best["score"], -best["loss"])
         if better:
             progress.best = {
-                "epoch": self.epoch, "step": progress.step, "accuracy": scores.accuracy, "loss": scores.loss
+                "epoch": self.epoch, "step": progress.step, "accuracy": scores.accuracy, "loss": scores.loss,
+                "score": score,
             }  # fmt: skip
             self.best_state = checkpoints.snapshot(self.prepared.model)
         event = Evaluated(
@@ -262,6 +268,11 @@ class Loop:
         row = event.as_dict() | {"train_seconds": self.clock.seconds["training"]}
         progress.epochs.append({key: value for key, value in row.items() if key not in ("type", "split")})
         self.request.emit(event)
+
+    def stalled(self) -> bool:
+        """Whether `early_stopping` epochs have ended since the best one."""
+        patience = self.config.early_stopping
+        return patience is not None and self.epoch - self.progress.best["epoch"] >= patience
 
     def checkpoint(self) -> None:
         """Write a checkpoint, from which a run ends as if it had not been interrupted; none after the last step."""
@@ -317,6 +328,8 @@ class Loop:
         for part, seconds in progress.pop("seconds").items():
             self.clock.seconds[part] += seconds
         self.progress = Progress(**progress)
+        if self.progress.best:  # earlier versions compared accuracies alone
+            self.progress.best.setdefault("score", self.progress.best["accuracy"])
         checkpoints.restore(self.prepared.model, checkpoints.load_state(checkpoint / checkpoints.WEIGHTS))
         if self.progress.best:
             self.best_state = checkpoints.load_state(checkpoint / checkpoints.BEST)

@@ -88,7 +88,7 @@ def train(request: Request) -> Result:
         epochs=loop.progress.epochs,
         best=loop.progress.best,
         steps=loop.progress.step,
-        samples=len(loop.dataset) * config.epochs,
+        samples=len(loop.dataset) * len(loop.progress.epochs),
         real_tokens=real_tokens,
         padded_tokens=padded_tokens,
         seconds=clock.seconds["training"],

@@ -13,10 +13,18 @@ from trainer.ui.train.form import default
 
 CHOICES = {
     "fairness": [(mark("Own learning rates"), "own_learning_rate"), (mark("Everything the same"), "same")],
+    "class_weights": [(mark("None"), "none"), (mark("Balanced"), "balanced")],
+    "best_by": [
+        (mark("Accuracy"), "accuracy"),
+        (mark("F1, macro"), "macro_f1"),
+        (mark("Balanced accuracy"), "balanced_accuracy"),
+        (mark("Loss"), "loss"),
+    ],
 }
 WORDS = (mark("auto"), mark("linear"), mark("cosine"), mark("constant"))
 """Values that are words, which are translated; others, such as fp32, are not."""
 HELP = {
+    "class_weights": mark("Balanced: rare labels count as much as frequent ones."),
     "fairness": mark("Each method with its own learning rate, or one learning rate for all."),
     "precision": mark("Auto takes what the device does well."),
 }
@@ -27,6 +35,7 @@ PLACEHOLDERS = {
     "train_size": _ALL,
     "validation_size": _ALL,
     "test_size": _ALL,
+    "early_stopping": mark("never"),
 }
 
 

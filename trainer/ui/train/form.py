@@ -16,6 +16,8 @@ from trainer.texts import mark, tr
 TRAINING, SENTENCES, OPTIMISER = mark("Training"), mark("Sentences"), mark("Optimiser")
 RECIPE = {
     "epochs": TRAINING,
+    "early_stopping": TRAINING,
+    "best_by": TRAINING,
     "batch_size": TRAINING,
     "gradient_accumulation_steps": TRAINING,
     "group_by_length": TRAINING,
@@ -31,6 +33,8 @@ RECIPE = {
     "lr_scheduler": OPTIMISER,
     "weight_decay": OPTIMISER,
     "max_grad_norm": OPTIMISER,
+    "class_weights": OPTIMISER,
+    "label_smoothing": OPTIMISER,
 }
 """The recipe's fields in the form, each with its heading. Their titles and help are in `RunConfig`."""
 COLUMNS = ("text_column", "label_column", "group_column")
