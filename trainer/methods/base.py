@@ -339,6 +339,9 @@ def load_classifier(setup: Setup, **arguments: Any) -> nn.Module:
         local_files_only=True,
         trust_remote_code=False,
         attn_implementation=setup.attention,
+        # A folder that was saved with a head: every run starts with a new one, else all seeds would start alike, and
+        # the methods whose library has heads of its own differently.
+        key_mapping={rf"^({'|'.join(setup.backbone.family.head)})\.": r"head_of_the_folder.\1."},
         **arguments,
     )
     # The saved configuration must name the official weights, not a folder of this machine.

@@ -164,7 +164,7 @@ def require_agreement(run: Run, model: Any, setup: Setup) -> None:
     logits = forward.predict_logits(
         model,
         forward.tokenise(tokeniser, texts, longest),
-        pad_id=tokeniser.pad_token_id,
+        pad_id=setup.backbone.pad_id,
         batch_size=SAMPLE,
         device=setup.device,
         precision="fp32",

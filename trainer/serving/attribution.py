@@ -78,9 +78,13 @@ def explain(
     label_names: Sequence[str],
     max_length: int,
     device: Device,
+    pad_id: int | None = None,
     steps: Sequence[int] = STEPS,
 ) -> Attribution:
-    """Integrated gradients of one text, summed over the pieces of each word. `model`: evaluation mode, float32."""
+    """Integrated gradients of one text, summed over the pieces of each word. `model`: evaluation mode, float32.
+
+    The baseline has `pad_id`, by default the tokeniser's own, in place of each piece.
+    """
     import torch
     from captum.attr import LayerIntegratedGradients
 
@@ -90,7 +94,8 @@ def explain(
     ids = torch.tensor([encoded["input_ids"]], device=device.kind)
     mask = torch.ones_like(ids)
     special = torch.tensor([encoded["special_tokens_mask"]], device=device.kind, dtype=torch.bool)
-    baseline = torch.where(special, ids, torch.full_like(ids, tokeniser.pad_token_id))
+    pad_id = tokeniser.pad_token_id if pad_id is None else pad_id
+    baseline = torch.where(special, ids, torch.full_like(ids, pad_id))
     embedding = model.get_input_embeddings()
     with torch.no_grad():
         target = int(_logits(model, ids, mask).argmax())

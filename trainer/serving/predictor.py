@@ -190,6 +190,7 @@ class Predictor:
                 label_names=run.label_names,
                 max_length=loaded.max_length,
                 device=self._device,
+                pad_id=loaded.pad_id,
             )
 
     def parent_weights(self, text: str, run: Run) -> ParentWeights | None:
@@ -419,7 +420,7 @@ class Predictor:
             speedups,
             family=setup.backbone.family,
             device=self._device,
-            pad_id=tokeniser.pad_token_id,
+            pad_id=setup.backbone.pad_id,
             longest=longest,
             pool=self._pool,
         )

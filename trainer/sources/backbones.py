@@ -113,6 +113,11 @@ class Located:
     def family(self) -> Family:
         return FAMILIES[self.shape.family]
 
+    @property
+    def pad_id(self) -> int:
+        """The id that fills batches, from the encoder's configuration: a tokenizer may have none, or name another."""
+        return configs.read_object(self.folder / "config.json")["pad_token_id"]
+
     def sha256(self) -> str:
         """The SHA-256 of the weights, which identifies the backbone whatever its folder is called."""
         weights = next(self.folder / name for name in hub.WEIGHTS if (self.folder / name).is_file())

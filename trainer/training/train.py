@@ -163,7 +163,7 @@ def _load(request: Request, device: Device) -> Work:
     options = method.options(**config.options)
     setup = Setup(backbone, data.label_names, options, device, precision, request.parents, training=True)
     set_seed(config.seed)
-    return Work(method, setup, data, ids, tokeniser.pad_token_id, device)
+    return Work(method, setup, data, ids, backbone.pad_id, device)
 
 
 def _speed_up(model, work: Work, *, training: bool) -> Prepared:

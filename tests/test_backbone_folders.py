@@ -1,0 +1,87 @@
+"""Local folders as people save them: with a head of another task, without a token that fills batches."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from test_loop import ready_loop, recipe
+
+from trainer import methods
+from trainer.methods import Parent
+from trainer.training import train
+from trainer.training.request import Request
+
+
+@pytest.fixture(scope="module")
+def with_head(tiny_backbone, tmp_path_factory):
+    """The tiny encoder saved as a classifier of so many labels, with settings that a task left there."""
+    from transformers import AutoTokenizer, BertForSequenceClassification
+
+    def saved(labels):
+        folder = tmp_path_factory.mktemp(f"head{labels}") / "bert"
+        torch.manual_seed(7)
+        model = BertForSequenceClassification.from_pretrained(
+            tiny_backbone, num_labels=labels, problem_type="multi_label_classification", classifier_dropout=0.9
+        )
+        torch.nn.init.constant_(model.classifier.weight, 3.0)
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(tiny_backbone).save_pretrained(folder)
+        return folder
+
+    return {labels: saved(labels) for labels in (2, 5)}
+
+
+def first_weights(method, folder, task, tmp_path, seed):
+    """Weights before the first step."""
+    parents = ()
+    if methods.get(method).parent_method:
+        parents = tuple(Parent(name, name, tmp_path / name) for name in ("one", "two"))
+    config = recipe(method, task, folder, seed=seed)
+    return {
+        name: value.detach().clone()
+        for name, value in ready_loop(config, tmp_path, parents).prepared.model.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("labels", [2, 5])
+@pytest.mark.parametrize("method", ["full", "lora", "qlora", "adapter"])
+def test_a_head_that_was_saved_with_the_folder_is_left_behind(
+    method, labels, with_head, tiny_backbone, tiny_file, tmp_path
+):
+    """With as many labels or others: each run starts as on the folder without a head, and seeds differ."""
+    start = {seed: first_weights(method, with_head[labels], tiny_file, tmp_path, seed) for seed in (0, 1)}
+    plain = first_weights(method, tiny_backbone, tiny_file, tmp_path, 0)
+    heads = [name for name in plain if "classifier" in name or "heads" in name]
+    assert heads
+    for name, value in plain.items():
+        assert torch.equal(start[0][name], value), name
+    assert any(not torch.equal(start[0][name], start[1][name]) for name in heads)
+
+
+def test_settings_of_the_task_that_a_folder_was_saved_for_do_not_leak_in(with_head, tiny_file, tmp_path):
+    model = ready_loop(recipe("full", tiny_file, with_head[5]), tmp_path).prepared.model
+    assert model.config.problem_type in (None, "single_label_classification")
+    assert model.config.num_labels == 2
+    assert model.config.classifier_dropout is None
+    assert set(model.config.id2label.values()) == {"bad", "good"}
+
+
+def test_a_tokenizer_without_a_token_that_fills_batches_trains_as_one_with_it(tiny_backbone, tiny_file, tmp_path):
+    """Its id is the encoder's: filled places are read by no sentence."""
+    folder = tmp_path / "bert"
+    shutil.copytree(tiny_backbone, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"pad_token": None, "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    special = folder / "special_tokens_map.json"
+    if special.exists():
+        special.write_text(json.dumps({k: v for k, v in json.loads(special.read_text()).items() if k != "pad_token"}))
+    losses = []
+    for number, source in enumerate((tiny_backbone, folder)):
+        (tmp_path / str(number)).mkdir()
+        config = recipe("full", tiny_file, source, epochs=1)
+        losses.append(train.train(Request(config, tmp_path / str(number), lambda event: None, costs=False)).test.loss)
+    assert losses[0] == losses[1]
