@@ -17,7 +17,7 @@ from conftest import ROOT, app_on
 from filelock import FileLock
 
 from trainer import tasks
-from trainer.errors import UserError
+from trainer.errors import Cancelled, UserError
 from trainer.jobs import causes, guard, heartbeat, keeper, leftovers, processes, queue, room, worker
 from trainer.machine import cgroup
 from trainer.runs import recipes
@@ -57,6 +57,39 @@ def supervise(store, train, *, minutes=None, monkeypatch=None):
     run = queued(store)
     worker._supervise(store, run, FORK, target=partial(worker.execute, train=train))
     return store.load(run.id)
+
+
+def stopped(store, run, beating):
+    """Fails at once, or ends when it is cancelled."""
+    if run.label == "fails":
+        raise UserError(expected="nothing", got="this", fix="resume it")
+    while not (run.folder / queue.CANCEL_FILE).exists():
+        time.sleep(0.02)
+    raise Cancelled("Cancelled on request.")
+
+
+@pytest.mark.parametrize("label", ["fails", "is cancelled"])
+@pytest.mark.parametrize("exit_status", [0, 3])
+def test_a_run_that_is_resumed_while_its_process_ends_waits_for_the_next(label, exit_status, own_store):
+    """Its state is the next attempt's: the process that ends, however it does, must not end the run again."""
+    run = own_store.update(queued(own_store).id, label=label)
+
+    def execute(root, run_id):
+        worker.execute(root, run_id, train=stopped)
+        time.sleep(0.3)  # as while a tracker is closed
+        os._exit(exit_status)
+
+    thread = threading.Thread(target=worker._supervise, args=(own_store, run, FORK), kwargs={"target": execute})
+    thread.start()
+    if label != "fails":
+        wait(own_store, run.id, lambda run: run.state == "running")
+        queue.cancel(own_store, run.id)
+    wait(own_store, run.id, lambda run: run.state in ("failed", "cancelled"))
+    queue.resume(own_store, run.id)
+    assert thread.is_alive(), "its process is gone before it was resumed"
+    thread.join(30)
+    resumed = own_store.load(run.id)
+    assert (resumed.state, resumed.error) == ("queued", None)
 
 
 # Causes

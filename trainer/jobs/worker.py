@@ -67,20 +67,20 @@ def _next(store: Store) -> Run | None:
 
     That process is guarded as this worker's own are.
     """
-    guards: dict[str, Guard] = {}
+    guards: dict[str, tuple[Run, Guard]] = {}
     while True:
         runs = store.list()
         running = [run for run in runs if run.state == "running"]
         for run in running:
             pid = partial(processes.recorded, run.folder / heartbeat.FILE)
-            guards.setdefault(run.id, Guard(run.folder, pid)).look()
-        if all(guards[run.id].gave_up for run in running):  # none is left
+            guards.setdefault(run.id, (run, Guard(run.folder, pid)))[1].look()
+        if all(guards[run.id][1].gave_up for run in running):  # none is left
             break
         time.sleep(0.2)
-    for run_id, guard in guards.items():
+    for run, guard in guards.values():
         if guard.cause or guard.cancelled:
             guard.sweep()
-            _settle(store, run_id, guard, None)
+            _settle(store, run, guard, None)
     return next((run for run in (store.list() if guards else runs) if run.state == "queued"), None)
 
 
@@ -125,15 +125,22 @@ def _supervise(store: Store, run: Run, context: Any, *, target: Callable[[str, s
         return  # the server that forked it is gone, and it goes on: `_next` waits for it
     if process.exitcode != 0:
         guard.sweep()
-    _settle(store, run.id, guard, causes.of_exit(process.exitcode, memory_kill=kills.any()))
+    _settle(store, run, guard, causes.of_exit(process.exitcode, memory_kill=kills.any()))
 
 
-def _settle(store: Store, run_id: str, guard: Guard, reason: str | None) -> None:
-    """Record the state of a run whose process is gone and left none, and remove what it left."""
+def _settle(store: Store, attempt: Run, guard: Guard, reason: str | None) -> None:
+    """Record the state of a run whose process is gone and left none, and remove what it left.
+
+    `attempt` is the run as the process took it: one that was resumed while the process ended waits for another, and
+    its state is not this one's.
+    """
+    run_id = attempt.id
     try:
         run = store.load(run_id)
     except UserError:
         return  # deleted before its process started
+    if run.queue_order != attempt.queue_order:
+        return
     if run.state not in ENDED or run.error == tr(INTERRUPTED):
         if guard.cause == "hung":
             end(store, run_id, "failed", causes.of_hang(guard.limit))
