@@ -576,6 +576,32 @@ def test_a_card_names_no_folder_of_this_machine(suite):
         assert "tiny-bert" in text
 
 
+@pytest.mark.parametrize("name", ["two\nlines", "a|b", "<b>bold", "tab\tand \r\n more"])
+def test_a_label_of_any_signs_leaves_the_cards_tables_whole(name, suite):
+    """Each of their lines has the cells of its heading."""
+    run = next(run for run in suite[0].list() if run.recipe.method == "lora")
+    names = (name, *run.label_names[1:])
+    meta = run.result.meta_info
+    data = meta.dataset_info.model_copy(update={"label_names": names})
+    per_class = {new: run.result.test.per_class[old] for new, old in zip(names, run.label_names, strict=True)}
+    result = run.result.model_copy(
+        update={
+            "meta_info": meta.model_copy(update={"dataset_info": data}),
+            "test": run.result.test.model_copy(update={"per_class": per_class}),
+        }
+    )
+    text = push.card(run.model_copy(update={"result": result}), "me/x")
+    width = 0
+    for line in text.splitlines():
+        bars = line.replace("\\|", "").count("|")
+        if line.startswith("|"):
+            width = width or bars
+            assert bars == width, line
+        else:
+            width = 0
+    assert "<b>" not in text
+
+
 # The card
 
 

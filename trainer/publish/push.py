@@ -128,7 +128,7 @@ def _text(run: Run, repository: str) -> str:
     sentences, task = per_class(run), tasks.TASKS.get(run.recipe.task)
     return f"""# {repository.partition("/")[2]}
 
-{method.title} of {_base(run)} on {run.task_name}: it tells {", ".join(run.label_names)} apart. Trained with PEFT
+{method.title} of {_base(run)} on {run.task_name}: it tells {", ".join(map(_plain, run.label_names))} apart. Trained with PEFT
 Lab, which compares fine-tuning methods on the same sentences, for teaching and study.
 
 Method: {method.paper}
@@ -241,6 +241,11 @@ def _cell(value: Any) -> str:
 
 
 def _table(heading: Any, rows: Any) -> str:
-    """A Markdown table; bars in cells are escaped."""
+    """A Markdown table."""
     lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
+
+
+def _plain(value: Any) -> str:
+    """A value on one line of Markdown, where no sign of it divides cells or begins a tag."""
+    return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")
