@@ -579,6 +579,8 @@ def test_a_card_names_no_folder_of_this_machine(suite):
 @pytest.mark.parametrize("name", ["two\nlines", "a|b", "<b>bold", "tab\tand \r\n more"])
 def test_a_label_of_any_signs_leaves_the_cards_tables_whole(name, suite):
     """Each of their lines has the cells of its heading."""
+    from trainer.publish import push
+
     run = next(run for run in suite[0].list() if run.recipe.method == "lora")
     names = (name, *run.label_names[1:])
     meta = run.result.meta_info

@@ -126,9 +126,10 @@ def _text(run: Run, repository: str) -> str:
     options = {name: _without_folder(value) for name, value in options.items()}
     notes = "".join(f"- {note}.\n" for note in data.notes)
     sentences, task = per_class(run), tasks.TASKS.get(run.recipe.task)
+    labels = ", ".join(map(_plain, run.label_names))
     return f"""# {repository.partition("/")[2]}
 
-{method.title} of {_base(run)} on {run.task_name}: it tells {", ".join(map(_plain, run.label_names))} apart. Trained with PEFT
+{method.title} of {_base(run)} on {run.task_name}: it tells {labels} apart. Trained with PEFT
 Lab, which compares fine-tuning methods on the same sentences, for teaching and study.
 
 Method: {method.paper}
