@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import BAD, GOOD, THINGS
-from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, log_loss
 from sklearn.utils.class_weight import compute_class_weight
 from test_loop import ready_loop, recipe, still_backbone, weights  # noqa: F401  (a fixture)
 
+from trainer import tasks
 from trainer.errors import ArgumentError, Problems
 from trainer.events import Evaluated
 from trainer.runs import recipes
-from trainer.training import evaluate, train
+from trainer.tasks import Split, TaskData
+from trainer.training import baselines, evaluate, train
 from trainer.training.loss import Loss, class_weights
 from trainer.training.request import Request
 
@@ -118,6 +122,38 @@ def test_the_best_epoch_is_the_one_with_the_best_of_the_chosen_figure(figure):
     assert predictions.by(figure) == pytest.approx(expected[figure])
 
 
+def test_baselines_are_scikit_learns_and_see_no_test_sentence(rare_file):
+    from sklearn.dummy import DummyClassifier
+
+    data = tasks.get(str(rare_file)).load(0)
+    found = baselines.baselines(data)
+    dummy = DummyClassifier().fit(data.train.texts, data.train.labels)
+    assert found["majority"]["accuracy"] == pytest.approx(dummy.score(data.test.texts, data.test.labels))
+    assert found["majority"]["balanced_accuracy"] == pytest.approx(0.5)
+    half = replace(data, test=data.test.take(range(0, len(data.test), 2)))
+    rest = replace(data, test=data.test.take(range(1, len(data.test), 2)))
+    right = sum(baselines.baselines(part)["bag_of_words"]["accuracy"] * len(part.test) for part in (half, rest))
+    assert found["bag_of_words"]["accuracy"] * len(data.test) == pytest.approx(right), "what is tested changes no fit"
+
+
+def test_a_bag_of_words_reads_chinese_and_single_letters():
+    words = [("好", "a"), ("坏", "b")]
+    texts = [f"{words[i % 2][0]} {i}" for i in range(40)]
+    labels = tuple(i % 2 for i in range(40))
+    split = Split(tuple(range(40)), tuple(texts), labels)
+    data = TaskData("x", ("a", "b"), split, split, split)
+    assert baselines.baselines(data)["bag_of_words"]["accuracy"] == 1.0
+
+
+def test_average_precision_is_the_mean_of_each_label_against_the_rest():
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 3, 60)
+    probabilities = generator.dirichlet([1, 1, 1, 1], 60)  # no sentence has the fourth label
+    hot = np.eye(4)[truth][:, :3]
+    expected = average_precision_score(hot, probabilities[:, :3], average="macro")
+    assert evaluate.average_precision(probabilities, truth) == pytest.approx(expected)
+
+
 def test_training_ends_early_and_the_best_epoch_is_taken(tiny_backbone, tiny_file, tmp_path):
     """With a learning rate at which nothing is learnt the first epoch stays the best."""
     events = []
@@ -132,4 +168,6 @@ def test_training_ends_early_and_the_best_epoch_is_taken(tiny_backbone, tiny_fil
     assert info.best_epoch == best
     assert len(info.metrics) == len(validations) < 9
     assert info.steps == validations[-1].step
+    assert 0 < result.test.average_precision <= 1
+    assert result.baselines.majority.accuracy == pytest.approx(0.5, abs=0.05)
     assert info.metrics[-1].peft_train_samples == result.meta_info.dataset_info.sizes.train * len(validations)

@@ -63,6 +63,14 @@ METRICS: dict[str, Metric] = {
         Metric("precision", mark("Precision, macro (%)"), "higher", ".2f", "test.macro.precision", PERCENT),
         Metric("recall", mark("Recall, macro (%)"), "higher", ".2f", "test.macro.recall", PERCENT),
         Metric("f1", mark("F1, macro (%)"), "higher", ".2f", "test.macro.f1", PERCENT),
+        Metric(
+            "average_precision",
+            mark("Average precision, macro (%)"),
+            "higher",
+            ".2f",
+            "test.average_precision",
+            PERCENT,
+        ),
         Metric("train_minutes", mark("Training time (min)"), "lower", ".2f", "train_info.train_time", MINUTES),
         Metric("trainable", mark("Trainable parameters"), "lower", ",.0f", "train_info.num_trainable_params"),
         Metric(
@@ -194,8 +202,15 @@ _HELP = {
     "test_accuracy": mark("Share of the test sentences that the run labels right."),
     "validation_accuracy": mark("Of the epoch that was kept, which is the one with the best validation accuracy."),
     "precision": mark("Of the test sentences given a label, the share that have it; the mean over labels."),
-    "recall": mark("Of the test sentences that have a label, the share that are given it; the mean over labels."),
+    "recall": mark(
+        "Of the test sentences that have a label, the share that are given it; the mean over labels, which is also "
+        "called balanced accuracy."
+    ),
     "f1": mark("Harmonic mean of precision and recall on the test sentences; the mean over labels."),
+    "average_precision": mark(
+        "Area under precision against recall as the threshold on a label's probability moves, each label against the "
+        "rest; the mean over labels."
+    ),
     "train_minutes": mark("Forward passes, backward passes and updates alone: no loading, no evaluation."),
     "trainable": mark("Parameters that training changes, the classification head included."),
     "trainable_share": mark("Trainable parameters as a share of all parameters of the model."),

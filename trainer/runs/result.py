@@ -430,6 +430,10 @@ class Scores(Record):
     per_class: dict[str, LabelScores] = Field(description="by label name")
     confusion_matrix: Many[Many[Count]] = Field(description="sentences; rows are true labels, columns predicted ones")
     calibration: Calibration | None = Field(None, description="null where not recorded")
+    average_precision: Share | None = Field(
+        None,
+        description="mean over the labels, each against the rest; null where not recorded",
+    )
 
     def fit(self, label_names: tuple[str, ...]) -> bool:
         """Whether the scores cover exactly these labels."""
@@ -437,6 +441,21 @@ class Scores(Record):
         return self.per_class.keys() == set(label_names) and [len(row) for row in self.confusion_matrix] == (
             [count] * count
         )
+
+
+class Baseline(Record):
+    """Scores of a baseline on the test split."""
+
+    accuracy: Share = Field(description="share of the sentences labelled right")
+    macro_f1: Share = Field(description="mean over the labels")
+    balanced_accuracy: Share = Field(description="mean recall of the labels")
+
+
+class Baselines(Record):
+    """What the test split gives without a neural network, from the run's own training sentences."""
+
+    majority: Baseline = Field(description="the most frequent training label for every sentence")
+    bag_of_words: Baseline = Field(description="logistic regression on tf-idf of words and pairs of words")
 
 
 class Result(Record):
@@ -449,6 +468,7 @@ class Result(Record):
     validation: Scores = Field(description="of the epoch that was kept")
     test: Scores = Field(description="of the epoch that was kept, computed once")
     temperature: Temperature | None = Field(None, description="null where not recorded")
+    baselines: Baselines | None = Field(None, description="null where not recorded")
 
     @property
     def train_time_with_parents(self) -> float | None:

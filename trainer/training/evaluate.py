@@ -86,7 +86,16 @@ def metrics(predictions: Predictions, label_names: Sequence[str]) -> dict[str, A
         },
         "confusion_matrix": confusion_matrix(truth, predicted, labels=every).tolist(),
         "calibration": calibration.calibration(predictions.probabilities, truth),
+        "average_precision": average_precision(predictions.probabilities, truth),
     }
+
+
+def average_precision(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over the labels that sentences have of each one's average precision against the rest."""
+    from sklearn.metrics import average_precision_score
+
+    each = [average_precision_score(truth == label, probabilities[:, label]) for label in np.unique(truth)]
+    return float(min(np.mean(each), 1.0))  # a sum of rounded shares may exceed 1 by a bit
 
 
 def temperature(validation: Predictions, test: Predictions) -> dict[str, Any] | None:

@@ -27,12 +27,13 @@ def assemble(
     test: dict[str, Any],
     inference: dict[str, Any] | None,
     temperature: dict[str, Any] | None,
+    baselines: dict[str, Any],
 ) -> Result:
     """The result for run.json.
 
     `counts` are (trainable parameters, parameters in all, bytes of the saved model); `training` is `trained`'s or
     `trained_elsewhere`'s; `validation` and `test` are `evaluate.metrics`'s of the best epoch, and `temperature`
-    `evaluate.temperature`'s; `inference` is `speed.inference`'s.
+    `evaluate.temperature`'s; `inference` is `speed.inference`'s, `baselines` `baselines.baselines`'s.
     """
     config, data, setup, packages = request.config, work.data, work.setup, measure.package_info()
     trainable, total, size = counts
@@ -87,6 +88,7 @@ def assemble(
             "validation": validation,
             "test": test,
             "temperature": temperature,
+            "baselines": baselines,
         }
     )
 

@@ -20,8 +20,8 @@ from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
 from trainer.runs.result import Result
 from trainer.sources import backbones
+from trainer.training import baselines, speed, watch
 from trainer.training import evaluate as evaluation
-from trainer.training import speed, watch
 from trainer.training import summary as results
 from trainer.training.loop import Loop, eval_batch_size
 from trainer.training.optimiser import start_accelerator
@@ -142,9 +142,12 @@ def _finish(
             inference = speed.inference(work, model, on_pass=request.raise_if_cancelled)
     scores = {split: evaluation.metrics(predictions[split], work.data.label_names) for split in ("validation", "test")}
     temperature = evaluation.temperature(predictions["validation"], predictions["test"])
+    with clock("baselines"):
+        simple = baselines.baselines(work.data)
     result = results.assemble(
-        request, work, seconds=clock.seconds, inference=inference, temperature=temperature, **figures, **scores
-    )
+        request, work, seconds=clock.seconds, inference=inference, temperature=temperature, baselines=simple,
+        **figures, **scores,
+    )  # fmt: skip
     shutil.rmtree(request.folder / "checkpoints", ignore_errors=True)
     request.emit(Finished(result))
     return result
