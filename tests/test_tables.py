@@ -277,6 +277,13 @@ def test_four_sentences_a_label_are_enough_with_own_validation_and_test_files(tm
         tasks.get(train, validation_file=validation, test_file=test).load(0)
 
 
+def test_a_person_chooses_the_share_that_is_held_out(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(joined(ROWS), encoding="utf-8")
+    data = tasks.get(str(path), validation_share=0.3).load(0)
+    assert [len(data.train), len(data.validation), len(data.test)] == [16, 12, 12]
+
+
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12) | st.sampled_from(
     [
         '"',

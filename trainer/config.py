@@ -91,6 +91,15 @@ class RunConfig(Strict):
         description=mark("for a file that is not UTF-8: its encoding, such as cp1252 (UTF-16 is recognised)"),
     )
 
+    validation_share: float | None = Field(
+        None,
+        gt=0,
+        le=0.4,
+        title=mark("Validation share"),
+        description=mark(
+            "for a file: share of its sentences for validation, and as many for the test (0.1 if not given)"
+        ),
+    )
     validation_file: Annotated[str | None, Names.FILE] = Field(
         None, description=mark("for a file: another file to validate on, same columns")
     )
@@ -237,7 +246,7 @@ class RunConfig(Strict):
 
 
 _ADDED = {
-    "gradient_accumulation_steps": 1, "group_column": None, "separator": None, "encoding": None,
+    "gradient_accumulation_steps": 1, "group_column": None, "separator": None, "encoding": None, "validation_share": None,
     "class_weights": "none", "label_smoothing": 0.0, "best_by": "accuracy", "early_stopping": None,
 }  # fmt: skip
 """Fields added after the first fingerprints were stored -> the value that a recipe without the field implies."""

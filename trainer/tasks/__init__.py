@@ -6,6 +6,7 @@ import hashlib
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from trainer.config import RunConfig
 from trainer.errors import one_of
@@ -58,7 +59,8 @@ SPLITS_VERSION = "splits"
 FILES = ("task", "validation_file", "test_file")
 """Fields of a recipe that may be paths of a person's own files."""
 FILE_FIELDS = (
-    "text_column", "label_column", "group_column", "separator", "encoding", "validation_file", "test_file",
+    "text_column", "label_column", "group_column", "separator", "encoding", "validation_share", "validation_file",
+    "test_file",
 )  # fmt: skip
 """Fields of a recipe that say how a person's own file is read: the arguments of `FileTask` beside its path."""
 EMBEDDED = tuple(task.name for task in TASKS.values() if isinstance(task, EmbeddedTask))
@@ -86,8 +88,8 @@ def is_file(name: str) -> bool:
     return name not in TASKS and ("/" in name or "\\" in name or any(name.lower().endswith(s) for s in READERS))
 
 
-def get(name: str, **own_file: str | None) -> Task:
-    """A task by name or path; for a file, `own_file` has its columns and its validation and test files.
+def get(name: str, **own_file: Any) -> Task:
+    """A task by name or path; for a file, `own_file` has values of `FILE_FIELDS`.
 
     Raises `ArgumentError` for an unknown name.
     """
@@ -141,7 +143,7 @@ def extent(config: RunConfig) -> tuple[int, int]:
 def _extent(
     task: str,
     split_seed: int,
-    own_file: tuple[tuple[str, str | None], ...],
+    own_file: tuple[tuple[str, Any], ...],
     contents: tuple[tuple[str, str], ...],
 ) -> tuple[int, int]:
     """`extent` of a task, cached until one of the `contents` of its files changes."""

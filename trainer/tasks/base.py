@@ -17,6 +17,8 @@ from trainer.tasks.repeats import repeat_key
 from trainer.texts import mark, tr
 
 SPLITS = ("train", "validation", "test")
+SHARE = 0.1
+"""Share of the sentences that goes to validation, and to the test, where nobody chooses another."""
 LEAST, FEWEST = 8, 4
 """The fewest sentences of a label: where splits are drawn from them, and where both held-out splits have own files."""
 NEAR_REPEATS_OUT, DOCUMENTS_WHOLE = "near repeats left out", "documents whole, near repeats left out"
@@ -159,7 +161,7 @@ def divide_in_three(
     *,
     seed: int,
     label_names: tuple[str, ...],
-    share: float = 0.1,
+    share: float = SHARE,
     held_out: dict[str, Split] | None = None,
     least: int = LEAST,
 ) -> dict[str, Split]:

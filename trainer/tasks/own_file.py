@@ -13,6 +13,7 @@ from trainer.tasks.base import (
     FEWEST,
     LEAST,
     NEAR_REPEATS_OUT,
+    SHARE,
     SPLITS,
     Split,
     Task,
@@ -87,6 +88,7 @@ class FileTask(Task):
         test_file: str | None = None,
         separator: str | None = None,
         encoding: str | None = None,
+        validation_share: float | None = None,
     ) -> None:
         self.path = Path(path).expanduser()
         self.name = str(self.path)
@@ -94,13 +96,13 @@ class FileTask(Task):
         self.summary = tr("Sentences from {file}.", file=self.path.name)
         self.text_column, self.label_column, self.group_column = text_column, label_column, group_column
         self.held_out = {"validation": validation_file, "test": test_file}
-        self.separator, self.encoding = separator, encoding
+        self.separator, self.encoding, self.share = separator, encoding, validation_share or SHARE
 
     def load(self, split_seed: int) -> TaskData:
         usable = self.usable()
         splits = divide_in_three(
             usable.sentences, seed=split_seed, label_names=usable.label_names, held_out=usable.held_out,
-            least=self._least,
+            share=self.share, least=self._least,
         )  # fmt: skip
         return TaskData(self.name, usable.label_names, notes=usable.notes, group=self.group_column, **splits)
 
