@@ -246,9 +246,16 @@ class RunConfig(Strict):
 
 
 _ADDED = {
-    "gradient_accumulation_steps": 1, "group_column": None, "separator": None, "encoding": None, "validation_share": None,
-    "class_weights": "none", "label_smoothing": 0.0, "best_by": "accuracy", "early_stopping": None,
-}  # fmt: skip
+    "gradient_accumulation_steps": 1,
+    "group_column": None,
+    "separator": None,
+    "encoding": None,
+    "validation_share": None,
+    "class_weights": "none",
+    "label_smoothing": 0.0,
+    "best_by": "accuracy",
+    "early_stopping": None,
+}
 """Fields added after the first fingerprints were stored -> the value that a recipe without the field implies."""
 
 
