@@ -96,9 +96,7 @@ class RunConfig(Strict):
         gt=0,
         le=0.4,
         title=mark("Validation share"),
-        description=mark(
-            "for a file: share of its sentences for validation, and as many for the test (0.1 if not given)"
-        ),
+        description=mark("for a file: share held out for validation, and as much for the test (0.1 if not given)"),
     )
     validation_file: Annotated[str | None, Names.FILE] = Field(
         None, description=mark("for a file: another file to validate on, same columns")
