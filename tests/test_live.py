@@ -575,7 +575,7 @@ def test_gaps_of_a_training_file_are_left_out(tmp_path):
     table.to_parquet(path)
     assert any("2 rows without a text or a label" in note for note in FileTask(str(path)).load(0).notes)
     assert [missing(value) for value in (pd.NA, None, float("nan"), pd.NaT, " ", "", [], ["a"], "NA", 0)] == [
-        True, True, True, True, True, True, False, False, False, False,
+        True, True, True, True, True, True, True, False, False, False,
     ]  # fmt: skip
 
 

@@ -389,10 +389,13 @@ def test_every_older_version_is_raised_by_one_step():
     assert set(upgrade.STEPS) == set(range(1, store.SCHEMA_VERSION))
 
 
-LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": False} | dict.fromkeys(
+LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": False}
+LATER |= {"class_weights": "none", "label_smoothing": 0.0, "best_by": "accuracy"}
+LATER |= dict.fromkeys(
     (
         *("group_column", "group", "groups", "step_memory", "host_energy_joules"),
-        *("inference", "calibration", "temperature"),
+        *("inference", "calibration", "temperature", "baselines", "average_precision"),
+        *("separator", "encoding", "validation_share", "early_stopping"),
     )
 )
 """Settings that came later, at the values that do what was done before them."""

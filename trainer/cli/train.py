@@ -91,4 +91,15 @@ def _train(configs: Sequence[Any], label: str) -> None:
     from trainer.runs.store import Store
 
     store = Store()
+    for warning in _unread(configs):
+        typer.echo(warning, err=True)
     watch(store, jobs.launch(store, configs, label=label))
+
+
+def _unread(configs: Sequence[Any]) -> list[str]:
+    """Sentences on what the backbones will not read of the training sentences."""
+    from trainer.runs import lengths
+
+    different = {(one.task, one.backbone, one.max_length): one for one in configs}
+    fits = [(one, lengths.fit(one)) for one in different.values()]
+    return [warning for one, fit in fits if fit for warning in fit.warnings(one.backbone)]

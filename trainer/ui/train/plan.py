@@ -10,7 +10,7 @@ from trainer.errors import UserError, sentence
 from trainer.jobs.progress import duration
 from trainer.machine.device import free_memory
 from trainer.markup import render
-from trainer.runs import estimate, recipes
+from trainer.runs import estimate, lengths, recipes
 from trainer.runs.metrics import METRICS
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common.lab import Lab, note
@@ -67,11 +67,13 @@ def simulate(lab: Lab, form: dict[str, Any]) -> bool:
 def estimate_html(lab: Lab, costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
     """The estimate as HTML: a row a method, the sum, its basis, and a warning for each run that will not fit."""
     free = free_memory(lab.device) if lab.device else None
+    fit = lengths.fit(costs[0][0])  # all methods of a form have one task and one backbone
+    too_large = [text for _, cost in costs if (text := estimate.too_large(cost, free=free))]
     bases = ", ".join(dict.fromkeys(basis for _, cost in costs for basis in (cost.based_on, cost.memory_based_on)))
     about = tr("Parameters are exact; time and memory are estimated from {bases}.", bases=bases)
     return render(
         "train/estimate.html",
-        warnings=[text for _, cost in costs if (text := estimate.too_large(cost, free=free))],
+        warnings=[*too_large, *(fit.warnings(costs[0][0].backbone) if fit else ())],
         table=_table(costs),
         summary=f"{_length(costs, seeds=seeds)} {about}",
     )
