@@ -102,6 +102,10 @@ def test_every_tab_has_an_address_that_back_and_reload_keep(page, served):
     expect(page).to_have_url(f"{address}/?tab=live")
     page.get_by_role("tab", name="Train").click()
     expect(page).to_have_url(f"{address}/?tab=train&run=some-run")
+    for query, name in (("run=some-run", "Train"), ("tab=compare&view=overview", "Compare"), ("step=2", "Lesson")):
+        page.goto(f"{address}/?{query}")
+        opened(name)
+        expect(page).to_have_url(re.compile(f"tab={name.lower()}"))
 
 
 def test_the_first_line_is_one_line_and_names_the_machine(page):

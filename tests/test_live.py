@@ -573,7 +573,9 @@ def test_a_link_brings_back_what_it_was_made_of(text):
     assert live_link.parse(live_link.build(text, ["a"], task="t1")) == live_link.Link(text, ("a",), task="t1")
     assert live_link.parse("?text=x") == live_link.Link("x"), "the page opens on Live"
     assert live_link.parse("") is None
-    assert [live_link.opens_live(query) for query in ("", "?tab=live", "?tab=train")] == [True, True, False]
+    assert [live_link.opens_live(query) for query in ("", "?tab=live", "?tab=train", "?run=a")] == [
+        True, True, False, False,
+    ]  # fmt: skip
     assert len(live_link.parse("tab=live&text=" + "x" * 5000).text) == live_link.MAX_CHARACTERS
 
 

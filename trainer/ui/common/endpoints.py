@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import gradio as gr
-from gradio import utils
+from gradio.utils import get_function_params
+
+INPUTS = "Parameters:"
+"""The line of a docstring after which each input stands, further in, with its description."""
 
 
 def describe(page: gr.Blocks) -> None:
@@ -14,9 +21,28 @@ def describe(page: gr.Blocks) -> None:
     for fn in page.fns.values():
         if fn.api_visibility != "public" or fn.fn is None:
             continue
-        _, about, _ = utils.get_function_description(fn.fn)
-        for component, (name, *_) in zip(fn.inputs, utils.get_function_params(fn.fn), strict=True):
+        about = inputs_of(fn.fn)
+        for component, (name, *_) in zip(fn.inputs, get_function_params(fn.fn), strict=True):
             component.label = name
             component._api_info = {**component._api_info, "additional_description": about.get(name, "")}
         for component in fn.outputs:
             component.label = "output"
+
+
+def inputs_of(function: Callable[..., Any]) -> dict[str, str]:
+    """Input -> its description in a function's docstring; a description may go on in lines that stand further in."""
+    lines = (inspect.getdoc(function) or "").split("\n")
+    if INPUTS not in lines:
+        return {}
+    about: dict[str, str] = {}
+    for line in lines[lines.index(INPUTS) + 1 :]:
+        depth = len(line) - len(line.lstrip())
+        if not line.strip():
+            break
+        if depth > 4 and about:
+            name = next(reversed(about))
+            about[name] = f"{about[name]} {line.strip()}"
+        else:
+            name, _, text = line.strip().partition(": ")
+            about[name] = text
+    return about

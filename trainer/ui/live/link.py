@@ -31,8 +31,11 @@ def build(text: str, runs: Sequence[str] | None, *, calibrated: bool = False, ta
 
 
 def opens_live(query: str) -> bool:
-    """Whether a page with this query opens on Live, as one without a tab does."""
-    return parse_qs(query.removeprefix("?")).get("tab", [TAB])[0] == TAB
+    """Whether a page with this query opens on Live, as one does that names no tab and nothing of another (address.js)."""
+    values = parse_qs(query.removeprefix("?"))
+    if "tab" in values:
+        return values["tab"][0] == TAB
+    return "text" in values or not values.keys() & {"run", "view", "step", "present"}
 
 
 def parse(query: str) -> Link | None:

@@ -94,7 +94,9 @@ def _sentence() -> dict[str, Any]:
 
 def _options() -> dict[str, Any]:
     """What is seldom changed, closed at first."""
-    with gr.Accordion(tr("Options: runs, untrained model, guess first, explain, link"), open=False, elem_id="live-options"):
+    with gr.Accordion(
+        tr("Options: runs, untrained model, guess first, explain, link"), open=False, elem_id="live-options"
+    ):
         runs = gr.Dropdown([], multiselect=True, label=tr("Runs"), info=tr("One run of each recipe if none is chosen."))
         with gr.Row():
             untrained = gr.Checkbox(

@@ -23,6 +23,16 @@ function labAddress(changes, replace = false) {
   history[replace ? "replaceState" : "pushState"](null, "", url);
 }
 
+// The tab of an address: of one that names none, as ?run=ID, that of what it names.
+function labTabOf(params) {
+  const tab = params.get("tab");
+  if (labTabs.includes(tab)) return tab;
+  if (params.has("text")) return "live";
+  if (params.has("run")) return "train";
+  if (params.has("view")) return "compare";
+  return params.has("step") || params.get("present") === "1" ? "lesson" : "live";
+}
+
 function labTab(name) {
   return [...document.querySelectorAll(`[role="tab"][data-tab-id="${name}"]`)]
     .find(tab => !tab.closest(".visually-hidden"));
@@ -40,7 +50,7 @@ function labOpen(name) {
 function labSync() {
   if (labRestoring) return;
   const params = new URLSearchParams(location.search);
-  const tab = labSelected(labTabs), before = labTabs.includes(params.get("tab")) ? params.get("tab") : "live";
+  const tab = labSelected(labTabs), before = labTabOf(params);
   if (!tab) return;
   if (tab !== before) {
     labLeft[before] = Object.fromEntries(labPlaces.map(name => [name, params.getAll(name)]));
@@ -65,11 +75,13 @@ async function labSelect(name, number, seconds) {
 
 async function labRestore(seconds) {
   const number = labRestoring = ++labRestorations, params = new URLSearchParams(location.search);
-  const tab = labTabs.includes(params.get("tab")) ? params.get("tab") : "live";
+  const tab = labTabOf(params);
   await labSelect(tab, number, seconds);
   const view = labViews.includes(params.get("view")) ? params.get("view") : labViews[0];
   if (tab === "compare") await labSelect(view, number, 3);
-  if (labRestoring === number) labRestoring = 0;
+  if (labRestoring !== number) return;
+  if (tab !== (params.get("tab") ?? "live")) labAddress({tab}, true);
+  labRestoring = 0;
 }
 
 addEventListener("popstate", async () => {
