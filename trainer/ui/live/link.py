@@ -31,7 +31,7 @@ def build(text: str, runs: Sequence[str] | None, *, calibrated: bool = False, ta
 
 
 def opens_live(query: str) -> bool:
-    """Whether a page with this query opens on Live, as one does that names no tab and nothing of another (address.js)."""
+    """Whether a page with this query opens on Live, as one does that names nothing of another tab (address.js)."""
     values = parse_qs(query.removeprefix("?"))
     if "tab" in values:
         return values["tab"][0] == TAB
