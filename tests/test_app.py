@@ -19,7 +19,7 @@ from trainer.ui.common import documents
 from trainer.ui.common.lab import Lab
 from trainer.ui.compare import draw as compare_draw
 from trainer.ui.compare import view as compare_view
-from trainer.ui.live import tab as live_tab
+from trainer.ui.live import selection as live_selection
 from trainer.ui.train import fields as train_fields
 from trainer.ui.train import form as train_form
 from trainer.ui.train import queue as train_queue
@@ -238,8 +238,7 @@ def test_the_endpoints_answer_a_client(served):
 
 def test_the_endpoints_name_their_inputs_and_say_what_each_is(own_store):
     """What "Use via API" shows: Gradio itself calls them 1st, 2nd, 3rd."""
-    with app.build_app(Lab.open(own_store)) as page:
-        found = page.get_api_info()["named_endpoints"]
+    found = app.build_app(Lab.open(own_store)).get_api_info()["named_endpoints"]
     assert set(found) == {"/predict", "/runs", "/compare", "/launch", "/cancel"}
     for name, one in found.items():
         for parameter in one["parameters"]:
@@ -256,7 +255,7 @@ def test_handlers_work_without_a_browser(own_store):
     with gr.Blocks():
         view, fields = compare_view.build(), train_fields.build(lab)
     assert "No finished runs" in compare_draw.draw(lab, view)[view.summary]
-    assert "No trained runs" in live_tab.empty(lab)
+    assert "No trained runs" in live_selection.empty(lab)
     changes = train_fields.fill(fields, "report")
     assert changes[fields.fields["task"]] == "sst2"
     assert changes[fields.fields["backbone"]] == "bert-base"

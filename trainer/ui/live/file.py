@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -212,8 +213,8 @@ def _columns(runs: Sequence[Run], table: pd.DataFrame) -> dict[str, str]:
 
 
 def _chosen(lab: Lab, chosen: list[str] | None, key: str | None) -> tuple[list[Run], str]:
-    """(the task's runs that predict, and a sentence on others that were chosen). Raises `UserError` without runs."""
-    runs, notices = selection.resolve(lab, chosen, key)
+    """(the task's runs that predict, and sentences on others that were chosen). Raises `UserError` without runs."""
+    runs, notices = selection.resolve(lab, chosen, key, most=sys.maxsize)
     notice = " ".join(notices)
     if not runs:
         raise Problems([notice or tr("No trained runs yet. Train some in the Train tab.")])

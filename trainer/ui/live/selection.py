@@ -83,11 +83,15 @@ def one_each(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.id in kept]
 
 
-def resolve(lab: Lab, chosen: Sequence[str] | None, key: str | None = None) -> tuple[list[Run], tuple[str, ...]]:
+def resolve(
+    lab: Lab, chosen: Sequence[str] | None, key: str | None = None, *, most: int | None = None
+) -> tuple[list[Run], tuple[str, ...]]:
     """(the runs that predict, sentences about those that do not): deleted ones, of another task, more than fit.
 
-    `key` is the task's; if no run is chosen, one of each recipe of the task predicts.
+    `key` is the task's; if no run is chosen, one of each recipe of the task predicts. `most` is `MAX_CARDS` if not
+    given.
     """
+    most = MAX_CARDS if most is None else most
     every = able(lab)
     known, gone = split(every, chosen)
     for run_id in gone:
@@ -107,11 +111,10 @@ def resolve(lab: Lab, chosen: Sequence[str] | None, key: str | None = None) -> t
                 task=task_name(task.runs[0]),
             )
         )
-    if len(runs) > MAX_CARDS:
-        notices.append(
-            tr("{count} of {all} runs predict; choose the runs to see others.", count=MAX_CARDS, all=len(runs))
-        )
-    return runs[:MAX_CARDS], tuple(notices)
+    if len(runs) > most:
+        text = tr("{count} of {all} runs predict; choose the runs to see others.", count=most, all=len(runs))
+        notices.append(text)
+    return runs[:most], tuple(notices)
 
 
 def split(every: Sequence[Run], chosen: Sequence[str] | None) -> tuple[list[Run], list[str]]:
