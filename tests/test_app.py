@@ -146,7 +146,7 @@ def test_an_empty_page_brings_the_example_runs_and_predicts_with_them(open_page,
             page.get_by_role("button", name="Add the example runs").click()
             page.get_by_text(re.compile(r"\d runs predicted\.")).wait_for(timeout=300_000)
             expect(page.locator(".lab-answer h3")).to_have_text(["LoRA", "QLoRA (4-bit)", "Adapter", "AdapterFusion"])
-            expect(page.get_by_label("Task")).to_have_value("movies")
+            expect(page.locator("#live-task input")).to_have_value("movies")
             expect(page.get_by_role("button", name="Add the example runs")).to_be_hidden()
             expect(page.get_by_text("Full fine-tuning came without its weights")).to_be_visible()
         assert len(store.list()) == len(bundled.shipped())

@@ -54,7 +54,7 @@ function labSync() {
   if (!tab) return;
   if (tab !== before) {
     labLeft[before] = Object.fromEntries(labPlaces.map(name => [name, params.getAll(name)]));
-    const changes = {...Object.fromEntries(labPlaces.map(name => [name, null])), ...labLeft[tab], tab};
+    const changes = {tab, ...Object.fromEntries(labPlaces.map(name => [name, null])), ...labLeft[tab]};
     if (tab === "compare") changes.view = labSelected(labViews.slice(1)) ?? null;
     labAddress(changes);
   } else if (tab === "compare") {

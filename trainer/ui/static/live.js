@@ -46,7 +46,7 @@ function labPredict(inputs) {
   setTimeout(labShow, 0, "live-answers");
   if (text?.trim() && !guessing) {
     const place = {text, run: runs ?? [], task: labTask(task), calibrated: calibrated ? "1" : null};
-    labAddress({...Object.fromEntries(labPlaces.map(name => [name, null])), tab: "live", ...place});
+    labAddress({tab: "live", ...Object.fromEntries(labPlaces.map(name => [name, null])), ...place});
   }
   return inputs;
 }
