@@ -8,6 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: nothing waits
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.pop("SPACE_ID", None)  # tests say themselves where they pretend to run
 os.environ.pop("PEFT_LAB_PASSWORD", None)
+os.environ["PEFT_LAB_BUNDLED"] = "0"  # a test that wants the example runs says so
 os.environ["GOMP_SPINCOUNT"] = "1000"  # tests, app, worker and browser share the cores (trainer.machine.device)
 
 import dataclasses

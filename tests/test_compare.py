@@ -726,5 +726,5 @@ def test_a_sentence_goes_to_live_again_and_again(trained_page):
         button.click()
         expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
         expect(page.get_by_label("A sentence")).to_have_value(text)
-        page.get_by_text(f"Asked: “{text}”").wait_for()
+        page.get_by_text(f"Sentence: “{text}”").wait_for()
     page.locator(".lab-answer").nth(4).wait_for()

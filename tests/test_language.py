@@ -145,7 +145,7 @@ def test_an_unknown_language_is_one_sentence():
 # In the browser
 
 VISIBLE = """() => {
-  const kept = document.querySelectorAll(".lab-command, .lab-pick, code, pre");
+  const kept = document.querySelectorAll(".lab-command, .lab-pick, .lab-asked, code, pre");
   const before = [...kept].map(one => one.style.display);
   kept.forEach(one => { one.style.display = "none"; });
   const seen = one => one.checkVisibility({visibilityProperty: true});
@@ -187,6 +187,10 @@ def english_in(page) -> list[str]:
 
 def test_train_and_compare_read_in_hindi(hindi_page):
     page = hindi_page
+    page.locator(".lab-answer").nth(4).wait_for()
+    assert english_in(page) == []
+    _fits(page)
+    page.get_by_role("tab", name=_in_hindi("Train"), exact=True).click()
     page.locator("#lab-command").wait_for()
     assert page.evaluate("document.documentElement.lang") == "hi"
     for accordion in ("Your own sentences", "Hyperparameters", "Options of the methods", "Load instead of training"):

@@ -142,19 +142,19 @@ def predict(text, chosen, untrained, guessing, guess, session=None):
 
 def predict_file(lab, file, column):
     section = live_file.Section(lab, FILE)
-    return section.predict_file(file, column, None, True, request, lambda *a, **named: None)
+    return section.predict_file(file, column, None, True, None, request, lambda *a, **named: None)
 
 
 predicted = predict(text, None, True, True, "good")
 session = predicted[-1]["session"]
-said["explain"] = words([list(live_explain.explain(lab, session)), list(live_explain.explain(lab, Session()))])
+said["explain"] = words([list(live_explain.explain(lab, VIEW, one)) for one in (session, Session())])
 said["live"] = words([
     predicted, predict(text, None, False, True, "bad", session), predict(" ", None, False, False, None),
     predict(text, list("1234"), False, False, None), predict(text, None, False, True, None),
     live_guess.reset(lab, VIEW, session), live_guess.toggle(lab, VIEW, True, None, session),
     live_selection.empty(lab), live_selection.empty(none),
-    live_examples.html(lesson_frame.members(lab).values()), live_tab.make_link(text, None, False, ""),
-    live_tab.make_link("", None, False, ""),
+    live_examples.html(live_examples.fitting(lab, list(lesson_frame.members(lab).values()))),
+    live_tab.make_link(text, None, False, None, ""), live_tab.make_link("", None, False, None, ""),
 ])
 said["file"] = words([
     live_file.opened(FILE, file), predict_file(lab, file, "sentence"), predict_file(lab, None, None),

@@ -23,7 +23,6 @@ from trainer.methods import Parent, Setup
 from trainer.publish import bundled
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import Store
-from trainer.serving import predictor as inference
 from trainer.sources import backbones
 from trainer.sources.backbones import FAMILIES
 from trainer.ui.common.lab import Lab
@@ -39,6 +38,7 @@ from trainer.ui.lesson import split as lesson_split
 from trainer.ui.lesson import tab as lesson_tab
 from trainer.ui.lesson import train as lesson_train
 from trainer.ui.lesson.steps import STEPS
+from trainer.ui.live import selection as live_selection
 
 TEXT = "the film is warm and the story is dull"
 OPTIONS = [
@@ -510,9 +510,9 @@ def test_an_address_opens_a_step_and_a_sentence_goes_to_live(open_page, served):
     expect(page.locator(".lab-lesson-title")).to_have_text(re.compile("^5"))
     page.get_by_label("A sentence about a film").fill("the cast is clever")
     page.get_by_role("button", name="Look closer in Live").click()
-    page.get_by_text("Asked: “the cast is clever”").wait_for()
+    page.get_by_text("Sentence: “the cast is clever”").wait_for()
     expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
-    page.get_by_text(f"{len(inference.choose(served[1]))} runs answered.").wait_for()
+    page.get_by_text(f"{len(live_selection.resolve(Lab.open(served[1]), None)[0])} runs predicted.").wait_for()
     next(opened, None)
 
 

@@ -299,7 +299,7 @@ class Predictor:
         names = run.label_names
         return Prediction(
             run_id=run.id,
-            label=run.label or run.id,
+            label=run.label,
             method=run.recipe.method,
             predicted=names[int(probabilities.argmax())],
             probabilities={name: float(p) for name, p in zip(names, probabilities, strict=True)},

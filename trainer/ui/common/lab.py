@@ -50,7 +50,7 @@ class Lab:
     limits: Limits = field(default_factory=Limits)
     hosts: Hosts = field(default_factory=Hosts)
     device: Device | None = None
-    device_line: str = field(default_factory=lambda: tr("Looking at what this machine computes on."))
+    device_line: str = field(default_factory=lambda: tr("Looking for the device."))
     warm: bool = False
     problem: str | None = None
     simulating: threading.Lock = field(default_factory=threading.Lock)
@@ -178,8 +178,12 @@ def _files(folder: Path) -> list[Any]:
 
 def describe_device(device: Device) -> str:
     """A sentence on the device of this machine, and one on its hardware's limits if there are any."""
-    line = tr("This machine computes on {device}, in {precision}.", device=device.name, precision=device.precisions[0])
-    return " ".join(filter(None, (line, device.problem or hosting.about_hardware(device.kind))))
+    return " ".join(filter(None, (running_on(device), device.problem or hosting.about_hardware(device.kind))))
+
+
+def running_on(device: Device) -> str:
+    """The device of this machine and its precision, in a sentence."""
+    return tr("Running on {device}, {precision}.", device=device.name, precision=device.precisions[0])
 
 
 def endpoint(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:

@@ -120,12 +120,19 @@ new MutationObserver(() => {
   labNaming = setTimeout(labName, 100);
 }).observe(document.documentElement, {childList: true, subtree: true});
 
-// The presses of a gr.HTML whose buttons have data-pick: its `select` event has the button's value.
+// The presses of a gr.HTML whose buttons have data-pick: its `select` event has the button's value. The focus stays on
+// the button where a press draws it anew.
 function labPick(element, trigger) {
+  let pressed = null;
   element.addEventListener("click", event => {
     const button = event.target.closest("[data-pick]");
+    pressed = button?.dataset.pick ?? null;
     if (button) trigger("select", {value: button.dataset.pick});
   });
+  new MutationObserver(() => {
+    if (pressed === null || document.activeElement !== document.body) return;
+    element.querySelector(`[data-pick="${CSS.escape(pressed)}"]`)?.focus({preventScroll: true});
+  }).observe(element, {childList: true, subtree: true});
 }
 
 // A cookie with the grant of a browser that gave the password: an upload comes without the page's session. On a Space
