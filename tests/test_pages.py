@@ -333,7 +333,7 @@ def test_every_value_is_escaped():
     html = tables.table(columns, cells, name=bad, title=bad)
     assert "<script" not in html
     assert faults(html) == []
-    assert 'data-value="0.1">x <span title="best value">★</span></td>' in html
+    assert 'data-value="0.1">x <span title="best in column">★</span></td>' in html
     assert '<td class="" data-value="">–</td>' in html
     assert '<div class="lab-note" role="status">z</div></td>' in html
     assert "<script" not in tables.pick(bad, bad)

@@ -91,7 +91,7 @@ def _better(pair: Comparison) -> str:
     if result.difference < 0:
         names, (low, high) = names[::-1], (-high, -low)
     return tr(
-        "{better} is significantly better than {worse}, by {points} points (95% interval {low} to {high})",
+        "{better} is significantly better than {worse} by {points} points ({low} to {high}, interval at 95%)",
         better=names[0],
         worse=names[1],
         points=f"{100 * abs(result.difference):.1f}",
@@ -147,7 +147,7 @@ def _not_shown(pairs: Sequence[Comparison], *, named: bool) -> list[str]:
     largest = max(pair.detectable for pair in pairs)
     if largest <= TOLD_APART:
         text = tr(
-            "A difference of {points} points would have shown, four times in five.", points=f"{100 * largest:.1f}"
+            "A difference of {points} points would have shown with 80% probability.", points=f"{100 * largest:.1f}"
         )
         return [*sentences, text]
     counts = [pair.result.sentences_for(TOLD_APART, pair.level) for pair in pairs]

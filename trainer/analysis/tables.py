@@ -54,11 +54,16 @@ def plain(value: float) -> str:
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:.9g}"
 
 
+def base_name(path: str) -> str:
+    """The last part of a path or of a name with slashes: no folder of the machine is shown."""
+    return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
 def csv_table(runs: Sequence[Run]) -> pd.DataFrame:
     """`runs_table` as texts for a CSV file: plain numbers, and of a file or folder its name without the folders."""
     table = runs_table(runs)
     for column in ("task", "backbone"):
-        table[column] = [name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] for name in table[column]]
+        table[column] = table[column].map(base_name)
     return table.assign(**{key: [plain(value) for value in table[key]] for key in METRICS})
 
 
@@ -71,7 +76,9 @@ def comparable(runs: Sequence[Run]) -> list[str]:
         warnings.append(tr("These runs were not all trained and tested on the same sentences."))
     backbones = {run.recipe.backbone for run in finished}
     if len(backbones) > 1:
-        warnings.append(tr("These runs adapt different backbones: {names}.", names=", ".join(sorted(backbones))))
+        warnings.append(
+            tr("These runs adapt different backbones: {names}.", names=", ".join(sorted(map(base_name, backbones))))
+        )
     devices = {run.device_name for run in finished}
     if len(devices) > 1:
         warnings.append(tr("Times and memory come from different devices: {names}.", names=", ".join(sorted(devices))))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.analysis.disputes import KINDS
+from trainer.analysis.tables import base_name
 from trainer.analysis.variants import ordered, variants
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import STATES, Run
@@ -78,7 +79,7 @@ def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """The choices of each filter."""
     return {
         "task": [*((title, key) for key, title in groups(runs).items()), (tr("All tasks"), ALL)],
-        "backbone": list(dict.fromkeys(run.recipe.backbone for run in runs)),
+        "backbone": [(base_name(name), name) for name in dict.fromkeys(run.recipe.backbone for run in runs)],
         "method": [(method_title(name), name) for name in dict.fromkeys(run.recipe.method for run in ordered(runs))],
         "state": [(tr(state), state) for state in STATES],
         "label": [(name or tr(UNLABELLED), name or UNLABELLED) for name in dict.fromkeys(run.label for run in runs)],
@@ -128,7 +129,7 @@ def _widest(tasks: Sequence[str], runs: Sequence[Run]) -> str:
 
 def in_words(selection: Selection, runs: Sequence[Run], names: dict[str, str]) -> str:
     """The filters and what passes them as one line. `runs` passed; `names`: run id -> configuration."""
-    backbones = dict.fromkeys(run.recipe.backbone.replace("\\", "/").rsplit("/", 1)[-1] for run in runs)
+    backbones = dict.fromkeys(base_name(run.recipe.backbone) for run in runs)
     places = {
         "task": _few(dict.fromkeys(map(task_name, runs))),
         "backbone": _few(backbones),

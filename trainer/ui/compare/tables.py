@@ -66,7 +66,7 @@ IDENTITY: dict[str, Callable[[Run], Any]] = {
     "id": lambda run: run.id,
     "label": lambda run: run.label,
     "task": lambda run: run.task_name,
-    "backbone": lambda run: run.recipe.backbone.replace("\\", "/").rsplit("/", 1)[-1],
+    "backbone": lambda run: analysis.base_name(run.recipe.backbone),
     "seed": lambda run: run.recipe.seed,
 }
 """Columns of the CSV file that say which run it is; of a file or folder the name alone."""
@@ -146,11 +146,15 @@ def over_seeds(
             figure = Cell(charts.show(metric, row[metric.key]), row[metric.key])
             cells += [figure, Cell(""), Cell(""), *_no_ends(metric)]
         rows.append(cells)
-    after = tr("After ± stands the sample standard deviation over the runs of a row; without it there is one run.")
-    after = f"{after} {tr(INTERVALS)} {_tested_on(finished)}".strip()
     title = tr("Results, mean over seeds")
     table = tables.table(columns, rows, name="results-over-seeds", title=title)
-    return _with_meanings(table, _on_page(shown, visible), after)
+    return _with_meanings(table, _on_page(shown, visible), about_means(finished))
+
+
+def about_means(finished: Sequence[Run]) -> str:
+    """What stands after ± and below an accuracy, and the number of test sentences."""
+    after = tr("After ± stands the sample standard deviation over the runs of a row; without it there is one run.")
+    return f"{after} {tr(INTERVALS)} {_tested_on(finished)}".strip()
 
 
 def key_figures(runs: Sequence[Run], names: dict[str, str], *, store: Store | None = None) -> str:
