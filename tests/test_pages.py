@@ -229,8 +229,9 @@ def test_compares_html_is_whole(shipped):
     for unit in ("run", "mean"):
         for kind in ("split", "wrong", "flipped"):
             choice = [None, [], [], [], [], [], True, unit, "train_minutes", "test_accuracy", "epoch", kind]
-            pages += compare_draw.draw(lab, view, *choice).values()
-    pages.append(compare_draw.test_differences(lab))
+            for page in compare_view.PAGES:
+                pages += compare_draw.draw(lab, view, page, *choice).values()
+    pages += compare_draw.conclude(lab, view, "overview").values()
     texts = [html for html in pages if isinstance(html, str)]
     assert len(texts) > 30
     for html in texts:

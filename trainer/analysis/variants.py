@@ -72,23 +72,34 @@ def _members(runs: Sequence[Run], *, machines: bool) -> list[list[Run]]:
 def _representative(runs: Sequence[Run]) -> Run:
     """The newest finished run of a variant, else its newest, with the label that all have and no seed of its own."""
     newest = max(runs, key=lambda run: (run.result is not None, run.queue_order))
-    label = newest.label if len({run.label for run in runs}) == 1 else ""
+    known = [run for run in runs if run.result] or runs
+    label = newest.label if len({run.label for run in known}) == 1 else ""
     return newest.model_copy(update={"label": label, "recipe": newest.recipe.model_copy(update={"seed": 0})})
 
 
 def _apart(names: Sequence[str], traits: Sequence[dict[str, str]]) -> list[str]:
-    """The names, where those that would be equal but for a number have the traits that differ in its place."""
+    """The names; those that would be equal but for a number have the traits that differ in its place."""
     taken = set(names)
     plain = [base if (base := _NUMBER.sub("", name)) in taken else name for name in names]
     apart = list(names)
     for name in {name for name in plain if plain.count(name) > 1}:
         same = [index for index, other in enumerate(plain) if other == name]
-        varied = [key for key in COMMON if len({traits[index].get(key) for index in same}) > 1]
-        longer = [", ".join([name, *(traits[index][key] for key in varied if key in traits[index])]) for index in same]
+        keys = dict.fromkeys([*COMMON, *(key for index in same for key in traits[index])])
+        varied = [key for key in keys if len({traits[index].get(key) for index in same}) > 1]
+        longer = [
+            ", ".join([name, *(_told(key, traits[index]) for key in varied if traits[index].get(key))])
+            for index in same
+        ]
         if len(set(longer)) == len(same):
             for index, text in zip(same, longer, strict=True):
                 apart[index] = text
     return apart
+
+
+def _told(key: str, traits: dict[str, str]) -> str:
+    """A trait in a name: a setting of the recipe with its own name, others by value alone."""
+    value = _shown(key, traits[key])
+    return value if key in COMMON else f"{key}={value}"
 
 
 def differing(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
@@ -170,7 +181,8 @@ def _traits(run: Run, *, machines: bool) -> dict[str, str]:
         traits["source"] = run.adopted.source
         names = {"max_length"}  # the other settings describe a training that did not happen here
     settings = {name: recipe[name] for name in recipe if name in names} | recipe["options"]
-    return traits | {name: _text(value) for name, value in settings.items() if value is not None}
+    # One that is not set is known too: empty.
+    return traits | {name: "" if value is None else _text(value) for name, value in settings.items()}
 
 
 def _text(value: Any) -> str:

@@ -340,7 +340,7 @@ def show(metric: Metric, value: float | None) -> str:
     seconds = value / MINUTES
     if seconds >= 10 or seconds <= 0:
         return duration(seconds)
-    return tr("{seconds} s", seconds=f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.2g}")
+    return tr("{seconds} s", seconds=f"{seconds:.2g}")
 
 
 def title(metric: Metric) -> str:

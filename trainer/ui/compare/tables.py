@@ -106,7 +106,8 @@ def results(
     columns += [Column(name, numeric=False, hidden=True) for name in identity]
     rows = []
     for run in runs:
-        cells = [Cell(unique[run.id])] + [Cell(tr(run.state), run.state)] * unfinished
+        cells = [Cell(unique[run.id], below=_elsewhere(run, unique[run.id]))]
+        cells += [Cell(tr(run.state), run.state)] * unfinished
         cells += [Cell(known.get(run.id, "")) for known in varied.values()]
         for metric in shown:
             value = metric.of(run)
@@ -191,7 +192,8 @@ def _means(
     rows = []
     for row in table.to_dict("records"):
         own = members[row["variant"]]
-        cells = [_variant(row["variant"], row["seeds"], row["runs"]), _text(row["runs"]), _text(row["seeds"])]
+        name = replace(_variant(row["variant"], row["seeds"], row["runs"]), below=_elsewhere(own[0], row["variant"]))
+        cells = [name, _text(row["runs"]), _text(row["seeds"])]
         cells += [
             Cell(", ".join(dict.fromkeys(known[run.id] for run in own if run.id in known))) for known in varied.values()
         ]
@@ -215,6 +217,12 @@ def _variant(name: str, seeds: int, runs: int) -> Cell:
         name,
         markup=render("compare/variant.html", name=name, count=count(seeds, runs)),
     )
+
+
+def _elsewhere(run: Run, name: str) -> str:
+    """That an adapter was trained elsewhere, where its name does not say so."""
+    title = tr("{method}, trained elsewhere", method=method_title(run.recipe.method))
+    return title if run.adopted and title not in name else ""
 
 
 def _varied(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
