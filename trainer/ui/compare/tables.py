@@ -174,15 +174,15 @@ def _means(
     *,
     store: Store | None,
     visible: Sequence[str] | None = None,
-    settings: bool = False,
+    settings: bool | None = None,
 ) -> tuple[list[Column], list[list[Cell]]]:
-    """(columns, rows) of the means over each variant's runs."""
+    """(columns, rows) of the means over each variant's runs; without columns of settings if `settings` is None."""
     table = means(with_variant(finished, names))
     best = _best({metric.key: list(table[metric.key]) for metric in shown}) if same_splits(finished) else {}
     members: dict[str, list[Run]] = defaultdict(list)
     for run in finished:
         members[names[run.id]].append(run)
-    varied = _varied(finished)
+    varied = {} if settings is None else _varied(finished)
     columns = [Column.named(mark("Configuration"), numeric=False)]
     columns += [Column("runs", hidden=True), Column("seeds", hidden=True), *_setting_columns(varied, settings)]
     for metric in shown:
@@ -230,7 +230,7 @@ def _varied(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
     return differing([run for run in runs if run.result])
 
 
-def _setting_columns(varied: dict[str, dict[str, str]], visible: bool) -> list[Column]:
+def _setting_columns(varied: dict[str, dict[str, str]], visible: bool | None) -> list[Column]:
     return [Column(tr(title), numeric=False, hidden=not visible, csv=title) for title in varied]
 
 
