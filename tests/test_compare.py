@@ -862,7 +862,7 @@ def test_the_table_in_a_browser(trained_page, tmp_path):
     page.get_by_role("button", name="Columns", exact=True).click()
     page.get_by_label("Settings: only what differs").check()
     page.locator(".lab-results thead th:visible", has_text="learning_rate").wait_for()
-    page.get_by_label("Mean over seeds").check()
+    page.get_by_role("radio", name="Mean over seeds").check()
     page.get_by_text("After ± stands").filter(visible=True).wait_for()
     page.get_by_role("button", name="Finished runs of").click()
     page.get_by_label("Show the published report's figures").check()

@@ -212,7 +212,7 @@ def test_train_and_compare_read_in_hindi(hindi_page):
     page.locator(".lab-meanings summary").click()
     assert english_in(page) == []
     _fits(page)
-    page.get_by_label(_in_hindi("Mean over seeds")).check()
+    page.get_by_role("radio", name=_in_hindi("Mean over seeds")).check()
     page.get_by_text(re.compile("±")).first.wait_for()
     assert english_in(page) == []
 

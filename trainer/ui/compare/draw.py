@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -239,14 +240,23 @@ def _errors_page(view: View, shown: Shown) -> dict[Block, Any]:
 
 
 def _curves_page(view: View, shown: Shown) -> dict[Block, Any]:
-    text = ""
+    labels = sorted({len(run.label_names) for run in shown.finished})
+    lines = [
+        tr(
+            "Loss is cross-entropy in nats: guessing among {count} labels gives {loss}.",
+            count=count,
+            loss=f"{math.log(count):.2f}",
+        )
+        for count in labels
+    ]
     if len(shown.finished) > MAX_CURVES:
         text = tr(
             "Curves show {shown} of {count} runs, the newest of each configuration first.",
             shown=MAX_CURVES,
             count=f"{len(shown.finished):,}",
         )
-    return {**_curves(view, shown), view.curves_note: remark(text) if text else ""}
+        lines.insert(0, text)
+    return {**_curves(view, shown), view.curves_note: remark(" ".join(lines))}
 
 
 def _costs_page(view: View, shown: Shown) -> dict[Block, Any]:

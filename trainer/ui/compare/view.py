@@ -53,9 +53,8 @@ ABOUT = {
         "below it; a small point is few sentences (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."
     ),
     "curves": mark(
-        "Training and validation loss share one range. A long curve is drawn with every second, third, ... point. Loss "
-        "is cross-entropy in nats: 0.69 is a coin flip between two labels. Memory is what is allocated on a GPU, and "
-        "on a CPU what the process grew by."
+        "Training and validation loss share one range. A long curve is drawn with every second, third, ... point. "
+        "Memory is what is allocated on a GPU, and on a CPU what the process grew by."
     ),
     "cards": mark(
         "Rows are true labels, columns predicted ones; a percentage is the share of its row. Precision, recall and F1 "
@@ -67,7 +66,7 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class View:
-    """The tab's components. `controls`, `body` and `figures` are hidden while they have no content.
+    """The tab's components. `controls` and `figures` are hidden while they have no content, `body` if no run is shown.
 
     `page` is the id of the open sub-page, one of `PAGES`, and `figures` are the contents of those that need a finished
     run. `filters` are in the order of `filters.FILTERS`, `costs` in that of `COSTS`, `curves` of `CURVES`.
@@ -152,7 +151,8 @@ def build() -> View:
             )
     made["summary"] = gr.HTML()
     contents = (_overview, _table, _significance, _errors, _curves, _costs)
-    with gr.Column(visible=False) as made["body"], gr.Tabs(elem_id="compare-pages"):
+    # Visible from the start: an address may name a sub-page before anything is drawn.
+    with gr.Column() as made["body"], gr.Tabs(elem_id="compare-pages"):
         for (name, title), content in zip(PAGES.items(), contents, strict=True):
             with gr.Tab(tr(title), id=name) as made["tabs"][name]:
                 if name == "table":
