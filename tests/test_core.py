@@ -121,6 +121,7 @@ def test_no_module_imports_itself_through_others():
         "jobs.queue",
         "jobs.worker",
         "analysis.comparisons",
+        "analysis.conclusion",
         "analysis.disputes",
         "analysis.lesson",
         "analysis.method_comparison",

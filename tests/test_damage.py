@@ -288,7 +288,11 @@ def views() -> Any:
 def pages(lab: Lab, views: dict[str, Any]) -> dict[str, str]:
     """What each page shows, as a text: what its handlers return when the page is opened."""
     compare, panel = views["compare"], views["panel"]
-    compared = isolated(lab, partial(compare_draw.draw, lab, compare))()
+    compared = {}
+    for page in ("overview", "significance", "errors", "curves", "costs", "table"):
+        compared |= isolated(
+            lab, partial(compare_draw.draw, lab, compare, page, None, [], [], [], [], [], False, "run")
+        )()
     opened = isolated(lab, partial(train_panel.open_run, lab, panel))(BAD)
     lesson = {}
     for step in views["steps"].values():

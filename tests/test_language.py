@@ -203,14 +203,20 @@ def test_train_and_compare_read_in_hindi(hindi_page):
     _fits(page)
 
     page.get_by_role("tab", name=_in_hindi("Compare")).click()
+    page.locator(".lab-chart svg.marks").wait_for()
+    for name in ("Significance", "Errors", "Curves", "Costs"):
+        page.get_by_role("tab", name=_in_hindi(name)).click()
+        page.wait_for_timeout(1500)
+        assert english_in(page) == []
+    page.get_by_role("tab", name=_in_hindi("Table")).click()
     page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 5")
-    page.wait_for_function("document.querySelectorAll('.lab-chart svg.marks').length == 10")
+    page.locator(".lab-filters button").first.click()
     page.get_by_label(_in_hindi("Show the published report's figures")).check()
     page.get_by_text(re.compile(_in_hindi("Where its table, its logs and its description disagree:"))).wait_for()
     page.locator(".lab-meanings summary").click()
     assert english_in(page) == []
     _fits(page)
-    page.get_by_label(_in_hindi("Mean over seeds")).check()
+    page.get_by_role("radio", name=_in_hindi("Mean over seeds")).check()
     page.get_by_text(re.compile("±")).first.wait_for()
     assert english_in(page) == []
 

@@ -231,8 +231,9 @@ def test_compares_html_is_whole(shipped):
     for unit in ("run", "mean"):
         for kind in ("split", "wrong", "flipped"):
             choice = [None, [], [], [], [], [], True, unit, "train_minutes", "test_accuracy", "epoch", kind]
-            pages += compare_draw.draw(lab, view, *choice).values()
-    pages.append(compare_draw.test_differences(lab))
+            for page in compare_view.PAGES:
+                pages += compare_draw.draw(lab, view, page, *choice).values()
+    pages += compare_draw.conclude(lab, view, "overview").values()
     texts = [html for html in pages if isinstance(html, str)]
     assert len(texts) > 30
     for html in texts:
@@ -338,7 +339,7 @@ def test_every_value_is_escaped():
     html = tables.table(columns, cells, name=bad, title=bad)
     assert "<script" not in html
     assert faults(html) == []
-    assert 'data-value="0.1">x <span title="best value">★</span></td>' in html
+    assert 'data-value="0.1">x <span title="best in column">★</span></td>' in html
     assert '<td class="" data-value="">–</td>' in html
     assert '<div class="lab-note" role="status">z</div></td>' in html
     assert "<script" not in tables.pick(bad, bad)

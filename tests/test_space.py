@@ -163,8 +163,9 @@ def test_anything_but_the_password_is_a_wrong_one(given):
 OPEN = {
     # Looking
     "now", "planned", "simulated", "fill", "summary", "restore", "refresh", "tail", "picked", "open_run",
-    "ask_to_delete", "as_zip", "open_file", "preview_html", "draw", "redraw_unit", "redraw_scatter", "redraw_curves",
-    "redraw_sentences", "compare_api", "runs_api", "pressed", "test_differences",
+    "ask_to_delete", "as_zip", "open_file", "preview_html", "draw", "open_page", "conclude", "make_report",
+    "redraw_table", "redraw_scatter", "redraw_curves", "redraw_cards", "redraw_sentences", "compare_api", "runs_api",
+    "pressed", "test_differences",
     # Asking
     "predict", "predict_waiting", "recalibrate", "explain", "explain_one", "toggle", "reset", "make_link", "suit",
     "offer", "change_task", "arrive", "pick", "predict_api", "missing_html", "damaged_html", "opened", "predict_file",

@@ -30,6 +30,8 @@ from trainer.analysis.intervals import LEVEL
 DRAWS = 9_999
 SEED = 0
 """Of the randomisation test, fixed so that a figure is reproducible."""
+MOST_SENTENCES = 1_000_000
+"""The most test sentences that `Difference.sentences_for` considers."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,40 @@ class Difference:
         """
         if self.error is None:
             return paired.detectable(self.sentences, self.discordance, level)
+        return float(min(max(self._multiple(level) * self.error, paired.detectable(self.units, 0.0, level)), 1.0))
+
+    def sentences_for(self, least: float, level: float = paired.BOUND) -> int | None:
+        """Number of test sentences with which a true difference of `least` is found as in `detectable`.
+
+        The sentences' part of the variance falls with their number, that of the seeds stays, and so do the degrees of
+        freedom; None where the seeds' part alone hides the difference, or `MOST_SENTENCES` do not show it.
+        """
+        few, many = 0, max(MOST_SENTENCES, self.sentences)
+        if not self._finds(least, many, level):
+            return None
+        while many - few > max(many // 1000, 1):
+            middle = (few + many) // 2
+            few, many = (few, middle) if self._finds(least, middle, level) else (middle, many)
+        return many
+
+    def _finds(self, least: float, sentences: int, level: float) -> bool:
+        """Whether this number of sentences would show a true difference of `least` with 80% probability."""
+        if self.error is None:
+            return paired.mcnemar_power(least, sentences, self.discordance, level) >= paired.POWER
+        more = sentences / self.sentences
+        if (
+            not np.isfinite(self.error)
+            or paired.mcnemar_power(least, int(self.units * more), 0.0, level) < paired.POWER
+        ):
+            return False
+        error = self.error * np.sqrt(self.seed_share + (1 - self.seed_share) / more)
+        return bool(self._multiple(level) * error <= least)
+
+    def _multiple(self, level: float) -> float:
+        """Standard errors between no difference and one that is significant at `level` with 80% probability."""
         from scipy.stats import t
 
-        multiple = t.ppf(1 - level / 2, self.degrees) + t.ppf(paired.POWER, self.degrees)
-        return float(min(max(multiple * self.error, paired.detectable(self.units, 0.0, level)), 1.0))
+        return float(t.ppf(1 - level / 2, self.degrees) + t.ppf(paired.POWER, self.degrees))
 
 
 def difference(

@@ -28,7 +28,7 @@ def compare(
 ) -> None:
     """The finished runs side by side."""
     from trainer.analysis import method_comparison
-    from trainer.analysis.tables import runs_table
+    from trainer.analysis.tables import csv_table, plain, runs_table
     from trainer.runs.damage import culprits, log_failure
     from trainer.runs.store import Store
 
@@ -43,7 +43,9 @@ def compare(
         damaged, table = [*damaged, *failed], runs_table(runs)
     print_damaged(damaged)
     if csv is not None:
-        table.join(method_comparison.columns(runs)).to_csv(csv, index=False)
+        theirs = method_comparison.columns(runs)
+        numbers = {name: theirs[name].map(plain, na_action="ignore") for name in theirs.select_dtypes("Float64")}
+        csv_table(runs).join(theirs.assign(**numbers)).to_csv(csv, index=False)
         typer.echo(f"{len(table)} runs written to {csv}", err=as_json)
     if peft is not None:
         files, left_out = method_comparison.write(runs, peft)
