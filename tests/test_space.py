@@ -162,9 +162,10 @@ def test_anything_but_the_password_is_a_wrong_one(given):
 
 OPEN = {
     # Looking
-    "device_now", "planned", "simulated", "fill", "summary", "restore", "refresh", "tail", "picked", "open_run",
-    "ask_to_delete", "as_zip", "open_file", "preview_html", "draw", "redraw_unit", "redraw_scatter", "redraw_curves",
-    "redraw_sentences", "compare_api", "runs_api", "pressed", "test_differences",
+    "device_now", "planned", "simulated", "fill", "summary", "restore", "refresh", "picked", "open_run",
+    "open_chosen", "close_run", "ask_to_delete", "as_zip", "open_file", "preview_html",
+    "draw", "redraw_unit", "redraw_scatter", "redraw_curves", "redraw_sentences",
+    "compare_api", "runs_api", "pressed", "test_differences",
     # Asking
     "predict", "predict_linked", "recalibrate", "explain", "toggle", "reset", "make_link", "suit", "offer", "arrive",
     "pick", "predict_api", "missing_html", "damaged_html", "opened", "predict_file", "stop", "left",

@@ -84,8 +84,9 @@ def drawn(runs: Sequence[Run], run_id: str | None) -> list[Run]:
 
 def _about(run: Run, count: int, name: str) -> str:
     """Which runs the curves are of, and the loss of guessing."""
-    several = tr("Curves of {run} and of runs launched with it.", run=name)
-    return f"{several if count > 1 else tr('Curves of {run}.', run=name)} {_loss_of_guessing(run)}"
+    together = tr("Curves of {run} and of runs launched with it.", run=name)
+    alone = tr("Curves of {run}.", run=name)
+    return f"{together if count > 1 else alone} {_loss_of_guessing(run)}"
 
 
 def _loss_of_guessing(run: Run) -> str:

@@ -164,7 +164,7 @@ def choose(lab: Lab, panel: Panel, refresh: dict[str, Any], lists: list[gr.HTML]
     outputs = [panel.run, panel.message, panel.confirm.group, panel.buttons.file, *panel.shown]
     for one in lists:
         chosen = one.select(picked, None, panel.run, **QUIET)
-        shown = chosen.then(partial(_with_nothing_open, panel, opened), panel.run, outputs[1:], **QUIET)
+        shown = chosen.then(partial(open_chosen, panel, opened), panel.run, outputs[1:], **QUIET)
         shown.then(None, panel.run, None, js=static.read("train-opened.js"), **QUIET).then(**refresh)
 
 
@@ -176,7 +176,7 @@ def picked(event: gr.EventData) -> str:
     return str(event.value or "")
 
 
-def _with_nothing_open(panel: Panel, opened: Any, run_id: str | None) -> dict[Any, Any]:
+def open_chosen(panel: Panel, opened: Any, run_id: str | None) -> dict[Any, Any]:
     """`open_run` without what was said, asked or exported of another run; a sentence for a run that is gone."""
     hidden, changes = gr.update(visible=False), opened(run_id)
     gone = run_id and not changes[panel.head]["visible"]
