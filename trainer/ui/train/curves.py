@@ -22,7 +22,7 @@ from trainer.ui.train.queue import recent
 LIVE_CURVES = {"step loss": "step", "validation loss": "epoch", "validation accuracy": "epoch", "memory": "seconds"}
 """The live charts: curve -> horizontal axis."""
 MOST = 10
-"""The most runs of a suite whose curves are drawn together; of a larger one those of the same task and seed."""
+"""The most runs of a suite whose curves are drawn together; see `drawn`."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,21 @@ def draw(lab: Lab, curves: Curves, runs: Sequence[Run], run_id: str | None) -> d
 
 
 def drawn(runs: Sequence[Run], run_id: str | None) -> list[Run]:
-    """The chosen run, else the newest, and the other runs of its suite; of a large one those of its task and seed."""
+    """The chosen run, else the newest, and the other runs of its suite whose curves are drawn with it.
+
+    Of a suite of several seeds those of the same task, so that a line's pattern is its seed; of a large one those of
+    the same task and seed.
+    """
     run = next((run for run in runs if run.id == run_id), None) or next(iter(recent(runs)), None)
     if run is None:
         return []
-    suite = [other for other in runs if other.suite == run.suite and other.suite] or [run]
-    if len(suite) <= MOST:
-        return [run, *(other for other in suite if other.id != run.id)]
-    alike = [
-        other
-        for other in suite
-        if (other.recipe.task, other.recipe.seed) == (run.recipe.task, run.recipe.seed) and other.id != run.id
-    ]
-    return [run, *alike[: MOST - 1]]
+    others = [other for other in runs if other.suite == run.suite and other.suite and other.id != run.id]
+    if any(other.recipe.seed != run.recipe.seed for other in others):
+        others = [other for other in others if other.recipe.task == run.recipe.task]
+    if len(others) >= MOST:
+        others = [other for other in others if other.recipe.task == run.recipe.task]
+        others = [other for other in others if other.recipe.seed == run.recipe.seed][: MOST - 1]
+    return [run, *others]
 
 
 def _about(run: Run, count: int, name: str) -> str:
