@@ -4,9 +4,10 @@ const open = () => {
   if (!element.isConnected || (params.get("tab") ?? "train") !== "train") return;
   const shown = document.querySelector("#lab-run-title")?.dataset.run ?? "";
   const named = runs.length === 1 ? runs[0] : "";
-  if (named && !params.has("tab")) { // ?run=ID alone
-    window.labAddress?.({tab: "train"}, true);
-    window.labOpen?.("train");
+  if (named && !params.has("tab") && window.labAddress) { // ?run=ID alone
+    labAddress({tab: "train"}, true);
+    dispatchEvent(new PopStateEvent("popstate"));
+    return;
   }
   if (named !== shown) trigger("select", {value: named});
 };
