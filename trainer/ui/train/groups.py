@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +31,10 @@ def key_of(run: Run) -> str:
 
 
 def names(runs: Sequence[Run]) -> dict[str, str]:
-    """Run id -> its short name among the runs of its group."""
-    members = defaultdict(list)
+    """Run id -> its short name among the runs of its group; those that are alone in theirs are named together."""
+    sizes, members = Counter(map(key_of, runs)), defaultdict(list)
     for run in runs:
-        members[key_of(run)].append(run)
+        members[key_of(run) if sizes[key_of(run)] > 1 else ""].append(run)
     return {run_id: name for group in members.values() for run_id, name in short_names(group).items()}
 
 
