@@ -48,7 +48,7 @@ def build(lab: Lab) -> Form:
     _what(lab, values, fields)
     with gr.Accordion(tr("Hyperparameters"), open=False):
         _hyperparameters(values, fields)
-    with gr.Accordion(tr("Options of the methods"), open=False):
+    with gr.Accordion(tr("Options of the chosen methods"), open=False):
         options = {name: _method_options(lab, name, values, fields) for name in methods.METHODS}
     fields["methods"].change(
         lambda chosen: {group: gr.update(visible=name in (chosen or [])) for name, group in options.items()},
@@ -119,7 +119,7 @@ def _hyperparameters(values: dict[str, Any], fields: dict[str, Any]) -> None:
 def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[str, Any]) -> gr.Group:
     """Lay out one method's own fields, visible while the method is chosen."""
     method = methods.get(name)
-    with gr.Group() as group:
+    with gr.Group(visible=name in values["methods"]) as group:
         gr.Markdown(f"#### {tr(method.title)}\n{tr(method.summary)} {method.paper}.", padding=True)
         with gr.Row():
             for key, field in options_of(name).items():
