@@ -95,7 +95,7 @@ class Page(gr.Blocks):
 
 
 def inputs_of(function: Callable[..., Any]) -> dict[str, str]:
-    """Input -> what it is, from the part "Parameters:" of a function's docstring, whose entries may have several lines."""
+    """Input -> what it is, from the part "Parameters:" of a function's docstring; an entry may have several lines."""
     _, _, part = (inspect.getdoc(function) or "").partition("Parameters:\n")
     part = re.split(r"\n\s*\n", part)[0]
     entries = re.findall(r"^ {4}(\w+): (.+(?:\n {5,}.+)*)", part, re.MULTILINE)
