@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -44,20 +41,6 @@ class Page(gr.Blocks):
             return False, faults.plain(str(limits.too_many_predictions(most))), "queue_full"
         return await push(body=body, request=request, username=username)
 
-    def get_api_info(self, all_endpoints: bool = False) -> Any:
-        """Gradio's description of the endpoints ("Use via API"), where each input has its name and what it is.
-
-        Gradio calls the inputs of `gr.api` "1st", "2nd", and leaves out what a docstring says of them.
-        """
-        info = super().get_api_info(all_endpoints)
-        functions = {f"/{fn.api_name}": fn.fn for fn in self.fns.values() if fn.fn is not None}
-        for name, described in info["named_endpoints"].items():
-            texts = inputs_of(functions[name])
-            for parameter in described["parameters"]:
-                parameter["label"] = parameter["parameter_name"]
-                parameter["python_type"]["description"] = texts.get(parameter["parameter_name"], "")
-        return info
-
     def waiting(self) -> int:
         """The number of predictions that wait."""
         names = {fn.concurrency_id for fn in self.fns.values() if fn.fn is not None and inner_name(fn.fn) in PREDICTING}
@@ -92,11 +75,3 @@ class Page(gr.Blocks):
             log.event("refused", **facts, message=faults.shown(error, whole=False))
         else:
             log.fault("error", error, whole=self.lab.access.rules.open, **facts)
-
-
-def inputs_of(function: Callable[..., Any]) -> dict[str, str]:
-    """Input -> what it is, from the part "Parameters:" of a function's docstring; an entry may have several lines."""
-    _, _, part = (inspect.getdoc(function) or "").partition("Parameters:\n")
-    part = re.split(r"\n\s*\n", part)[0]
-    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {5,}.+)*)", part, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
