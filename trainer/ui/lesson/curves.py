@@ -28,6 +28,7 @@ from trainer.ui.lesson.frame import (
     results,
     titles,
 )
+from trainer.ui.lesson.papers import linked
 
 ELSEWHERE = ("full", "adapter_fusion")
 """Published runs that are shown too: one over-fits in fifteen epochs, one does not learn in fifteen."""
@@ -55,6 +56,12 @@ READINGS = {
     "short": mark("{run}: too short to tell, for it has fewer than two epochs."),
 }
 """Sentences on a run's curves, by the keys of `lesson.reading`."""
+ABOUT_READINGS = mark(
+    "The training loss is a mean over the epoch, with dropout, while the weights still change; the validation loss "
+    "is taken at the epoch's end without dropout, so that it may be the lower one at first. The readings follow "
+    "rules of thumb on the last two epochs, not a statistical test. Over-fitting: Goodfellow et al. 2016, Deep "
+    "Learning, section 5.2; keeping the best epoch: Prechelt 1998, Early Stopping."
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def _losses(view: View, every: pd.DataFrame, chosen: str | None) -> dict[Any, An
         return {view.losses: gr.update(visible=False), view.reading: ""}
     return {
         view.losses: gr.update(visible=True, value=losses_chart(points)),
-        view.reading: render("lesson/reading.html", reading=read(points)),
+        view.reading: render("lesson/reading.html", reading=read(points), about=linked(tr(ABOUT_READINGS))),
     }
 
 

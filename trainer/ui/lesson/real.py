@@ -30,6 +30,7 @@ from trainer.ui.lesson.frame import (
     titles,
 )
 from trainer.ui.lesson.interval import interval
+from trainer.ui.lesson.papers import linked
 
 SIZES = (50, 100, 250)
 ALL = 0
@@ -59,6 +60,10 @@ ANSWER_SEARCHED = mark(
     "{verdict} Four times as many test sentences would about halve the interval. It speaks of other sentences only: "
     "whether training again with another seed keeps the order takes several seeds a method (Reimers and Gurevych 2017, "
     "https://arxiv.org/abs/1707.09861)."
+)
+SOURCES = mark(
+    "Coin flips: McNemar 1947, which Dietterich 1998 recommends for two classifiers and one test set; here in its "
+    "exact form. Interval: Tango 1998, widened where the coin flips ask for it, so that the two agree."
 )
 NO_PREDICTIONS = mark(
     "These runs kept no predictions of their test sentences, which this step compares. Train two runs in the Train tab "
@@ -152,6 +157,7 @@ def compare(
         values=values,
         interval=interval(result),
         table=_counts(result, values),
+        sources=linked(tr(SOURCES)),
     )
     counted = {"pairs": math.comb(len(outcomes.runs), 2), "adjusted": f"{adjusted:.1%}"}
     kind = significance(result, adjusted)
