@@ -296,7 +296,7 @@ def test_every_step_works_with_full_fine_tuning_without_its_weights(silent):
         assert "lab-warning" not in str(step)
     assert "Measured in the run full-" in drawn[1]
     assert "≈" not in drawn[1]
-    assert "Without its weights a run cannot be asked: Full fine-tuning." in drawn[4]["predictions"]
+    assert "Without its weights a run cannot predict: Full fine-tuning." in drawn[4]["predictions"]
     drawings = list(lesson_split.predict(silent, SPLIT, TEXT, " Asha <b> ", []))
     score, room = drawings[-1]["score"], drawings[-1]["room"]
     assert drawings[-1]["predictions"].count("<h3>") == 4

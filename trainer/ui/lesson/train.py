@@ -198,8 +198,13 @@ def _waits_for(lab: Lab, run: Run) -> str:
         text, _ = train_queue.describe(lab, running)
         parts.append(tr("The run waits for {run}, which trains now: {text}.", run=run_name(running), text=text))
     if before:
-        many = "{count} more runs come before it in the queue."
-        parts.append(tr_count("One more run comes before it in the queue.", many, before))
+        parts.append(
+            tr_count(
+                "{count} more run comes before it in the queue.",
+                "{count} more runs come before it in the queue.",
+                before,
+            )
+        )
     return " ".join(parts) or tr("The run waits for its process, which starts in a few seconds.")
 
 
