@@ -17,7 +17,7 @@ from conftest import ROOT
 
 from trainer import methods, texts
 from trainer.tasks.own_file import TEXT_NAMES
-from trainer.ui.lesson.papers import PAPERS
+from trainer.ui.lesson import papers
 from trainer.ui.lesson.steps import STEPS
 from trainer.ui.live import examples as live_examples
 
@@ -167,8 +167,8 @@ print(json.dumps(said))
 """
 
 CITED = [method.paper for method in methods.METHODS.values()] + [
-    *PAPERS,
-    *(paper.rpartition(", ")[0] for method in methods.METHODS.values() for paper in method.paper.split("; ")),
+    *papers.PAPERS,
+    *papers.of_methods(),
     "Guo et al. 2017, https://arxiv.org/abs/1706.04599",
     "Deep Learning, section 5.2",
     "section 2.1",

@@ -176,10 +176,9 @@ def test_lora_is_drawn_beside_its_linear_layer(name, targets):
     linears = [box for title in ("query", "key", "value", "attention output", "up-projection", "down-projection")
                for box in boxes[title]]  # fmt: skip
     for lora, plus in zip(beside, sums, strict=True):
-        ((linear),) = [
-            one for one in linears if one.points[0][1] == lora.points[0][1] and one.points[0] != lora.points[0]
-        ]
-        assert linear.points[1][0] < plus.x < lora.points[0][0]
+        corner = lora.points[0]
+        (linear,) = [one for one in linears if one.points[0][1] == corner[1]]
+        assert linear.points[1][0] < plus.x < corner[0]
     # No two boxes overlap, and all are inside the drawing.
     every = [box for group in boxes.values() for box in group]
     for i, one in enumerate(every):

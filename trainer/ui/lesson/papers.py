@@ -27,7 +27,7 @@ def linked(text: str) -> Markup:
 
     Citations are those of `PAPERS` and of the methods.
     """
-    papers = PAPERS | _of_methods()
+    papers = PAPERS | of_methods()
     longest_first = sorted(papers, key=len, reverse=True)
     cited = re.compile(rf"({'|'.join(map(re.escape, longest_first))})(?:, https://[^\s);]*[^\s);.])?")
     parts, last = [], 0
@@ -37,7 +37,7 @@ def linked(text: str) -> Markup:
     return Markup("").join([*parts, escape(text[last:])])
 
 
-def _of_methods() -> dict[str, str]:
+def of_methods() -> dict[str, str]:
     """Citation -> address, of the methods' papers that have one."""
     papers = {}
     for method in methods.METHODS.values():

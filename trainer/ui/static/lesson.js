@@ -3,9 +3,16 @@
 () => {
   const parameters = () => new URLSearchParams(location.search);
 
+  const show = present => {
+    document.documentElement.classList.toggle("lab-present", present);
+    document.getElementById("lab-present")?.setAttribute("aria-pressed", present);
+    dispatchEvent(new Event("resize")); // charts take the width that they have now
+  };
+
   // After a step was drawn: writes it into the address, and after a move focuses its heading, which is read from its
   // beginning, by eye and by screen reader. `index` counts from 0.
   window.labLessonStep = (index, moved) => {
+    show(document.documentElement.classList.contains("lab-present")); // the button may be new
     const step = String(Number(index || 0) + 1);
     if (parameters().get("tab") === "lesson" && parameters().get("step") !== step) {
       window.labAddress?.({step}, !moved);
@@ -21,11 +28,6 @@
     }, 100);
   };
 
-  const show = present => {
-    document.documentElement.classList.toggle("lab-present", present);
-    document.getElementById("lab-present")?.setAttribute("aria-pressed", present);
-    dispatchEvent(new Event("resize")); // charts take the width that they have now
-  };
   window.labPresent = (present = !document.documentElement.classList.contains("lab-present")) => {
     show(present);
     window.labAddress?.({present: present ? "1" : null});
