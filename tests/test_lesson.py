@@ -349,10 +349,9 @@ def own(silent, tmp_path_factory):
     shutil.copytree(silent.store.root, root)
     lora = next(run for run in silent.store.list() if run.recipe.method == "lora")
     shutil.copytree(lora.folder, root / "lora-own")
-    written = json.loads((root / "lora-own" / "run.json").read_text(encoding="utf-8"))
-    written |= {"id": "lora-own", "queue_order": written["queue_order"] + 10**18, "label": ""}
-    written["recipe"]["seed"] = 7
-    (root / "lora-own" / "run.json").write_text(json.dumps(written), encoding="utf-8")
+    changed = {"id": "lora-own", "label": "", "queue_order": lora.queue_order + 10**15}
+    again = lora.model_copy(update=changed | {"recipe": lora.recipe.model_copy(update={"seed": 7})})
+    (root / "lora-own" / "run.json").write_text(json.dumps(again.as_json(), default=str), encoding="utf-8")
     return Lab.open(Store(root)), "lora-own"
 
 

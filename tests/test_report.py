@@ -28,14 +28,13 @@ def many(root: Path, count: int) -> Store:
     shipped = [run for run in Store(bundled.BUNDLED).list() if run.recipe.task == "movies"]
     for number in range(count):
         run = shipped[number % len(shipped)]
-        own = run.id if number < len(shipped) else f"{run.recipe.method}-{number:03}"
+        turn, own = number // len(shipped), run.id
+        if turn:
+            recipe = run.recipe.model_copy(update={"seed": turn % 2, "learning_rate": 1e-4 * (1 + turn // 2)})
+            own = f"{run.recipe.method}-{number:03}"
+            run = run.model_copy(update={"id": own, "recipe": recipe, "queue_order": run.queue_order + number})
         shutil.copytree(run.folder, root / own, ignore=shutil.ignore_patterns("model"))
-        if number >= len(shipped):
-            written = json.loads((root / own / "run.json").read_text(encoding="utf-8"))
-            turn = number // len(shipped)
-            written |= {"id": own, "queue_order": written["queue_order"] + number}
-            written["recipe"] |= {"seed": turn % 2, "learning_rate": 1e-4 * (1 + turn // 2), "batch_size": 32}
-            (root / own / "run.json").write_text(json.dumps(written), encoding="utf-8")
+        (root / own / "run.json").write_text(json.dumps(run.as_json(), default=str), encoding="utf-8")
     return Store(root)
 
 
