@@ -175,8 +175,9 @@ def test_a_run_without_weights_is_trained_by_one_press(suite, tmp_path, monkeypa
     ((full, trains),) = jobs.without_weights(lab.store)
     assert (full.recipe.method, trains) == ("full", None)
     assert f'data-pick="{full.id}"' in live_missing.missing_html(lab)
-    with pytest.raises(UserError, match="came without them; train it: python -m trainer again"):
+    with pytest.raises(UserError, match="came without them; train it again") as caught:
         lab.predictor.predict_one("the film is warm", full)
+    assert f"python -m trainer again {full.id}" in caught.value.on_command_line
     assert "queued" in live_missing.train_again(lab, full.id)
     assert "is being trained" in live_missing.missing_html(lab)
     new = next(run for run in lab.store.list() if not run.bundled)

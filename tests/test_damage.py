@@ -278,8 +278,8 @@ def views() -> Any:
             "panel": train_panel.build(),
             "steps": {
                 "cost": lesson_cost.build(lab, states.guesses),
-                "curves": lesson_curves.build(lab),
-                "real": lesson_real.build(lab),
+                "curves": lesson_curves.build(lab, states.run),
+                "real": lesson_real.build(lab, states.run),
                 "choose": lesson_choose.build(lab),
             },
         }

@@ -17,6 +17,7 @@ from conftest import ROOT
 
 from trainer import methods, texts
 from trainer.tasks.own_file import TEXT_NAMES
+from trainer.ui.lesson import papers
 from trainer.ui.lesson.steps import STEPS
 from trainer.ui.live import examples as live_examples
 
@@ -84,7 +85,7 @@ def component(block):
 
 
 ROOM = [{"text": text, "who": "", "said": {"good": ["full", "lora"], "bad": ["adapter"]}}]
-FRAME = view(lesson_tab, columns=["column"] * len(STEPS))
+FRAME = view(lesson_tab, columns=["column"] * len(STEPS), headings=[f"heading {name}" for name in STEPS])
 FROZEN, COST, TRAIN, CURVES, SPLIT, REAL, CHOOSE = map(view, (
     lesson_frozen, lesson_cost, lesson_train, lesson_curves, lesson_split, lesson_real, lesson_choose
 ))
@@ -166,12 +167,12 @@ print(json.dumps(said))
 """
 
 CITED = [method.paper for method in methods.METHODS.values()] + [
+    *papers.PAPERS,
+    *papers.of_methods(),
     "Guo et al. 2017, https://arxiv.org/abs/1706.04599",
-    "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762",
-    "Kaplan et al. 2020, section 2.1",
-    "Goodfellow et al. 2016, Deep Learning, section 5.2",
-    "Prechelt 1998, Early Stopping",
-    "Reimers and Gurevych 2017, https://arxiv.org/abs/1707.09861",
+    "Deep Learning, section 5.2",
+    "section 2.1",
+    "Early Stopping",
     "Integrated gradients, Sundararajan, Taly and Yan 2017",
     "Pfeiffer et al. 2021",
     "Sundararajan et al. 2017",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from trainer.cli.options import AsJson
+from trainer.cli.options import AsJson, RunNames
 from trainer.cli.output import print_damaged, print_json, print_table
 from trainer.errors import UserError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def compare(
     as_json: AsJson = False,
-    csv: Annotated[Optional[Path], typer.Option(help="write the table to this file")] = None,
+    csv: Annotated[Optional[Path], typer.Option(metavar="FILE", help="write the table to this file")] = None,
     peft: Annotated[
         Optional[Path], typer.Option(metavar="FOLDER", help="write files for PEFT's method comparison to this folder")
     ] = None,
@@ -83,8 +83,8 @@ def _print_compared(runs: Sequence[Run], table: pd.DataFrame) -> None:
 
 
 def report(
-    out: Annotated[Path, typer.Option(help="the HTML file to write")],
-    runs: Annotated[str, typer.Option(metavar="A,B", help="which runs (all finished ones if not given)")] = "",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="the HTML file to write")],
+    runs: Annotated[str, typer.Option(metavar=RunNames, help="which runs (all finished ones if not given)")] = "",
 ) -> None:
     """Write a lab report: figures, statistical significance of the differences, and how each run was made."""
     from trainer.publish import report as reports

@@ -90,7 +90,8 @@ class AdapterFusion(Method):
             raise ArgumentError(
                 expected=tr("at least two adapter runs to fuse"),
                 got=str(len(setup.parents)),
-                fix=tr("name more with --parents"),
+                fix=tr("choose more of them"),
+                option_fix=tr("name more with --parents"),
             )
         model = load_adapter_model(setup)
         for parent in setup.parents:

@@ -46,7 +46,7 @@ class LoraOptions(Options):
         ("query", "value"),
         min_length=1,
         title=mark("Target modules"),
-        description=mark("linear maps of each layer that get an update"),
+        description=mark("linear layers of the encoder that get an update"),
     )
     use_rslora: bool = Field(
         False,
@@ -67,7 +67,9 @@ class Lora(Method):
 
     name = "lora"
     title = "LoRA"
-    summary = mark("Freezes the backbone and trains a low-rank update beside the query and value maps of each layer.")
+    summary = mark(
+        "Freezes the backbone and trains a low-rank update beside the query and value layers of the encoder."
+    )
     paper = "Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685"
     library = "peft"
     learning_rates = (2e-3, 5e-4)
