@@ -6,11 +6,15 @@ import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer import tasks
 from trainer.config import RunConfig
 from trainer.sources import assets, backbones
 from trainer.texts import tr
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 TOKENISED, SAMPLE = 2_000, 200
 """The most sentences that are tokenised, and the most of their lengths that are kept."""
@@ -115,20 +119,27 @@ def fit(config: RunConfig) -> Fit | None:
     path = _tokenizer(config.backbone)
     if path is None or (config.task in tasks.TASKS and config.task not in tasks.EMBEDDED):
         return None
-    from tokenizers import Tokenizer
+    limit = min(config.max_length, backbones.shape_of(config.backbone).longest)
+    own = config.model_dump(include={"task", "split_seed", "train_size", *tasks.FILE_FIELDS})
+    key = (*own.values(), limit, path, *tasks.contents(config).items())
+    if key not in _fits:
+        _fits[key] = _fit(config, path, limit)
+    return _fits[key]
 
+
+_fits: dict[tuple, Fit] = {}
+
+
+def _fit(config: RunConfig, path: Path, limit: int) -> Fit:
     texts = tasks.from_config(config).train.texts
     some = random.Random(0).sample(texts, min(TOKENISED, len(texts)))
-    encoder = Tokenizer.from_file(str(path))
-    encoder.no_padding()
-    encoder.no_truncation()
+    encoder = _encoder(path)
     encoded = encoder.encode_batch(list(some))
     name = getattr(encoder.model, "unk_token", None)
     unknown = encoder.token_to_id(name) if isinstance(name, str) else None
     words = [
         token for one in encoded for token, special in zip(one.ids, one.special_tokens_mask, strict=True) if not special
     ]
-    limit = min(config.max_length, backbones.shape_of(config.backbone).longest)
     lengths = [len(one.ids) for one in encoded]
     return Fit(
         len(some), sum(token == unknown for token in words) / max(len(words), 1),
@@ -136,16 +147,21 @@ def fit(config: RunConfig) -> Fit | None:
     )  # fmt: skip
 
 
+def _encoder(path: Path) -> Tokenizer:
+    """A tokenizer.json's tokenizer, which gives each text its own length."""
+    from tokenizers import Tokenizer
+
+    encoder = Tokenizer.from_file(str(path))
+    encoder.no_padding()
+    encoder.no_truncation()
+    return encoder
+
+
 def _measured(texts: list[str], longest: int, tokenizer: Path | None, *, vocabulary: int) -> Lengths:
     """Lengths of texts by a tokenizer.json, or from their words without one."""
     some = random.Random(0).sample(texts, min(TOKENISED, len(texts)))
     if tokenizer is not None:
-        from tokenizers import Tokenizer
-
-        encoder = Tokenizer.from_file(str(tokenizer))
-        encoder.no_padding()
-        encoder.no_truncation()
-        encoded = [one.ids for one in encoder.encode_batch(some)]
+        encoded = [one.ids for one in _encoder(tokenizer).encode_batch(some)]
         lengths = [len(ids) for ids in encoded]
         distinct = len({token for ids in encoded for token in ids[:longest]})
     else:

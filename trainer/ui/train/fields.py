@@ -171,6 +171,8 @@ def restore(lab: Lab, form: Form, saved: dict[str, Any] | None) -> dict[Componen
 
 def _restored(name: str, stored: Any, default_value: Any, choices: list[tuple[str, str]] | None) -> Any:
     """One field's stored value if it still exists, else the default; with the field's choices if they change."""
+    if name in ("separator", "encoding"):
+        return stored or ""
     if name in COLUMNS:
         return gr.update(choices=[stored] if stored else [], value=stored or None)
     if name == "methods":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -11,14 +12,18 @@ from typing import Any
 import gradio as gr
 
 from trainer import tasks
+from trainer.config import Encoding
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.markup import render
-from trainer.tasks import own_file, tables
+from trainer.tasks import cells, own_file, tables
+from trainer.tasks.separated import SEPARATORS
+from trainer.tasks.tables import SEPARATOR_NAMES
 from trainer.texts import tr
 from trainer.ui.common import confirm
 from trainer.ui.common.access import guarded
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.tables import Cell, Column, table
+from trainer.ui.train.form import COLUMNS
 
 ROWS = 5
 
@@ -44,6 +49,21 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
             type="filepath",
             height=170,
         )
+        with gr.Row():
+            fields["separator"] = gr.Dropdown(
+                [(tr("Recognised"), ""), *((tr(SEPARATOR_NAMES[sign]), name) for name, sign in SEPARATORS.items())],
+                value="",
+                label=tr("Separator"),
+                info=tr("What stands between the columns of a text file."),
+                min_width=140,
+            )
+            fields["encoding"] = gr.Dropdown(
+                [(tr("UTF-8, or UTF-16"), ""), *((name, name) for name in typing.get_args(Encoding))],
+                value="",
+                label=tr("Encoding"),
+                info=tr("Of an older text file, often cp1252."),
+                min_width=140,
+            )
         message = gr.HTML()
     with gr.Group(visible=False) as columns:
         with gr.Row():
@@ -61,17 +81,20 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
             tr("Yes, delete it"),
         )
     deleted = gr.HTML()
-    task, text, label, group = (fields[name] for name in ("task", "text_column", "label_column", "group_column"))
+    task, *chosen = (fields[name] for name in ("task", *COLUMNS))
+    text, label, group, separator, encoding = chosen
     view = View(columns, text, label, group, preview)
     quiet = {"api_visibility": "private", "show_progress": "minimal"}
     keeper = guarded(lab, partial(keep, lab), message=message, adds=True)
-    upload.upload(keeper, upload, [message, task, upload], **quiet)
-    task.change(partial(open_file, view), [task, text, label, group], [columns, text, label, group, preview], **quiet)
+    upload.upload(keeper, [upload, separator, encoding], [message, task, upload], **quiet)
+    opened = [columns, text, label, group, preview]
+    for listen in (task.change, separator.input, encoding.input):
+        listen(partial(open_file, view), [task, *chosen], opened, **quiet)
     remover = guarded(lab, partial(remove, lab), message=deleted)
     delete.click(remover, task, [deleted, task, message], **quiet).then(**hide)
     task.input(lambda: "", None, deleted, **quiet)
     for column in (text, label, group):
-        column.input(preview_html, [task, text, label, group], preview, **quiet)
+        column.input(preview_html, [task, *chosen], preview, **quiet)
 
 
 def task_choices(lab: Lab) -> list[tuple[str, str]]:
@@ -81,12 +104,12 @@ def task_choices(lab: Lab) -> list[tuple[str, str]]:
     ]
 
 
-def keep(lab: Lab, path: str | None) -> tuple[str, Any, Any]:
+def keep(lab: Lab, path: str | None, separator: str | None = None, encoding: str | None = None) -> tuple[str, Any, Any]:
     """Copy an uploaded file to the store and choose it as the task. Returns (a message, the task, an empty upload)."""
     if not path:
         return "", gr.skip(), gr.skip()
     try:
-        tables.read_table(Path(path))
+        tables.read(Path(path), separator or None, encoding or None)
         stored = lab.store.store_file(Path(path))
     except (UserError, OSError) as error:
         return note(sentence(error), "warning"), gr.skip(), None
@@ -106,11 +129,17 @@ def remove(lab: Lab, task: str | None) -> tuple[str, Any, Any]:
 
 
 def open_file(
-    view: View, task: str | None, text: str | None, label: str | None, group: str | None = None
+    view: View,
+    task: str | None,
+    text: str | None,
+    label: str | None,
+    group: str | None = None,
+    *dialect: str | None,
 ) -> dict[Any, Any]:
     """The columns of a file chosen as the task: the earlier choice if it has them, else recognised by name.
 
-    A group column is never recognised: whether sentences belong together is for a person to say.
+    A group column is never recognised: whether sentences belong together is for a person to say. `dialect` is the
+    separator and the encoding, empty where the content decides.
     """
     if not task or not tasks.is_file(task):
         nothing = gr.update(value=None)
@@ -119,7 +148,7 @@ def open_file(
             view.preview: "",
         }  # fmt: skip
     try:
-        columns = list(tables.read_table(Path(task)).columns)
+        columns = list(tables.read_table(Path(task), *(value or None for value in dialect)).columns)
     except UserError as error:
         return {view.columns: gr.update(visible=True), view.preview: note(str(error), "warning")}
     text = text if text in columns else own_file.recognise(columns, own_file.TEXT_NAMES)
@@ -130,23 +159,29 @@ def open_file(
         view.text: gr.update(choices=columns, value=text),
         view.label: gr.update(choices=columns, value=label),
         view.group: gr.update(choices=[(tr("(no groups)"), ""), *columns], value=group),
-        view.preview: preview_html(task, text, label, group),
+        view.preview: preview_html(task, text, label, group, *dialect),
     }
 
 
-def preview_html(task: str | None, text: str | None, label: str | None, group: str | None = None) -> str:
+def preview_html(
+    task: str | None, text: str | None, label: str | None, group: str | None = None, *dialect: str | None
+) -> str:
     """The first rows of a file with the number of rows and of each label, as HTML; or an error sentence."""
     if not task or not tasks.is_file(task):
         return ""
     try:
-        frame = tables.read_table(Path(task))
+        read = tables.read(Path(task), *(value or None for value in dialect))
+        frame = read.frame
         if text is None or label is None:
-            raise ArgumentError(
+            raise own_file.unusual(frame, Path(task)) or ArgumentError(
                 expected=tr("a text and a label column"),
                 got=tr("one that is not chosen"),
                 fix=tr("choose both columns"),
             )
-        usable = own_file.FileTask(task, text, label, group_column=group or None).usable()
+        separator, encoding = (*(value or None for value in dialect), None, None)[:2]
+        usable = own_file.FileTask(
+            task, text, label, group_column=group or None, separator=separator, encoding=encoding
+        ).usable()
     except UserError as error:
         return note(str(error), "warning")
     # Of the sentences that are split into training, validation and test, not of the file's rows.
@@ -154,8 +189,8 @@ def preview_html(task: str | None, text: str | None, label: str | None, group: s
     spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
     if len(counts) > 8:
         spread = tr("{labels}, and {count} more", labels=spread, count=len(counts) - 8)
-    columns = [text, label, *([group] if group else [])]
-    rows = [[Cell(_short(row[column])) for column in columns] for _, row in frame.head(ROWS).iterrows()]
+    columns, first = [text, label, *([group] if group else [])], frame.head(ROWS)
+    rows = [[_cell(row[column], column, text=column == text) for column in columns] for _, row in first.iterrows()]
     shown = table(
         [Column(column, numeric=False) for column in columns],
         rows,
@@ -167,7 +202,8 @@ def preview_html(task: str | None, text: str | None, label: str | None, group: s
     summary = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
     left_out = [tr("{sentence}.", sentence=tasks.note_shown(note)) for note in usable.notes]
     about = _about_groups(usable, list(frame.columns), columns)
-    return render("train/preview.html", summary=" ".join([summary, *left_out, *about]), table=shown)
+    how = filter(None, [read.dialect.shown()])
+    return render("train/preview.html", summary=" ".join([summary, *how, *left_out, *about]), table=shown)
 
 
 def _about_groups(usable: own_file.Usable, columns: list[str], chosen: list[str]) -> list[str]:
@@ -181,6 +217,9 @@ def _about_groups(usable: own_file.Usable, columns: list[str], chosen: list[str]
     return [tr("If sentences with the same {column} belong together, choose it as the group column.", column=usual)]
 
 
-def _short(text: object) -> str:
-    text = " ".join(str(text).split())
-    return text if len(text) <= 160 else text[:159] + "…"
+def _cell(value: object, column: str, *, text: bool) -> Cell:
+    """A cell as training reads it."""
+    if cells.missing(value):
+        return Cell("")
+    shown = cells.sentence(value, column) if text else cells.label(value, column)
+    return Cell(shown if len(shown) <= 160 else shown[:159] + "…")

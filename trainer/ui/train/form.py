@@ -37,7 +37,8 @@ RECIPE = {
     "label_smoothing": OPTIMISER,
 }
 """The recipe's fields in the form, each with its heading. Their titles and help are in `RunConfig`."""
-COLUMNS = ("text_column", "label_column", "group_column")
+COLUMNS = ("text_column", "label_column", "group_column", "separator", "encoding")
+"""Fields of the recipe that say how a file is read."""
 MOST_SEEDS = 20
 """The most seeds of one launch; the page also estimates their cost at every change."""
 

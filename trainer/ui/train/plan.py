@@ -10,7 +10,7 @@ from trainer.errors import UserError, sentence
 from trainer.jobs.progress import duration
 from trainer.machine.device import free_memory
 from trainer.markup import render
-from trainer.runs import estimate, recipes
+from trainer.runs import estimate, lengths, recipes
 from trainer.runs.sizes import asked_and_had
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common.lab import Lab, note, remark
@@ -89,9 +89,11 @@ def estimate_html(
 ) -> str:
     """The estimate as HTML: a row a method, the sum, its basis, and a warning for each run that will not fit."""
     free = free_memory(lab.device) if lab.device else None
+    fit = lengths.fit(costs[0][0])  # all methods of a form have one task and one backbone
+    too_large = [text for _, cost in costs if (text := estimate.too_large(cost, free=free))]
     return render(
         "train/estimate.html",
-        warnings=[text for _, cost in costs if (text := estimate.too_large(cost, free=free))],
+        warnings=[*too_large, *(fit.warnings(costs[0][0].backbone) if fit else ())],
         table=_table(costs),
         summary=_length(costs, seeds=seeds),
         legend=_legend([cost for _, cost in costs]),
