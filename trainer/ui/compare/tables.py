@@ -26,6 +26,7 @@ COLUMNS = (
     "precision",
     "recall",
     "f1",
+    "average_precision",
     "train_minutes",
     "trainable",
     "trainable_share",
@@ -115,10 +116,10 @@ def results(
             marked = value is not None and value == best.get(metric.key)
             cells += _with_interval(metric, Cell(charts.show(metric, value), value, best=marked), interval)
         rows.append([*cells, *(_text(IDENTITY[name](run)) for name in identity)])
-    for name, row in _published(reference):
+    for name, row in [*_baselines(runs), *_published(reference)]:
         cells = [name] + [Cell("–")] * unfinished + [Cell("")] * len(varied)
         for metric in shown:
-            cells += [Cell(charts.show(metric, row[metric.key]), row[metric.key]), *_no_ends(metric)]
+            cells += [Cell(charts.show(metric, row.get(metric.key)), row.get(metric.key)), *_no_ends(metric)]
         rows.append(cells + [Cell("")] * len(identity))
     table = tables.table(columns, rows, name="results", title=tr("Results, a row a run"))
     return _with_meanings(table, _on_page(shown, visible), f"{tr(INTERVALS)} {_tested_on(runs)}".strip())
@@ -140,13 +141,7 @@ def over_seeds(
     finished = [run for run in runs if run.state == "finished"]
     shown = _shown(finished)
     columns, rows = _means(finished, names, shown, store=store, visible=visible, settings=settings)
-    spare = [Cell("")] * (len(columns) - 1 - sum(3 + len(_ends(metric)) for metric in shown))
-    for name, row in _published(reference):
-        cells = [name, *spare]
-        for metric in shown:
-            figure = Cell(charts.show(metric, row[metric.key]), row[metric.key])
-            cells += [figure, Cell(""), Cell(""), *_no_ends(metric)]
-        rows.append(cells)
+    rows += _beside(shown, columns, [*_baselines(finished), *_published(reference)])
     title = tr("Results, mean over seeds")
     table = tables.table(columns, rows, name="results-over-seeds", title=title)
     return _with_meanings(table, _on_page(shown, visible), about_means(finished))
@@ -163,8 +158,46 @@ def key_figures(runs: Sequence[Run], names: dict[str, str], *, store: Store | No
     finished = [run for run in runs if run.state == "finished"]
     shown = [metric for metric in _shown(finished) if metric.key in KEY]
     columns, rows = _means(finished, names, shown, store=store)
+    rows += _beside(shown, columns, _baselines(finished))
     title = tr("Key figures, mean over seeds")
     return tables.table(columns, rows, name="key-figures", title=title, csv=False)
+
+
+def _beside(
+    shown: Sequence[Metric], columns: Sequence[Column], known: Sequence[tuple[Cell, dict[str, Any]]]
+) -> list[list[Cell]]:
+    """Rows of `_means` for figures that are no run's: one value each, without a deviation."""
+    spare = [Cell("")] * (len(columns) - 1 - sum(3 + len(_ends(metric)) for metric in shown))
+    rows = []
+    for name, row in known:
+        cells = [name, *spare]
+        for metric in shown:
+            value = row.get(metric.key)
+            cells += [Cell(charts.show(metric, value), value), Cell(""), Cell(""), *_no_ends(metric)]
+        rows.append(cells)
+    return rows
+
+
+def _baselines(runs: Sequence[Run]) -> list[tuple[Cell, dict[str, Any]]]:
+    """(name, metric -> value) of what the runs' test split gives without a neural network; none for several splits."""
+    finished = [run for run in runs if run.result]
+    known = next((run.result.baselines for run in finished if run.result.baselines), None)
+    if known is None or not same_splits(finished):
+        return []
+    return [
+        (
+            Cell(tr(title), below=tr(about)),
+            {
+                "test_accuracy": 100 * one.accuracy,
+                "f1": 100 * one.macro_f1,
+                "recall": 100 * one.balanced_accuracy,
+            },
+        )
+        for title, about, one in (
+            (mark("Bag of words"), mark("logistic regression, no encoder"), known.bag_of_words),
+            (mark("Majority class"), mark("the most frequent training label"), known.majority),
+        )
+    ]
 
 
 def _means(
