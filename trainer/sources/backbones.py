@@ -175,6 +175,7 @@ def _read(name: str) -> tuple[Path, dict[str, Any], Shape]:
             fix=tr("save the model there with save_pretrained, and its fast tokenizer"),
         )
     config = configs.encoder(configs.read_object(folder / "config.json"), file=str(folder / "config.json"))
+    config = configs.without_head(config)
     shape = Shape.from_config(config)
     require_fit(shape)
     return folder.resolve(), config, shape

@@ -267,6 +267,13 @@ def label_names(content: dict[str, Any]) -> tuple[str, ...] | None:
     return tuple(names) if all(isinstance(name, str) for name in names) else None
 
 
+def without_head(config: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's configuration without what a classification head that was saved with it left there."""
+    fields = ENCODERS[config["model_type"]].model_fields
+    left = [name for name in ("classifier_dropout", "seq_classif_dropout") if name in fields]
+    return config | {name: fields[name].default for name in left}
+
+
 def write(content: dict[str, Any], path: Path) -> None:
     """Write a configuration."""
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
