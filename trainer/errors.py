@@ -60,6 +60,15 @@ _OF_MEMORY = ("out of memory", "defaultcpuallocator", "cannot allocate memory", 
 """Parts of libraries' messages, in lower case, for an allocation that failed; torch's on a CPU is a RuntimeError."""
 
 
+def unreadable(name: str, error: OSError) -> ArgumentError:
+    """The error for a file that the system does not read."""
+    return ArgumentError(
+        expected=tr("a readable file {file}", file=name),
+        got=error.strerror or tr("none"),
+        fix=tr("check the path"),
+    )
+
+
 def sentence(error: BaseException) -> str:
     """One sentence that describes any error, without a traceback and on a single line."""
     import errno

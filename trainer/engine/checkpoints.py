@@ -152,8 +152,8 @@ def _sha256(path: Path) -> str:
 
 def _newest_first(folder: Path) -> list[Path]:
     """The folders `step-N` of a run's checkpoints folder, whole or not."""
-    found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{1,15}", path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    steps = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{1,15}", path.name) and path.is_dir()]
+    return sorted(steps, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Room for runs on the disk and in memory, checked before they are queued; what is missing is said in gigabytes."""
+"""Room for runs on the disk and in memory, checked before they are queued; what is missing is given in gigabytes."""
 
 from __future__ import annotations
 

@@ -130,10 +130,10 @@ def _is_loopback(name: str) -> bool:
 
 def network_of(address: str) -> str:
     """What counts as one visitor's address: an IPv4 address, or an IPv6 network of 64 bits, which one household has."""
-    found = _address(address)
-    if not isinstance(found, ipaddress.IPv6Address):
+    parsed = _address(address)
+    if not isinstance(parsed, ipaddress.IPv6Address):
         return address
-    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def zero_gpu(environment: Mapping[str, str] | None = None) -> bool:

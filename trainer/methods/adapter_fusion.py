@@ -252,7 +252,7 @@ class AdapterFusion(Method):
 
 def fusion_tensors(shape: Shape, parents: Sequence[AdapterOptions], name: str) -> weights.Shapes:
     """The tensors of the fusions over adapters with these options; see `AdapterFusion._fusions`."""
-    family, found = FAMILIES[shape.family], {}
+    family, shapes = FAMILIES[shape.family], {}
     square = (shape.hidden, shape.hidden)
     parts = [
         part
@@ -262,9 +262,9 @@ def fusion_tensors(shape: Shape, parents: Sequence[AdapterOptions], name: str) -
     for layer in range(shape.layers):
         for part in parts:
             path = f"{shape.family}.{family.layer_path}.{layer}.{family.bottlenecks[part]}.adapter_fusion_layer.{name}"
-            found |= {f"{path}.{kind}.weight": square for kind in ("key", "query", "value")}
-            found |= {f"{path}.{kind}.bias": square[:1] for kind in ("key", "query")}
-    return found
+            shapes |= {f"{path}.{kind}.weight": square for kind in ("key", "query", "value")}
+            shapes |= {f"{path}.{kind}.bias": square[:1] for kind in ("key", "query")}
+    return shapes
 
 
 def _layer_name(layer: int, location: str) -> str:

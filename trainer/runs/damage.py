@@ -123,7 +123,7 @@ def _culprits(runs: list[T], draw: Callable[[list[T]], Any]) -> Iterator[tuple[T
             yield runs[0], error
             return
         half = len(runs) // 2
-        found = [*_culprits(runs[:half], draw), *_culprits(runs[half:], draw)]
-        if not found:
+        guilty = [*_culprits(runs[:half], draw), *_culprits(runs[half:], draw)]
+        if not guilty:
             raise
-        yield from found
+        yield from guilty

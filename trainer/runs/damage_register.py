@@ -49,13 +49,13 @@ class DamageRegister:
 
     def of(self, folder: Path) -> list[Damage]:
         """The damaged files of a run, by name, as of the last `refresh`."""
-        found = []
+        damages = []
         for file, entry in sorted(self._current(folder.name).items()):
             damage = Damage(folder.name, folder, file, entry.kind, dict(entry.values))
             with suppress(KeyError, IndexError, ValueError):  # an entry that another version wrote
                 str(damage)
-                found.append(damage)
-        return found
+                damages.append(damage)
+        return damages
 
     def add(self, damage: Damage, version: Signature | None) -> None:
         """Add a damaged file, `version` being its signature before it was read."""

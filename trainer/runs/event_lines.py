@@ -30,7 +30,7 @@ def read(path: Path, *, after: int = 0, whole: bool = False) -> Lines:
 
     A last line without its line feed may still be written: it is left out too, and is damage only if `whole`.
     """
-    found, damage = [], None
+    parsed, damage = [], None
     with path.open("rb") as file:
         file.seek(after)
         end = after
@@ -41,13 +41,13 @@ def read(path: Path, *, after: int = 0, whole: bool = False) -> Lines:
                         line = file.readline(MAX_LINE)
                     raise ValueError(f"at most {MAX_LINE:,} bytes are expected")
                 if not line.endswith(CANCELLED + b"\n"):
-                    found.append(events.parse(line))
+                    parsed.append(events.parse(line))
             except ValueError as error:
                 damage = damage or Damaged("line", line=_number(path, end), problem=problem(error))
             end = file.tell()
     if line and whole and damage is None:
         damage = Damaged("cut")
-    return Lines(found, end, damage)
+    return Lines(parsed, end, damage)
 
 
 def _number(path: Path, offset: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.errors import ArgumentError
+from trainer.errors import ArgumentError, unreadable
 from trainer.runs.store import Run
 from trainer.tasks.own_file import READERS, choose_text, missing, not_utf8, read_table
 from trainer.texts import tr
@@ -53,11 +53,7 @@ def read(path: Path) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise not_utf8(path, error) from None
     except OSError as error:
-        raise ArgumentError(
-            expected=tr("a readable file {file}", file=path.name),
-            got=error.strerror or tr("none"),
-            fix=tr("check the path"),
-        ) from None
+        raise unreadable(path.name, error) from None
     if not any(line.strip() for line in lines):
         raise ArgumentError(
             expected=tr("sentences in {file}", file=path.name), got=tr("none"), fix=tr("check the file's content")

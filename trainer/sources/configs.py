@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from trainer.errors import ArgumentError
+from trainer.errors import ArgumentError, unreadable
 from trainer.texts import tr
 
 MOST_BYTES = 1 << 20
@@ -39,11 +39,7 @@ def read_json(path: Path, *, most: int = MOST_BYTES, deepest: int = DEEPEST, con
             )
         return parse_json(path.read_bytes(), path.name, deepest=deepest, constants=constants)
     except OSError as error:
-        raise ArgumentError(
-            expected=tr("a readable file {file}", file=path.name),
-            got=error.strerror or tr("none"),
-            fix=tr("check the path"),
-        ) from None
+        raise unreadable(path.name, error) from None
 
 
 def parse_json(data: bytes, name: str, *, deepest: int = DEEPEST, constants: bool = False) -> Any:
