@@ -34,7 +34,7 @@ P_VALUE = 0.01
 """Below this p-value of McNemar's exact test on the test sentences, two trainings of one recipe count as different."""
 SIZE_TOLERANCE = 0.01
 """Share by which the saved bytes may differ: libraries write their versions into the files."""
-MAX_STEPS = 100
+MAX_STEPS = 50
 """Events of training steps that each bundled run keeps, evenly spaced: enough for a curve."""
 
 
