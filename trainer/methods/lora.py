@@ -13,7 +13,7 @@ from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError, UserError
 from trainer.methods import foreign
 from trainer.methods.base import (
-    UNTUNED,
+    TUNED,
     Method,
     Options,
     RateSource,
@@ -73,7 +73,7 @@ class Lora(Method):
     paper = "Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685"
     library = "peft"
     learning_rates = (2e-3, 5e-4)
-    learning_rate_sources = (UNTUNED, RateSource("published", "Hu et al. 2021, table 9: RoBERTa base on SST-2"))
+    learning_rate_sources = (TUNED, RateSource("published", "Hu et al. 2021, table 9: RoBERTa base on SST-2"))
     options = LoraOptions
     speedups = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
 
