@@ -162,7 +162,7 @@ def test_anything_but_the_password_is_a_wrong_one(given):
 
 OPEN = {
     # Looking
-    "now", "planned", "simulated", "fill", "summary", "restore", "refresh", "tail", "picked", "open_run",
+    "device_now", "planned", "simulated", "fill", "summary", "restore", "refresh", "tail", "picked", "open_run",
     "ask_to_delete", "as_zip", "open_file", "preview_html", "draw", "redraw_unit", "redraw_scatter", "redraw_curves",
     "redraw_sentences", "compare_api", "runs_api", "pressed", "test_differences",
     # Asking

@@ -524,7 +524,6 @@ def test_the_form_is_filled_kept_and_explains_itself(trained_page, trained, tiny
     from playwright.sync_api import expect
 
     page, (_, store) = trained_page, trained
-    page.get_by_role("tab", name="Train").click()
     page.locator("#lab-command").wait_for()
     page.get_by_label("Report").check()
     expect(page.locator("#lab-command")).to_contain_text("--backbone bert-base")
@@ -565,7 +564,6 @@ def test_a_run_is_handled_in_the_page(trained_page, trained):
     newest = store.list()[-1]
     shutil.copytree(newest.folder, store.root / f"{newest.id}0")
     store.update(f"{newest.id}0", queue_order=newest.queue_order + 1)
-    page.get_by_role("tab", name="Train").click()
     page.locator(".lab-run-name").first.click()
     expect(page.get_by_role("button", name="Make a zip")).to_be_enabled()
     name = page.get_by_label("Name", exact=True).last
