@@ -411,7 +411,7 @@ def test_the_page_warns_of_a_card_that_torch_cannot_use(own_store):
     lab.device = device.Device("cpu", "Xeon", 1, ("fp32",), problem="Expected torch to compute on the Tesla T4.")
     lab.problem, lab.device_line, lab.warm = lab.device.problem, lab_module.describe_device(lab.device), True
     assert lab.device_line == "Running on Xeon, fp32. Expected torch to compute on the Tesla T4."
-    shown, _ = header.now(lab)
+    shown, _ = header.device_now(lab)
     assert "Running on Xeon, fp32." in shown
     assert '<div class="lab-warning" role="status">Expected torch to compute on the Tesla T4.</div>' in shown
 

@@ -269,7 +269,7 @@ def test_why_opens_in_its_own_card_and_closes_again(lab):
     assert opened(press(lora)[-1]) == ["Full fine-tuning"], "a second press closes it"
     (last,) = press(lora)
     assert opened(last) == ["Full fine-tuning", "LoRA"], "at once: it is computed once"
-    assert "Every word's score, as a table" in last
+    assert "score, as a table" in last
     newer = predicted(lab, "the music is grim", session=session)["session"]
     assert list(live_explain.explain_one(lab, VIEW, session, lora)) == [SILENT]
     assert list(live_explain.explain_one(lab, VIEW, newer, "gone-1")) == [SILENT]

@@ -15,9 +15,12 @@ from trainer.runs.store import Run
 BUNDLED = {"bundled": {"command": "", "weights": True}}
 
 
-def run(number: int, *, label: str = "", lineage: dict[str, Any] | None = None, **settings: Any) -> Run:
+def run(
+    number: int, *, label: str = "", task: str = "movies", lineage: dict[str, Any] | None = None, **settings: Any
+) -> Run:
     """A run as far as its recipe, label and origin go."""
     config = recipes.make(**{"method": "lora", "task": "movies", "backbone": "minilm", **settings})
+    config = config.model_copy(update={"task": task})
     return Run(
         schema_version=SCHEMA_VERSION, id=f"r{number}", folder=Path("nowhere"), label=label, state="failed",
         created_at="2026-11-26T12:00:00Z", queue_order=number, suite="", recipe=config,

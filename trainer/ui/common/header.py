@@ -17,10 +17,10 @@ def build(lab: Lab, page: gr.Blocks) -> None:
     line = gr.HTML(html(lab), elem_id="lab-top")
     timer = gr.Timer(2)
     for listen in (page.load, timer.tick):
-        listen(partial(now, lab), None, [line, timer], api_visibility="private", show_progress="hidden")
+        listen(partial(device_now, lab), None, [line, timer], api_visibility="private", show_progress="hidden")
 
 
-def now(lab: Lab) -> tuple[str, gr.Timer]:
+def device_now(lab: Lab) -> tuple[str, gr.Timer]:
     """(the line as HTML, an update that stops the timer once the device is known)."""
     return html(lab), gr.Timer(active=not lab.warm)
 

@@ -94,8 +94,6 @@ def _whole(lab: Lab, view: View, board: Board, session: Session) -> dict[Any, An
     session, counted = count_guess(session, board)
     count = len(session.runs)
     status = [tr_count("{count} run predicted.", "{count} runs predicted.", count)]
-    if count > 1:
-        status.append(tr("The time on a card is that run's own; runs in memory are computed side by side."))
     if board.guess is not None and not counted:
         status.append(tr("This sentence was guessed before: the tally stays."))
     return {

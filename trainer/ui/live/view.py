@@ -117,6 +117,7 @@ def _options() -> dict[str, Any]:
         gr.HTML(remark(tr(BUTTONS)))
         address = gr.HTML()
         gr.HTML(remark(tr(CONFIDENCE)))
+        gr.HTML(remark(tr("The time on a card is that run's own; runs in memory are computed side by side.")))
     return {
         "runs": runs,
         "untrained": untrained,
