@@ -254,8 +254,8 @@ def test_only_what_changed_is_sent_to_the_page(own_store, monkeypatch):
     assert run.id in first[view.active]
     assert old.id in first[view.ended]
     assert train_watch.refresh(lab, view, first[view.seen], None) == gr.skip()
-    # What trains changes at every look: the ended runs are not sent with it.
-    own_store.update(run.id, state="running")
+    # What waits or trains changes often: the ended runs are not sent with it.
+    own_store.update(run.id, label="mine")
     second = train_watch.refresh(lab, view, first[view.seen], run.id)
     assert {view.active, view.panel.title, view.panel.log} <= set(second)
     assert view.ended not in second
