@@ -68,6 +68,7 @@ def main() -> None:
     from trainer.machine.device import share_cores
 
     share_cores()
+    completion.prepare()
     try:
         app(standalone_mode=True, complete_var=completion.VARIABLE)
     except UserError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -37,6 +38,14 @@ complete --command trainer --condition "_trainer is-args" --no-files --arguments
 """,
 }
 """A shell -> its script, with places for this program's folder, its Python and `VARIABLE`."""
+
+
+def prepare() -> None:
+    """Register Typer's shells where a script asks for completions: without its own options Typer leaves them out."""
+    if VARIABLE in os.environ:
+        from typer.completion import completion_init
+
+        completion_init()
 
 
 def completion(
