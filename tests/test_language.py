@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from conftest import ROOT, app_on
@@ -18,6 +18,7 @@ from conftest import ROOT, app_on
 import app
 from trainer import methods, texts
 from trainer.analysis import published
+from trainer.config import Encoding
 from trainer.errors import ArgumentError
 from trainer.runs.store import Store
 from trainer.ui.common.lab import Lab
@@ -92,7 +93,7 @@ def said(one: dict[str, Any]) -> dict[str, str]:
 
 
 def name_alone(text: str) -> bool:
-    return text in NAMES or bool(NAMES_OF_MODELS.fullmatch(text)) or not WORD.search(text)
+    return text in NAMES or text in get_args(Encoding) or bool(NAMES_OF_MODELS.fullmatch(text)) or not WORD.search(text)
 
 
 def test_every_text_of_the_page_is_translated(pages):

@@ -316,7 +316,7 @@ def test_no_value_anywhere_in_run_json_breaks_a_table(own_store):
 
     Those that are shown are drawn all together, and where that fails each alone.
     """
-    (fusion,) = [run for run in bundled.shipped() if run.recipe.method == "adapter_fusion"]
+    fusion = next(run for run in bundled.shipped() if run.recipe.method == "adapter_fusion")
     whole = fusion.as_json()
     del whole["result"]["train_info"]["metrics"][:-1]  # one epoch is enough
     lab, read = Lab.open(own_store), {}
@@ -389,10 +389,13 @@ def test_every_older_version_is_raised_by_one_step():
     assert set(upgrade.STEPS) == set(range(1, store.SCHEMA_VERSION))
 
 
-LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": False} | dict.fromkeys(
+LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": False}
+LATER |= {"class_weights": "none", "label_smoothing": 0.0, "best_by": "accuracy"}
+LATER |= dict.fromkeys(
     (
         *("group_column", "group", "groups", "step_memory", "host_energy_joules"),
-        *("inference", "calibration", "temperature"),
+        *("inference", "calibration", "temperature", "baselines", "average_precision"),
+        *("separator", "encoding", "validation_share", "early_stopping"),
     )
 )
 """Settings that came later, at the values that do what was done before them."""
