@@ -33,7 +33,7 @@ OPINIONS = (
     ),
     Example(
         mark("Contrast"),
-        "The cast is splendid, but the story falls apart after an hour.",
+        "The plot is thin, but the acting is a joy.",
         mark("what follows but weighs more"),
     ),
     Example(
@@ -43,9 +43,10 @@ OPINIONS = (
     ),
     Example(
         mark("Mixed feeling"),
-        "I laughed, I yawned, and I would not see it twice.",
+        "The jokes are old, the chases are loud, and I had a great time.",
         mark("for and against in one sentence"),
     ),
+    Example(mark("Hidden praise"), "It lacks nothing.", mark("praise without a word of praise")),
     Example(mark("A question"), "Who would not want to see this again?", mark("praise without a statement")),
     Example(
         mark("Out of domain"),
@@ -74,7 +75,7 @@ QUESTIONS = (
         mark("Typos"), "Whcih contry made teh most films lst year?", mark("known words broken into unknown pieces")
     ),
 )
-FIRST = "Negation"
+FIRST = "Contrast"
 """The name of the opinion that a page opens with: methods may differ on it."""
 QUESTION_LABELS = {"abbr", "enty", "desc", "hum", "loc", "num"}  # TREC's six coarse question types
 
