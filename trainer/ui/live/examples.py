@@ -74,8 +74,8 @@ QUESTIONS = (
         mark("Typos"), "Whcih contry made teh most films lst year?", mark("known words broken into unknown pieces")
     ),
 )
-FIRST = "Negation"
-"""The name of the opinion that a page opens with: methods may differ on it."""
+FIRST = "Contrast"
+"""The name of the opinion that a page opens with: neither trivial nor a riddle."""
 QUESTION_LABELS = {"abbr", "enty", "desc", "hum", "loc", "num"}  # TREC's six coarse question types
 
 
