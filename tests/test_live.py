@@ -349,7 +349,7 @@ def test_any_label_set_has_bars_and_examples(lab):
     texts = set(lab.store.predictions(run.id).query("split == 'test'")["text"])
     assert {one.text for one in own} <= texts
     assert live_examples.first(lab, [tickets]) == own[0]
-    assert live_examples.first(lab, [run]).text.startswith("It is not a bad film")
+    assert live_examples.first(lab, [run]).text.startswith("The cast is splendid")
     assert live_examples.first(lab, []) is None
     group = live_groups.groups([six, run])
     assert len(group) == 2, "the same task name with other labels is another task"
@@ -604,7 +604,7 @@ def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
 
 def test_a_page_opens_with_an_example_that_waits_to_be_predicted(lab, own_store):
     drawn = visit(lab, "")
-    assert drawn["text"].startswith("It is not a bad film")
+    assert drawn["text"].startswith("The cast is splendid")
     assert (drawn["session"].waiting, drawn["session"].fresh) == (True, False)
     inputs = (drawn["text"], [], False, False, None, drawn["session"], False, drawn["task"]["value"])
     last = list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]
@@ -836,7 +836,8 @@ def test_an_error_names_no_folder_to_strangers(copied):
     assert "other weights in /" in predicted(lab, chosen=[run.id])["predictions"]
     closed(lab)
     told = predicted(lab, chosen=[run.id])["predictions"]
-    board = live_board.Board(TEXT, live_groups.groups([run]), predictions={run.id: answer(run, "good")})
+    board = live_board.Board(TEXT, live_groups.groups([lab.store.load(run.id)]))
+    board.predictions[run.id] = answer(run, "good")
     told += explained(lab, Session(text=TEXT, runs=(run.id,), board=board))["predictions"]
     with pytest.raises(gr.Error) as refused:
         live_tab.predict_api(lab, TEXT, [run.id])
@@ -885,7 +886,7 @@ def test_the_page_opens_with_an_example_answered_and_every_press_shows_its_answe
         page.set_viewport_size({"width": width, "height": height})
         page.goto(page.url.partition("?")[0])
         page.get_by_text("5 runs predicted.").wait_for()
-        assert page.get_by_label("A sentence").input_value().startswith("It is not a bad film")
+        assert page.get_by_label("A sentence").input_value().startswith("The cast is splendid")
         assert page.get_by_role("tab", name="Live").get_attribute("aria-selected") == "true"
         if width > 1000:
             whole_in_view(page, ".lab-answers")
@@ -894,8 +895,8 @@ def test_the_page_opens_with_an_example_answered_and_every_press_shows_its_answe
         page.get_by_role("button", name="Predict with all runs").click()
         page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
         whole_in_view(page, ".lab-answers")
-        page.get_by_role("button", name="Contrast").click()
-        page.get_by_text("Sentence: “The cast is splendid").wait_for()
+        page.get_by_role("button", name="Negation").click()
+        page.get_by_text("Sentence: “It is not a bad film").wait_for()
         page.get_by_text("5 runs predicted.").wait_for()
         whole_in_view(page, ".lab-answers")
         page.get_by_role("button", name="Why, LoRA", exact=True).click()
@@ -913,8 +914,8 @@ def test_a_sentence_has_an_address_and_back_returns_to_it(trained_page):
     page.get_by_label("A sentence").press("Enter")
     page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
     page.wait_for_url(re.compile(r"\?tab=live&text=the\+film\+is"))
-    page.get_by_role("button", name="Contrast").click()
-    page.get_by_text("Sentence: “The cast is splendid").wait_for()
+    page.get_by_role("button", name="Negation").click()
+    page.get_by_text("Sentence: “It is not a bad film").wait_for()
     page.get_by_text("5 runs predicted.").wait_for()
     page.go_back()
     page.get_by_text(f"Sentence: “{TEXT}”").wait_for()

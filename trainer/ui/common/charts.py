@@ -350,8 +350,8 @@ def title(metric: Metric) -> str:
 
 
 def show_mean(metric: Metric, mean: float, sd: float) -> str:
-    """A mean with its sample standard deviation, where there is one: 81.20 ± 0.61."""
-    return show(metric, mean) if sd != sd or sd is None else f"{show(metric, mean)} ± {show(metric, sd)}"
+    """A mean with its sample standard deviation, where there is one: 81.20 ± 0.61. What is equal in all runs has none."""
+    return show(metric, mean) if sd is None or sd != sd or sd == 0 else f"{show(metric, mean)} ± {show(metric, sd)}"
 
 
 def _inside(title: str) -> str:
