@@ -769,6 +769,7 @@ def test_a_press_on_a_name_opens_a_panel_in_view_which_has_the_focus_and_an_addr
         name.click()
         expect(title).to_be_focused()
         expect(title).to_be_in_viewport(ratio=1)
+        expect(page.locator(".lab-curves")).to_contain_text(f"Curves of {title.inner_text()}", timeout=10_000)
         for button in ("Close", "Retrain", "Export"):
             expect(page.get_by_role("button", name=button, exact=True)).to_be_in_viewport(ratio=1)
         expect(page).to_have_url(re.compile(f"[?&]run={run}"))

@@ -157,7 +157,8 @@ def choose(lab: Lab, panel: Panel, refresh: dict[str, Any], lists: list[gr.HTML]
     for one in lists:
         chosen = one.select(picked, None, panel.run, **QUIET)
         shown = chosen.then(partial(open_chosen, panel, opened), panel.run, outputs[1:], **QUIET)
-        shown.then(None, panel.run, None, js=static.read("train-opened.js"), **QUIET).then(**refresh)
+        shown.then(None, panel.run, None, js=static.read("train-opened.js"), **QUIET)
+        shown.then(**refresh)  # after an event of the browser alone nothing would follow
 
 
 # Handlers
