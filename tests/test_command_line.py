@@ -108,8 +108,8 @@ def _texts(node: ast.AST, own: bool = False):
     """(text, whether it is the command line's own) of each `tr` and `mark` below a node."""
     if isinstance(node, ast.keyword) and node.arg == "option_fix":
         own = True
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("tr", "mark") and node.args:
-        yield getattr(node.args[0], "value", ""), own
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("tr", "mark"):
+        yield from ((one.value, own) for one in node.args if isinstance(one, ast.Constant))
     for child in ast.iter_child_nodes(node):
         yield from _texts(child, own)
 

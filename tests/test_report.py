@@ -62,6 +62,18 @@ CUT = """() => {
   });
   return wide.map(one => `${one.tagName} ${one.textContent.trim().slice(0, 60)}`);
 }"""
+BROKEN = """() => [...document.querySelectorAll('th, td')].flatMap(cell => {
+  const walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), broken = [];
+  for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+    for (const word of node.data.matchAll(/[A-Za-z0-9.,]+/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map(box => box.top)).size > 1) broken.push(word[0]);
+    }
+  }
+  return broken;
+})"""
 SCROLLS = """() => [...document.querySelectorAll('body *')].filter(one => {
   const style = getComputedStyle(one);
   return style.overflowX === 'auto' || style.overflowX === 'scroll' || style.overflowY === 'auto';
@@ -81,6 +93,7 @@ def test_nothing_is_cut_on_a4(browser, page):
     opened.set_content(page)
     opened.emulate_media(media="print")
     assert opened.evaluate(CUT) == []
+    assert opened.evaluate(BROKEN) == [], "a word of a table is broken over two lines"
     assert opened.evaluate(SCROLLS) == []
     assert opened.evaluate(OUTSIDE) == []
     heights = opened.evaluate("[...document.querySelectorAll('figure, tr')].map(one => one.offsetHeight)")

@@ -153,7 +153,10 @@ def curves(title: str, points: pd.DataFrame) -> Chart | None:
     points = points.dropna(subset=["epoch", "value"])
     if points.empty:
         return None
-    height, left, right, top = 240, 46, WIDTH - 12, 34
+    names = [name for name in methods.METHODS if name in set(points["method"])]
+    names += sorted(set(points["method"]) - set(names))
+    legend, top = _legend(names, left=46)
+    height, left, right = top + 206, 46, WIDTH - 12
     across = ticks_of(min(points["epoch"].min(), 1.0), max(points["epoch"].max(), 2.0), whole=True)
     along = ticks_of(points["value"].min(), points["value"].max())
 
@@ -163,8 +166,6 @@ def curves(title: str, points: pd.DataFrame) -> Chart | None:
             height - (value - along[0]) / (along[-1] - along[0]) * (height - top),
         )
 
-    names = [name for name in methods.METHODS if name in set(points["method"])]
-    names += sorted(set(points["method"]) - set(names))
     chart = Chart(title, f"{title} by epoch, a line a run.", height + 2 * LINE + 8)
     for tick in along:
         y = place(across[0], tick)[1]
@@ -172,16 +173,26 @@ def curves(title: str, points: pd.DataFrame) -> Chart | None:
     for tick in across:
         chart.shapes.append(Text(f"{tick:g}", place(tick, along[0])[0], height + LINE, "middle"))
     chart.shapes.append(Text("Epoch", (left + right) / 2, height + 2 * LINE + 2, "middle"))
-    for i, name in enumerate(names):
-        x = left + i * (right - left) / max(len(names), 1)
-        title_of = methods.METHODS[name].title if name in methods.METHODS else name
-        chart.shapes += [Line([(x, 8), (x + 24, 8)], *_style(name)), Text(title_of, x + 29, 12)]
+    chart.shapes += legend
     for (_, name), run in points.sort_values("epoch").groupby(["run", "method"], sort=False):
         marks = [place(epoch, value) for epoch, value in zip(run["epoch"], run["value"], strict=True)]
         chart.shapes.append(Line(marks, *_style(name)))
         if len(marks) == 1:
             chart.shapes.append(Dot(*marks[0], _style(name)[0]))
     return chart
+
+
+def _legend(names: Sequence[str], *, left: float) -> tuple[list[Line | Text], float]:
+    """(the methods' lines with their titles, in as many rows as they need, the y below them)."""
+    shapes, x, y = [], left, 8
+    for name in names:
+        title = methods.METHODS[name].title if name in methods.METHODS else name
+        width = 29 + 7 * len(title) + 14
+        if x > left and x + width > WIDTH:
+            x, y = left, y + LINE + 3
+        shapes += [Line([(x, y), (x + 24, y)], *_style(name)), Text(title, x + 29, y + 4)]
+        x += width
+    return shapes, y + LINE + 11
 
 
 def _style(method: str) -> tuple[str, float, str]:

@@ -20,7 +20,7 @@ from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.tables import Cell, Column, table
 from trainer.ui.common.theme import COLOURS
-from trainer.ui.lesson.frame import QUIET, Step, controls, members, question, results
+from trainer.ui.lesson.frame import QUIET, SHOW_RESULTS, Step, controls, members, question, results
 from trainer.ui.lesson.parts import share
 
 SHARES = {
@@ -77,7 +77,7 @@ def build(lab: Lab, stored: gr.BrowserState) -> Step:
     view = View(**guesses, question=question_html)
     inputs = [guesses[key] for key in COSTS]
     gr.on([guess.input for guess in inputs], keep_guesses, inputs, stored, **QUIET)
-    reveal.click(isolated(lab, partial(show, lab)), inputs, result, **QUIET)
+    reveal.click(isolated(lab, partial(show, lab)), inputs, result, **QUIET).then(**SHOW_RESULTS)
     return Step("cost", [stored], [*inputs, view.question], partial(draw, view), heading)
 
 

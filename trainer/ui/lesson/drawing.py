@@ -206,7 +206,7 @@ def _pairs(sheet: Sheet, pairs: Sequence[tuple[Part, Part | None]], *, x: float,
 def _narrow_box(part: Part, *, x: float, y: float, width: float, height: float) -> Box:
     """A box of two lines: the name; the count and the state."""
     waist = 6 if part.name in WAISTED else 0
-    left, right = x + 6 + waist, x + width - 6 - waist
+    left, right = x + 8, x + width - 8
     texts = [
         Text(name(part), left, y + LINE, "start"),
         Text(count(part), left, y + 2 * LINE, "start"),

@@ -20,6 +20,8 @@ from trainer.ui.lesson.papers import linked
 from trainer.ui.lesson.steps import STEPS
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+SHOW_RESULTS = {"fn": None, "js": "() => labLessonResults()", **QUIET}
+"""The listener that goes to what a press brought (lesson.js)."""
 NEEDS_TWO_RUNS = mark(
     "This step needs two finished runs on the same sentences. In the Train tab choose the preset Quick and press "
     "Train: all five methods take a few minutes on two cores."

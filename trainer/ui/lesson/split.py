@@ -22,6 +22,7 @@ from trainer.ui.lesson.frame import (
     NEEDS_TWO_RUNS,
     OWN,
     QUIET,
+    SHOW_RESULTS,
     Step,
     controls,
     members_with_own,
@@ -99,8 +100,8 @@ def build(lab: Lab, room: gr.BrowserState, own: gr.BrowserState) -> tuple[Step, 
         "concurrency_limit": 8,
         **QUIET,
     }
-    gr.on([go.click, text.submit, who.submit], **predicting)
-    view.hints.select(pick, None, text, **QUIET).then(**predicting)
+    gr.on([go.click, text.submit, who.submit], **predicting).then(**SHOW_RESULTS)
+    view.hints.select(pick, None, text, **QUIET).then(**predicting).then(**SHOW_RESULTS)
     reset.click(partial(clear, view), None, [view.room, view.score], **QUIET).then(**hide)
     outputs = [view.score, view.predictions, view.hints, view.question]
     return Step("split", [room, own], outputs, partial(draw, lab, view), heading), live, text

@@ -28,6 +28,13 @@
     }, 100);
   };
 
+  // After a press brought results: goes to them where they begin outside the window.
+  window.labLessonResults = () => setTimeout(() => {
+    const shown = [...document.querySelectorAll(".lab-lesson-results")].find(one => one.offsetParent);
+    const top = shown?.getBoundingClientRect().top;
+    if (top < 0 || top > innerHeight - 200) shown.scrollIntoView({block: "start"});
+  }, 100);
+
   window.labPresent = (present = !document.documentElement.classList.contains("lab-present")) => {
     show(present);
     window.labAddress?.({present: present ? "1" : null});
