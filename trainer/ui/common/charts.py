@@ -350,7 +350,7 @@ def title(metric: Metric) -> str:
 
 
 def show_mean(metric: Metric, mean: float, sd: float) -> str:
-    """A mean with its sample standard deviation, where there is one: 81.20 ± 0.61. What is equal in all runs has none."""
+    """A mean with its sample standard deviation: 81.20 ± 0.61; none for one run, and where all are equal."""
     return show(metric, mean) if sd is None or sd != sd or sd == 0 else f"{show(metric, mean)} ± {show(metric, sd)}"
 
 
