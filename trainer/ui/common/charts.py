@@ -350,8 +350,9 @@ def title(metric: Metric) -> str:
 
 
 def show_mean(metric: Metric, mean: float, sd: float) -> str:
-    """A mean with its sample standard deviation: 81.20 ± 0.61; none for one run, and where all are equal."""
-    return show(metric, mean) if sd is None or sd != sd or sd == 0 else f"{show(metric, mean)} ± {show(metric, sd)}"
+    """A mean with its sample standard deviation, where there is one that is not 0 as shown: 81.20 ± 0.61."""
+    nothing = sd is None or sd != sd or show(metric, sd) == show(metric, 0.0)
+    return show(metric, mean) if nothing else f"{show(metric, mean)} ± {show(metric, sd)}"
 
 
 def _inside(title: str) -> str:

@@ -158,7 +158,7 @@ def redraw_curves(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
 def redraw_cards(lab: Lab, *values: Any) -> str:
     """The confusion matrices and classification reports."""
     shown = Shown.of(lab, *values)
-    return cards(_carded(shown), shown.names) if shown.finished else ""
+    return cards(_carded(shown), run_names(shown.finished, shown.names)) if shown.finished else ""
 
 
 def redraw_sentences(lab: Lab, *values: Any) -> str:
@@ -231,7 +231,7 @@ def _errors_page(view: View, shown: Shown) -> dict[Block, Any]:
         lines.append(text)
     return {
         view.cards: picked.offer("cards", [(names[run.id], run.id) for run in shown.finished]),
-        view.matrices: cards(carded, shown.names),
+        view.matrices: cards(carded, names),
         view.kind: shown.offer("kind", kinds),
         view.sentences: sentences,
         view.errors_note: remark(" ".join(lines)) if lines else "",

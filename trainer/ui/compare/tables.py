@@ -149,10 +149,7 @@ def over_seeds(
 
 def about_means(finished: Sequence[Run]) -> str:
     """What stands after ± and below an accuracy, and the number of test sentences."""
-    after = tr(
-        "After ± stands the sample standard deviation over the runs of a row; without it there is one run, or all are "
-        "equal."
-    )
+    after = tr("After ± stands the sample standard deviation over a row's runs; without it there is one, or all agree.")
     return f"{after} {tr(INTERVALS)} {_tested_on(finished)}".strip()
 
 
