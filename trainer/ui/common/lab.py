@@ -32,6 +32,7 @@ from trainer.runs.damage_register import signature
 from trainer.runs.store import DamagedRun, Run, Store
 from trainer.serving.predictor import Predictor
 from trainer.texts import tr
+from trainer.ui.common.cache import Cache
 
 SECONDS_BETWEEN_WORKERS = 15.0
 _ONLY: ContextVar[frozenset[str] | None] = ContextVar("the only runs that are drawn", default=None)
@@ -59,6 +60,10 @@ class Lab:
     _started_worker: float = -math.inf
     _set_aside: dict[str, tuple[Any, Damage]] = field(default_factory=dict)
     """Run's id -> (its files as they were, why it could not be drawn)."""
+    intervals: Cache = field(default_factory=Cache)
+    """Intervals of accuracies: where sentences come in groups, predictions are read for one."""
+    comparisons: Cache = field(default_factory=lambda: Cache(most=16))
+    """Comparisons of configurations: several sub-pages of Compare show the same ones."""
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -46,12 +44,6 @@ DETECTABLE = mark(
 )
 
 
-_KNOWN: OrderedDict[tuple[Any, ...], Comparisons | None] = OrderedDict()
-"""The last comparisons, by the runs and files that they come from: several sub-pages show the same ones."""
-MOST_KNOWN = 16
-_LOCK = threading.Lock()
-
-
 def choices(configurations: Iterable[str]) -> list[tuple[str, str]]:
     """The choices of what to compare with: (title, value of `Selection.against`)."""
     fixed = [(tr("Automatic"), AUTOMATIC), (tr("Every two configurations"), EVERY_PAIR)]
@@ -66,29 +58,24 @@ def compared(
     `names`: run id -> configuration.
     """
     key = _key(runs, names, selection or Selection())
-    with _LOCK:
-        if key in _KNOWN:
-            _KNOWN.move_to_end(key)
-            return _KNOWN[key]
     against, unlike = key[-2:]
-    made = comparisons.compare(
-        lab.store,
-        runs,
-        names,
-        reference=None if against in (AUTOMATIC, EVERY_PAIR) else against,
-        every_pair=True if against == EVERY_PAIR else None,
-        unlike=unlike,
-    )
-    with _LOCK:
-        _KNOWN[key] = made
-        while len(_KNOWN) > MOST_KNOWN:
-            _KNOWN.popitem(last=False)
-    return made
+
+    def make() -> Comparisons | None:
+        return comparisons.compare(
+            lab.store,
+            runs,
+            names,
+            reference=None if against in (AUTOMATIC, EVERY_PAIR) else against,
+            every_pair=True if against == EVERY_PAIR else None,
+            unlike=unlike,
+        )
+
+    return lab.comparisons.get(key, make)
 
 
-def is_known(runs: Sequence[Run], names: dict[str, str]) -> bool:
+def is_known(lab: Lab, runs: Sequence[Run], names: dict[str, str]) -> bool:
     """Whether `compared` has these comparisons already."""
-    return _key(runs, names, Selection()) in _KNOWN
+    return _key(runs, names, Selection()) in lab.comparisons
 
 
 def _key(runs: Sequence[Run], names: dict[str, str], selection: Selection) -> tuple[Any, ...]:

@@ -11,9 +11,6 @@ from trainer.runs.store import ENDED, Run
 from trainer.texts import tr
 from trainer.ui.common.lab import Lab
 
-_INTERVALS: dict[tuple[Any, ...], tuple[float, float] | None] = {}
-"""Run's folder, sentences and accuracy -> its interval: where sentences come in groups, predictions are read for it."""
-
 
 def describe(lab: Lab, run: Run, *, queue_position: int = 1) -> tuple[str, float]:
     """(a sentence on a run's state, the completed share of its steps). `queue_position` counts queued runs from 1."""
@@ -77,9 +74,7 @@ def accuracy_text(lab: Lab, run: Run) -> str:
 def interval(lab: Lab, run: Run) -> tuple[float, float] | None:
     """The interval of a finished run's test accuracy at 95%, as shares; None where it cannot be told."""
     key = run.folder, run.split_fingerprint, run.result.test.accuracy
-    if key not in _INTERVALS:
-        _INTERVALS[key] = analysis.accuracy_interval([run], "test_accuracy", store=lab.store)
-    return _INTERVALS[key]
+    return lab.intervals.get(key, lambda: analysis.accuracy_interval([run], "test_accuracy", store=lab.store))
 
 
 def percent(share: float) -> str:
