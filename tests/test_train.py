@@ -684,14 +684,14 @@ def test_the_form_is_filled_kept_and_explains_itself(trained_page, trained, tiny
     page, (address, store) = trained_page, trained
     page.goto(f"{address}/?tab=train")
     page.locator("#lab-command").wait_for()
-    page.get_by_label("Report").check()
+    page.get_by_label("Report", exact=True).check()
     expect(page.locator("#lab-command")).to_contain_text("--backbone bert-base")
     expect(page.get_by_text("591,362").first).to_be_visible()
-    page.get_by_label("Quick").check()
+    page.get_by_label("Quick", exact=True).check()
     expect(page.locator("#lab-command")).to_contain_text("--backbone minilm")
     page.get_by_text("Options of the chosen methods").click()
     page.get_by_label("Rank (r)").first.fill("4")
-    expect(page.get_by_label("Custom")).to_be_checked()
+    expect(page.get_by_label("Custom", exact=True)).to_be_checked()
     expect(page.locator("#lab-command")).to_contain_text("lora.r=4")
     page.get_by_text("Your own sentences").click()
     page.locator("input[type=file]").first.set_input_files(str(tiny_file))
@@ -710,7 +710,7 @@ def test_the_form_is_filled_kept_and_explains_itself(trained_page, trained, tiny
     page.get_by_role("option", name="(no groups)").click()
     page.get_by_text("240 rows, 2 labels").wait_for()
     expect(page.locator("#lab-command")).not_to_contain_text("group_column")
-    expect(page.get_by_label("Custom")).to_be_checked()
+    expect(page.get_by_label("Custom", exact=True)).to_be_checked()
     for path in store.files():
         store.delete_file(path)
 
@@ -725,7 +725,7 @@ def test_a_run_is_handled_in_the_page(trained_page, trained):
     store.update(f"{newest.id}0", queue_order=newest.queue_order + 1)
     page.goto(f"{address}/?tab=train")
     page.locator(".lab-run-name").first.click()
-    expect(page.get_by_role("button", name="Export")).to_be_enabled()
+    expect(page.get_by_role("button", name="Export", exact=True)).to_be_enabled()
     name = page.get_by_label("Name", exact=True).last
     expect(name).to_be_editable()
     name.fill("A <i>new</i> name")
@@ -734,7 +734,7 @@ def test_a_run_is_handled_in_the_page(trained_page, trained):
     expect(page.locator(".lab-run-name").first).to_contain_text("A <i>new</i> name")
     expect(page.locator("#lab-run-title")).to_contain_text("A <i>new</i> name")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Export").click()
+        page.get_by_role("button", name="Export", exact=True).click()
         page.get_by_role("button", name="Download the zip").click()
     assert download.value.suggested_filename.endswith(".zip")
     page.wait_for_function("document.querySelectorAll('.vega-embed').length >= 4")
