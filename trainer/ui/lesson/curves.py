@@ -186,4 +186,4 @@ def losses_chart(points: pd.DataFrame) -> alt.Chart:
         line.mark_line(strokeWidth=2.5, color=colour).encode(strokeDash=dashes),
         line.mark_point(filled=True, size=60, color=colour, opacity=1),
     )
-    return charts.finish(marks, title=title, height=260)
+    return charts.finish(marks, title=title, height=240)

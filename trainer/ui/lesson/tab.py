@@ -86,7 +86,10 @@ def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, stored: Stor
     _connect(lab, view, list(steps.values()), tab=tab, index=stored.index)
     present.click(None, None, None, js="() => labPresent()", **QUIET)
     page.load(None, None, None, js=static.read("lesson.js"), **QUIET)
-    page.load(endpoint(arrive, stored, tabs), stored.index, [stored.index, tabs], **QUIET)
+    # The tab may have been opened, and its step drawn, before the address was read.
+    page.load(endpoint(arrive, stored, tabs), stored.index, [stored.index, tabs], **QUIET).then(
+        None, None, None, js="() => window.labLessonFollow?.()", **QUIET
+    )
 
 
 def _connect(lab: Lab, view: View, steps: list[lesson_frame.Step], *, tab: gr.Tab, index: gr.BrowserState) -> None:

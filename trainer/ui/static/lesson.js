@@ -9,15 +9,17 @@
     dispatchEvent(new Event("resize")); // charts take the width that they have now
   };
 
-  // After a step was drawn: writes it into the address, and after a move focuses its heading, which is read from its
-  // beginning, by eye and by screen reader. `index` counts from 0.
+  // After a step was drawn and a person had moved to it: writes it into the address and focuses its heading, which is
+  // read from its beginning, by eye and by screen reader. `index` counts from 0. The address that a page opens with
+  // stays: the server still reads it.
   window.labLessonStep = (index, moved) => {
     show(document.documentElement.classList.contains("lab-present")); // the button may be new
-    const step = String(Number(index || 0) + 1);
-    if (parameters().get("tab") === "lesson" && parameters().get("step") !== step) {
-      window.labAddress?.({step}, !moved);
+    if (!moved) {
+      follow(); // the address may have come after the step was read
+      return;
     }
-    if (!moved) return;
+    const step = String(Number(index || 0) + 1);
+    if (parameters().get("tab") === "lesson" && parameters().get("step") !== step) window.labAddress?.({step});
     setTimeout(() => {
       const title = document.querySelector(".lab-lesson-title");
       title?.focus({preventScroll: true});
@@ -46,6 +48,7 @@
     const button = document.querySelector(`.lab-lesson-steps [data-pick="${step - 1}"]`);
     if (open === "lesson" && button && !button.hasAttribute("aria-current")) button.click();
   };
+  window.labLessonFollow = follow;
   addEventListener("labaddress", follow);
   addEventListener("keydown", event => {
     if (event.key === "Escape" && document.documentElement.classList.contains("lab-present")) labPresent(false);
