@@ -1036,6 +1036,7 @@ def test_the_focus_is_seen_on_radios_boxes_and_buttons_in_both_schemes(trained_p
             page.locator("#live-text textarea").focus()
             page.keyboard.press("Tab")  # the keyboard is in use: then browsers show the focus
             control.focus()
+            page.wait_for_timeout(400)  # colours change over a moment
             colours = page.evaluate(FOCUS)
             assert colours, f"dark={dark}: {control}"
             assert colours[0] == ("rgb(124, 196, 255)" if dark else "rgb(11, 92, 173)")

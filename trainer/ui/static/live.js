@@ -4,21 +4,24 @@
 let labStopShowing = () => {};
 function labShow(id) {
   labStopShowing();
+  const kinds = ["wheel", "touchmove", "keydown", "pointerdown"];
   const start = Date.now(), calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const show = () => {
-    const element = document.getElementById(id), box = element?.getBoundingClientRect();
+    const element = document.getElementById(id), high = element?.getBoundingClientRect().height > innerHeight;
+    const target = (high && element.querySelector(".lab-answers")) || element; // of what does not fit, the cards
+    const box = target?.getBoundingClientRect();
     if (!box?.height || (box.top >= 0 && box.bottom <= innerHeight)) return;
     if (box.top >= 0 && box.top < 24) return; // higher than the window: it begins at the top
-    element.scrollIntoView({block: "start", behavior: calm ? "instant" : "smooth"});
+    target.scrollIntoView({block: "start", behavior: calm ? "instant" : "smooth"});
   };
   const observer = new MutationObserver(() => { if (Date.now() - start > 20000) labStopShowing(); else show(); });
   labStopShowing = () => {
     observer.disconnect();
-    for (const kind of ["wheel", "touchmove", "keydown"]) removeEventListener(kind, labStopShowing);
+    for (const kind of kinds) removeEventListener(kind, labStopShowing);
   };
   const element = document.getElementById(id);
   if (element) observer.observe(element, {childList: true, subtree: true, characterData: true});
-  for (const kind of ["wheel", "touchmove", "keydown"]) addEventListener(kind, labStopShowing, {passive: true});
+  for (const kind of kinds) addEventListener(kind, labStopShowing, {passive: true});
   show();
 }
 
