@@ -214,7 +214,7 @@ def as_zip(lab: Lab, run_id: str | None) -> tuple[str, Any]:
         return tr("{name} is ready to download.", name=path.name)
 
     message = _do(lab, run_id, act)
-    return message, gr.update(value=made[0] if made else None, interactive=bool(made))
+    return message, gr.update(value=made[0] if made else None, visible=bool(made))
 
 
 def _do(lab: Lab, run_id: str | None, act: Callable[[Run], str]) -> str:
