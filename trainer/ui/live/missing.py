@@ -22,8 +22,8 @@ from trainer.ui.live.selection import able, task_of
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, task: gr.Dropdown) -> None:
-    """Lay out the note and connect it; `task` chooses the task."""
+def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, task: gr.Dropdown) -> dict[str, Any]:
+    """Lay out the note and connect it; `task` chooses the task. Returns the event that draws it again."""
     missing = gr.HTML(js_on_load=tables.PICK)
     status = gr.HTML()
     chosen = gr.State(None)
@@ -34,6 +34,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, task: gr.Dropdown) -> None:
     missing.select(pressed, None, chosen, **QUIET).then(
         guarded(lab, partial(train_again, lab)), chosen, status, **QUIET
     ).then(**refresh)
+    return refresh
 
 
 def missing_html(lab: Lab, key: str | None = None) -> str:

@@ -50,7 +50,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     Handlers that draw runs are `isolated`; of predictions and explanations each has its run's error on its own card.
     """
     view = View(tabs=tabs, **live_view.layout(tally_html(lab, Session())))
-    live_missing.build(lab, tab, page, view.task)
+    missing = live_missing.build(lab, tab, page, view.task)
     live_file.build(lab, page, task=view.task, chosen=view.runs, calibrated=view.calibrated)
     predicting = {
         "fn": partial(predict, lab, view),
@@ -71,7 +71,7 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
     }
     first = {**predicting, "fn": partial(predict_waiting, lab, view), "js": None}
     _connect_predictions(lab, view, predicting)
-    _connect_page(lab, view, tab, page, first)
+    _connect_page(lab, view, tab, page, first=first, missing=missing)
     gr.api(endpoint(predict_api, lab), api_name="predict")
     return Live(view.text, predicting)
 
@@ -102,8 +102,13 @@ def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> No
     )
 
 
-def _connect_page(lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, first: dict[str, Any]) -> None:
-    """Connect the events of the page, its tabs and its address. `first` predicts what waits for the tab to open."""
+def _connect_page(
+    lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, *, first: dict[str, Any], missing: dict[str, Any]
+) -> None:
+    """Connect the events of the page, its tabs and its address.
+
+    `first` predicts what waits for the tab to open; `missing` draws the runs without weights.
+    """
     offered = [view.task, view.runs, view.examples, view.guess, view.predictions, view.bring, view.text, view.session]
     fitting = [view.examples, view.guess]
     view.runs.input(isolated(lab, partial(suit, lab, view)), [view.runs, view.task], fitting, **QUIET)
@@ -118,7 +123,7 @@ def _connect_page(lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, first: dic
         **first
     )
     added = {"outputs": view.status, "api_visibility": "private", "show_progress": "full"}
-    view.bring.click(guarded(lab, partial(bring, lab), adds=True), None, **added).then(**offer_now).then(**first)
+    view.bring.click(guarded(lab, partial(bring, lab), adds=True), None, **added).then(**offer_now).then(**first).then(**missing)
     arrived = [view.tabs, *offered, view.calibrated]
     page.load(isolated(lab, endpoint(arrive, lab, view)), view.session, arrived, **QUIET).then(**first)
     linked = [view.text, view.runs, view.calibrated, view.task, view.address]
