@@ -127,14 +127,14 @@ def make_report(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
     """The report on the finished runs shown, as a file to download."""
     runs = Shown.of(lab, *values).finished
     if not runs:
-        return {view.report: gr.update(value=None, visible=False), view.report_note: note(tr(EMPTY))}
+        return {view.report: gr.update(value=None, interactive=False), view.report_note: note(tr(EMPTY))}
     page = lab.shown(reports.html(lab.store, runs))
     folder = Path(tempfile.gettempdir()) / "peft-lab-exports"
     folder.mkdir(exist_ok=True)
     path = folder / f"peft-lab-report-{hashlib.sha256(page.encode()).hexdigest()[:8]}.html"
     path.write_text(page, encoding="utf-8")
     text = tr_count("The report on {count} run is ready.", "The report on {count} runs is ready.", len(runs))
-    return {view.report: gr.update(value=str(path), visible=True), view.report_note: note(text)}
+    return {view.report: gr.update(value=str(path), interactive=True), view.report_note: note(text)}
 
 
 def redraw_table(lab: Lab, *values: Any) -> str:
@@ -187,7 +187,7 @@ def _overview_page(view: View, shown: Shown) -> dict[Block, Any]:
         view.key: compare_tables.key_figures(shown.finished, shown.names, store=shown.lab.store),
         view.accuracy: bars,
         view.overview_note: remark(" ".join([*_few_bars(shown), about])),
-        view.report: gr.update(value=None, visible=False),
+        view.report: gr.update(value=None, interactive=False),
         view.report_note: "",
     }
 

@@ -194,7 +194,7 @@ def _overview() -> dict[str, Any]:
     note = gr.HTML()
     with gr.Row():
         make = gr.Button(tr("Make report"), min_width=140)
-        report = gr.DownloadButton(tr("Download the report"), visible=False, variant="primary", min_width=140)
+        report = gr.DownloadButton(tr("Download the report"), interactive=False, variant="primary", min_width=140)
     return {
         "conclusion": conclusion,
         "key": key,
