@@ -7,6 +7,7 @@ import re
 from markupsafe import Markup, escape
 
 from trainer import methods
+from trainer.markup import render
 
 PAPERS = {
     "Kaplan et al. 2020": "https://arxiv.org/abs/2001.08361",
@@ -49,4 +50,4 @@ def of_methods() -> dict[str, str]:
 
 
 def _link(title: str, address: str) -> Markup:
-    return Markup('<a href="{}" target="_blank" rel="noopener">{}</a>').format(address, title)
+    return render("lesson/paper.html", title=title, address=address)
