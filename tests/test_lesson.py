@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -379,7 +380,7 @@ def test_the_classs_own_run_is_in_the_steps_after_it(own, silent):
     assert lesson_frame.OWN not in lesson_frame.members_with_own(lab, member.id)
 
 
-def test_a_run_that_waits_says_for_what(own_store):
+def test_a_run_that_waits_says_for_what(own_store, monkeypatch):
     lab = Lab.open(own_store)
     with no_worker(own_store):
         first, second, third = (own_store.create(lesson.recipe("lora", seed=seed), suite="s") for seed in (1, 2, 3))

@@ -349,7 +349,7 @@ def test_any_label_set_has_bars_and_examples(lab):
     texts = set(lab.store.predictions(run.id).query("split == 'test'")["text"])
     assert {one.text for one in own} <= texts
     assert live_examples.first(lab, [tickets]) == own[0]
-    assert live_examples.first(lab, [run]).text.startswith("The cast is splendid")
+    assert live_examples.first(lab, [run]).text.startswith("The plot is thin")
     assert live_examples.first(lab, []) is None
     group = live_groups.groups([six, run])
     assert len(group) == 2, "the same task name with other labels is another task"
@@ -604,7 +604,7 @@ def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
 
 def test_a_page_opens_with_an_example_that_waits_to_be_predicted(lab, own_store):
     drawn = visit(lab, "")
-    assert drawn["text"].startswith("The cast is splendid")
+    assert drawn["text"].startswith("The plot is thin")
     assert (drawn["session"].waiting, drawn["session"].fresh) == (True, False)
     inputs = (drawn["text"], [], False, False, None, drawn["session"], False, drawn["task"]["value"])
     last = list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]
@@ -711,7 +711,7 @@ def test_gaps_of_a_training_file_are_left_out(tmp_path):
     table.to_parquet(path)
     assert any("2 rows without a text or a label" in note for note in FileTask(str(path)).load(0).notes)
     assert [missing(value) for value in (pd.NA, None, float("nan"), pd.NaT, " ", "", [], ["a"], "NA", 0)] == [
-        True, True, True, True, True, True, False, False, False, False,
+        True, True, True, True, True, True, True, False, False, False,
     ]  # fmt: skip
 
 
@@ -886,7 +886,7 @@ def test_the_page_opens_with_an_example_answered_and_every_press_shows_its_answe
         page.set_viewport_size({"width": width, "height": height})
         page.goto(page.url.partition("?")[0])
         page.get_by_text("5 runs predicted.").wait_for()
-        assert page.get_by_label("A sentence").input_value().startswith("The cast is splendid")
+        assert page.get_by_label("A sentence").input_value().startswith("The plot is thin")
         assert page.get_by_role("tab", name="Live").get_attribute("aria-selected") == "true"
         if width > 1000:
             whole_in_view(page, ".lab-answers")
