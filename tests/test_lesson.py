@@ -8,7 +8,6 @@ import re
 import shutil
 import time
 from dataclasses import replace
-from html import unescape
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
