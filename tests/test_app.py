@@ -195,7 +195,7 @@ def test_a_suite_is_trained_compared_and_asked(page, served):
     page.wait_for_function("document.querySelectorAll('.lab-chart svg.marks').length >= 4")
     expect(page.locator(".lab-chart .mark-line path")).to_have_count(8)
     page.get_by_role("tab", name="Table").click()
-    page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 2")
+    page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 4")
     with page.expect_download() as download:
         page.locator(".lab-results").get_by_role("button", name="Download CSV").click()
     assert len(download.value.path().read_text(encoding="utf-8-sig").splitlines()) == 3

@@ -50,7 +50,11 @@ def _offered(lab: Lab, view: View, key: str | None, chosen: list[str] | None) ->
     chosen = [run_id for run_id in chosen or () if run_id in dict(offered).values()]
     runs, _ = resolve(lab, chosen, task.key if task else None)
     return {
-        view.task: gr.update(choices=task_choices(tasks), value=task.key if task else None, visible=len(tasks) > 1),
+        view.task: gr.update(
+            choices=task_choices(tasks),
+            value=task.key if task else None,
+            visible=True if len(tasks) > 1 else "hidden",  # with False it does not come back
+        ),
         view.runs: gr.update(choices=offered, value=chosen),
         view.examples: live_examples.html(live_examples.fitting(lab, runs)),
         view.guess: gr.update(choices=labels_of(runs), value=None),

@@ -85,7 +85,7 @@ def _sentence() -> dict[str, Any]:
             scale=6,
             min_width=300,
         )
-        task = gr.Dropdown([], label=tr("Task"), visible=False, elem_id="live-task", scale=2, min_width=130)
+        task = gr.Dropdown([], label=tr("Task"), visible="hidden", elem_id="live-task", scale=2, min_width=130)
         predict = gr.Button(
             tr("Predict with all runs"), variant="primary", elem_id="live-predict", scale=2, min_width=130
         )
