@@ -123,7 +123,8 @@ def _connect_page(
         **first
     )
     added = {"outputs": view.status, "api_visibility": "private", "show_progress": "full"}
-    view.bring.click(guarded(lab, partial(bring, lab), adds=True), None, **added).then(**offer_now).then(**first).then(**missing)
+    brought = view.bring.click(guarded(lab, partial(bring, lab), adds=True), None, **added)
+    brought.then(**offer_now).then(**first).then(**missing)
     arrived = [view.tabs, *offered, view.calibrated]
     page.load(isolated(lab, endpoint(arrive, lab, view)), view.session, arrived, **QUIET).then(**first)
     linked = [view.text, view.runs, view.calibrated, view.task, view.address]
