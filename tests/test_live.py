@@ -619,8 +619,7 @@ def test_a_page_opens_with_an_example_that_waits_to_be_predicted(lab, own_store)
     # Without runs: what to do, and the button that brings the example runs
     nothing = visit(Lab.open(own_store), "")
     assert "No trained runs yet." in nothing["predictions"]
-    assert nothing["bring"]["visible"]
-    assert not drawn["bring"]["visible"]
+    assert [one["bring"]["visible"] for one in (nothing, drawn)] == [True, "hidden"]
 
 
 def test_another_task_brings_its_own_runs_and_example(lab):
@@ -628,7 +627,7 @@ def test_another_task_brings_its_own_runs_and_example(lab):
     drawn = live_tab.change_task(lab, VIEW, second.key, predicted(lab)["session"])
     assert [run_id for _, run_id in drawn["runs"]["choices"]] == [run.id for run in second.runs]
     assert drawn["task"]["value"] == second.key
-    assert drawn["task"]["visible"]
+    assert drawn["task"]["visible"] is True
     inputs = (drawn["text"], [], False, False, None, drawn["session"], False, second.key)
     assert list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]["predictions"].count("<article") == 1
 

@@ -14,7 +14,7 @@ from trainer.ui.live import link as live_link
 from trainer.ui.live.groups import groups
 from trainer.ui.live.selection import able, choices, empty, labels_of, missing, resolve, task_choices, task_of
 from trainer.ui.live.session import Session
-from trainer.ui.live.view import View
+from trainer.ui.live.view import HIDDEN, View
 
 
 def offer(
@@ -50,15 +50,11 @@ def _offered(lab: Lab, view: View, key: str | None, chosen: list[str] | None) ->
     chosen = [run_id for run_id in chosen or () if run_id in dict(offered).values()]
     runs, _ = resolve(lab, chosen, task.key if task else None)
     return {
-        view.task: gr.update(
-            choices=task_choices(tasks),
-            value=task.key if task else None,
-            visible=True if len(tasks) > 1 else "hidden",  # with False it does not come back
-        ),
+        view.task: gr.update(choices=task_choices(tasks), value=task and task.key, visible=len(tasks) > 1 or HIDDEN),
         view.runs: gr.update(choices=offered, value=chosen),
         view.examples: live_examples.html(live_examples.fitting(lab, runs)),
         view.guess: gr.update(choices=labels_of(runs), value=None),
-        view.bring: gr.update(visible=not tasks),
+        view.bring: gr.update(visible=not tasks or HIDDEN),
     }, runs
 
 

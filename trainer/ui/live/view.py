@@ -25,6 +25,10 @@ BUTTONS = mark(
 )
 
 
+HIDDEN = "hidden"
+"""A component's visibility. Gradio never shows one that is set to False twice before it was visible."""
+
+
 @dataclass(frozen=True)
 class View:
     """The components of the tab. Handlers return dicts keyed by these."""
@@ -64,7 +68,7 @@ def layout(tally: str) -> dict[str, Any]:
             parts["guess"] = gr.Radio([], label=tr("What does the class say?"), value=None, visible=False)
             parts["predictions"] = gr.HTML(js_on_load=tables.PICK, elem_id="live-answers")
             parts["status"] = gr.HTML()
-            parts["bring"] = gr.Button(tr("Add the example runs"), variant="primary", visible=False, min_width=200)
+            parts["bring"] = gr.Button(tr("Add the example runs"), variant="primary", visible=HIDDEN, min_width=200)
             gr.HTML(render("live/ways.html"))
             parts |= _tally(tally)
         with gr.Column(scale=1, min_width=240):
@@ -85,7 +89,7 @@ def _sentence() -> dict[str, Any]:
             scale=6,
             min_width=300,
         )
-        task = gr.Dropdown([], label=tr("Task"), visible="hidden", elem_id="live-task", scale=2, min_width=130)
+        task = gr.Dropdown([], label=tr("Task"), visible=HIDDEN, elem_id="live-task", scale=2, min_width=130)
         predict = gr.Button(
             tr("Predict with all runs"), variant="primary", elem_id="live-predict", scale=2, min_width=130
         )

@@ -38,7 +38,7 @@ function labBusy(id, area) {
 
 // The task for an address: none where there is no choice of it.
 function labTask(task) {
-  return document.getElementById("live-task") ? task : null;
+  return document.getElementById("live-task")?.checkVisibility() ? task : null;
 }
 
 // `js` of the events that predict: shows the answers, and puts the sentence into the address unless the class guesses.
