@@ -9,7 +9,6 @@ import re
 import shutil
 import statistics
 import xml.etree.ElementTree as ET
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
@@ -667,7 +666,6 @@ def test_only_what_is_shown_is_read(seeds, view, monkeypatch):
     for name in ("events", "predictions"):
         found = getattr(Store, name)
         monkeypatch.setattr(Store, name, lambda self, run, found=found: (read.append(run), found(self, run))[1])
-    monkeypatch.setattr(compare_pairs, "_KNOWN", OrderedDict())
     monkeypatch.setattr(compare_draw, "MAX_CURVES", 2)
     monkeypatch.setattr(compare_draw, "MAX_CARDS", 2)
     lab = Lab.open(seeds)

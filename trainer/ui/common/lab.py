@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import typing
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -59,6 +60,8 @@ class Lab:
     _started_worker: float = -math.inf
     _set_aside: dict[str, tuple[Any, Damage]] = field(default_factory=dict)
     """Run's id -> (its files as they were, why it could not be drawn)."""
+    compared: OrderedDict[Any, Any] = field(default_factory=OrderedDict)
+    """The last comparisons of Compare, by the runs and files that they come from; see `trainer.ui.compare.pairs`."""
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:

@@ -303,7 +303,7 @@ def _conclusion(shown: Shown, *, only_known: bool = False) -> str:
     """What may be concluded, as HTML; `only_known`: that it is being computed, where its tests are not known yet."""
     group, about = _newest_task(shown.finished)
     names = shown.variants(group)
-    if only_known and not compare_pairs.is_known(group, names):
+    if only_known and not compare_pairs.is_known(shown.lab, group, names):
         return render("compare/conclusion.html", sentences=[tr("Testing which differences are significant …")])
     sentences = conclusion.conclusion(
         compare_pairs.compared(shown.lab, group, names),

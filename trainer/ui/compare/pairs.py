@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -46,10 +45,8 @@ DETECTABLE = mark(
 )
 
 
-_KNOWN: OrderedDict[tuple[Any, ...], Comparisons | None] = OrderedDict()
-"""The last comparisons, by the runs and files that they come from: several sub-pages show the same ones."""
 MOST_KNOWN = 16
-_LOCK = threading.Lock()
+"""The most comparisons that `Lab.compared` keeps: several sub-pages show the same ones."""
 
 
 def choices(configurations: Iterable[str]) -> list[tuple[str, str]]:
@@ -66,10 +63,9 @@ def compared(
     `names`: run id -> configuration.
     """
     key = _key(runs, names, selection or Selection())
-    with _LOCK:
-        if key in _KNOWN:
-            _KNOWN.move_to_end(key)
-            return _KNOWN[key]
+    known = lab.compared
+    if key in known:
+        return known[key]
     against, unlike = key[-2:]
     made = comparisons.compare(
         lab.store,
@@ -79,16 +75,14 @@ def compared(
         every_pair=True if against == EVERY_PAIR else None,
         unlike=unlike,
     )
-    with _LOCK:
-        _KNOWN[key] = made
-        while len(_KNOWN) > MOST_KNOWN:
-            _KNOWN.popitem(last=False)
+    # A copy in one step: other threads read it meanwhile.
+    lab.compared = OrderedDict([*lab.compared.items(), (key, made)][-MOST_KNOWN:])
     return made
 
 
-def is_known(runs: Sequence[Run], names: dict[str, str]) -> bool:
+def is_known(lab: Lab, runs: Sequence[Run], names: dict[str, str]) -> bool:
     """Whether `compared` has these comparisons already."""
-    return _key(runs, names, Selection()) in _KNOWN
+    return _key(runs, names, Selection()) in lab.compared
 
 
 def _key(runs: Sequence[Run], names: dict[str, str], selection: Selection) -> tuple[Any, ...]:
