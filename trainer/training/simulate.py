@@ -117,13 +117,16 @@ def _loop(
     # Every token once, then the first one: only how many there are matters.
     tokens = iter(range(1, distinct))
     ids = [[next(tokens, 1) for _ in range(length)] for length in lengths]
-    data = SimpleNamespace(train=SimpleNamespace(labels=[i % labels for i in range(len(ids))]))
+    names = tuple(map(str, range(labels)))
+    data = SimpleNamespace(label_names=names, train=SimpleNamespace(labels=[i % labels for i in range(len(ids))]))
     work = Inputs(method, setup, data, {"train": ids}, 0, device)
     prepared = prepare(
         model, method.speedups, family=backbone.family, device=device, pad_id=0, longest=backbone.shape.longest,
         precision=precision, training_ids=ids,
     )  # fmt: skip
-    request = Request(config.model_copy(update={"epochs": 1}), folder, lambda event: None)
+    # Weights by label cost what balanced ones do, and need no labels' names.
+    weights = "none" if config.class_weights == "none" else "balanced"
+    request = Request(config.model_copy(update={"epochs": 1, "class_weights": weights}), folder, lambda event: None)
     return Loop(request, work, prepared, accelerator=accelerator, clock=measure.Clock(), meter=measure.Meter(device))
 
 
