@@ -158,6 +158,28 @@ def test_an_empty_page_brings_the_example_runs_and_predicts_with_them(open_page,
         assert bundled.bring(store.root, again=True) == len(bundled.shipped())
 
 
+def test_a_page_whose_drawing_failed_loads_itself_once_more(browser, served):
+    """As with the fault of Gradio's Svelte; only once, and never where something was entered."""
+    fails = """() => setTimeout(() => { throw new TypeError("Cannot read properties of undefined (reading 'e')"); })"""
+    context = browser.new_context()
+    page = context.new_page()
+    loads = []
+    page.on("load", lambda _: loads.append(page.url))
+    page.goto(served[0])
+    page.get_by_role("tab", name="Live").wait_for()
+    with page.expect_navigation():
+        page.evaluate(fails)
+    page.get_by_role("tab", name="Live").click()
+    page.evaluate(fails)
+    page.get_by_label("A sentence").fill("the film is warm")
+    page.evaluate("sessionStorage.clear()")
+    page.evaluate(fails)
+    page.wait_for_timeout(1500)
+    assert len(loads) == 2, "once, for what was entered later is kept"
+    assert page.get_by_label("A sentence").input_value() == "the film is warm"
+    context.close()
+
+
 def test_a_suite_is_trained_compared_and_asked(page, served):
     """The main journey on the real embedded backbone and sentences, with a reload in the middle."""
     from playwright.sync_api import expect
