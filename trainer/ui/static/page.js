@@ -103,7 +103,7 @@ document.addEventListener("click", event => {
 function labName() {
   for (const copy of document.querySelectorAll(".tab-container.visually-hidden")) copy.inert = true;
   for (const input of document.querySelectorAll("input.border-none:not([aria-label])")) {
-    const title = input.closest(".block")?.querySelector("[data-testid='block-info']")?.innerText.trim();
+    const title = input.closest(".block")?.querySelector("[data-testid='block-info']")?.textContent.trim(); // also of a closed one
     if (title) input.setAttribute("aria-label", title);
   }
   for (const summary of document.querySelectorAll(".vega-embed > details > summary:not([aria-label])")) {

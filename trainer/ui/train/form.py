@@ -28,6 +28,7 @@ RECIPE = {
     "train_size": SENTENCES,
     "validation_size": SENTENCES,
     "test_size": SENTENCES,
+    "validation_share": SENTENCES,
     "split_seed": SENTENCES,
     "warmup_ratio": OPTIMISER,
     "lr_scheduler": OPTIMISER,
