@@ -30,12 +30,12 @@ class Predictions:
 
     def by(self, figure: str) -> float:
         """A figure of `config.BestBy`, the higher the better: the loss is negated."""
-        from sklearn.metrics import balanced_accuracy_score, f1_score
-
         if figure == "accuracy":
             return self.accuracy
         if figure == "loss":
             return -self.loss
+        from sklearn.metrics import balanced_accuracy_score, f1_score  # slow to import, and seldom needed
+
         if figure == "balanced_accuracy":
             return float(balanced_accuracy_score(self.labels, self.predicted))
         present = np.unique(self.labels)
