@@ -35,6 +35,8 @@ RUN grep '^torch' requirements.txt > /tmp/torch.txt \
 
 COPY --chown=lab:lab app.py pyproject.toml LICENSE README.md ./
 COPY --chown=lab:lab trainer ./trainer
+# The page links to them.
+COPY --chown=lab:lab docs ./docs
 COPY --chown=lab:lab adapters_store ./adapters_store
 
 USER 1000

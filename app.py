@@ -23,8 +23,20 @@ from trainer.machine.device import share_cores
 from trainer.publish import bundled
 from trainer.texts import mark, tr
 from trainer.ui import static
-from trainer.ui.common import config_cache, health, language, log, requests, script, server, theme, uploads
-from trainer.ui.common.lab import Lab, note
+from trainer.ui.common import (
+    config_cache,
+    endpoints,
+    header,
+    health,
+    language,
+    log,
+    requests,
+    script,
+    server,
+    theme,
+    uploads,
+)
+from trainer.ui.common.lab import Lab
 from trainer.ui.common.page import Page
 from trainer.ui.common.timekeeper import Timekeeper
 from trainer.ui.compare import tab as compare_tab
@@ -34,43 +46,32 @@ from trainer.ui.train import tab as train_tab
 
 
 def build_app(lab: Lab | None = None) -> gr.Blocks:
-    """The page: four tabs on one store of runs."""
+    """The page: four tabs on one store of runs; it opens on Live."""
     lab = lab or Lab.open()
     # Where strangers can upload files, Gradio checks every hour and deletes those older than a day.
     cleaning = None if lab.access.rules.open else (3600, 24 * 3600)
-    with Page(lab, title="PEFT Lab", analytics_enabled=False, fill_width=True, delete_cache=cleaning) as page:
-        about = tr("Train fine-tuning methods on the same sentences, compare them, and question them.")
-        gr.Markdown(f"# PEFT Lab\n{about}")
-        device = gr.HTML()
-        if warning := hosting.about_runs(lab.store.root):
-            gr.HTML(note(warning, "warning"))
-        lesson_states = lesson_tab.states()
+    with Page(lab, title=language.TITLE, analytics_enabled=False, fill_width=True, delete_cache=cleaning) as page:
+        header.build(lab, page)
+        stored, lesson_states = train_tab.states(), lesson_tab.states()
         with gr.Tabs() as tabs:
-            with gr.Tab(tr("Train"), id="train"):
-                train_tab.build(lab, page)
-            with gr.Tab(tr("Compare"), id="compare") as compare:
-                sentences = compare_tab.build(lab, compare)
             with gr.Tab(tr("Live"), id="live") as live:
                 live_inputs = live_tab.build(lab, live, page, tabs)
+            with gr.Tab(tr("Compare"), id="compare") as compare:
+                sentences = compare_tab.build(lab, compare)
+            with gr.Tab(tr("Train"), id="train", render_children=True):
+                train_tab.build(lab, page, stored)
             with gr.Tab(tr("Lesson"), id=lesson_tab.TAB) as lesson:
                 lesson_tab.build(lab, tab=lesson, page=page, tabs=tabs, stored=lesson_states, live=live_inputs)
         # A sentence pressed in Compare is predicted in Live.
         opened = sentences.select(pressed, None, [live_inputs.text, tabs], **live_tab.NEWEST)
         opened.then(**live_inputs.predict)
-        timer = gr.Timer(2)
-        for listen in (page.load, timer.tick):
-            listen(partial(device_now, lab), None, [device, timer], api_visibility="private", show_progress="hidden")
+        endpoints.describe(page)
     return page
 
 
 def pressed(event: gr.EventData) -> tuple[str, gr.Tabs]:
     """(the sentence that was clicked, an update that opens the Live tab)."""
     return str(event.value), gr.Tabs(selected="live")
-
-
-def device_now(lab: Lab) -> tuple[str, gr.Timer]:
-    """(HTML with the device of this machine, an update that stops the timer once the device is known)."""
-    return note(lab.device_line, "warning" if lab.problem else "note"), gr.Timer(active=not lab.warm)
 
 
 def choose_language(arguments: Sequence[str] | None = None) -> None:
@@ -108,7 +109,7 @@ def _serve() -> None:
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
     hosting.admit_zero_gpu()
     lab = Lab.open()
-    if hosting.copies_bundled_runs():
+    if hosting.copies_bundled_runs(empty=bundled.lacking(lab.store.root)):
         bundled.bring(lab.store.root)
     log.configure()
     page = build_app(lab)
@@ -120,6 +121,7 @@ def _serve() -> None:
         outside=[*health.middleware(lab), *requests.middleware(lab)],
         theme=theme.theme(),
         css_paths=static.styles(),
+        favicon_path=static.FOLDER / "icon.svg",
         head=script.head(),
         app_kwargs={"middleware": layers, "exception_handlers": requests.HANDLERS},
     )

@@ -1,4 +1,4 @@
-"""Seconds from the press on Compare to its last chart drawn in the browser, over many stored runs.
+"""Seconds from a press on Compare, and on each of its sub-pages, to the first result drawn, over many stored runs.
 
     python -m benchmarks.compare --store adapters_store --out compare.json
 
@@ -10,6 +10,7 @@ the server's first drawing, which reads every run.json, is told apart. Needs wha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -18,17 +19,18 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from benchmarks import common
 from benchmarks.start import ROOT, free_port, wait_until_it_answers
 
-DRAWN = """() => {
-  const charts = [...document.querySelectorAll('.lab-chart')].filter(chart => chart.offsetParent);
-  return charts.length >= 9 && charts.every(chart => chart.querySelector('canvas, svg.marks, .vega-embed svg'))
-    && document.querySelector('.lab-results table');
-}"""
-"""Nine charts: four of bars, the scatter and four of curves."""
+FIRST = {
+    "overview": ".lab-conclusion .lab-summary", "table": ".lab-results tbody tr", "significance": ".lab-pairs tbody tr",
+    "errors": ".lab-card", "curves": ".lab-chart svg.marks", "costs": ".lab-chart svg.marks",
+}  # fmt: skip
+"""Sub-page -> its first result."""
 
 
 def main() -> None:
@@ -44,9 +46,9 @@ def main() -> None:
         seconds = press(Path(folder), arguments.repeats + 1)
     figures = {
         "runs": arguments.runs,
-        "seconds_first": round(seconds[0], 2),
-        "seconds": round(statistics.median(seconds[1:]), 2),
-        "each": [round(value, 2) for value in seconds],
+        "seconds_first": round(seconds[0]["overview"], 2),
+        "seconds": {page: round(statistics.median(one[page] for one in seconds[1:]), 2) for page in FIRST},
+        "each": [{page: round(value, 2) for page, value in one.items()} for one in seconds],
         "seconds_handler": handler(arguments.store, arguments.runs),
     }
     common.write(arguments.out, figures)
@@ -70,13 +72,14 @@ def fill(root: Path, source: Path, count: int) -> None:
             os.symlink((run.folder / name).resolve(), folder / name)
 
 
-def press(root: Path, repeats: int) -> list[float]:
-    """Seconds of each press, the server's first at the front."""
+def press(root: Path, repeats: int) -> list[dict[str, float]]:
+    """Sub-page -> seconds of a press on it, for each repeat, the server's first at the front."""
     from playwright.sync_api import sync_playwright
 
     port = free_port()
     environment = os.environ | {
         "ADAPTERS_STORE": str(root),
+        "PEFT_LAB_BUNDLED": "0",
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_OFFLINE": "1",
@@ -84,6 +87,7 @@ def press(root: Path, repeats: int) -> list[float]:
     app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
         wait_until_it_answers(port)
+        _wait_for_the_imports(port)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox"]
@@ -94,17 +98,28 @@ def press(root: Path, repeats: int) -> list[float]:
         app.wait()
 
 
-def _press(browser, port: int) -> float:
+def _wait_for_the_imports(port: int) -> None:
+    """Until the app is ready: the imports behind the page are another matter."""
+    while True:
+        with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
+            return
+        time.sleep(0.5)
+
+
+def _press(browser, port: int) -> dict[str, float]:
     page = browser.new_page(viewport={"width": 1440, "height": 1000})
     try:
         page.goto(f"http://127.0.0.1:{port}")
         tab = page.get_by_role("tab", name="Compare")
         tab.wait_for()
-        page.wait_for_timeout(12_000)  # the imports behind the page are another matter
-        since = time.perf_counter()
-        tab.click()
-        page.wait_for_function(DRAWN, timeout=60_000)
-        return time.perf_counter() - since
+        seconds = {}
+        for name, first in FIRST.items():
+            pressed = tab if name == "overview" else page.locator(f'#compare-pages button[data-tab-id="{name}"]').first
+            since = time.perf_counter()
+            pressed.click()
+            page.locator(first).filter(visible=True).first.wait_for(timeout=60_000)
+            seconds[name] = time.perf_counter() - since
+        return seconds
     finally:
         page.close()
 

@@ -264,7 +264,7 @@ def _best_checkpoint(study: Study) -> Statement:
     kept = 0
     for run in study.all:
         info = run.result.train_info
-        best = max(info.metrics, key=lambda epoch: epoch.accuracy)  # the first of equal ones
+        best = max(info.metrics, key=lambda epoch: (epoch.accuracy, -epoch.loss))
         kept += (info.best_epoch, info.best_validation_accuracy) == (best.epoch, best.accuracy)
     here = f"the epoch that was kept is the best one in {kept} of {len(study.all)} runs"
     return Statement("The checkpoint with the best validation accuracy is kept", there, here,

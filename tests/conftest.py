@@ -8,6 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: nothing waits
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.pop("SPACE_ID", None)  # tests say themselves where they pretend to run
 os.environ.pop("PEFT_LAB_PASSWORD", None)
+os.environ["PEFT_LAB_BUNDLED"] = "0"  # a test that wants the example runs says so
 os.environ["GOMP_SPINCOUNT"] = "1000"  # tests, app, worker and browser share the cores (trainer.machine.device)
 
 import dataclasses
@@ -348,6 +349,11 @@ def _opened(browser, address: str):
 def named_view(view: type) -> Any:
     """A dataclass of components with each field's name in its place: handlers then return dicts keyed by names."""
     return view(**{field.name: field.name for field in dataclasses.fields(view)})
+
+
+def seen(update: dict[str, Any]) -> bool:
+    """Whether the update of a component makes it seen: see `visibility.seen_if`."""
+    return "lab-off" not in update["elem_classes"]
 
 
 def shoot(page, name: str) -> None:

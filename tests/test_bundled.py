@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,19 @@ def test_the_first_seeds_runs_came_with_their_weights_unless_they_train_the_back
         assert run.bundled.command == recipes.command_of(run.recipe)
 
 
+def test_five_seeds_of_each_method_are_good_enough_to_learn_from(runs):
+    """Their test accuracies, on sentences that no training and no choice of a learning rate has seen: above the 0.80 of
+    a bag of words. A single seed's is known to 2 points either way, so the mean of each method is held closer."""
+    accuracies = defaultdict(list)
+    for run in runs:
+        if run.recipe.task == "movies":
+            accuracies[run.recipe.method].append(run.result.test.accuracy)
+            assert run.result.test.accuracy >= 0.85, run.id
+    assert all(sum(own) / len(own) >= 0.857 for own in accuracies.values())
+    seeds = {(run.recipe.method, run.recipe.seed) for run in runs if run.recipe.task == "movies"}
+    assert seeds == {(method, seed) for method in methods.METHODS for seed in range(5)}
+
+
 def test_they_are_what_the_preset_trains_today(runs):
     """Else a fusion of the preset would train its parents again beside those that came with the program."""
     configs = sorted(config.fingerprint() for config in bundled.configs())
@@ -82,7 +96,8 @@ def test_their_figures_are_those_of_their_predictions(runs):
 
 
 def test_one_command_makes_a_run_again_with_the_same_figures(runs):
-    small = next(run for run in runs if run.recipe.method == "adapter" and run.recipe.task == "movies")
+    adapters = [run for run in runs if run.recipe.method == "adapter" and run.recipe.seed == bundled.SEEDS[0]]
+    small = min(adapters, key=lambda run: run.result.train_info.real_tokens)
     done = CliRunner().invoke(_app(), ["remake", small.id])
     assert done.exit_code == 0, done.output
     assert "DIFFERS" not in done.output
@@ -131,7 +146,7 @@ def test_a_stopped_remake_goes_on_with_what_is_missing(suite):
     assert bundled.missing([*done, other], store) == [other]
 
 
-@pytest.mark.parametrize("steps", [0, 1, 99, 100, 101, 753])
+@pytest.mark.parametrize("steps", [0, 1, 49, 50, 51, 753])
 def test_a_bundled_run_keeps_so_many_steps_and_every_other_event(steps):
     events = [{"type": "started"}, *({"type": "step", "step": i} for i in range(steps)), {"type": "finished"}]
     lines = [json.dumps(event) + "\n" for event in events]
@@ -175,15 +190,16 @@ def test_a_run_without_weights_is_trained_by_one_press(suite, tmp_path, monkeypa
     ((full, trains),) = jobs.without_weights(lab.store)
     assert (full.recipe.method, trains) == ("full", None)
     assert f'data-pick="{full.id}"' in live_missing.missing_html(lab)
-    with pytest.raises(UserError, match="came without them; train it: python -m trainer again"):
+    with pytest.raises(UserError, match="came without them; train it again") as caught:
         lab.predictor.predict_one("the film is warm", full)
+    assert f"python -m trainer again {full.id}" in caught.value.on_command_line
     assert "queued" in live_missing.train_again(lab, full.id)
     assert "is being trained" in live_missing.missing_html(lab)
     new = next(run for run in lab.store.list() if not run.bundled)
     assert new.recipe == full.recipe
     for _ in jobs.follow(lab.store, [new.id]):
         pass
-    assert live_missing.missing_html(lab) == ""
+    assert "data-pick" not in live_missing.missing_html(lab)
     assert lab.predictor.predict_one("the film is warm", lab.store.load(new.id)).method == "full"
     assert lab.store.load(full.id).as_json() == full.as_json(), "what came with the program stays as it is"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 import shutil
 import statistics
 import xml.etree.ElementTree as ET
@@ -15,7 +16,7 @@ import gradio as gr
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import serious, shoot, trainer
+from conftest import app_on, serious, shoot, trainer
 
 from trainer import methods
 from trainer.analysis import comparisons, disputes, intervals, paired, published, variants
@@ -31,7 +32,7 @@ from trainer.ui.compare import pairs as compare_pairs
 from trainer.ui.compare import sentences as compare_sentences
 from trainer.ui.compare import tables as compare_tables
 from trainer.ui.compare import view as compare_view
-from trainer.ui.compare.filters import ALL, Selection, choices, select, settle
+from trainer.ui.compare.filters import ALL, AUTOMATIC, Selection, choices, select, settle
 
 # Statistics
 
@@ -80,10 +81,14 @@ def fake(number: int, *, adopted: str | None = None, **settings):
 def test_a_variant_is_named_by_what_sets_it_apart():
     runs = [fake(0), fake(1, seed=1), fake(2, r=4), fake(3, method="full"), fake(4, fairness="own_learning_rate")]
     assert variants.variants(runs) == {
-        "r0": "LoRA, r 16", "r1": "LoRA, r 16", "r2": "LoRA, r 4", "r3": "Full fine-tuning", "r4": "LoRA, r 16",
+        "r0": "LoRA", "r1": "LoRA", "r2": "LoRA r=4", "r3": "Full fine-tuning", "r4": "LoRA",
     }  # fmt: skip
-    other = variants.variants([fake(0), fake(1, backbone="bert-tiny", method="full", learning_rate=1e-4)])
-    assert other == {"r0": "LoRA, minilm", "r1": "Full fine-tuning, bert-tiny"}
+    other = variants.variants([fake(0), fake(1, backbone="bert-tiny", learning_rate=1e-4, seed=3)])
+    assert {name.partition(", ")[2] for name in other.values()} == {"minilm", "bert-tiny"}
+    # A label that all runs of a variant have, and others have not; a setting that is not set is no other's.
+    mine = [fake(0), fake(1, r=4), fake(2, r=4, seed=1), fake(3, train_size=100)]
+    labelled = [mine[0], *(run.model_copy(update={"label": "mine"}) for run in mine[1:3]), mine[3]]
+    assert list(variants.variants(labelled).values()) == ["LoRA", "mine", "mine", "LoRA train_size=100"]
 
 
 def test_what_was_trained_elsewhere_is_a_variant_of_its_own():
@@ -92,7 +97,7 @@ def test_what_was_trained_elsewhere_is_a_variant_of_its_own():
     assert variants.variants(runs) == {"r0": "LoRA", "r1": "LoRA", "r2": theirs, "r3": theirs}
     several = variants.variants([*runs, fake(4, adopted="b/y"), fake(5, adopted="b/y", r=4)])
     assert [several[f"r{i}"] for i in (0, 2, 4, 5)] == [
-        "LoRA", f"{theirs}, a/x, r 16", f"{theirs}, b/y, r 16", f"{theirs}, b/y, r 4",
+        "LoRA", f"{theirs} source=x", f"{theirs} source=y, r=16", f"{theirs} source=y, r=4",
     ]  # fmt: skip
 
 
@@ -101,7 +106,7 @@ def test_tables_tell_what_was_trained_elsewhere(elsewhere):
     names = variants.variants(runs)
     for table in (compare_tables.results(runs, names), compare_tables.over_seeds(runs, names)):
         rows = table.partition("<tbody>")[2].split("<tr>")[1:]
-        assert sorted("trained elsewhere" in row for row in rows) == [False, True]
+        assert sorted("trained elsewhere" in row for row in rows) == [False, False, False, True], "two are baselines"
 
 
 def test_a_few_runs_stand_for_many():
@@ -266,6 +271,15 @@ def controls(view: compare_view.View) -> list:
     return [*view.filters, view.x, view.y, view.kind]
 
 
+def whole(lab: Lab, view: compare_view.View, *values) -> dict:
+    """The updates of all sub-pages, as if each was opened, and of what comes after them."""
+    drawn = {}
+    for page in compare_view.PAGES:
+        drawn |= compare_draw.draw(lab, view, page, *values)
+    more = compare_draw.conclude(lab, view, "overview", *values)
+    return drawn | (more if view.conclusion in more else {})
+
+
 def words(changes: dict) -> str:
     """All texts and HTML of a drawing."""
     return "".join(part for part in changes.values() if isinstance(part, str))
@@ -293,49 +307,123 @@ def test_a_choice_that_holds_is_not_sent_back(seeds, view):
     lab = Lab.open(seeds)
     given = [settle(Selection(), seeds.list()).task, [], ["lora"], ["finished"], [], [0]]
     given += [False, "run", "train_minutes", "test_accuracy", "epoch", "split"]
-    drawn = compare_draw.draw(lab, view, *given)
-    assert set(drawn) == set(view.outputs)
+    drawn = whole(lab, view, *given)
+    assert set(drawn) | {view.page, view.unit} == set(view.outputs)
+    assert view.unit not in drawn
     assert all(drawn[control]["choices"] for control in controls(view))
     assert not any("value" in drawn[control] for control in controls(view))
     given[2], given[5], given[8] = ["lora", "gone"], [77], "utilisation"
-    drawn = compare_draw.draw(lab, view, *given)
+    drawn = whole(lab, view, *given)
     sent = [drawn[control].get("value") for control in controls(view)]
     assert sent == [None, None, ["lora"], None, None, [], "train_minutes", None, None]
 
 
 def test_the_tab_is_drawn_for_several_seeds(seeds, view):
     lab = Lab.open(seeds)
-    text = words(compare_draw.draw(lab, view, None, [], [], ["finished"], [], [], True, "mean"))
-    assert "LoRA (2 seeds)" in text
+    drawn = whole(lab, view, None, [], [], ["finished"], [], [], True, "mean")
+    text = words(drawn)
+    assert 'LoRA <span class="lab-beside">2 seeds</span>' in text
     assert " ± " in text
     assert "LoRA, published elsewhere" in text
     assert "89.45% in the table" in text
-    assert text.count("<h4>Confusion matrix") == 7
-    alone = words(compare_draw.draw(lab, view, None, [], ["full"]))
-    assert "1 of " in alone
-    assert "published" not in alone
-    assert compare_draw.NOTHING in words(compare_draw.draw(lab, view, None, [], ["full"], ["finished"], [], [1]))
-    failed = words(compare_draw.draw(lab, view, None, [], [], ["failed"]))
+    assert text.count("<h4>Confusion matrix") == compare_draw.FIRST_CARDS
+    assert ">Finished runs of tiny.csv on tiny-bert0: 7 runs, 5 configurations<" in drawn[view.controls]
+    alone = whole(lab, view, None, [], ["full"])
+    assert ": 1 run, 1 configuration (Full fine-tuning)<" in alone[view.controls]
+    assert "published" not in words(alone)
+    assert "There is one configuration" in words(alone)
+    assert compare_draw.NOTHING in words(whole(lab, view, None, [], ["full"], ["finished"], [], [1]))
+    failed = words(whole(lab, view, None, [], [], ["failed"]))
     assert "None of them has finished" in failed
-    assert "not all trained and tested on the same sentences" in words(compare_draw.draw(lab, view, ALL))
-    assert compare_draw.EMPTY in words(compare_draw.draw(Lab.open(Store(seeds.root / "none")), view))
+    assert "not all trained and tested on the same sentences" in words(whole(lab, view, ALL))
+    assert compare_draw.EMPTY in words(whole(Lab.open(Store(seeds.root / "none")), view))
+
+
+def test_a_sub_page_draws_itself_alone(seeds, view):
+    """What is not open costs nothing: its components are not among the updates."""
+    lab = Lab.open(seeds)
+    parts = {
+        "overview": {view.key, view.accuracy}, "table": {view.table}, "significance": {view.pairs},
+        "errors": {view.matrices, view.sentences, view.reliability}, "curves": set(view.curves),
+        "costs": {*view.costs, view.scatter},
+    }  # fmt: skip
+    assert parts.keys() == compare_view.PAGES.keys() == view.tabs.keys()
+    for page in parts:
+        drawn = compare_draw.open_page(lab, view, page)
+        assert drawn[view.page] == page
+        assert {name for name, own in parts.items() if own & drawn.keys()} == {page}
+        assert parts[page] <= drawn.keys()
+
+
+def test_the_task_with_most_configurations_and_the_mean_of_its_seeds_come_first(seeds, suite):
+    runs = seeds.list()
+    first = settle(Selection(), runs)
+    assert {run.task_name for run in select(first, runs)} == {"tiny.csv"}
+    assert (first.unit, settle(Selection(seed=(0,)), runs).unit) == ("mean", "run")
+    assert settle(Selection(unit="run"), runs).unit == "run"
+    assert settle(Selection(), suite[0].list()).unit == "run"
+    assert settle(Selection(), []).task == ALL
+
+
+def test_one_recipe_on_two_machines_is_one_configuration(seeds):
+    """It adds a seed, and no pair, unless machines are compared."""
+    runs, _ = counterparts(seeds)
+    lora = next(run for run in runs if run.recipe.method == "lora")
+    system = lora.result.meta_info.system_info.model_copy(update={"device": "Another machine"})
+    meta = lora.result.meta_info.model_copy(update={"system_info": system})
+    result = lora.result.model_copy(update={"meta_info": meta})
+    recipe = lora.recipe.model_copy(update={"seed": 2})
+    both = [*runs, lora.model_copy(update={"id": "elsewhere", "recipe": recipe, "result": result})]
+    assert set(variants.variants(both).values()) == set(variants.variants(runs).values())
+    apart = variants.variants(both, machines=True)
+    assert apart["elsewhere"] == "LoRA, Another machine"
+    assert len(set(apart.values())) == 6
+    assert variants.differing(both)["device"]["elsewhere"] == "Another machine"
+    assert "device" not in variants.differing(runs)
+    html = compare_tables.over_seeds(both, variants.variants(both), settings=True)
+    assert "Another machine" in html
+    assert "3 seeds</span>" in html
+
+
+def test_columns_are_chosen_and_the_file_has_all(seeds):
+    runs, names = counterparts(seeds)
+    for draw, rows in ((compare_tables.results, 7 + 2), (compare_tables.over_seeds, 5 + 2)):  # two are baselines
+        html = draw(runs, names, visible=("f1",))
+        shown = re.findall(r'<th scope="col"(?![^>]*hidden)[^>]*data-value="([^"]+)"', html)
+        assert [title.removesuffix(" mean") for title in shown] == [shown[0], METRICS["f1"].title]
+        assert METRICS["test_accuracy"].title in html
+        assert html.partition("<tbody>")[2].count("<tr>") == rows
+        assert not re.findall(r'data-value="/[^"]*"', html), "no folder of the machine"
+    assert 'data-value="learning_rate">' in compare_tables.results(runs, names, settings=True)
+
+
+def test_the_report_of_the_runs_shown_is_a_file(seeds, view):
+    lab = Lab.open(seeds)
+    made = compare_draw.make_report(lab, view, None, [], ["lora"])
+    page = Path(made[view.report]["value"]).read_text(encoding="utf-8")
+    loras = [run.id for run in seeds.list() if run.recipe.method == "lora" and run.result]
+    assert all(run in page for run in loras)
+    assert not any(run.id in page for run in seeds.list() if run.recipe.method == "full")
+    assert "The report on 2 runs is ready." in made[view.report_note]
+    none = compare_draw.make_report(lab, view, None, [], ["full"], ["failed"])
+    assert none[view.report]["value"] is None
 
 
 def test_axes_are_figures_of_the_runs_shown(seeds, elsewhere, view):
     parents = [False, "run", "parents_minutes", "parents_size"]
     given = [None, [], ["adapter_fusion"], ["finished"], [], [], *parents]
-    drawn = compare_draw.draw(Lab.open(seeds), view, *given)
-    assert drawn[view.scatter].to_dict()["description"] == "Parents' size (MB) against parents' training time (min)"
+    drawn = compare_draw.draw(Lab.open(seeds), view, "costs", *given)
+    assert drawn[view.scatter].to_dict()["description"] == "Parents' size (MB) against parents' training time"
     given[2] = ["lora"]
-    drawn = compare_draw.draw(Lab.open(seeds), view, *given)
+    drawn = compare_draw.draw(Lab.open(seeds), view, "costs", *given)
     assert [drawn[axis]["value"] for axis in (view.x, view.y)] == ["train_minutes", "test_accuracy"]
     for axis in (drawn[view.x], drawn[view.y]):
         assert axis["value"] in {key for _, key in axis["choices"]}
-    assert drawn[view.scatter].to_dict()["description"] == "Test accuracy (%) against training time (min)"
+    assert drawn[view.scatter].to_dict()["description"] == "Test accuracy (%) against training time"
     assert "against training time" in compare_draw.redraw_scatter(Lab.open(seeds), *given).to_dict()["description"]
     # Nothing is known of the training of an adapter from elsewhere.
-    drawn = compare_draw.draw(Lab.open(elsewhere), view, None, [], [], ["finished"], ["theirs"])
-    assert "1 of " in drawn[view.summary]
+    drawn = compare_draw.draw(Lab.open(elsewhere), view, "costs", None, [], [], ["finished"], ["theirs"])
+    assert "1 run, 1 configuration (theirs)" in drawn[view.controls]
     assert drawn[view.x]["value"] in {key for _, key in drawn[view.x]["choices"]}
     assert drawn[view.scatter].to_dict()["description"] == "Test accuracy (%) against validation accuracy (%)"
 
@@ -362,11 +450,12 @@ def test_no_frontier_crosses_test_sets(seeds):
 def test_parts_are_redrawn_alone(seeds, view):
     lab = Lab.open(seeds)
     given = [None, [], [], ["finished"], [], [], False, "mean", "trainable", "test_loss", "seconds", "flipped"]
-    changes = compare_draw.redraw_unit(lab, view, *given)
-    assert set(changes) == {view.table, view.scatter}
-    assert "2 seeds" in changes[view.table]
-    specification = changes[view.scatter].to_dict()
+    assert "2 seeds" in compare_draw.redraw_table(lab, *given)
+    specification = compare_draw.redraw_scatter(lab, *given).to_dict()
     assert specification["description"] == "Test loss against trainable parameters"
+    runs = [run for run in seeds.list() if run.recipe.method in ("adapter", "lora") and run.result]
+    several = [*given, AUTOMATIC, False, False, [], False, [run.id for run in runs]]
+    assert compare_draw.redraw_cards(lab, *several).count("<h4>Confusion matrix") == 3
     drawn = compare_draw.redraw_curves(lab, view, *given)
     loss, validation, _, memory = [drawn[plot].to_dict() for plot in view.curves]
     ranges = [
@@ -409,9 +498,10 @@ def test_differences_are_tested_over_every_seed(seeds):
     assert "Of 10 differences" in shown
     assert shown.count("<tr") == 11
     assert shown.count("points would have shown") == sum(not pair.significant for pair in found.pairs)
+    assert "Adjusted p (Holm)" in shown
     for text in ("of other seeds they cannot speak", "Several seeds: sentences and seeds both vary", "2 seeds"):
         assert text in shown
-    assert "needs two recipes" in compare_draw.test_differences(Lab.open(seeds), None, [], ["lora"])
+    assert "needs two configurations" in compare_draw.test_differences(Lab.open(seeds), None, [], ["lora"])
 
 
 def rows_of_test(store: Store, run: Run) -> pd.DataFrame:
@@ -456,7 +546,7 @@ def test_of_many_recipes_none_is_dropped(twelve):
     assert validation[found.reference] == max(validation.values())
     assert (found.recipes, len(found.pairs)) == (13, 12)
     shown = compare_draw.test_differences(lab)
-    assert f"12 other recipes are compared with {found.reference}, the one of the best validation accuracy" in shown
+    assert f"12 others are compared with {found.reference}, the configuration of the best validation accuracy" in shown
     rest = [None, [], [], ["finished"], [], [], False, "run", "train_minutes", "test_accuracy", "epoch", "split"]
     assert compare_draw.test_differences(lab, *rest, "every pair").count("<tr") == every + 1
     shown = compare_draw.test_differences(lab, *rest, "Adapter")
@@ -479,7 +569,7 @@ def test_what_differs_in_a_setting_is_named_and_tested_only_on_request(twelve):
         [None, [], [], ["finished"], [], [], False, "run", "", "", "epoch", "split", "Adapter"],
     )
     shown = compare_draw.test_differences(lab, *rest)
-    assert "1 comparison was not tested: the recipes differ in batch size" in shown
+    assert "1 comparison was not tested: the configurations differ in batch size" in shown
     assert shown.count("not tested</td>") == 1
     assert "batch size: 64 / 16" in shown
     assert "not tested</td>" not in compare_draw.test_differences(lab, *rest, True)
@@ -578,9 +668,16 @@ def test_only_what_is_shown_is_read(seeds, view, monkeypatch):
         monkeypatch.setattr(Store, name, lambda self, run, found=found: (read.append(run), found(self, run))[1])
     monkeypatch.setattr(compare_draw, "MAX_CURVES", 2)
     monkeypatch.setattr(compare_draw, "MAX_CARDS", 2)
-    drawn = compare_draw.draw(Lab.open(seeds), view)
-    assert len(read) == 4
-    assert "Curves show 2 of 7 runs" in drawn[view.summary]
+    lab = Lab.open(seeds)
+    for page, count in {"overview": 0, "table": 0, "costs": 0, "curves": 2, "errors": 2, "significance": 7}.items():
+        read.clear()
+        drawn = compare_draw.draw(lab, view, page)
+        assert len(read) == count, page
+        if page == "curves":
+            assert "Curves show 2 of 7 runs" in drawn[view.curves_note]
+    read.clear()
+    assert "significant" in compare_draw.conclude(lab, view, "overview")[view.conclusion]
+    assert read == [], "the tests of the sub-page before are known"
 
 
 def test_long_curves_are_thinned():
@@ -614,7 +711,7 @@ def test_every_chart_is_json_that_a_browser_reads(seeds):
     points, reference = analysis.curves(seeds, runs), published.curves()
     drawn = charts.bar_charts(table, reference=published.table())
     drawn += [charts.curves(points, curve, x="seconds", reference=reference) for curve in set(points["curve"])]
-    assert len(drawn) == 9
+    assert len(drawn) == 10
     for chart in drawn:
         json.dumps(chart.to_dict(), allow_nan=False)
 
@@ -628,35 +725,107 @@ def test_texts_are_never_html(seeds):
         assert mark not in html
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("train_minutes", 185 / 60, "3 min 05 s"), ("train_minutes", 8 / 60, "8 s"),
+        ("train_minutes", 59.4 / 60, "59 s"), ("train_minutes", 8.26 / 60, "8.3 s"),
+        ("train_minutes", 0.25 / 60, "0.25 s"), ("train_minutes", 61.5, "1 h 01 min"), ("train_minutes", None, "–"),
+        ("evaluation_minutes", 1.0, "1 min 00 s"), ("test_accuracy", 81.234, "81.23"),
+    ],
+)  # fmt: skip
+def test_durations_have_their_unit(key, value, text):
+    assert charts.show(METRICS[key], value) == text
+    assert charts.title(METRICS["train_minutes"]) == "Training time"
+    assert charts.title(METRICS["test_accuracy"]) == "Test accuracy (%)"
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0004, "<0.001"), (0.001, "0.001"), (0.04213, "0.042"), (1.0, "1.000")])
+def test_p_values(p, text):
+    assert compare_pairs.show_p(p) == text
+
+
+def test_curves_tell_seeds_apart_on_axes_that_can_be_read():
+    """One epoch, and five seeds that agree to a thousandth: no 42.000000%, no tick twice."""
+    point = {
+        "curve": "validation accuracy",
+        "method": "lora",
+        "task": "movies",
+        "step": 1,
+        "seconds": 1.0,
+        "epoch": 1.0,
+    }
+    rows = [point | {"run": f"r{i}", "name": f"LoRA, seed {i}", "seed": i, "value": 0.42 + i / 4000} for i in range(5)]
+    chart = charts.curves(pd.DataFrame(rows), "validation accuracy").to_dict()
+    line = chart["layer"][0]["encoding"]
+    assert line["y"]["axis"]["format"] == ".2~%"
+    assert line["x"]["axis"]["values"] == [1]
+    assert line["strokeDash"]["field"] == "Seed"
+    assert line["strokeDash"]["scale"]["domain"] == [f"seed {i}" for i in range(5)]
+    assert "seed" in [tip["field"] for tip in line["tooltip"]]
+    alone = charts.curves(pd.DataFrame(rows[:1]), "validation accuracy").to_dict()["layer"][0]["encoding"]
+    assert "strokeDash" not in alone
+    assert alone["y"]["axis"]["format"] in (".0~%", ".1~%")
+    wide = pd.DataFrame(rows).assign(value=[0.5, 0.6, 0.7, 0.8, 1.0])
+    whole_range = charts.curves(wide, "validation accuracy").to_dict()["layer"][0]["encoding"]["y"]
+    assert whole_range["axis"]["format"] == ".0~%"
+    assert whole_range["scale"]["domain"][1] <= 1
+
+
 # The page
+
+SIZES = [(1440, 900), (1280, 720), (390, 844)]
+SIGNS = {
+    "overview": ".lab-conclusion .lab-summary", "table": ".lab-results tbody tr", "significance": ".lab-pairs tbody tr",
+    "errors": ".lab-card", "curves": ".lab-chart .vega-embed svg.marks", "costs": ".lab-chart .vega-embed svg.marks",
+}  # fmt: skip
+"""Sub-page -> its first result."""
+
+
+def opened(page, view: str):
+    """Press a sub-page of Compare, and wait for its first result."""
+    page.locator(f'#compare-pages button[data-tab-id="{view}"]').first.click()
+    found = page.locator(SIGNS[view]).filter(visible=True).first
+    found.wait_for()
+    return found
 
 
 def drawn(page, rows: int) -> None:
-    page.wait_for_function(
-        f"document.querySelectorAll('.lab-results tbody tr').length == {rows} && "
-        "document.querySelectorAll('.lab-chart .vega-embed svg.marks').length == 10"
-    )
-    page.wait_for_timeout(500)
+    """Wait for the table's rows of runs: below them are two baselines."""
+    page.wait_for_function(f"document.querySelectorAll('.lab-results tbody tr').length == {rows + 2}")
 
 
-def test_the_tab_in_a_browser(trained_page, tmp_path):
-    page = trained_page
+def compare(page) -> None:
+    """Open Compare, and wait for what it concludes."""
     page.get_by_role("tab", name="Compare").click()
-    drawn(page, 5)
-    # Sorting by a heading
-    names = page.locator(".lab-results tbody th")
-    before = names.all_inner_texts()
-    page.get_by_role("button", name="Trainable parameters").click()
-    after = names.all_inner_texts()
-    assert sorted(before) == sorted(after)
-    assert before != after
-    # Files
+    page.get_by_text("test sentences and").first.wait_for()
+
+
+def test_sub_pages_draw_when_they_are_opened(trained_page):
+    page = trained_page
+    compare(page)
+    page.get_by_role("button", name="Finished runs of tiny.csv on").wait_for()
+    page.locator(".lab-chart .vega-embed svg.marks").wait_for()
+    page.get_by_role("button", name="Make report").click()
     with page.expect_download() as download:
-        page.locator(".lab-results").get_by_role("button", name="Download CSV").click()
-    rows = list(csv.DictReader(download.value.path().read_text(encoding="utf-8-sig").splitlines()))
-    assert len(rows) == 5
-    assert {"id", "seed", "Test accuracy (%)"} <= set(rows[0])
-    chart = page.locator(".lab-chart").first
+        page.get_by_role("button", name="Download the report").click()
+    assert "<table" in download.value.path().read_text(encoding="utf-8")
+    shoot(page, "compare-overview")
+    for view in SIGNS:
+        opened(page, view)
+        if view != "table":
+            shoot(page, f"compare-{view}")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.lab-chart svg.marks')].filter(m => m.checkVisibility()).length >= 4"
+    )
+    assert serious(page) == []
+
+
+def test_the_table_in_a_browser(trained_page, tmp_path):
+    page = trained_page
+    compare(page)
+    chart = page.locator(".lab-chart").filter(visible=True).first
+    chart.locator("svg.marks").wait_for()
     for kind in ("PNG", "SVG"):  # by keyboard alone
         page.keyboard.press("Escape")
         chart.locator("summary").focus()
@@ -671,16 +840,39 @@ def test_the_tab_in_a_browser(trained_page, tmp_path):
     picture = ET.parse(tmp_path / "chart.svg").getroot()
     assert picture.find("{http://www.w3.org/2000/svg}rect").get("fill") == "white"
     assert "Full fine-tuning" in "".join(picture.itertext())
-    page.get_by_role("button", name="Test the differences").click()
-    page.get_by_text("Of 10 differences on").wait_for()
-    # Another row a run, the report's figures, and both schemes
-    page.get_by_label("Mean over seeds").check()
-    page.get_by_text("After ± stands").wait_for()
+    opened(page, "table")
+    drawn(page, 5)
+    # Sorting by a heading
+    names = page.locator(".lab-results tbody th")
+    before = names.all_inner_texts()
+    page.get_by_role("button", name="Trainable parameters").click()
+    after = names.all_inner_texts()
+    assert sorted(before) == sorted(after)
+    assert before != after
+    with page.expect_download() as download:
+        page.locator(".lab-results").get_by_role("button", name="Download CSV").click()
+    rows = list(csv.DictReader(download.value.path().read_text(encoding="utf-8-sig").splitlines()))
+    baselines = [row["Run"] for row in rows if not row["id"]]
+    assert (len(rows), baselines) == (7, ["Bag of words", "Majority class"])
+    assert {"id", "seed", "Test accuracy (%)", "Brier score"} <= set(rows[0])
+    assert {row["task"] for row in rows if row["id"]} == {"tiny.csv"}
+    values = [text for row in rows for text in row.values()]
+    assert not [text for text in values if "/" in text], "no folder of the machine"
+    numbers = [text for text in values if re.fullmatch(r"-?\d+\.\d+", text)]
+    assert numbers
+    assert max(len(text.replace(".", "").lstrip("-0")) for text in numbers) <= 9, "no noise"
+    # Other columns, another row a run, and the report's figures
+    page.get_by_role("button", name=re.compile("^Columns")).click()
+    page.get_by_label("Settings: only what differs").check()
+    page.locator(".lab-results thead th:visible", has_text="learning_rate").wait_for()
+    page.get_by_role("radio", name="Mean over seeds").check()
+    page.get_by_text("After ± stands").filter(visible=True).wait_for()
+    page.get_by_role("button", name="Finished runs of").click()
     page.get_by_label("Show the published report's figures").check()
     page.get_by_text("89.45% in the table;").wait_for()
     drawn(page, 9)
     assert serious(page) == []
-    shoot(page, "compare-all")
+    shoot(page, "compare-table")
     page.get_by_label("Show the published report's figures").uncheck()
     # A filter stays chosen
     page.get_by_role("textbox", name="Method", exact=True).click()
@@ -695,8 +887,10 @@ def test_the_tab_in_a_browser(trained_page, tmp_path):
 
 def test_two_choices_in_quick_succession_both_stay(trained_page):
     page = trained_page
-    page.get_by_role("tab", name="Compare").click()
+    compare(page)
+    opened(page, "table")
     drawn(page, 5)
+    page.get_by_role("button", name="Finished runs of").click()
     page.get_by_role("textbox", name="Method", exact=True).click()
     for name in ("QLoRA (4-bit)", "Full fine-tuning"):
         page.get_by_role("option", name=name).click()
@@ -707,8 +901,7 @@ def test_two_choices_in_quick_succession_both_stay(trained_page):
     drawn(page, 2)
     page.wait_for_timeout(2000)
     drawn(page, 2)
-    names = page.locator(".lab-results tbody th").all_inner_texts()
-    assert [name.split(",")[0] for name in names] == ["Full fine-tuning", "QLoRA (4-bit)"]
+    assert page.locator(".lab-results tbody th").all_inner_texts()[:2] == ["Full fine-tuning", "QLoRA (4-bit)"]
 
 
 def test_a_sentence_goes_to_live_again_and_again(trained_page):
@@ -717,7 +910,7 @@ def test_a_sentence_goes_to_live_again_and_again(trained_page):
     page = trained_page
     for place in range(2):
         page.get_by_role("tab", name="Compare").click()
-        drawn(page, 5)
+        opened(page, "errors")
         kinds = page.get_by_label("All wrong")
         if not page.locator(".lab-sentences .lab-pick").count():
             kinds.check()
@@ -726,5 +919,56 @@ def test_a_sentence_goes_to_live_again_and_again(trained_page):
         button.click()
         expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
         expect(page.get_by_label("A sentence")).to_have_value(text)
-        page.get_by_text(f"Asked: “{text}”").wait_for()
+        page.get_by_text(f"Sentence: “{text}”").wait_for()
     page.locator(".lab-answer").nth(4).wait_for()
+
+
+# Many runs
+
+
+@pytest.fixture(scope="module")
+def crowded(suite, tmp_path_factory):
+    """The app on 300 runs: copies of the suite's, sixty configurations with five seeds each."""
+    store = Store(tmp_path_factory.mktemp("crowded"))
+    runs = [run for run in suite[0].list() if run.result and run.task_name == "tiny.csv"]
+    for number in range(60):
+        for seed in range(5):
+            source = runs[number % len(runs)]
+            recipe = source.recipe.model_copy(update={"seed": seed, "learning_rate": 1e-4 * (1 + number // len(runs))})
+            run = source.model_copy(update={"recipe": recipe, "queue_order": number * 5 + seed})
+            folder = store.root / f"{source.recipe.method}-{number}-s{seed}"
+            shutil.copytree(source.folder, folder, ignore=shutil.ignore_patterns(".*", "model"))
+            (folder / "run.json").write_text(json.dumps(run.as_json() | {"id": folder.name}), encoding="utf-8")
+    assert len(store.list()) == 300
+    with app_on(store.root) as found:
+        yield found
+
+
+def test_with_300_runs_each_sub_page_has_its_first_result_in_view_and_ends(crowded, open_page):
+    """Not below the fold on a laptop, a projector and a phone; at most three screens at 1440x900."""
+    pages = open_page(crowded[0])
+    page = next(pages)
+    compare(page)
+    page.get_by_role("button", name="300 runs, 60 configurations").wait_for()
+    for view in SIGNS:
+        opened(page, view)
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            page.evaluate("window.scrollTo(0, 0)")
+            page.wait_for_timeout(500)
+            box = page.locator(SIGNS[view]).filter(visible=True).first.bounding_box()
+            assert box["y"] + min(box["height"], 40) <= height, (view, width, box)
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1"), (view, width)
+            if width == 1440:
+                tall = page.evaluate("document.documentElement.scrollHeight")
+                assert tall <= 3 * height, (view, tall)
+        page.set_viewport_size({"width": 1440, "height": 900})
+    # The first column and the heading of the table stay in view.
+    opened(page, "table")
+    box = page.locator(".lab-results .lab-table")
+    place = box.bounding_box()
+    box.evaluate("box => { box.scrollTop = 400; box.scrollLeft = 200; }")
+    first = page.locator(".lab-results thead th").first.bounding_box()
+    assert abs(first["x"] - place["x"]) < 3
+    assert abs(first["y"] - place["y"]) < 3
+    next(pages, None)

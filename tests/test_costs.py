@@ -277,9 +277,9 @@ def test_a_fusions_costs_stand_with_its_parents_and_other_tasks_are_named(lab, t
     group = [run for run in runs if run.split_fingerprint == fusion.split_fingerprint]
     html = report.html(lab.store, group)
     for key in ("parents_minutes", "parents_parameters", "latency", "latency_merged", "calibration_error", "brier"):
-        assert f"<th>{METRICS[key].title}</th>".replace("'", "&#39;") in html
+        assert f"<th>{report.heading(METRICS[key])}</th>".replace("'", "&#39;") in html
     assert "labelled sentences of other tasks (second)" in html
-    assert METRICS["parents_minutes"].title.replace("'", "&#39;") not in report.html(lab.store, [alone])
+    assert report.heading(METRICS["parents_minutes"]).replace("'", "&#39;") not in report.html(lab.store, [alone])
     names = {run.id: run.id for run in runs}
     for shown, columns in ((group, True), ([alone], False)):
         for table in (compare_tables.results(shown, names), compare_tables.over_seeds(shown, names)):

@@ -405,14 +405,15 @@ def test_before_torch_is_imported_health_answers_at_once(own_store, monkeypatch)
 
 
 def test_the_page_warns_of_a_card_that_torch_cannot_use(own_store):
-    import app
+    from trainer.ui.common import header
 
     lab = Lab.open(own_store)
     lab.device = device.Device("cpu", "Xeon", 1, ("fp32",), problem="Expected torch to compute on the Tesla T4.")
     lab.problem, lab.device_line, lab.warm = lab.device.problem, lab_module.describe_device(lab.device), True
-    shown, _ = app.device_now(lab)
-    assert "lab-warning" in shown
-    assert "This machine computes on Xeon, in fp32. Expected torch to compute on the Tesla T4." in shown
+    assert lab.device_line == "Running on Xeon, fp32. Expected torch to compute on the Tesla T4."
+    shown, _ = header.device_now(lab)
+    assert "Running on Xeon, fp32." in shown
+    assert '<div class="lab-warning" role="status">Expected torch to compute on the Tesla T4.</div>' in shown
 
 
 def test_the_builds_named_have_libraries_of_bitsandbytes():

@@ -42,6 +42,7 @@ from trainer.ui.lesson import curves as lesson_curves
 from trainer.ui.lesson import real as lesson_real
 from trainer.ui.live import missing as live_missing
 from trainer.ui.live import selection as live_selection
+from trainer.ui.live.groups import groups
 from trainer.ui.train import panel as train_panel
 from trainer.ui.train import queue as train_queue
 
@@ -225,10 +226,10 @@ PREDICTIONS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame] | bytes, str
         lambda frame: frame.assign(row=frame["row"].replace(frame["row"][1], frame["row"][0])), "occurs twice"
     ),
     "too many rows": (
-        lambda frame: pd.concat([frame, frame.assign(row=frame["row"] + 10_000)]), "and the run 1,304"
+        lambda frame: pd.concat([frame, frame.assign(row=frame["row"] + 10_000)]), "and the run 2,008"
     ),
     "too many of a split": (
-        lambda frame: frame.assign(split="validation", row=range(len(frame))), "1,304 rows of validation"
+        lambda frame: frame.assign(split="validation", row=range(len(frame))), "2,008 rows of validation"
     ),
 }  # fmt: skip
 """Kind of damage of predictions.parquet -> (its content, or what makes it of a sound one; a part of the reason)."""
@@ -278,8 +279,8 @@ def views() -> Any:
             "panel": train_panel.build(),
             "steps": {
                 "cost": lesson_cost.build(lab, states.guesses),
-                "curves": lesson_curves.build(lab),
-                "real": lesson_real.build(lab),
+                "curves": lesson_curves.build(lab, states.run),
+                "real": lesson_real.build(lab, states.run),
                 "choose": lesson_choose.build(lab),
             },
         }
@@ -288,7 +289,11 @@ def views() -> Any:
 def pages(lab: Lab, views: dict[str, Any]) -> dict[str, str]:
     """What each page shows, as a text: what its handlers return when the page is opened."""
     compare, panel = views["compare"], views["panel"]
-    compared = isolated(lab, partial(compare_draw.draw, lab, compare))()
+    compared = {}
+    for page in ("overview", "significance", "errors", "curves", "costs", "table"):
+        compared |= isolated(
+            lab, partial(compare_draw.draw, lab, compare, page, None, [], [], [], [], [], False, "run")
+        )()
     opened = isolated(lab, partial(train_panel.open_run, lab, panel))(BAD)
     lesson = {}
     for step in views["steps"].values():
@@ -462,7 +467,7 @@ def mutated(whole: Any, path: tuple, value: Any) -> Any:
 
 def folders(root: Path) -> Store:
     """A store with two sound runs and the run `BAD`, without their weights."""
-    for run in bundled.shipped():
+    for run in shipped():
         if run.id == BAD or run.recipe.method in ("full", "adapter_fusion"):
             shutil.copytree(run.folder, root / run.id, ignore=shutil.ignore_patterns("model"), dirs_exist_ok=True)
     return Store(root)
@@ -612,8 +617,9 @@ def test_of_many_runs_those_at_fault_are_found_with_few_drawings(stored):
 def test_what_may_predict_leaves_out_a_damaged_run(stored):
     spoil(stored, "run.json", "null")
     lab = Lab.open(stored)
-    assert BAD not in {run_id for _, run_id in live_selection.choices(lab)}
-    assert len(live_selection.choices(lab)) == sum(run.can_predict for run in shipped()) - 1
+    offered = {run_id for task in groups(live_selection.able(lab)) for _, run_id in live_selection.choices(task)}
+    assert BAD not in offered
+    assert len(offered) == sum(run.can_predict for run in shipped()) - 1
 
 
 @pytest.mark.parametrize("file", FILES)

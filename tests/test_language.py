@@ -87,7 +87,7 @@ def said(one: dict[str, Any]) -> dict[str, str]:
         if isinstance(props.get(name), str):
             found[name] = props[name]
     if one["type"] in ("button", "downloadbutton", "markdown", "html") and isinstance(props.get("value"), str):
-        found["value"] = html.unescape(re.sub(r"<[^>]*>", " ", props["value"]))
+        found["value"] = html.unescape(re.sub(r"(?s)<style>.*?</style>|<[^>]*>", " ", props["value"]))
     for place, choice in enumerate(props.get("choices") or ()):
         found[f"choice {place}"] = choice[0] if isinstance(choice, (list, tuple)) else str(choice)
     return found
@@ -147,7 +147,7 @@ def test_an_unknown_language_is_one_sentence():
 # In the browser
 
 VISIBLE = """() => {
-  const kept = document.querySelectorAll(".lab-command, .lab-pick, code, pre");
+  const kept = document.querySelectorAll(".lab-command, .lab-pick, .lab-asked, code, pre");
   const before = [...kept].map(one => one.style.display);
   kept.forEach(one => { one.style.display = "none"; });
   const seen = one => one.checkVisibility({visibilityProperty: true});
@@ -189,9 +189,14 @@ def english_in(page) -> list[str]:
 
 def test_train_and_compare_read_in_hindi(hindi_page):
     page = hindi_page
+    page.locator(".lab-answer").nth(4).wait_for()
+    assert english_in(page) == []
+    _fits(page)
+    page.get_by_role("tab", name=_in_hindi("Train"), exact=True).click()
     page.locator("#lab-command").wait_for()
     assert page.evaluate("document.documentElement.lang") == "hi"
-    for accordion in ("Your own sentences", "Hyperparameters", "Options of the methods", "Load instead of training"):
+    options = "Options of the chosen methods"
+    for accordion in ("Your own sentences", "Hyperparameters", options, "Load instead of training"):
         page.get_by_role("button", name=_in_hindi(accordion)).click()
     page.locator(".lab-run-name").first.click()
     page.locator(".lab-details").first.wait_for()
@@ -201,15 +206,21 @@ def test_train_and_compare_read_in_hindi(hindi_page):
     _fits(page)
 
     page.get_by_role("tab", name=_in_hindi("Compare")).click()
-    page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 5")
-    page.wait_for_function("document.querySelectorAll('.lab-chart svg.marks').length == 10")
+    page.locator(".lab-chart svg.marks").wait_for()
+    for name in ("Significance", "Errors", "Curves", "Costs"):
+        page.get_by_role("tab", name=_in_hindi(name)).click()
+        page.wait_for_timeout(1500)
+        assert english_in(page) == []
+    page.get_by_role("tab", name=_in_hindi("Table")).click()
+    page.wait_for_function("document.querySelectorAll('.lab-results tbody tr').length == 7")
+    page.locator("#lab-filters button").first.click()
     page.get_by_label(_in_hindi("Show the published report's figures")).check()
     page.get_by_text(re.compile(_in_hindi("Where its table, its logs and its description disagree:"))).wait_for()
     page.locator(".lab-meanings summary").click()
     assert english_in(page) == []
     _fits(page)
-    page.get_by_label(_in_hindi("Mean over seeds")).check()
-    page.get_by_text(re.compile("±")).first.wait_for()
+    page.get_by_role("radio", name=_in_hindi("Mean over seeds")).check()
+    page.get_by_text(re.compile("±")).filter(visible=True).first.wait_for()
     assert english_in(page) == []
 
 

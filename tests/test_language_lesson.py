@@ -17,6 +17,7 @@ from conftest import ROOT
 
 from trainer import methods, texts
 from trainer.tasks.own_file import TEXT_NAMES
+from trainer.ui.lesson import papers
 from trainer.ui.lesson.steps import STEPS
 from trainer.ui.live import examples as live_examples
 
@@ -84,7 +85,7 @@ def component(block):
 
 
 ROOM = [{"text": text, "who": "", "said": {"good": ["full", "lora"], "bad": ["adapter"]}}]
-FRAME = view(lesson_tab, columns=["column"] * len(STEPS))
+FRAME = view(lesson_tab, columns=["column"] * len(STEPS), headings=[f"heading {name}" for name in STEPS])
 FROZEN, COST, TRAIN, CURVES, SPLIT, REAL, CHOOSE = map(view, (
     lesson_frozen, lesson_cost, lesson_train, lesson_curves, lesson_split, lesson_real, lesson_choose
 ))
@@ -142,19 +143,19 @@ def predict(text, chosen, untrained, guessing, guess, session=None):
 
 def predict_file(lab, file, column):
     section = live_file.Section(lab, FILE)
-    return section.predict_file(file, column, None, True, request, lambda *a, **named: None)
+    return section.predict_file(file, column, None, True, None, request, lambda *a, **named: None)
 
 
 predicted = predict(text, None, True, True, "good")
 session = predicted[-1]["session"]
-said["explain"] = words([list(live_explain.explain(lab, session)), list(live_explain.explain(lab, Session()))])
+said["explain"] = words([list(live_explain.explain(lab, VIEW, one)) for one in (session, Session())])
 said["live"] = words([
     predicted, predict(text, None, False, True, "bad", session), predict(" ", None, False, False, None),
     predict(text, list("1234"), False, False, None), predict(text, None, False, True, None),
     live_guess.reset(lab, VIEW, session), live_guess.toggle(lab, VIEW, True, None, session),
     live_selection.empty(lab), live_selection.empty(none),
-    live_examples.html(lesson_frame.members(lab).values()), live_tab.make_link(text, None, False, ""),
-    live_tab.make_link("", None, False, ""),
+    live_examples.html(live_examples.fitting(lab, list(lesson_frame.members(lab).values()))),
+    live_tab.make_link(text, None, False, None, ""), live_tab.make_link("", None, False, None, ""),
 ])
 said["file"] = words([
     live_file.opened(FILE, file), predict_file(lab, file, "sentence"), predict_file(lab, None, None),
@@ -166,12 +167,12 @@ print(json.dumps(said))
 """
 
 CITED = [method.paper for method in methods.METHODS.values()] + [
+    *papers.PAPERS,
+    *papers.of_methods(),
     "Guo et al. 2017, https://arxiv.org/abs/1706.04599",
-    "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762",
-    "Kaplan et al. 2020, section 2.1",
-    "Goodfellow et al. 2016, Deep Learning, section 5.2",
-    "Prechelt 1998, Early Stopping",
-    "Reimers and Gurevych 2017, https://arxiv.org/abs/1707.09861",
+    "Deep Learning, section 5.2",
+    "section 2.1",
+    "Early Stopping",
     "Integrated gradients, Sundararajan, Taly and Yan 2017",
     "Pfeiffer et al. 2021",
     "Sundararajan et al. 2017",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
 import time
@@ -13,7 +15,7 @@ import gradio as gr
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import app_on, named_view, serious, shoot
+from conftest import app_on, named_view, no_worker, seen, serious, shoot
 
 from trainer import methods
 from trainer.analysis import lesson, paired
@@ -23,22 +25,23 @@ from trainer.methods import Parent, Setup
 from trainer.publish import bundled
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import Store
-from trainer.serving import predictor as inference
 from trainer.sources import backbones
 from trainer.sources.backbones import FAMILIES
-from trainer.ui.common.lab import Lab
+from trainer.ui.common.lab import Lab, run_name
 from trainer.ui.lesson import choose as lesson_choose
 from trainer.ui.lesson import cost as lesson_cost
 from trainer.ui.lesson import curves as lesson_curves
 from trainer.ui.lesson import drawing as lesson_drawing
 from trainer.ui.lesson import frame as lesson_frame
 from trainer.ui.lesson import frozen as lesson_frozen
+from trainer.ui.lesson import papers
 from trainer.ui.lesson import parts as lesson_parts
 from trainer.ui.lesson import real as lesson_real
 from trainer.ui.lesson import split as lesson_split
 from trainer.ui.lesson import tab as lesson_tab
 from trainer.ui.lesson import train as lesson_train
 from trainer.ui.lesson.steps import STEPS
+from trainer.ui.live import selection as live_selection
 
 TEXT = "the film is warm and the story is dull"
 OPTIONS = [
@@ -156,6 +159,37 @@ def test_drawing_and_table_say_the_same_and_sum_to_the_totals(name, backbone):
     assert sum(totals[:-2]) == found.total
     assert words.texts.count("trains") == sum(part.trains for part in found.parts)
     assert words.texts.count("frozen, 4-bit") == sum(part.bits == 4 for part in found.parts)
+
+
+@pytest.mark.parametrize("name", ["lora", "qlora"])
+@pytest.mark.parametrize(
+    "targets", [("query", "value"), ("intermediate",), tuple(lesson_frozen.CHOICES["target_modules"])]
+)
+def test_lora_is_drawn_beside_its_linear_layer(name, targets):
+    """At the same height and on its right, with a sum between them: it gets the same input."""
+    sheet = lesson_drawing.layout(lesson.anatomy(name, "minilm", {"target_modules": targets}))
+    boxes = {}
+    for box in (shape for shape in sheet.shapes if shape.shape == "box"):
+        boxes.setdefault(box.texts[0].text, []).append(box)
+    sums = [shape for shape in sheet.shapes if shape.shape == "plus"]
+    beside = boxes["LoRA A, B"]
+    assert len(beside) == len(sums) == len(targets)
+    linears = [box for title in ("query", "key", "value", "attention output", "up-projection", "down-projection")
+               for box in boxes[title]]  # fmt: skip
+    for lora, plus in zip(beside, sums, strict=True):
+        corner = lora.points[0]
+        (linear,) = [one for one in linears if one.points[0][1] == corner[1]]
+        assert linear.points[1][0] < plus.x < corner[0]
+    # No two boxes overlap, and all are inside the drawing.
+    every = [box for group in boxes.values() for box in group]
+    for i, one in enumerate(every):
+        left, top, right, bottom = one.points[0][0], one.points[0][1], one.points[1][0], one.points[3][1]
+        assert 0 <= left < right <= lesson_drawing.WIDTH
+        for other in every[:i]:
+            apart = other.points[0][0] >= right or other.points[1][0] <= left
+            assert apart or other.points[0][1] >= bottom or other.points[3][1] <= top
+    assert "+: both get the same input" in lesson_drawing.drawing(lesson.anatomy(name, "minilm"))
+    assert "+: both" not in lesson_drawing.drawing(lesson.anatomy("adapter", "minilm"))
 
 
 # Statistics and readings
@@ -296,7 +330,7 @@ def test_every_step_works_with_full_fine_tuning_without_its_weights(silent):
         assert "lab-warning" not in str(step)
     assert "Measured in the run full-" in drawn[1]
     assert "≈" not in drawn[1]
-    assert "Without its weights a run cannot be asked: Full fine-tuning." in drawn[4]["predictions"]
+    assert "Without its weights a run cannot predict: Full fine-tuning." in drawn[4]["predictions"]
     drawings = list(lesson_split.predict(silent, SPLIT, TEXT, " Asha <b> ", []))
     score, room = drawings[-1]["score"], drawings[-1]["room"]
     assert drawings[-1]["predictions"].count("<h3>") == 4
@@ -307,6 +341,75 @@ def test_every_step_works_with_full_fine_tuning_without_its_weights(silent):
     assert again["room"] == room, "a sentence counts once"
     (empty,) = lesson_split.predict(silent, SPLIT, "  ", "", room)
     assert "type one" in empty["predictions"]
+
+
+@pytest.fixture(scope="module")
+def own(silent, tmp_path_factory):
+    """A lab in which a class has trained LoRA with its own number: (lab, the run's id)."""
+    root = tmp_path_factory.mktemp("own") / "store"
+    shutil.copytree(silent.store.root, root)
+    lora = next(run for run in silent.store.list() if run.recipe.method == "lora")
+    shutil.copytree(lora.folder, root / "lora-own")
+    changed = {"id": "lora-own", "label": "", "queue_order": lora.queue_order + 10**15}
+    again = lora.model_copy(update=changed | {"recipe": lora.recipe.model_copy(update={"seed": 7})})
+    (root / "lora-own" / "run.json").write_text(json.dumps(again.as_json(), default=str), encoding="utf-8")
+    return Lab.open(Store(root)), "lora-own"
+
+
+def test_the_classs_own_run_is_in_the_steps_after_it(own, silent):
+    lab, run_id = own
+    name = "LoRA, the class's run (seed 7)"
+    names = [title for title, _ in lesson_curves.draw(lab, CURVES, None, run_id)["run"]["choices"]]
+    assert {name, "LoRA"} <= set(names)
+    reading = lesson_curves.pick(lab, CURVES, run_id, run_id)["reading"]
+    assert name in html.unescape(str(reading))
+    drawn = lesson_real.draw(lab, REAL, run_id, None, None, run_id)
+    assert (name, run_id) in drawn["first"]["choices"]
+    assert drawn["first"]["value"] == run_id
+    assert "15 pairs" in drawn["question"], "of six runs"
+    assert name in html.unescape(str(drawn["comparison"]))
+    *_, last = lesson_split.predict(lab, SPLIT, TEXT, "", [], run_id)
+    assert last["predictions"].count("<h3>") == 5
+    assert "own" in [key for keys in last["room"][0]["said"].values() for key in keys]
+    assert "the class's run" in html.unescape(str(last["score"]))
+    # Without one, or with one that is gone or on other sentences, the steps are as they were.
+    assert len(lesson_frame.members_with_own(lab, None)) == len(lesson_frame.members_with_own(lab, "gone")) == 5
+    assert list(lesson_frame.members_with_own(lab, run_id)) == [*methods.METHODS, lesson_frame.OWN]
+    member = next(iter(lesson_frame.members(lab).values()))
+    assert lesson_frame.OWN not in lesson_frame.members_with_own(lab, member.id)
+
+
+def test_a_run_that_waits_says_for_what(own_store, monkeypatch):
+    lab = Lab.open(own_store)
+    with no_worker(own_store):
+        first, second, third = (own_store.create(lesson.recipe("lora", seed=seed), suite="s") for seed in (1, 2, 3))
+        assert "waits for its process" in lesson_train.status_html(lab, first)
+        assert "1 more run comes before it" in lesson_train.status_html(lab, second)
+        running = own_store.update(first.id, state="running")
+        with own_store.at_work(first.id):
+            text = lesson_train.status_html(lab, own_store.load(third.id))
+        assert f"waits for {run_name(running)}, which trains now: loading" in text
+        assert "1 more run comes before it" in text
+
+
+def test_papers_are_links():
+    """Every paper that the lesson names, in its tables, answers and notes; what is around a citation is escaped."""
+    lab = Lab.open(Store(bundled.BUNDLED))
+    rules = lesson_choose.draw(lab, CHOOSE)["rules"]
+    drawn = [rules, *(lesson_drawing.drawing(lesson.anatomy(name, "minilm")) for name in methods.METHODS)]
+    for method in methods.METHODS.values():
+        for address in re.findall(r"https://\S+[^\s;,.]", method.paper):
+            assert f'<a href="{address}"' in rules
+    real = lesson_real.draw(lab, REAL, None, None, None)
+    curves = lesson_curves.draw(lab, CURVES, None)
+    drawn += [real["comparison"], real["question"], curves["reading"], lesson_cost.draw(COST, None)["question"]]
+    for part in drawn:
+        assert "<a href=" in part
+        bare = re.sub(r'<a .*?</a>|data-value=".*?"', "", part, flags=re.DOTALL)
+        assert not re.findall(r"https?://|[A-Z]\w+ (?:et al\. |and \w+ )?(?:19|20)\d\d", bare), "a paper without a link"
+    assert papers.linked("<b> Holm 1979, https://x.org/1.") == (
+        '&lt;b&gt; <a href="https://www.jstor.org/stable/4615733" target="_blank" rel="noopener">Holm 1979</a>.'
+    )
 
 
 def test_every_step_says_what_is_missing_in_an_empty_store(own_store):
@@ -378,8 +481,7 @@ def test_guesses_stay_in_the_browser():
 def test_drawing_says_what_is_wrong_with_a_choice():
     assert "target_modules" in lesson_frozen.draw(FROZEN, "lora", "minilm", 16, [], 16, "pfeiffer")["drawing"]
     drawn = lesson_frozen.draw(FROZEN, "adapter", "minilm", 16, [], 16, "houlsby")
-    visible = [drawn[name]["visible"] for name in lesson_frozen.CHOICES]
-    assert visible == ["hidden", "hidden", True, True]
+    assert [seen(drawn[name]) for name in lesson_frozen.CHOICES] == [False, False, True, True]
 
 
 def test_the_class_trains_lora_and_can_cancel_it(own_store):
@@ -396,7 +498,7 @@ def test_the_class_trains_lora_and_can_cancel_it(own_store):
         time.sleep(0.5)
     drawn = lesson_train.look_at(lab, TRAIN, run_id, {})
     assert "<progress" in drawn["status"]
-    assert drawn["chart"]["visible"]
+    assert seen(drawn["chart"])
     assert (drawn["go"]["interactive"], drawn["stop"]["interactive"]) == (False, True)
     assert drawn["timer"].active
     again = lesson_train.look_at(lab, TRAIN, run_id, drawn["seen"])
@@ -503,6 +605,61 @@ def test_seven_steps_by_keyboard_and_the_place_survives_a_reload(page):
     page.wait_for_function("document.activeElement.className == 'lab-lesson-title'")
 
 
+RESULTS = {
+    "frozen": ".lab-summary, .lab-drawing svg",
+    "cost": ".lab-cost",
+    "train": ".lab-run, .lab-chart svg.marks",
+    "curves": ".lab-chart svg.marks",
+    "split": ".lab-answer h3",
+    "real": ".lab-lesson-results .lab-said p",
+    "choose": ".lab-choose thead",
+}
+"""What each step brings: all of it begins above the fold, at the size of a projector."""
+BELOW = """selector => [...document.querySelectorAll(selector)].filter(one => one.offsetParent || one.tagName === 'svg')
+  .filter(one => { const box = one.getBoundingClientRect();
+    return box.height && (box.top < -1 || Math.min(box.top + Math.min(box.height, 120)) > innerHeight - 56); })
+  .map(one => `${one.getBoundingClientRect().top} ${one.textContent.trim().slice(0, 60)}`)"""
+SMALL = """() => Math.min(...[...document.querySelectorAll('.lab-lesson p, .lab-lesson label, .lab-lesson button, ' +
+  '.lab-lesson summary, .lab-lesson th, .lab-lesson td')].filter(one => one.offsetParent && one.textContent.trim())
+  .map(one => parseFloat(getComputedStyle(one).fontSize)))"""
+
+
+@pytest.mark.parametrize("present", [False, True])
+def test_results_stand_above_the_fold_of_a_projector(open_page, served, present):
+    from playwright.sync_api import expect
+
+    page = next(opened := open_page(f"{served[0]}/?tab=lesson&step=1{'&present=1' * present}"))
+    page.set_viewport_size({"width": 1280, "height": 720})
+    for place, name in enumerate(STEPS, start=1):
+        expect(page.locator(".lab-lesson-title")).to_have_text(re.compile(f"^{place}[.]"))
+        if name == "cost":
+            page.get_by_role("button", name="Reveal", exact=True).click()
+        if name == "split":
+            page.get_by_label("A sentence about a film").fill("the film is warm and the cast is dull")
+            page.get_by_role("button", name="Predict with all runs").click()
+            page.get_by_text(re.compile("Sentences that split the runs")).wait_for()
+        page.locator(RESULTS[name]).locator("visible=true").last.wait_for()
+        page.wait_for_timeout(500)
+        assert page.evaluate(BELOW, RESULTS[name]) == [], name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), name
+        if present:
+            assert page.evaluate(SMALL) >= 17, name
+            expect(page.get_by_role("tab", name="Compare")).to_be_hidden()
+            expect(page.get_by_role("heading", level=1)).to_be_hidden()
+        if place < len(STEPS):
+            page.get_by_role("button", name="Next step").click()
+    button = page.get_by_role("button", name="Presentation mode")
+    if present:
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("tab", name="Compare")).to_be_visible()
+        expect(button).to_have_attribute("aria-pressed", "false")
+    else:
+        button.click()
+        expect(page.get_by_role("tab", name="Compare")).to_be_hidden()
+        expect(button).to_have_attribute("aria-pressed", "true")
+    next(opened, None)
+
+
 def test_an_address_opens_a_step_and_a_sentence_goes_to_live(open_page, served):
     from playwright.sync_api import expect
 
@@ -510,9 +667,9 @@ def test_an_address_opens_a_step_and_a_sentence_goes_to_live(open_page, served):
     expect(page.locator(".lab-lesson-title")).to_have_text(re.compile("^5"))
     page.get_by_label("A sentence about a film").fill("the cast is clever")
     page.get_by_role("button", name="Look closer in Live").click()
-    page.get_by_text("Asked: “the cast is clever”").wait_for()
+    page.get_by_text("Sentence: “the cast is clever”").wait_for()
     expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
-    page.get_by_text(f"{len(inference.choose(served[1]))} runs answered.").wait_for()
+    page.get_by_text(f"{len(live_selection.resolve(Lab.open(served[1]), None)[0])} runs predicted.").wait_for()
     next(opened, None)
 
 
@@ -524,6 +681,8 @@ def test_an_address_chooses_its_step_or_the_one_that_the_browser_stored(query, i
     drawn = lesson_tab.arrive(stored, "tabs", 5, SimpleNamespace(query_params=query | {"tab": "lesson"}))
     assert drawn["index"] == index
     assert drawn["tabs"].selected == "lesson"
+    alone = lesson_tab.arrive(stored, "tabs", 5, SimpleNamespace(query_params=query | {"present": "1"}))
+    assert (alone["index"], alone["tabs"].selected) == (index, "lesson"), "the presentation is the lesson's"
     other = lesson_tab.arrive(stored, "tabs", 5, SimpleNamespace(query_params=query | {"tab": "live"}))
     assert other == gr.skip(), "another tab's address changes nothing"
 

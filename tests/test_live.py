@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pandas as pd
 import pytest
-from conftest import ROOT, app_on, named_view, sentences, serious, shoot
+from conftest import ROOT, app_on, named_view, seen, sentences, serious, shoot
 
 from trainer import methods
 from trainer.errors import ArgumentError, UserError
@@ -42,6 +43,7 @@ from trainer.ui.live import predict as live_predict
 from trainer.ui.live import selection as live_selection
 from trainer.ui.live import tab as live_tab
 from trainer.ui.live import view as live_view
+from trainer.ui.live import why as live_why
 from trainer.ui.live.session import Session
 
 TEXT = "the film is warm and the cast is dull"
@@ -68,6 +70,11 @@ def predicted(lab: Lab, text: str = TEXT, *, chosen=None, untrained=False, guess
     guessing = guess is not None
     inputs = (text, chosen, untrained, guessing, guess or None, session or Session())
     return list(live_predict.predict(lab, VIEW, *inputs))[-1]
+
+
+def explained(lab: Lab, session: Session):
+    """The last drawing of every explanation, by the component's name."""
+    return list(live_explain.explain(lab, VIEW, session))[-1]
 
 
 def of(lab: Lab, method: str):
@@ -125,7 +132,7 @@ def test_a_text_that_is_cut_says_which_words_were_not_read(lab):
         loaded.model, loaded.tokeniser, TEXT, label_names=run.label_names, max_length=6, device=detect()
     )  # fmt: skip
     assert [word.score is None for word in said.words] == [False] * 4 + [True] * 5
-    assert "5 words were not read" in live_explain.strongest(TEXT, said)
+    assert "5 words were not read" in live_why.strongest(TEXT, said)
 
 
 def test_a_text_that_is_cut_says_so_wherever_it_is_predicted(lab, tmp_path):
@@ -139,14 +146,14 @@ def test_a_text_that_is_cut_says_so_wherever_it_is_predicted(lab, tmp_path):
     assert short.tokens_read == short.tokens < loaded.max_length
     assert (cut.tokens_read, cut.tokens) == (loaded.max_length, loaded.max_length + 2)
     assert cut.probabilities == whole.probabilities, "what is cut off is not read"
-    runs = inference.choose(lab.store)
+    runs = live_selection.resolve(lab, None)[0]
     every = lab.predictor.predict(f"{fits} dull film", runs)
     assert [one.cut for one in every] == [True] * len(runs)
     assert lab.predictor.untrained(f"{fits} dull film", run).cut
     # The page
     said = f"the first {cut.tokens_read} of its {cut.tokens} tokens were read"
     html = predicted(lab, f"{fits} dull film", untrained=True)["predictions"]
-    assert html.count(said) == html.count("<article") == len(runs) + len({run.recipe.task for run in runs})
+    assert html.count(said) == html.count("<article") == len(runs) + 1
     assert "The text is cut" not in predicted(lab, fits)["predictions"]
     # Other programs
     (answer,) = live_tab.predict_api(lab, f"{fits} dull film", [run.id])
@@ -155,15 +162,33 @@ def test_a_text_that_is_cut_says_so_wherever_it_is_predicted(lab, tmp_path):
     # Files: a column only where something was cut
     path = tmp_path / "in.csv"
     pd.DataFrame({"text": [TEXT, f"{fits} dull film", "", fits]}).to_csv(path, index=False)
-    drawn = section(lab).predict_file(str(path), "text", [run.id], False, request())
+    drawn = section(lab).predict_file(str(path), "text", [run.id], False, None, request())
     assert "1 of them is longer than a run reads and was cut: the column :tokens_cut says" in drawn["status"]
     got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)
-    assert list(got.columns) == ["text", run.id, f"{run.id}:probability", f"{run.id}:tokens_cut"]
-    assert list(got[f"{run.id}:tokens_cut"]) == ["0", "2", "", "0"]
+    assert list(got.columns) == ["text", "mine", "mine:probability", "mine:tokens_cut", "predicted_with"]
+    assert list(got["mine:tokens_cut"]) == ["0", "2", "", "0"]
     pd.DataFrame({"text": [TEXT, fits]}).to_csv(path, index=False)
-    drawn = section(lab).predict_file(str(path), "text", [run.id], False, request())
+    drawn = section(lab).predict_file(str(path), "text", [run.id], False, None, request())
     assert "cut" not in drawn["status"]
-    assert list(pd.read_csv(drawn["result"]["value"])) == ["text", run.id, f"{run.id}:probability"]
+    assert list(pd.read_csv(drawn["result"]["value"])) == ["text", "mine", "mine:probability", "predicted_with"]
+
+
+def test_a_files_columns_have_the_runs_names_and_it_says_how_they_were_made(lab, tmp_path):
+    """The task's runs alone, whatever else is in the store; a column of the file that has a run's name stays."""
+    path = tmp_path / "in.csv"
+    pd.DataFrame({"text": [TEXT, "a dull film"], "LoRA": ["a", "b"]}).to_csv(path, index=False)
+    drawn = section(lab).predict_file(str(path), "text", None, True, None, request())
+    got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)
+    titles = ["Full fine-tuning", "LoRA (2)", "QLoRA (4-bit)", "Adapter", "AdapterFusion"]
+    columns = [name for title in titles for name in (title, f"{title}:probability")]
+    assert list(got.columns) == ["text", "LoRA", *columns, "predicted_with"]
+    assert list(got["LoRA"]) == ["a", "b"]
+    how, rest = got["predicted_with"]
+    assert rest == ""
+    assert [part.split(": ")[0] for part in how.split("; ")] == titles
+    lora, second = of(lab, "lora"), next(r for r in inference.choose(lab.store) if r.task_name == "second.csv")
+    assert f"LoRA (2): {lora.id}, probabilities scaled by T = " in how
+    assert second.id not in how
 
 
 def test_a_files_probabilities_are_scaled_where_the_box_says_so(lab, tmp_path):
@@ -171,14 +196,14 @@ def test_a_files_probabilities_are_scaled_where_the_box_says_so(lab, tmp_path):
     pd.DataFrame({"text": [TEXT]}).to_csv(path, index=False)
     whole = lab.predictor.predict_one(TEXT, run)
     for calibrated, one in ((False, whole), (True, whole.calibrated(run))):
-        drawn = section(lab).predict_file(str(path), "text", [run.id], calibrated, request())
+        drawn = section(lab).predict_file(str(path), "text", [run.id], calibrated, None, request())
         assert ("Scaled by temperature: the probabilities of 1 of 1 runs." in drawn["status"]) == calibrated
-        got = pd.read_csv(drawn["result"]["value"])[f"{run.id}:probability"][0]
+        got = pd.read_csv(drawn["result"]["value"])["mine:probability"][0]
         assert got == pytest.approx(one.confidence, abs=inference.NEAR / 2)
 
 
 def test_an_error_that_nobody_expects_is_on_its_runs_card_alone(copied, monkeypatch, caplog):
-    runs = inference.choose(copied.store)
+    runs, _ = live_selection.resolve(copied, None)
     bad = runs[1]
     load = Predictor._load
     monkeypatch.setattr(
@@ -188,7 +213,7 @@ def test_an_error_that_nobody_expects_is_on_its_runs_card_alone(copied, monkeypa
     assert drawn.count("it could not be shown (IndexError: list index out of range)") == 1
     assert drawn.count('class="lab-label"') == len(runs) - 1
     assert [bad.id in record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [True]
-    monkeypatch.setattr(live_board.Board, "_card", lambda self, run, agreement: [][1])
+    monkeypatch.setattr(live_board.Board, "_card", lambda self, run, group, agreement: [][1])
     drawn = predicted(copied)["predictions"]
     assert drawn.count("it could not be shown") == len(runs)
 
@@ -214,13 +239,40 @@ def test_parents_weights_sum_to_one_and_follow_the_sentence(lab):
 
 def test_explaining_shows_words_without_colour_too_and_escapes_them(lab):
     session = predicted(lab, "the <i>film</i> is warm")["session"]
-    html = list(live_explain.explain(lab, session))[-1]
+    html = explained(lab, session)["predictions"]
     assert "<i>" not in html
-    assert html.count('class="lab-sentence"') == len(inference.choose(lab.store))
+    assert html.count('class="lab-sentence"') == len(session.runs) == 5
     assert re.search(r"For (good|bad): .*[+]\d", html)
     assert html.count("within the tolerance") == html.count("The words sum to")
-    assert "What each parent lent" in html
-    assert "ask first" in list(live_explain.explain(lab, Session()))[-1]
+    assert "Weights of the parents" in html
+    assert "predict first" in explained(lab, Session())["status"]
+
+
+def test_why_opens_in_its_own_card_and_closes_again(lab):
+    session = predicted(lab)["session"]
+    lora, full = (of(lab, method).id for method in ("lora", "full"))
+
+    def press(run_id: str) -> list[str]:
+        """The boards that a press on a card's button brings."""
+        return [step["predictions"] for step in live_explain.explain_one(lab, VIEW, session, run_id)]
+
+    def opened(html: str) -> list[str]:
+        cards = html.split("<article")[1:]
+        return [re.search(r"<h3>(.*?)</h3>", card)[1] for card in cards if 'class="lab-sentence"' in card]
+
+    first, last = press(lora)
+    assert opened(first) == []
+    assert "Being computed" in first
+    assert opened(last) == ["LoRA"]
+    assert last.count('aria-expanded="true"') == 1
+    assert opened(press(full)[-1]) == ["Full fine-tuning", "LoRA"]
+    assert opened(press(lora)[-1]) == ["Full fine-tuning"], "a second press closes it"
+    (last,) = press(lora)
+    assert opened(last) == ["Full fine-tuning", "LoRA"], "at once: it is computed once"
+    assert "score, as a table" in last
+    newer = predicted(lab, "the music is grim", session=session)["session"]
+    assert list(live_explain.explain_one(lab, VIEW, session, lora)) == [SILENT]
+    assert list(live_explain.explain_one(lab, VIEW, newer, "gone-1")) == [SILENT]
 
 
 # Answers
@@ -234,7 +286,7 @@ def test_the_untrained_backbone_is_deterministic_and_apart(lab, suite):
     assert first.probabilities == again.probabilities
     assert first.probabilities != trained.probabilities
     html = predicted(lab, untrained=True)["predictions"]
-    assert html.count("Not trained, does not count") == 2, "one for each task: two files"
+    assert html.count("Not trained, does not count") == 1
     assert "Not trained" not in predicted(lab)["predictions"]
 
 
@@ -243,13 +295,14 @@ def test_cards_come_in_while_models_load_and_keep_their_order(suite):
     boards = [
         step["predictions"] for step in live_predict.predict(fresh, VIEW, TEXT, None, False, False, None, Session())
     ]
-    runs = inference.choose(fresh.store)
+    runs, _ = live_selection.resolve(fresh, None)
+    assert all(("data-busy" in board) == (board is not boards[-1]) for board in boards)
     assert "Loading Full fine-tuning, 1 of" in boards[0]
     assert f"Loading LoRA, 2 of {len(runs)}" in boards[1]
     titles = [re.findall(r"<h3>(.*?)</h3>", board) for board in boards]
     assert all(title == titles[0] for title in titles)
     assert all(board.count('class="lab-bar"') == 2 * len(runs) for board in boards), "placeholders of the same size"
-    assert f"{len(runs)} runs answered" in boards[-1]
+    assert f"{len(runs)} runs predicted" in boards[-1]
 
 
 def answer(run, predicted: str) -> Prediction:
@@ -287,8 +340,17 @@ def with_labels(run, names):
 def test_any_label_set_has_bars_and_examples(lab):
     run = of(lab, "lora")
     six = with_labels(run, ("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"))
-    assert list(live_examples.fitting([six])) == ["Examples of questions"]
-    assert list(live_examples.fitting([six, run])) == ["Examples", "Examples of questions"]
+    assert list(live_examples.fitting(lab, [six])) == ["Examples of questions"]
+    assert list(live_examples.fitting(lab, [six, run])) == ["Examples", "Examples of questions"]
+    # Of other labels sentences of the run's own test split, of each label in turn
+    tickets = with_labels(run, ("bug", "billing"))
+    (own,) = live_examples.fitting(lab, [tickets]).values()
+    assert [one.name for one in own] == ["bug", "billing"] * 4
+    texts = set(lab.store.predictions(run.id).query("split == 'test'")["text"])
+    assert {one.text for one in own} <= texts
+    assert live_examples.first(lab, [tickets]) == own[0]
+    assert live_examples.first(lab, [run]).text.startswith("The plot is thin")
+    assert live_examples.first(lab, []) is None
     group = live_groups.groups([six, run])
     assert len(group) == 2, "the same task name with other labels is another task"
     many = with_labels(run, [f"topic {i}" for i in range(200)])
@@ -307,7 +369,7 @@ def test_a_run_deleted_after_it_was_chosen_is_one_sentence_and_the_rest_answer(c
         copied.predictor.predict_one(TEXT, lora)
     assert not copied.predictor.is_loaded(lora)
     html = predicted(copied, chosen=[lora.id, full.id])["predictions"]
-    assert f"The run {lora.id} is no longer in the store; the others are asked." in html
+    assert f"The run {lora.id} is no longer in the store; the others predict." in html
     assert html.count("<article") == 1
     assert "choose another" in predicted(copied, chosen=[lora.id])["predictions"]
 
@@ -317,15 +379,15 @@ def test_two_people_at_once_get_their_own_answers(lab):
     from concurrent.futures import ThreadPoolExecutor
 
     texts = [f"the {thing} is {word}" for thing in ("film", "cast") for word in ("warm", "dull", "grim", "bright")]
-    runs = [run for group in live_groups.groups(inference.choose(lab.store)) for run in group.runs]
+    runs, _ = live_selection.resolve(lab, None)
     alone = {text: lab.predictor.predict(text, runs) for text in texts}
     lab.predictor.forget(of(lab, "qlora").id)
     with ThreadPoolExecutor(8) as pool:
         boards = dict(zip(texts, pool.map(lambda text: predicted(lab, text), texts), strict=True))
-        list(pool.map(lambda text: list(live_explain.explain(lab, boards[text]["session"])), texts[:2]))
+        list(pool.map(lambda text: explained(lab, boards[text]["session"]), texts[:2]))
     for text, answers in alone.items():
         html = boards[text]["predictions"]
-        assert f"Asked: “{text}”" in html
+        assert f"Sentence: “{text}”" in html
         shown = re.findall(r'<div class="lab-label">(.*?)</div>', html)
         assert shown == [f"{a.predicted} {a.confidence:.0%}" for a in answers]
 
@@ -333,20 +395,19 @@ def test_two_people_at_once_get_their_own_answers(lab):
 SILENT = gr.skip()
 
 
-@pytest.mark.parametrize("how", ["asked", "switched", "explained"])
+@pytest.mark.parametrize("how", ["asked", "switched"])
 def test_an_explanation_ends_when_the_page_wants_something_newer(lab, how):
     """Else the old sentence's words would be drawn under the new answers, or in a page that hides them."""
     session = predicted(lab)["session"]
-    old = live_explain.explain(lab, session)
-    assert "Explaining" in next(old)
+    old = live_explain.explain(lab, VIEW, session)
+    assert "Explaining" in next(old)["predictions"]
     if how == "asked":
         session = predicted(lab, "the music is grim", session=session)["session"]
-    elif how == "switched":
-        session = live_guess.toggle(lab, VIEW, True, None, session)["session"]
     else:
-        assert "explained." in list(live_explain.explain(lab, session))[-1]
+        session = live_guess.toggle(lab, VIEW, True, None, session)["session"]
     assert list(old) == [gr.skip()]
-    assert "explained." in list(live_explain.explain(lab, session))[-1] or how == "switched"
+    if how == "asked":
+        assert "explained." in explained(lab, session)["predictions"]
 
 
 @pytest.mark.parametrize("untrained", [False, True])
@@ -356,15 +417,15 @@ def test_the_newest_question_wins_and_the_older_ones_go_silent(lab, untrained):
         live_predict.predict(lab, VIEW, text, None, untrained, False, None, session)
         for text in ("the film is warm", TEXT)
     ]
-    assert "Asked: “the film is warm”" in next(steps[0])["predictions"]
-    assert f"Asked: “{TEXT}”" in next(steps[1])["predictions"]
-    assert "still being asked" in list(live_explain.explain(lab, session))[-1], "the answers to explain are gone"
+    assert "Sentence: “the film is warm”" in next(steps[0])["predictions"]
+    assert f"Sentence: “{TEXT}”" in next(steps[1])["predictions"]
+    assert "still predicting" in explained(lab, session)["status"], "the predictions to explain are gone"
     assert list(steps[0]) == [SILENT]
     last = list(steps[1])[-1]
     session = last["session"]
-    assert f"{len(session.runs)} runs answered." in last["predictions"]
+    assert f"{len(session.runs)} runs predicted." in last["predictions"]
     assert session.text == TEXT
-    assert "explained." in list(live_explain.explain(lab, session))[-1]
+    assert "explained." in explained(lab, session)["predictions"]
 
 
 def test_a_guess_is_not_given_away_by_answers_still_on_their_way(lab):
@@ -387,7 +448,47 @@ def test_more_runs_than_cards_are_said(lab, monkeypatch):
     monkeypatch.setattr(live_selection, "MAX_CARDS", 3)
     html = predicted(lab)["predictions"]
     assert html.count("<article") == 3
-    assert f"3 of {len(inference.choose(lab.store))} runs are asked" in html
+    assert "3 of 5 runs predict; choose the runs" in html
+
+
+def test_one_tasks_runs_predict_together_one_of_each_recipe(copied):
+    """By default those of the newest own run's task; of several seeds of one recipe the first, an own one first."""
+    store, found = copied.store, live_groups.groups(inference.choose(copied.store))
+    first, second = found
+    assert live_selection.task_choices(found) == [("tiny.csv", first.key), ("second.csv", second.key)]
+    assert "/" not in first.key
+    runs, notices = live_selection.resolve(copied, None)
+    assert {run.task_name for run in runs} == {"tiny.csv"}
+    assert notices == ()
+    assert [run.task_name for run in live_selection.resolve(copied, None, second.key)[0]] == ["second.csv"]
+    lora = of(copied, "lora")
+    again = copy_run(store, lora, "lora-again", seed=1)
+    example = copy_run(store, lora, "lora-example", seed=0, bundled=True)
+    names = dict(live_selection.choices(live_groups.groups(inference.choose(store))[0]))
+    assert {"LoRA, example run", "LoRA, seed 0", "LoRA, seed 1"} <= set(names)
+    assert lora.id in {run.id for run in live_selection.resolve(copied, None)[0]}
+    shown = {run.id for run in live_selection.resolve(copied, None)[0]}
+    assert not shown & {again.id, example.id}
+    # Runs of another task that an address names do not predict this sentence.
+    runs, (notice,) = live_selection.resolve(copied, [lora.id, second.runs[0].id])
+    assert [run.id for run in runs] == [lora.id]
+    assert notice == "1 chosen run is of another task than tiny.csv and does not predict this sentence."
+    # Without own runs the examples on films come first.
+    for run in store.list():
+        if not run.bundled:
+            shutil.rmtree(run.folder)
+    assert [run.id for run in live_selection.resolve(copied, None)[0]] == [example.id]
+
+
+def copy_run(store: Store, run, name: str, *, seed: int, bundled: bool = False):
+    """A copy of a run under another id, as one of another seed, or as one that came along."""
+    shutil.copytree(run.folder, store.root / name)
+    content = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
+    content["recipe"]["seed"], content["id"] = seed, name
+    if bundled:
+        content["lineage"]["bundled"] = {"command": "", "weights": True}
+    (store.root / name / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    return store.load(name)
 
 
 def test_models_beyond_the_limit_are_dropped_and_come_back(suite):
@@ -431,7 +532,7 @@ def test_the_class_guesses_and_is_held_against_every_run(lab):
     assert "lab-answer" not in nothing["predictions"]
     last = predicted(lab, guess="good")
     html, tally, session = last["predictions"], last["tally"], last["session"]
-    runs = inference.choose(lab.store)
+    runs, _ = live_selection.resolve(lab, None)
     labels = [lab.predictor.predict_one(TEXT, run).predicted for run in runs]
     assert html.count("✓ Agrees with the class") == labels.count("good")
     assert html.count("✗ Differs from the class") == labels.count("bad")
@@ -455,10 +556,9 @@ def test_switching_the_guesses_on_hides_what_gives_the_answers_away(lab):
     drawn = live_guess.toggle(lab, VIEW, True, None, session)
     choices = drawn["guess"]["choices"]
     assert choices == [("bad", "bad"), ("good", "good")] or choices == ["bad", "good"]
-    assert drawn["predict"]["value"] == "Commit and ask"
+    assert drawn["predict"]["value"] == "Commit and predict"
     assert "lab-answer" not in drawn["predictions"]
-    assert drawn["explanations"] == ""
-    assert "ask first" in list(live_explain.explain(lab, drawn["session"]))[-1]
+    assert "predict first" in explained(lab, drawn["session"])["status"]
 
 
 # Links
@@ -471,7 +571,12 @@ def test_a_link_brings_back_what_it_was_made_of(text):
     scaled = live_link.build(text, ["a"], calibrated=True)
     assert live_link.parse(scaled) == live_link.Link(text, ("a",), calibrated=True)
     assert live_link.parse("?tab=train&text=x") is None
+    assert live_link.parse(live_link.build(text, ["a"], task="t1")) == live_link.Link(text, ("a",), task="t1")
+    assert live_link.parse("?text=x") == live_link.Link("x"), "the page opens on Live"
     assert live_link.parse("") is None
+    assert [live_link.opens_live(query) for query in ("", "?tab=live", "?tab=train", "?run=a")] == [
+        True, True, False, False,
+    ]  # fmt: skip
     assert len(live_link.parse("tab=live&text=" + "x" * 5000).text) == live_link.MAX_CHARACTERS
 
 
@@ -488,13 +593,43 @@ def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
     assert drawn["calibrated"] is False
     assert visit(lab, live_link.build(TEXT, [run.id], calibrated=True))["calibrated"] is True
     inputs = (drawn["text"], drawn["runs"]["value"], False, False, None, drawn["session"])
-    html = list(live_tab.predict_linked(lab, VIEW, *inputs))[-1]["predictions"]
-    assert "The run gone-1 is no longer in the store; the others are asked." in html
+    html = list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]["predictions"]
+    assert "The run gone-1 is no longer in the store; the others predict." in html
     assert html.count("<article") == 1
-    assert "every finished run is asked" in visit(lab, live_link.build(TEXT, ["gone-1"]))["session"].notice
-    assert list(live_tab.predict_linked(lab, VIEW, "", [], False, False, None, Session())) == [SILENT]
-    box = live_tab.make_link('a "quoted" <b>', [run.id], False, "http://127.0.0.1:7860/?tab=live#x")
+    assert "all runs of the task predict" in visit(lab, live_link.build(TEXT, ["gone-1"]))["session"].notice
+    assert list(live_tab.predict_waiting(lab, VIEW, "", [], False, False, None, Session())) == [SILENT]
+    box = live_tab.make_link('a "quoted" <b>', [run.id], False, None, "http://127.0.0.1:7860/?tab=live#x")
     assert f'value="http://127.0.0.1:7860/?tab=live&amp;text=a+%22quoted%22+%3Cb%3E&amp;run={run.id}"' in box
+
+
+def test_a_page_opens_with_an_example_that_waits_to_be_predicted(lab, own_store):
+    drawn = visit(lab, "")
+    assert drawn["text"].startswith("The plot is thin")
+    assert (drawn["session"].waiting, drawn["session"].fresh) == (True, False)
+    inputs = (drawn["text"], [], False, False, None, drawn["session"], False, drawn["task"]["value"])
+    last = list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]
+    assert last["predictions"].count("<article") == 5
+    assert not last["session"].waiting
+    # On another tab nothing is computed before Live is opened; then the example is, unless a sentence is in the box.
+    drawn = visit(lab, "?tab=compare")
+    assert "text" not in drawn
+    assert "session" not in drawn
+    offered = [live_tab.offer(lab, VIEW, None, [], None, text, Session()) for text in ("", "typed by hand")]
+    assert [("session" in one and one["session"].waiting) for one in offered] == [True, False]
+    # Without runs: what to do, and the button that brings the example runs
+    nothing = visit(Lab.open(own_store), "")
+    assert "No trained runs yet." in nothing["predictions"]
+    assert [seen(one["bring"]) for one in (nothing, drawn)] == [True, False]
+
+
+def test_another_task_brings_its_own_runs_and_example(lab):
+    _, second = live_groups.groups(inference.choose(lab.store))
+    drawn = live_tab.change_task(lab, VIEW, second.key, predicted(lab)["session"])
+    assert [run_id for _, run_id in drawn["runs"]["choices"]] == [run.id for run in second.runs]
+    assert drawn["task"]["value"] == second.key
+    assert seen(drawn["task"])
+    inputs = (drawn["text"], [], False, False, None, drawn["session"], False, second.key)
+    assert list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]["predictions"].count("<article") == 1
 
 
 # Files
@@ -530,15 +665,15 @@ def test_every_kind_of_file_comes_back_with_predictions(lab, tmp_path, suffix):
     assert "4 rows" in drawn["status"]
     assert "the film is warm" in drawn["preview"]
     run = of(lab, "lora")
-    drawn = section(lab).predict_file(str(path), column, [run.id], False, request())
+    drawn = section(lab).predict_file(str(path), column, [run.id], False, None, request())
     assert "2 sentences through 1 run. 2 rows without a text kept" in drawn["status"]
     got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)
     assert len(got) == 4
     expected = [lab.predictor.predict_one(text, run) for text in (texts[0], texts[2])]
-    assert got[run.id].to_list() == [expected[0].predicted, "", expected[1].predicted, ""]
+    assert got["mine"].to_list() == [expected[0].predicted, "", expected[1].predicted, ""]
     # A file is computed in the device's best precision, near ties again in float32: the labels are the same.
-    assert float(got[f"{run.id}:probability"][0]) == pytest.approx(expected[0].confidence, abs=0.02)
-    assert got[f"{run.id}:probability"][1] == ""
+    assert float(got["mine:probability"][0]) == pytest.approx(expected[0].confidence, abs=0.02)
+    assert got["mine:probability"][1] == ""
 
 
 def test_a_parquet_file_with_lists_and_gaps_of_every_kind_is_shown_and_predicted(lab, tmp_path):
@@ -557,10 +692,10 @@ def test_a_parquet_file_with_lists_and_gaps_of_every_kind_is_shown_and_predicted
     assert "3 rows" in drawn["status"]
     assert "film" in drawn["preview"]
     assert "NA" not in drawn["preview"]
-    drawn = section(lab).predict_file(str(path), "text", [run.id], False, request())
+    drawn = section(lab).predict_file(str(path), "text", [run.id], False, None, request())
     assert "2 sentences through 1 run. 1 row without a text kept" in drawn["status"]
     assert "NA" not in drawn["preview"]
-    got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)[run.id].to_list()
+    got = pd.read_csv(drawn["result"]["value"], keep_default_na=False)["mine"].to_list()
     assert got == [lab.predictor.predict_one("the film is warm", run).predicted, "",
                    lab.predictor.predict_one("the cast is dull", run).predicted]  # fmt: skip
 
@@ -589,7 +724,7 @@ def test_a_file_is_stopped_between_two_chunks(lab, tmp_path, monkeypatch):
         if len(seen) == 3:
             assert "Stopping" in files.stop(request())
 
-    drawn = files.predict_file(str(path), "text", None, False, request(), watch)
+    drawn = files.predict_file(str(path), "text", None, False, None, request(), watch)
     assert "Stopped at 12 of 40 sentences of run 1 of" in drawn["status"]
     assert drawn["result"]["value"] is None
     assert "Nothing is being predicted" in files.stop(request())
@@ -637,9 +772,9 @@ def test_a_file_that_does_not_fit_is_one_sentence(lab, tmp_path):
     assert "choose the column" in drawn["status"]
     assert (
         "Expected the column with the sentences"
-        in section(lab).predict_file(str(path), None, None, False, request())["status"]
+        in section(lab).predict_file(str(path), None, None, False, None, request())["status"]
     )
-    assert "got none; choose one" in section(lab).predict_file(None, None, None, False, request())["status"]
+    assert "got none; choose one" in section(lab).predict_file(None, None, None, False, None, request())["status"]
     (tmp_path / "in.txt").write_bytes(b"\xff\xfe\x00")
     assert "UTF-8" in opened(tmp_path / "in.txt")["status"]
     (tmp_path / "empty.txt").write_text("\n \n")
@@ -663,12 +798,13 @@ def test_a_stranger_has_few_rows_predicted(copied, tmp_path, monkeypatch):
     lab, path = closed(copied), tmp_path / "in.txt"
     path.write_text("\n".join(f"the film is warm {i}" for i in range(4)))
     run = of(lab, "lora").id
-    status = section(lab).predict_file(str(path), "text", [run], False, stranger())["status"]
+    status = section(lab).predict_file(str(path), "text", [run], False, None, stranger())["status"]
     assert "Expected at most 3 rows from somebody who may not change runs, got 4; predict fewer" in status
     lab.access.unlock(Visitor(session="teacher"), "für die Klasse")
-    assert "4 sentences" in section(lab).predict_file(str(path), "text", [run], False, stranger("teacher"))["status"]
+    teacher = stranger("teacher")
+    assert "4 sentences" in section(lab).predict_file(str(path), "text", [run], False, None, teacher)["status"]
     path.write_text("\n".join(f"the film is warm {i}" for i in range(3)))
-    assert "3 sentences" in section(lab).predict_file(str(path), "text", [run], False, stranger())["status"]
+    assert "3 sentences" in section(lab).predict_file(str(path), "text", [run], False, None, stranger())["status"]
 
 
 def test_what_a_page_had_predicted_goes_with_the_next_and_with_the_page(lab, tmp_path):
@@ -676,7 +812,7 @@ def test_what_a_page_had_predicted_goes_with_the_next_and_with_the_page(lab, tmp
     path.write_text("the film is warm")
 
     def written(session: str) -> Path:
-        return Path(files.predict_file(str(path), "text", [run], False, request(session))["result"]["value"])
+        return Path(files.predict_file(str(path), "text", [run], False, None, request(session))["result"]["value"])
 
     first, other, second = written("here"), written("there"), written("here")
     assert not first.parent.exists()
@@ -699,7 +835,9 @@ def test_an_error_names_no_folder_to_strangers(copied):
     assert "other weights in /" in predicted(lab, chosen=[run.id])["predictions"]
     closed(lab)
     told = predicted(lab, chosen=[run.id])["predictions"]
-    told += list(live_explain.explain(lab, Session(text=TEXT, runs=(run.id,))))[-1]
+    board = live_board.Board(TEXT, live_groups.groups([lab.store.load(run.id)]))
+    board.predictions[run.id] = answer(run, "good")
+    told += explained(lab, Session(text=TEXT, runs=(run.id,), board=board))["predictions"]
     with pytest.raises(gr.Error) as refused:
         live_tab.predict_api(lab, TEXT, [run.id])
     told += str(refused.value)
@@ -723,16 +861,83 @@ def live(page):
     page.locator(".lab-examples button").first.wait_for()
 
 
-def test_a_sentence_is_asked_explained_and_linked(trained_page, trained):
-    page, (address, store) = trained_page, trained
-    live(page)
-    runs = inference.choose(store)
-    page.get_by_label("The untrained backbone too").check()
+def options(page):
+    page.get_by_role("button", name="Options: runs").click()
+
+
+def whole_in_view(page, selector: str) -> None:
+    """Wait until an element is in the window from its first to its last pixel: below the fold nobody sees it."""
+    page.wait_for_function(
+        """selector => {
+          const box = document.querySelector(selector)?.getBoundingClientRect();
+          return box && box.height && box.top >= 0 && box.bottom <= innerHeight && box.left >= 0
+            && box.right <= document.documentElement.clientWidth;
+        }""",
+        arg=selector,
+        timeout=10_000,
+    )
+
+
+def test_the_page_opens_with_an_example_answered_and_every_press_shows_its_answer(trained_page):
+    """At a projector's size and a phone's: without a press, after the button, after an example, and Why."""
+    page = trained_page
+    for width, height in ((1280, 720), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.goto(page.url.partition("?")[0])
+        page.get_by_text("5 runs predicted.").wait_for()
+        assert page.get_by_label("A sentence").input_value().startswith("The plot is thin")
+        assert page.get_by_role("tab", name="Live").get_attribute("aria-selected") == "true"
+        if width > 1000:
+            whole_in_view(page, ".lab-answers")
+            whole_in_view(page, ".lab-ways")
+        page.get_by_label("A sentence").fill(TEXT)
+        page.get_by_role("button", name="Predict with all runs").click()
+        page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
+        whole_in_view(page, ".lab-answers")
+        page.get_by_role("button", name="Negation").click()
+        page.get_by_text("Sentence: “It is not a bad film").wait_for()
+        page.get_by_text("5 runs predicted.").wait_for()
+        whole_in_view(page, ".lab-answers")
+        page.get_by_role("button", name="Why, LoRA", exact=True).click()
+        page.get_by_text("1 run explained.").wait_for()
+        assert page.locator(".lab-answer.lab-open .lab-sentence").count() == 1
+        focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
+        assert focused == "Why, LoRA", "the focus stays on the button that was pressed"
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
+
+
+def test_a_sentence_has_an_address_and_back_returns_to_it(trained_page):
+    page = trained_page
+    page.get_by_text("5 runs predicted.").wait_for()
     page.get_by_label("A sentence").fill(TEXT)
     page.get_by_label("A sentence").press("Enter")
-    page.get_by_text(f"{len(runs)} runs answered.").wait_for()
-    assert page.locator(".lab-answer").count() == len(runs) + 2
-    page.get_by_role("button", name="Explain the answers").click()
+    page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
+    page.wait_for_url(re.compile(r"\?tab=live&text=the\+film\+is"))
+    page.get_by_role("button", name="Negation").click()
+    page.get_by_text("Sentence: “It is not a bad film").wait_for()
+    page.get_by_text("5 runs predicted.").wait_for()
+    page.go_back()
+    page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
+    assert page.get_by_label("A sentence").input_value() == TEXT
+    page.get_by_text("5 runs predicted.").wait_for()
+    page.reload()
+    page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
+    page.get_by_text("5 runs predicted.").wait_for()
+
+
+def test_a_sentence_is_predicted_explained_and_linked(trained_page, trained):
+    page, (address, store) = trained_page, trained
+    live(page)
+    runs, _ = live_selection.resolve(Lab.open(store), None)
+    page.get_by_text(f"{len(runs)} runs predicted.").wait_for()
+    options(page)
+    page.get_by_label("Include untrained model").check()
+    page.get_by_label("A sentence").fill(TEXT)
+    page.get_by_label("A sentence").press("Enter")
+    page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
+    page.get_by_text(f"{len(runs)} runs predicted.").wait_for()
+    assert page.locator(".lab-answer").count() == len(runs) + 1
+    page.get_by_role("button", name="Explain", exact=True).click()
     page.get_by_text(f"{len(runs)} runs explained.").wait_for()
     assert page.locator(".lab-sentence").first.inner_text() == TEXT
     page.get_by_text("Every word's score").first.click()
@@ -740,55 +945,114 @@ def test_a_sentence_is_asked_explained_and_linked(trained_page, trained):
     shoot(page, "live-why")
 
     page.get_by_role("button", name="Copy link").click()
+    key = live_groups.groups(runs)[0].key
     link = page.get_by_label("Link to this sentence").input_value()
-    assert link == f"{address}/?tab=live&text={TEXT.replace(' ', '+')}"
+    assert link == f"{address}/?tab=live&text={TEXT.replace(' ', '+')}&task={key}"
     page.goto(f"{link}&run={runs[1].id}&run=gone-1")
-    page.get_by_text("1 run answered.").wait_for()
-    page.get_by_text("The run gone-1 is no longer in the store; the others are asked.").wait_for()
+    page.get_by_text("1 run predicted.").wait_for()
+    page.get_by_text("The run gone-1 is no longer in the store; the others predict.").wait_for()
     assert page.get_by_label("A sentence").input_value() == TEXT
-    assert page.locator(".lab-answer h3").all_inner_texts() == ["LoRA"]
+    assert page.locator(".lab-answer h3").all_inner_texts() == ["mine"]
 
 
-def test_examples_pressed_while_models_load_are_asked_the_newest_last(open_page, suite, tmp_path):
+def test_examples_pressed_while_models_load_are_predicted_the_newest_last(open_page, suite, tmp_path):
     """Gradio ignores a press while an earlier one is answered, unless told otherwise."""
     shutil.copytree(suite[0].root, tmp_path / "fresh", ignore=shutil.ignore_patterns(".*"))
-    with app_on(tmp_path / "fresh") as (address, store):
+    with app_on(tmp_path / "fresh") as (address, _):
         for page in open_page(address):
             live(page)
+            # The page's own example, or this one. On a busy machine the browser draws not every state.
             page.get_by_role("button", name="Plain praise").click()
-            # Whichever run is being loaded: on a busy machine the browser draws not every one.
             page.get_by_text(re.compile(r"Loading .+, \d of")).wait_for()
+            expect_busy(page)
             page.get_by_role("button", name="Negation").click()
-            page.get_by_text("Asked: “It is not").wait_for()
-            page.get_by_text(f"{len(inference.choose(store))} runs answered.").wait_for()
+            page.get_by_text("Sentence: “It is not").wait_for()
+            page.get_by_text("5 runs predicted.").wait_for()
             page.wait_for_timeout(1000)
-            assert page.locator(".lab-asked").first.inner_text().startswith("Asked: “It is not")
+            assert page.locator(".lab-asked").first.inner_text().startswith("Sentence: “It is not")
+
+
+def expect_busy(page) -> None:
+    """The button shows that something is computed: a turning ring before its text."""
+    page.wait_for_function(
+        "getComputedStyle(document.getElementById('live-predict'), '::before').animationName === 'lab-turn'"
+    )
 
 
 def test_the_class_guesses_and_a_file_is_predicted(trained_page, tmp_path):
     page = trained_page
     live(page)
+    page.get_by_text("5 runs predicted.").wait_for()
+    options(page)
     page.get_by_label("Guess first").check()
-    page.get_by_role("button", name="Commit and ask").wait_for()
+    page.get_by_role("button", name="Commit and predict").wait_for()
     page.get_by_role("button", name="Negation").click()
     page.get_by_text("Guess first: choose what the class says").wait_for()
     page.get_by_label("good", exact=True).check()
-    page.get_by_role("button", name="Commit and ask").click()
+    page.get_by_role("button", name="Commit and predict").click()
     page.get_by_text("1 sentence guessed.").wait_for()
     assert page.locator(".lab-tag").filter(has_text="the class").count() == page.locator(".lab-answer").count()
 
     path = tmp_path / "in.csv"
     path.write_text("text\n" + "".join(f"the film is warm {i}\n" for i in range(20)))
     page.get_by_role("button", name="A file of sentences").click()
-    page.locator("input[type=file]").last.set_input_files(path)
+    page.locator(".lab-fold", has_text="A file of sentences").locator("input[type=file]").set_input_files(path)
     page.get_by_text("20 rows; the sentences are in text.").wait_for()
     page.get_by_role("button", name="Predict the file").click()
-    page.get_by_text("20 sentences through").wait_for()
+    page.get_by_text("20 sentences through 5 runs").wait_for()
     with page.expect_download() as download:
         page.get_by_text("Download the predictions").click()
-    assert len(pd.read_csv(download.value.path())) == 20
+    got = pd.read_csv(download.value.path())
+    assert len(got) == 20
+    assert list(got.columns)[1:3] == ["Full fine-tuning", "Full fine-tuning:probability"]
     assert serious(page) == []
     shoot(page, "live-guess")
+
+
+FOCUS = """() => {
+  const input = document.activeElement, found = [];
+  for (const one of [input, input.closest("label")]) {
+    if (!one) continue;
+    const style = getComputedStyle(one);
+    if (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2) found.push(style.outlineColor);
+  }
+  return found;
+}"""
+"""Colours of the outlines of the control that has the focus, and of its label."""
+
+
+def test_the_focus_is_seen_on_radios_boxes_and_buttons_in_both_schemes(trained_page):
+    """WCAG 2.4.7 and 1.4.11: an outline of two pixels or more, in a colour that differs from what is around it."""
+    page = trained_page
+    page.get_by_text("5 runs predicted.").wait_for()
+    options(page)
+    page.get_by_label("Guess first").check()
+    radio = page.get_by_label("good", exact=True)
+    radio.wait_for()
+    for dark in (False, True):
+        page.evaluate(f"document.body.classList.toggle('dark', {str(dark).lower()})")
+        for control in (radio, page.get_by_label("Include untrained model"), page.locator("#live-predict")):
+            page.locator("#live-text textarea").focus()
+            page.keyboard.press("Tab")  # the keyboard is in use: then browsers show the focus
+            control.focus()
+            page.wait_for_timeout(400)  # colours change over a moment
+            colours = page.evaluate(FOCUS)
+            assert colours, f"dark={dark}: {control}"
+            assert colours[0] == ("rgb(124, 196, 255)" if dark else "rgb(11, 92, 173)")
+
+
+def test_targets_are_large_enough_for_fingers_on_a_phone(trained_page):
+    page = trained_page
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_text("5 runs predicted.").wait_for()
+    options(page)
+    small = page.evaluate(
+        """() => [...document.querySelectorAll("button, summary, [role=tab], .lab-header a, label:has(> input)")]
+          .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.closest("footer, .visually-hidden"))
+          .filter(one => { const box = one.getBoundingClientRect(); return box.width && box.height < 43.5; })
+          .map(one => `${one.tagName} ${one.innerText || one.getAttribute("aria-label")} ${one.offsetHeight}`)"""
+    )
+    assert not small, small
 
 
 # Shared weights

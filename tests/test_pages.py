@@ -39,13 +39,14 @@ from trainer.ui.lesson import train as lesson_train
 from trainer.ui.lesson.steps import STEPS
 from trainer.ui.live import board as live_board
 from trainer.ui.live import examples as live_examples
-from trainer.ui.live import explain as live_explain
 from trainer.ui.live import groups as live_groups
 from trainer.ui.live import guess as live_guess
 from trainer.ui.live import missing as live_missing
 from trainer.ui.live import selection as live_selection
 from trainer.ui.live import tab as live_tab
+from trainer.ui.live import why as live_why
 from trainer.ui.live.session import Session
+from trainer.ui.live.why import Explanation
 from trainer.ui.train import panel as train_panel
 from trainer.ui.train import plan as train_plan
 from trainer.ui.train import queue as train_queue
@@ -69,7 +70,7 @@ TAG = re.compile(
 STYLE = re.compile(r"[.#\w\]]\s*\{\s*[a-z-]+:[^{}]*;")
 SCRIPT = re.compile(r"=>\s*\{|\bfunction\s*\(|addEventListener")
 SCORES = (0.5, -0.3, 0.001, None)
-VOID = {"br", "hr", "img", "input", "link", "meta"}
+VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
 STATE = {"count", "deque", "defaultdict", "Counter", "OrderedDict", "Lock", "RLock", "Queue", "local"}
 
 
@@ -154,6 +155,7 @@ def test_every_style_sheet_is_listed():
 def test_the_script_has_the_pages_texts(monkeypatch):
     monkeypatch.setenv("PEFT_LAB_LANGUAGE", "hi")
     head = script.head()
+    assert all(static.read(name) in head for name in script.SCRIPTS)
     assert head.startswith("<script>const labTexts = {")
     assert head.endswith("</script>")
     assert '"language": "hi"' in head
@@ -229,8 +231,9 @@ def test_compares_html_is_whole(shipped):
     for unit in ("run", "mean"):
         for kind in ("split", "wrong", "flipped"):
             choice = [None, [], [], [], [], [], True, unit, "train_minutes", "test_accuracy", "epoch", kind]
-            pages += compare_draw.draw(lab, view, *choice).values()
-    pages.append(compare_draw.test_differences(lab))
+            for page in compare_view.PAGES:
+                pages += compare_draw.draw(lab, view, page, *choice).values()
+    pages += compare_draw.conclude(lab, view, "overview").values()
     texts = [html for html in pages if isinstance(html, str)]
     assert len(texts) > 30
     for html in texts:
@@ -250,15 +253,20 @@ def test_lives_html_is_whole():
         label = run.label_names[place % 2]
         board.predictions[run.id] = Prediction(run.id, run.id, run.recipe.method, label, {label: 1.0}, 0.01)
     board.predictions[runs[0].id] = "It <i>failed</i>."
-    pages += [board.html("<i>"), live_selection.empty(lab), live_missing.missing_html(lab), live_examples.html(runs)]
+    pages += [board.html("<i>"), live_selection.empty(lab), live_missing.missing_html(lab)]
+    pages.append(live_examples.html(live_examples.fitting(lab, runs)))
     words = [Word(match.start(), match.end(), score) for match, score in zip(re.finditer(r"\w+", text), SCORES)]
-    explained = {run.id: Attribution("<i>", tuple(words), 0.4, 0.1, 0.5, 50) for run in runs} | {runs[0].id: "<i>"}
-    weights = {runs[-1].id: ParentWeights(("1", "2"), ("<i>", "b"), ((0.2, 0.8), (0.5, 0.5)))}
-    shown = {"notices": ["<i>"], "text": text, "runs": runs, "attributions": explained, "weights": weights}
-    pages.append(live_explain.html("<i>", **shown, complete=True))
+    weights = ParentWeights(("1", "2"), ("<i>", "b"), ((0.2, 0.8), (0.5, 0.5)))
+    explanation = Explanation(Attribution("<i>", tuple(words), 0.4, 0.1, 0.5, 50), weights)
+    board.explainable, board.explained = True, {run.id for run in runs}
+    pages.append(board.html("<i>", busy=True))
+    board.explanations = {run.id: explanation for run in runs} | {runs[-1].id: "<i>"}
+    pages.append(board.html("<i>"))
+    assert pages[-1].count('class="lab-sentence"') == len(runs) - 2, "the first has no prediction, the last no reason"
     tally = {run.id: (1, 2) for run in runs}
     pages += [live_guess.tally_html(lab, Session()), live_guess.tally_html(lab, Session(tally=tally))]
-    pages += [live_tab.make_link(text, ["<i>"], True, "http://127.0.0.1/"), live_tab.make_link("", None, False, "")]
+    pages += [live_tab.make_link(text, ["<i>"], True, "<i>", "http://127.0.0.1/")]
+    pages.append(live_tab.make_link("", None, False, None, ""))
     for html in pages:
         assert html
         assert faults(html) == []
@@ -269,13 +277,11 @@ def test_the_sentence_keeps_its_spaces_in_an_explanation():
     """It is drawn as typed (pre-wrap): a template's own line ends would be seen."""
     run, text = inference.choose(Store(bundled.BUNDLED))[0], "two  spaces\nand a line"
     words = tuple(Word(match.start(), match.end(), 0.5) for match in re.finditer(r"\w+", text))
-    attributions = {run.id: Attribution("good", words, 0.4, 0.1, 0.5, 50)}
-    shown = {"notices": (), "text": text, "runs": [run], "attributions": attributions, "weights": {}}
-    html = live_explain.html("", **shown)
+    html = live_why.html(text, "LoRA", Explanation(Attribution("good", words, 0.4, 0.1, 0.5, 50)))
     drawn = re.search(r'<p class="lab-sentence">(.*?)</p>', html, re.DOTALL)[1]
     assert re.sub(r"<[^>]*>", "", drawn) == text
     asked = live_board.Board(text, live_groups.groups([run])).html("")
-    assert f'<p class="lab-asked">Asked: “{text}”</p>' in asked
+    assert f'<p class="lab-asked">Sentence: “{text}”</p>' in asked
 
 
 def test_the_lessons_html_is_whole(shipped):
@@ -333,7 +339,7 @@ def test_every_value_is_escaped():
     html = tables.table(columns, cells, name=bad, title=bad)
     assert "<script" not in html
     assert faults(html) == []
-    assert 'data-value="0.1">x <span title="best value">★</span></td>' in html
+    assert 'data-value="0.1">x <span title="best in column">★</span></td>' in html
     assert '<td class="" data-value="">–</td>' in html
     assert '<div class="lab-note" role="status">z</div></td>' in html
     assert "<script" not in tables.pick(bad, bad)

@@ -14,7 +14,7 @@ from benchmarks import rates
 from trainer import methods, tasks
 from trainer.analysis import tables
 from trainer.jobs import adoption, queue
-from trainer.methods.base import TUNED, UNTUNED
+from trainer.methods.base import TUNED
 from trainer.publish import report
 from trainer.runs import archive, recipes
 from trainer.runs.store import Store
@@ -155,8 +155,6 @@ def test_every_rate_that_is_called_tuned_is_the_best_of_the_table():
     kept = json.loads(rates.TABLE.read_text(encoding="utf-8"))
     assert kept["splits"] == rates.fingerprints(), "the tasks' splits have changed: sentences it read may be test ones"
     for name, method in methods.METHODS.items():
-        if method.learning_rate_sources[0] == UNTUNED:
-            continue
         assert method.learning_rate_sources[0] == TUNED, name
         own = [row for row in kept["runs"] if (row["method"], row["backbone"]) == (name, "minilm")]
         by_rate: dict[float, set] = {}
@@ -175,7 +173,7 @@ def test_every_method_names_the_source_of_both_rates():
     """One that has rates of its own has sources of its own: it does not inherit those of its parent class."""
     for name, method in methods.METHODS.items():
         small, other = method.learning_rate_sources
-        assert small in (TUNED, UNTUNED), name
+        assert small == TUNED, name
         assert other.kind == "published", name
         assert all((small.reference, other.reference)), name
         assert ("learning_rates" in vars(type(method))) == ("learning_rate_sources" in vars(type(method))), name

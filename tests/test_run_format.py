@@ -316,7 +316,7 @@ def test_no_value_anywhere_in_run_json_breaks_a_table(own_store):
 
     Those that are shown are drawn all together, and where that fails each alone.
     """
-    (fusion,) = [run for run in bundled.shipped() if run.recipe.method == "adapter_fusion"]
+    fusion = next(run for run in bundled.shipped() if run.recipe.method == "adapter_fusion")
     whole = fusion.as_json()
     del whole["result"]["train_info"]["metrics"][:-1]  # one epoch is enough
     lab, read = Lab.open(own_store), {}

@@ -503,7 +503,7 @@ def test_the_report_tells_figures_differences_and_commands(suite, tmp_path):
     full = next(run for run in finished if run.recipe.method == "full")
     sentences = full.result.meta_info.dataset_info.sizes.test
     low, high = (100 * end for end in intervals.wilson(full.result.test.accuracy, sentences))
-    assert f"<td>{accuracy.show(accuracy.of(full))} ({low:.1f} to {high:.1f})<span" in page
+    assert f"<td>{accuracy.show(accuracy.of(full))} ({low:.1f} to {high:.1f})</td>" in page
     assert "not significant" in page
 
 

@@ -162,12 +162,14 @@ def test_anything_but_the_password_is_a_wrong_one(given):
 
 OPEN = {
     # Looking
-    "device_now", "planned", "simulated", "fill", "summary", "restore", "refresh", "tail", "picked", "open_run",
-    "ask_to_delete", "as_zip", "open_file", "preview_html", "draw", "redraw_unit", "redraw_scatter", "redraw_curves",
-    "redraw_sentences", "compare_api", "runs_api", "pressed", "test_differences",
+    "device_now", "planned", "simulated", "fill", "summary", "restore", "refresh", "picked", "open_run", "open_chosen",
+    "close_run", "ask_to_delete", "as_zip", "open_file", "preview_html", "draw", "open_page", "conclude", "make_report",
+    "redraw_table", "redraw_scatter", "redraw_curves", "redraw_cards", "redraw_sentences", "compare_api", "runs_api",
+    "pressed", "test_differences",
     # Asking
-    "predict", "predict_linked", "recalibrate", "explain", "toggle", "reset", "make_link", "suit", "offer", "arrive",
-    "pick", "predict_api", "missing_html", "damaged_html", "opened", "predict_file", "stop", "left",
+    "predict", "predict_waiting", "recalibrate", "explain", "explain_one", "toggle", "reset", "make_link", "suit",
+    "offer", "change_task", "arrive", "pick", "predict_api", "missing_html", "damaged_html", "opened", "predict_file",
+    "stop", "left",
     # The way in
     "standing", "unlock", "lock",
     # The lesson, but for its training
@@ -178,12 +180,12 @@ OPEN = {
 """Handlers that change nothing in the store. Another one is guarded, or put here by somebody who thought about it."""
 GUARDED = {
     "submit", "launch", "again", "train_again", "keep", "cancel", "resume", "rename", "delete", "load_zips",
-    "load_folder", "adopt", "remove",
+    "load_folder", "adopt", "remove", "bring",
 }  # fmt: skip
 ENDPOINTS = {"launch_api", "cancel_api"}
 CHANGES = {
     "launch", "retrain", "cancel", "resume", "adopt", "create", "update", "delete", "store_file", "delete_file",
-    "load_folder", "append",
+    "load_folder", "append", "bring",
 }  # fmt: skip
 """Names of what changes a store, in `jobs`, `launching`, `store`, `archive` and `adoption`."""
 
@@ -638,7 +640,7 @@ def test_a_classroom_asks_for_the_password_once(classroom, open_page):
     from playwright.sync_api import expect
 
     address, store = classroom
-    pages = open_page(address)
+    pages = open_page(f"{address}/?tab=train")
     page = next(pages)
     page.get_by_text("Looking, comparing and asking are open to everybody.").wait_for()
     page.get_by_placeholder("none", exact=True).fill("typed by hand")
@@ -738,7 +740,7 @@ def test_the_owner_signed_in_trains_on_the_page(space, browser):
     name, _, value = session_cookie("Teacher").partition("=")
     context.add_cookies([{"name": name, "value": value, "url": address}])
     page = context.new_page()
-    page.goto(address)
+    page.goto(f"{address}/?tab=train")
     page.get_by_text("You may train and change runs here.").wait_for()
     page.get_by_role("button", name="Sign out (Teacher)").wait_for()
     shoot(page, "space-owner")
@@ -758,7 +760,7 @@ def test_a_space_shows_its_sign_in_and_that_runs_are_lost(space, browser):
     address, _ = space
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     page = context.new_page()
-    page.goto(address)
+    page.goto(f"{address}/?tab=train")
     page.get_by_text("Runs are lost when this Space restarts").wait_for()
     page.get_by_role("button", name="Sign in with Hugging Face").wait_for()
     page.get_by_text("To train, load, rename, cancel or delete runs, sign in as the owner of this Space.").wait_for()

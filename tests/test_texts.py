@@ -131,7 +131,7 @@ def test_the_parts_of_errors_are_translated():
             continue
         for node in ast.walk(tree(path)):
             for given in node.keywords if isinstance(node, ast.Call) else ():
-                if given.arg in ("expected", "got", "fix"):
+                if given.arg in ("expected", "got", "fix", "option_fix"):
                     bare = given.value.values if isinstance(given.value, ast.JoinedStr) else [given.value]
                     words = " ".join(part.value for part in bare if isinstance(getattr(part, "value", None), str))
                     assert not re.search(r"[a-z] +[a-z]", words), f"{path.name}, line {node.lineno}: {words}"

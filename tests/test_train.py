@@ -9,31 +9,38 @@ import shlex
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import gradio as gr
 import pandas as pd
 import pytest
-from conftest import serious, shoot, trainer
+from conftest import no_worker, seen, serious, shoot, trainer
 
+from trainer.analysis import baseline, intervals
 from trainer.cli.options import parse_settings
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError, UserError
 from trainer.jobs import adoption
 from trainer.jobs import queue as jobs
+from trainer.machine.device import Device
 from trainer.methods import METHODS
 from trainer.runs import archive, recipes
 from trainer.runs.presets import PRESETS
+from trainer.runs.sizes import asked_and_had
 from trainer.runs.store import Store
 from trainer.serving import predictor as inference
 from trainer.ui.common.lab import SECONDS_BETWEEN_WORKERS, Lab
+from trainer.ui.train import curves as train_curves
 from trainer.ui.train import fields as train_fields
 from trainer.ui.train import file as train_file
 from trainer.ui.train import form as train_form
+from trainer.ui.train import groups as train_groups
 from trainer.ui.train import load as train_load
 from trainer.ui.train import panel as train_panel
 from trainer.ui.train import plan as train_plan
 from trainer.ui.train import queue as train_queue
+from trainer.ui.train import status as train_status
 from trainer.ui.train import watch as train_watch
 
 # The form
@@ -145,22 +152,21 @@ def test_one_learning_rate_for_all_overrules_the_methods_own():
 def test_the_estimate_counts_exactly_warns_and_says_what_is_wrong(own_store):
     lab = Lab.open(own_store)
     form = train_form.defaults("report") | {"methods": ["lora", "full"]}
-    html, command = train_plan.plan(lab, form)
+    html, command, short = train_plan.plan(lab, form)
+    assert "2 runs, about " in short
     assert "591,362" in html, "LoRA of rank 16 on query and value of bert-base, and the head"
     assert "--backbone bert-base" in command
-    from trainer.machine.device import Device
-
     lab.device = Device("cpu", "a small machine", 1, ("fp32",))
     lab_free = train_plan.free_memory
     train_plan.free_memory = lambda device: 10**9
     try:
-        html, _ = train_plan.plan(lab, form | {"methods": ["full"]})
+        html, *_ = train_plan.plan(lab, form | {"methods": ["full"]})
     finally:
         train_plan.free_memory = lab_free
     assert "Full fine-tuning needs about" in html
-    html, command = train_plan.plan(lab, form | {"epochs": -1, "methods": ["lora"]})
+    html, command, short = train_plan.plan(lab, form | {"epochs": -1, "methods": ["lora"]})
     assert "epochs: expected a number of at least 1, got -1" in html
-    assert command == ""
+    assert command == short == ""
 
 
 def test_what_the_browser_kept_comes_back_without_what_is_gone(own_store):
@@ -195,10 +201,10 @@ def test_an_uploaded_file_is_kept_shown_and_trained_on(own_store, tmp_path, tiny
     with gr.Blocks():
         view = train_file.View(gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.Dropdown(), gr.HTML())
     changes = train_file.open_file(view, kept, None, None)
-    assert changes[view.columns]["visible"]
+    assert seen(changes[view.columns])
     assert (changes[view.text]["value"], changes[view.label]["value"]) == (None, "Label")
     assert "expected a text and a label column" in changes[view.preview].lower()
-    assert not train_file.open_file(view, "movies", None, None)[view.columns]["visible"]
+    assert not seen(train_file.open_file(view, "movies", None, None)[view.columns])
     changes = train_file.open_file(view, str(tmp_path / "gone.csv"), None, None)
     assert "which does not exist" in changes[view.preview]
     assert view.text not in changes, "what was chosen stays"
@@ -208,8 +214,11 @@ def test_an_uploaded_file_is_kept_shown_and_trained_on(own_store, tmp_path, tiny
     form = train_form.defaults("quick") | {"task": kept, "text_column": "words", "label_column": "Label"}
     configs, _ = train_form.recipes_of(form)
     assert {config.text_column for config in configs} == {"words"}
-    html, _ = train_plan.plan(lab, form | {"train_size": "", "validation_size": ""})
+    html, *_ = train_plan.plan(lab, form | {"train_size": "", "validation_size": ""})
     assert "one after another" in html
+    assert "192 sentences to train on, 24 to validate, 24 to test." in html
+    html, *_ = train_plan.plan(lab, form | {"train_size": "1000", "validation_size": ""})
+    assert "1,000 training sentences asked, 192 unique ones there." in html
     said, _, _ = train_file.keep(lab, str(tmp_path / "gone.csv"))
     assert "which does not exist" in said
 
@@ -223,31 +232,45 @@ def test_seeds_are_numbers_and_few():
 
 
 def test_what_a_page_sends_as_the_pressed_run_is_text():
-    assert train_panel.picked(SimpleNamespace(value={"a": 1}))[0] == "{'a': 1}"
+    assert train_panel.picked(SimpleNamespace(value={"a": 1})) == "{'a': 1}"
+    assert train_panel.picked(SimpleNamespace(value=None)) == ""
 
 
 def watched() -> train_watch.View:
     """The components that follow the store."""
     with gr.Blocks():
-        return train_watch.View(gr.State({}), gr.HTML(), gr.Dropdown(), train_watch.plots())
+        return train_watch.View(gr.State({}), gr.HTML(), gr.HTML(), gr.HTML(), train_panel.build())
 
 
 def test_only_what_changed_is_sent_to_the_page(own_store, monkeypatch):
     monkeypatch.setattr(jobs, "ensure_worker", lambda store: None)
     lab, view = Lab.open(own_store), watched()
-    run = make(own_store)
+    run, old = make(own_store), make(own_store, seed=1)
+    own_store.update(old.id, state="failed", error="It went wrong.")
+    lists = {view.seen, view.pulse, view.active, view.ended}
     first = train_watch.refresh(lab, view, {}, None)
-    assert set(first) == set(view.outputs)
+    assert set(first) == {*lists, *view.panel.curves.outputs}
+    assert f'data-seconds="{train_watch.BUSY}"' in first[view.pulse]
+    assert run.id in first[view.active]
+    assert old.id in first[view.ended]
     assert train_watch.refresh(lab, view, first[view.seen], None) == gr.skip()
-    own_store.update(run.id, label="another name")
+    # What waits or trains changes often: the ended runs are not sent with it.
+    own_store.update(run.id, label="mine")
     second = train_watch.refresh(lab, view, first[view.seen], run.id)
-    assert {view.seen, view.queue, view.run} <= set(second)
-    assert "another name" in second[view.queue]
-    assert second[view.run]["value"] == run.id
+    assert {view.active, view.panel.title, view.panel.log} <= set(second)
+    assert view.ended not in second
+    assert view.panel.buttons.cancel in second
+    assert "value" not in second[view.panel.label], "a name that is being typed stays"
+    own_store.update(run.id, state="cancelled", error="Cancelled on request.")
+    own_store.update(old.id, label="another name")
+    third = train_watch.refresh(lab, view, second[view.seen], None)
+    assert f'data-seconds="{train_watch.IDLE}"' in third[view.pulse]
+    assert third[view.active] == ""
+    assert "another name" in third[view.ended]
 
 
 def test_open_pages_start_one_worker_in_a_while(own_store, monkeypatch):
-    """Each page looks every 1.5 seconds, and a worker takes longer to hold its lock."""
+    """Each page looks every 1.5 seconds while a run waits, and a worker takes longer to hold its lock."""
     started, now = [], [1000.0]
     monkeypatch.setattr(jobs, "ensure_worker", started.append)
     monkeypatch.setattr("trainer.ui.common.lab.time", SimpleNamespace(monotonic=lambda: now[0]))
@@ -292,18 +315,140 @@ def make(store: Store, **settings):
     return store.create(recipes.make(method="lora", task="movies", backbone="minilm", **settings))
 
 
-def test_the_list_shows_who_trains_who_comes_next_and_the_newest_of_the_rest(own_store):
+def test_the_list_shows_who_trains_who_comes_next_and_own_suites_before_the_examples(own_store):
     runs = [make(own_store, seed=seed) for seed in range(20)]
     for run in runs[:15]:
         own_store.update(run.id, state="failed", error="It went wrong.")
     lab = Lab.open(own_store)
-    shown = train_queue.recent(own_store.list())
-    assert [run.id for run in shown] == [run.id for run in runs[15:]] + [run.id for run in runs[14:2:-1]]
+    assert [run.id for run in train_queue.recent(own_store.list())] == [run.id for run in runs[15:] + runs[14::-1]]
     html = train_queue.queue_html(lab)
+    assert html.count("data-stop") == 5
     assert html.count("comes next") == 1
     assert "4 before it in the queue" in html
     assert "It went wrong." in html
-    assert len(train_queue.choices(own_store.list())) == 20, "every run can be chosen"
+    assert "Earlier runs (3)" in html, "all but the newest twelve are folded"
+    assert all(html.count(f'data-pick="{run.id}"') == 1 for run in runs), "every run can be chosen"
+
+
+def test_runs_are_grouped_by_suite_and_named_by_what_differs(own_store):
+    shared = {"task": "movies", "backbone": "minilm"}
+    for methods, label in ((["lora", "full"], "first"), (["lora"], "")):
+        configs = recipes.suite(methods_=methods, seeds=[0, 1], **shared)
+        with no_worker(own_store):
+            jobs.launch(own_store, configs, label=label)
+    for run in own_store.list():
+        own_store.update(run.id, state="cancelled", error="Cancelled on request.")
+    example = make(own_store)
+    lineage = {"parents": [], "bundled": {"command": "x", "weights": True}}
+    own_store.update(example.id, state="failed", error="-", lineage=lineage)
+    found = train_groups.ended(own_store.list())
+    titles = [group.title.partition(",")[0] for group in found]
+    assert titles == ["movies", "first", "Example runs that come with the program (1)"]
+    assert [len(group.runs) for group in found] == [2, 4, 1]
+    names = train_groups.names(own_store.list())
+    assert [names[run.id] for run in found[0].runs] == ["LoRA, seed 1", "LoRA, seed 0"]
+    html = train_queue.ended_html(Lab.open(own_store), own_store.list())
+    assert html.count("<details") == 3
+    assert html.count(" open>") == 1, "the newest suite alone is unfolded"
+
+
+@pytest.mark.parametrize("count", [40, 300])
+def test_a_long_list_is_light_and_drawn_at_once(count, own_store):
+    runs = [make(own_store, seed=seed) for seed in range(count)]
+    for run in runs:
+        own_store.update(run.id, state="failed", error="It went wrong.")
+    lab, listed = Lab.open(own_store), own_store.list()
+    html = train_queue.ended_html(lab, listed)
+    assert html.count("data-pick") == count
+    assert len(html) < 700 * count
+    assert train_queue.active_html(lab, listed) == ""
+
+
+def test_a_finished_run_says_what_its_accuracy_stands_on(suite, own_store):
+    """In the list and in the panel: sentences, interval, majority class; what was asked for and what was there."""
+    run, lab = _of(suite[0], "lora"), Lab.open(suite[0])
+    test, about = run.result.test, run.result.meta_info.dataset_info
+    low, high = intervals.wilson(test.accuracy, about.sizes.test)
+    shown = train_status.describe(lab, run)[0]
+    assert f"({'interval ' + train_status.percent(low)} to {train_status.percent(high)}, 24 sentences)" in shown
+    assert re.search(r"trained in \d+ s$", shown)
+    details = train_panel.details_html(lab, run)
+    assert f"interval at 95%: {train_status.percent(low)} to {train_status.percent(high)}; 24 test sentences" in details
+    support = max(scores.support for scores in test.per_class.values())
+    assert f"{train_status.percent(support / 24)}%: always" in details
+    assert "192 sentences to train on, 24 to validate, 24 to test." in details
+    assert "one label only" not in details + shown
+    # The same run, had it said the same of every sentence
+    bad, good = (test.per_class[name].support for name in ("bad", "good"))
+    matrix = ((bad, 0), (good, 0))
+    spoilt = run.result.model_copy(update={"test": test.model_copy(update={"confusion_matrix": matrix})})
+    asked = run.recipe.model_copy(update={"train_size": 1000})
+    spoilt = run.model_copy(update={"result": spoilt, "recipe": asked})
+    assert "predicts one label only, bad: test accuracy" in train_status.describe(lab, spoilt)[0]
+    details = train_panel.details_html(lab, spoilt)
+    assert "bad, whatever the sentence" in details
+    assert "1,000 training sentences asked, 192 unique ones there." in details
+
+
+@pytest.mark.parametrize(
+    ("matrix", "label"),
+    [
+        (((5, 0), (3, 0)), "bad"),
+        (((0, 5), (0, 3)), "good"),
+        (((5, 1), (3, 0)), None),
+        (((5, 0), (0, 0)), None),  # one label in the test split alone: nothing else could be right
+    ],
+)
+def test_a_model_that_predicts_one_label_only_is_called_that(matrix, label):
+    test = SimpleNamespace(confusion_matrix=matrix)
+    run = SimpleNamespace(result=SimpleNamespace(test=test), label_names=("bad", "good"))
+    assert baseline.only_label(run) == label
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [(2, "0.69 is a coin flip between two labels."), (3, "1.10 is guessing among 3 labels."), (6, "1.79 is guessing")],
+)
+def test_the_loss_of_guessing_follows_the_number_of_labels(labels, text):
+    assert text in baseline.chance_loss(labels)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sizes", "notes", "text"),
+    [
+        ({}, (192, 24, 24), (), "192 sentences to train on, 24 to validate, 24 to test."),
+        ({"train_size": 100}, (100, 24, 24), (), "100 sentences to train on, 24 to validate, 24 to test."),
+        (
+            {"train_size": 1000, "test_size": 50}, (405, 51, 50), ("195 repeated or empty sentences were left out",),
+            "405 sentences to train on, 51 to validate, 50 to test. 1,000 training sentences asked, 405 unique ones "
+            "there. 195 repeated or empty sentences were left out.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_was_asked_and_what_was_had(asked, sizes, notes, text):
+    recipe = recipes.make(method="lora", task="movies", backbone="minilm", **asked)
+    assert asked_and_had(recipe, dict(zip(("train", "validation", "test"), sizes, strict=True)), notes) == text
+
+
+def test_the_estimate_marks_what_is_measured_and_what_is_estimated(suite, tiny_backbone, tiny_file):
+    """A column is of one kind, so that no method seems to need more only because it was measured."""
+    lab = Lab.open(suite[0])
+    lab.device = Device("cpu", _of(suite[0], "lora").device_name, 1, ("fp32",))
+    form = train_form.defaults() | {
+        "methods": ["lora", "full"], "task": str(tiny_file), "backbone": str(tiny_backbone), "epochs": 3,
+        "batch_size": 16, "train_size": "", "validation_size": "",
+    }  # fmt: skip
+    html = train_plan.plan(lab, form).cost
+    cells = [re.sub("<[^>]*>", "", cell).strip() for cell in re.findall(r"<td.*?</td>", html, re.DOTALL)]
+    assert len(cells) == 4
+    assert not any(cell.startswith("≈") for cell in cells)
+    assert "Memory is as measured in 1 earlier run" in html
+    assert "Time is at the speed measured in 1 earlier run" in html
+    # Another batch size: nothing measured, so nothing is mixed in
+    html = train_plan.plan(lab, form | {"batch_size": 8}).cost
+    memory = re.findall(r"≈ [\d,]+ MB", html)
+    assert len(memory) == 2
+    assert "Memory is estimated (≈) from" in html
 
 
 def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monkeypatch):
@@ -318,21 +463,22 @@ def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monk
     able = panel.buttons
     changes = train_panel.open_run(lab, panel, run.id)
     assert set(changes) == set(panel.shown)
+    assert seen(changes[panel.head])
+    assert f'data-run="{run.id}"' in changes[panel.title]
+    assert "mine &amp; yours" in changes[panel.title]
     assert "learning_rate" in changes[panel.details]
     assert "cancelled" in changes[panel.log]
     states = [changes[button]["interactive"] for button in (able.cancel, able.resume, able.again, able.delete)]
     assert states == [False, True, True, True]
-    # A panel that stays open follows the run's state.
-    follows = train_panel.tail(lab, panel, run.id, "an older log")
-    assert follows[able.resume]["interactive"] is True
-    assert panel.label not in follows, "a name that is being typed stays"
-    assert train_panel.tail(lab, panel, run.id, changes[panel.log]) == gr.skip()
     nobody = train_panel.open_run(lab, panel, None)
     assert set(nobody) == set(panel.shown)
+    assert not seen(nobody[panel.head])
     assert not any(nobody[button]["interactive"] for button in panel.shown if isinstance(button, gr.Button))
+    gone = train_panel.open_chosen(panel, partial(train_panel.open_run, lab, panel), "lora-gone")
+    assert "no longer in the store" in gone[panel.message]
     assert "is queued" in train_queue.resume(lab, run.id)
     asked, question = train_panel.ask_to_delete(lab, run.id)
-    assert asked["visible"]
+    assert seen(asked)
     assert "cannot be undone" in question
     assert own_store.list(), "asking deletes nothing"
     assert "is deleted" in train_queue.delete(lab, run.id)
@@ -342,13 +488,25 @@ def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monk
 
 def test_live_charts_show_the_chosen_runs_suite(suite):
     store, _ = suite
-    view = watched()
-    drawn = train_watch.live_charts(Lab.open(store), view, store.list(), None)
-    assert set(drawn) == set(view.plots.values())
-    assert all(update["visible"] for update in drawn.values())
-    data = drawn[view.plots["step loss"]]["value"].to_dict()["datasets"]
-    runs = {row["run"] for rows in data.values() for row in rows}
-    assert runs == {run.id for run in store.list()}
+    with gr.Blocks():
+        curves = train_curves.build()
+    drawn = train_curves.draw(Lab.open(store), curves, store.list(), None)
+    assert set(drawn) == set(curves.outputs)
+    assert all(seen(drawn[plot]) for plot in curves.plots.values())
+    data = drawn[curves.plots["step loss"]]["value"].to_dict()["datasets"]
+    rows = [row for rows in data.values() for row in rows if "run" in row]
+    assert {row["run"] for row in rows} == {run.id for run in store.list()}
+    assert {row["name"] for row in rows} == set(train_groups.names(store.list()).values())
+    assert "0.69 is a coin flip between two labels" in drawn[curves.about]
+
+
+def test_of_a_large_suite_the_curves_of_one_seed_and_task_are_drawn(own_store):
+    runs = [make(own_store, seed=seed) for seed in range(train_curves.MOST)]
+    shared = {"method": "full", "task": "movies", "backbone": "minilm"}
+    other = [own_store.create(recipes.make(**shared, seed=seed)) for seed in (0, 1)]
+    listed = [run.model_copy(update={"suite": "s"}) for run in [*runs, *other]]
+    assert [run.id for run in train_curves.drawn(listed, runs[1].id)] == [runs[1].id, other[1].id]
+    assert len(train_curves.drawn(listed[:10], runs[1].id)) == train_curves.MOST
 
 
 # Loading
@@ -523,19 +681,20 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 def test_the_form_is_filled_kept_and_explains_itself(trained_page, trained, tiny_file):
     from playwright.sync_api import expect
 
-    page, (_, store) = trained_page, trained
+    page, (address, store) = trained_page, trained
+    page.goto(f"{address}/?tab=train")
     page.locator("#lab-command").wait_for()
-    page.get_by_label("Report").check()
+    page.get_by_label("Report", exact=True).check()
     expect(page.locator("#lab-command")).to_contain_text("--backbone bert-base")
     expect(page.get_by_text("591,362").first).to_be_visible()
-    page.get_by_label("Quick").check()
+    page.get_by_label("Quick", exact=True).check()
     expect(page.locator("#lab-command")).to_contain_text("--backbone minilm")
-    page.get_by_text("Options of the methods").click()
-    page.get_by_label("Rank (r)").first.fill("4")
-    expect(page.get_by_label("Custom")).to_be_checked()
+    page.get_by_role("button", name="Options of the chosen methods").click()
+    page.get_by_label("Rank (r)").filter(visible=True).first.fill("4")
+    expect(page.get_by_label("Custom", exact=True)).to_be_checked()
     expect(page.locator("#lab-command")).to_contain_text("lora.r=4")
     page.get_by_text("Your own sentences").click()
-    page.locator("input[type=file]").first.set_input_files(str(tiny_file))
+    page.locator(".lab-fold", has_text="Your own sentences").locator("input[type=file]").set_input_files(str(tiny_file))
     page.get_by_text("240 rows, 2 labels").wait_for()
     expect(page.locator("#lab-command")).to_contain_text("text_column=sentence")
     assert serious(page) == []
@@ -551,7 +710,7 @@ def test_the_form_is_filled_kept_and_explains_itself(trained_page, trained, tiny
     page.get_by_role("option", name="(no groups)").click()
     page.get_by_text("240 rows, 2 labels").wait_for()
     expect(page.locator("#lab-command")).not_to_contain_text("group_column")
-    expect(page.get_by_label("Custom")).to_be_checked()
+    expect(page.get_by_label("Custom", exact=True)).to_be_checked()
     for path in store.files():
         store.delete_file(path)
 
@@ -560,20 +719,22 @@ def test_a_run_is_handled_in_the_page(trained_page, trained):
     """A newer copy of a run: the others stay for the tests that read them."""
     from playwright.sync_api import expect
 
-    page, (_, store) = trained_page, trained
+    page, (address, store) = trained_page, trained
     newest = store.list()[-1]
     shutil.copytree(newest.folder, store.root / f"{newest.id}0")
     store.update(f"{newest.id}0", queue_order=newest.queue_order + 1)
+    page.goto(f"{address}/?tab=train")
     page.locator(".lab-run-name").first.click()
-    expect(page.get_by_role("button", name="Make a zip")).to_be_enabled()
+    expect(page.get_by_role("button", name="Export", exact=True)).to_be_enabled()
     name = page.get_by_label("Name", exact=True).last
     expect(name).to_be_editable()
     name.fill("A <i>new</i> name")
     page.get_by_role("button", name="Rename", exact=True).click()
     page.get_by_text("The run is called A <i>new</i> name").wait_for()
     expect(page.locator(".lab-run-name").first).to_contain_text("A <i>new</i> name")
+    expect(page.locator("#lab-run-title")).to_contain_text("A <i>new</i> name")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Make a zip").click()
+        page.get_by_role("button", name="Export", exact=True).click()
         page.get_by_role("button", name="Download the zip").click()
     assert download.value.suggested_filename.endswith(".zip")
     page.wait_for_function("document.querySelectorAll('.vega-embed').length >= 4")
@@ -587,3 +748,126 @@ def test_a_run_is_handled_in_the_page(trained_page, trained):
     page.get_by_role("button", name="Yes, delete it").click()
     page.get_by_text(re.compile("is deleted")).wait_for()
     assert len(store.list()) == before - 1
+    expect(page.locator("#lab-run-title")).to_be_hidden()
+
+
+SIZES = ((1440, 900), (1280, 720), (390, 844))
+"""A desktop, a projector, a phone."""
+
+
+def test_a_press_on_a_name_opens_a_panel_in_view_which_has_the_focus_and_an_address(trained_page, trained):
+    from playwright.sync_api import expect
+
+    page, (address, _) = trained_page, trained
+    title = page.locator("#lab-run-title")
+    for width, height in SIZES:
+        page.set_viewport_size({"width": width, "height": height})
+        page.goto(f"{address}/?tab=train")
+        name = page.locator(".lab-run-name").last
+        name.scroll_into_view_if_needed()
+        run = name.get_attribute("data-pick")
+        name.click()
+        expect(title).to_be_focused()
+        expect(title).to_be_in_viewport(ratio=1)
+        expect(page.locator(".lab-curves")).to_contain_text(f"Curves of {title.inner_text()}", timeout=10_000)
+        for button in ("Close", "Retrain", "Export"):
+            expect(page.get_by_role("button", name=button, exact=True)).to_be_in_viewport(ratio=1)
+        expect(page).to_have_url(re.compile(f"[?&]run={run}"))
+        page.reload()
+        expect(title).to_have_attribute("data-run", run)
+        expect(title).to_be_in_viewport(ratio=1)
+        page.get_by_role("button", name="Close", exact=True).click()
+        expect(title).to_be_hidden()
+        expect(page.locator(f'[data-pick="{run}"]')).to_be_focused()
+        expect(page).not_to_have_url(re.compile("run="))
+        page.go_back()
+        expect(title).to_have_attribute("data-run", run)
+
+
+def test_the_train_button_and_what_it_costs_stay_in_view(trained_page, trained):
+    """On a projector and on a phone, at the top of the form and within it; and so does the answer to a press."""
+    from playwright.sync_api import expect
+
+    page, (address, _) = trained_page, trained
+    button = page.get_by_role("button", name="Train", exact=True)
+    for width, height in SIZES[1:]:
+        page.set_viewport_size({"width": width, "height": height})
+        page.goto(f"{address}/?tab=train")
+        expect(page.locator("#lab-train-bar")).to_contain_text(re.compile(r"5 runs, about \d"))
+        expect(button).to_be_in_viewport(ratio=1)
+        cut = page.evaluate("(t => t.scrollWidth > t.clientWidth)(document.querySelector('.lab-estimate .lab-table'))")
+        assert not cut, "every column of the estimate is there without scrolling"
+        page.mouse.wheel(0, 300)
+        page.get_by_role("textbox", name=re.compile("^Seeds")).fill("a")
+        expect(button).to_be_in_viewport(ratio=1)
+        button.click()
+        expect(page.locator("#lab-train-bar").get_by_text("whole numbers as seeds")).to_be_in_viewport()
+        page.get_by_role("textbox", name=re.compile("^Seeds")).fill("0")
+        expect(page.locator("#lab-train-bar")).to_contain_text(re.compile(r"5 runs, about \d"))
+
+
+def test_only_options_of_chosen_methods_are_in_the_form(trained_page, trained):
+    from playwright.sync_api import expect
+
+    page, (address, _) = trained_page, trained
+    page.goto(f"{address}/?tab=train")
+    page.locator("#lab-command").wait_for()
+    page.get_by_role("button", name="Options of the chosen methods").click()
+    rank = page.get_by_label("Rank (r)").filter(visible=True)
+    expect(rank).to_have_count(2)
+    page.get_by_label("QLoRA (4-bit)", exact=True).uncheck()
+    expect(rank).to_have_count(1)
+    page.get_by_label("LoRA", exact=True).uncheck()
+    expect(rank).to_have_count(0)
+    expect(page.locator("#lab-command")).not_to_contain_text("--method lora")
+    page.wait_for_timeout(1000)  # the browser stores the form after it shows the command
+    page.reload()
+    expect(page.get_by_label("LoRA", exact=True)).not_to_be_checked()
+    page.get_by_role("button", name="Options of the chosen methods").click()
+    expect(page.get_by_label("Reduction factor").filter(visible=True).first).to_be_visible()
+    expect(rank).to_have_count(0)
+
+
+def test_a_page_asks_often_while_a_run_waits_seldom_otherwise_and_never_unseen(trained_page, trained):
+    """By the requests that it sends."""
+    from playwright.sync_api import expect
+
+    page, (address, store) = trained_page, trained
+    sent: list[int] = []
+
+    def count(seconds: float) -> list[int]:
+        sent.clear()
+        page.wait_for_timeout(1000 * seconds)
+        return list(sent)
+
+    page.on("request", lambda r: sent.append(r.post_data_json["fn_index"]) if "queue/join" in r.url else None)
+    page.goto(f"{address}/?tab=train")
+    page.locator(".lab-run-name").first.wait_for()
+    expect(page.locator("#lab-train-bar")).to_contain_text("5 runs")
+    for method in ("Full fine-tuning", "QLoRA (4-bit)", "Adapter", "AdapterFusion"):
+        page.get_by_label(method, exact=True).uncheck()
+    expect(page.locator("#lab-train-bar")).to_contain_text("1 run,")
+    page.wait_for_timeout(2000)
+    assert len(count(4)) <= 1, "nothing trains"
+    with no_worker(store):
+        page.get_by_role("button", name="Train", exact=True).click()
+        expect(page.locator("#lab-train-bar").get_by_text("1 run queued")).to_be_in_viewport()
+        page.locator("[data-stop]").wait_for()
+        asked = count(5)
+        assert 2 <= len(asked) <= 4
+        (tick,) = set(asked)
+        page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, get: () => true})")
+        assert tick not in count(4)
+        page.evaluate("delete document.hidden")
+        assert tick in count(1)
+        page.get_by_role("tab", name="Compare").click()
+        page.wait_for_timeout(500)
+        assert tick not in count(4)
+        page.get_by_role("tab", name="Train").click()
+        assert tick in count(1)
+        page.locator("[data-stop]").click()
+        page.get_by_text("is being cancelled").wait_for()
+        expect(page.locator("[data-stop]")).to_have_count(0)
+    run = store.list()[-1]
+    assert run.state == "cancelled"
+    store.delete(run.id)

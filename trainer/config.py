@@ -152,7 +152,7 @@ class RunConfig(Strict):
     )
     group_by_length: bool = Field(
         False,
-        title=mark("Batches of like length"),
+        title=mark("Group by length"),
         description=mark(
             "off: each batch has short and long sentences alike; on: sentences of like length, which is no faster and "
             "which full fine-tuning may lose from"

@@ -8,13 +8,21 @@ from trainer.texts import tr
 class UserError(Exception):
     """An error that a person can fix. `str(error)` is the sentence they see, in the process's language.
 
-    Pass the parts already translated: noun phrases for `expected` and `got`, an instruction for `fix`.
+    Pass the parts already translated: noun phrases for `expected` and `got`, an instruction for `fix`. `fix` names no
+    option of the command line, since the page and the endpoints show it too; where the command line has an option for
+    it, `option_fix` is the instruction there.
     """
 
     exit_status = 1
 
-    def __init__(self, *, expected: str, got: str, fix: str) -> None:
-        super().__init__(tr("Expected {expected}, got {got}; {fix}.", expected=expected, got=got, fix=fix))
+    def __init__(self, *, expected: str, got: str, fix: str, option_fix: str = "") -> None:
+        super().__init__(_whole(expected, got, fix))
+        self.on_command_line = _whole(expected, got, option_fix or fix)
+        """The sentence as the command line prints it."""
+
+
+def _whole(expected: str, got: str, fix: str) -> str:
+    return tr("Expected {expected}, got {got}; {fix}.", expected=expected, got=got, fix=fix)
 
 
 class ArgumentError(UserError):
@@ -32,6 +40,7 @@ class Problems(ArgumentError):
         if len(problems) > 1:
             text = tr("{count} problems: {problems}", count=len(problems), problems=text)
         Exception.__init__(self, text)
+        self.on_command_line = text
 
 
 class Unreachable(UserError):

@@ -14,9 +14,9 @@ from trainer.texts import mark
 UNEQUAL = {"method", "options", "learning_rate", "fairness", "track"}
 """Fields of a recipe that may differ in a quantised run and its plain counterpart; options are compared separately."""
 KINDS = {
-    "split": mark("Some right, some wrong"),
+    "split": mark("Models disagree"),
     "wrong": mark("All wrong"),
-    "flipped": mark("Changed by 4-bit"),
+    "flipped": mark("Changed by quantisation"),
 }
 
 

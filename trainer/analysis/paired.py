@@ -106,6 +106,7 @@ def detectable(sentences: int, discordance: float, level: float = BOUND) -> floa
     return high
 
 
+@lru_cache(maxsize=4096)
 def mcnemar_power(difference: float, sentences: int, discordance: float, level: float = BOUND) -> float:
     """Probability that McNemar's exact test finds a true difference; arguments as in `detectable`."""
     from scipy.stats import binom

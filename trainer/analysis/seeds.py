@@ -30,6 +30,8 @@ from trainer.analysis.intervals import LEVEL
 DRAWS = 9_999
 SEED = 0
 """Of the randomisation test, fixed so that a figure is reproducible."""
+MOST_SENTENCES = 1_000_000
+"""The most test sentences that `Difference.sentences_for` considers."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Difference:
 
     `seeds`: number of seeds of A and of B; `matched`: whether they are the same and were compared one by one.
     `units`: number of independent units, sentences or groups. `error`: standard error, with `degrees` of freedom;
-    `seed_share`: share of the variance that is due to seeds. McNemar's test has none of these three.
+    `seed_share`: share of the variance that is due to seeds; `lasting_share`: the part of it that more sentences would
+    not reduce, without the interaction of seeds and sentences. McNemar's test has none of these four.
     """
 
     difference: float
@@ -53,6 +56,7 @@ class Difference:
     error: float | None = None
     degrees: float | None = None
     seed_share: float | None = None
+    lasting_share: float | None = None
 
     @property
     def grouped(self) -> bool:
@@ -72,10 +76,40 @@ class Difference:
         """
         if self.error is None:
             return paired.detectable(self.sentences, self.discordance, level)
+        return float(min(max(self._multiple(level) * self.error, paired.detectable(self.units, 0.0, level)), 1.0))
+
+    def sentences_for(self, least: float, level: float = paired.BOUND) -> int | None:
+        """Number of test sentences with which a true difference of `least` is found as in `detectable`.
+
+        `lasting_share` of the variance stays, and so do the degrees of freedom; the rest falls with the number of
+        sentences. None where what stays hides the difference, or `MOST_SENTENCES` do not show it.
+        """
+        few, many = 0, max(MOST_SENTENCES, self.sentences)
+        if not self._finds(least, many, level):
+            return None
+        while many - few > max(many // 1000, 1):
+            middle = (few + many) // 2
+            few, many = (few, middle) if self._finds(least, middle, level) else (middle, many)
+        return many
+
+    def _finds(self, least: float, sentences: int, level: float) -> bool:
+        """Whether this number of sentences would show a true difference of `least` with 80% probability."""
+        if self.error is None:
+            return paired.mcnemar_power(least, sentences, self.discordance, level) >= paired.POWER
+        more = sentences / self.sentences
+        if (
+            not np.isfinite(self.error)
+            or paired.mcnemar_power(least, int(self.units * more), 0.0, level) < paired.POWER
+        ):
+            return False
+        error = self.error * np.sqrt(self.lasting_share + (1 - self.lasting_share) / more)
+        return bool(self._multiple(level) * error <= least)
+
+    def _multiple(self, level: float) -> float:
+        """Standard errors between no difference and one that is significant at `level` with 80% probability."""
         from scipy.stats import t
 
-        multiple = t.ppf(1 - level / 2, self.degrees) + t.ppf(paired.POWER, self.degrees)
-        return float(min(max(multiple * self.error, paired.detectable(self.units, 0.0, level)), 1.0))
+        return float(t.ppf(1 - level / 2, self.degrees) + t.ppf(paired.POWER, self.degrees))
 
 
 def difference(
@@ -104,7 +138,7 @@ def difference(
     sizes, sums_a, sums_b = _by_group(a, b, groups)
     arms = [sums_a - sums_b] if matched else [sums_a, sums_b]
     unit_gains = sums_a.mean(axis=0) - sums_b.mean(axis=0)
-    error, degrees, seed_share = _standard_error(arms, unit_gains, sizes)
+    error, degrees, seed_share, lasting_share = _standard_error(arms, unit_gains, sizes)
     estimate = float(gains.mean())
     low, high, p = _student(estimate, error, degrees)
     exact_low, exact_high, exact_p = randomisation(unit_gains, sizes)
@@ -121,6 +155,7 @@ def difference(
         error,
         degrees,
         seed_share,
+        lasting_share,
     )
 
 
@@ -164,8 +199,8 @@ def _by_group(a: np.ndarray, b: np.ndarray, groups: np.ndarray | None) -> tuple[
     return np.bincount(codes, minlength=count).astype(float), *sums
 
 
-def _standard_error(arms: list[np.ndarray], gains: np.ndarray, sizes: np.ndarray) -> tuple[float, float, float]:
-    """(standard error of the difference, its degrees of freedom, share of the variance that is due to seeds).
+def _standard_error(arms: list[np.ndarray], gains: np.ndarray, sizes: np.ndarray) -> tuple[float, float, float, float]:
+    """(standard error of the difference, its degrees of freedom, `seed_share`, `lasting_share`).
 
     `arms`: (seeds, units) each: the differences seed by seed, or the two recipes. The part of the seeds is the variance
     of the arm's accuracy over its seeds divided by their number; that of the units is the variance over units of the
@@ -173,7 +208,7 @@ def _standard_error(arms: list[np.ndarray], gains: np.ndarray, sizes: np.ndarray
     """
     n, units = sizes.sum(), len(sizes)
     if units < 2:
-        return np.inf, 1.0, 0.0
+        return np.inf, 1.0, 0.0, 0.0
     correction = units / (units - 1) / n**2
     residual = gains - gains.sum() / n * sizes
     of_units = correction * float((residual**2).sum())
@@ -182,13 +217,14 @@ def _standard_error(arms: list[np.ndarray], gains: np.ndarray, sizes: np.ndarray
         # One recipe has a single seed: its variance over seeds is taken to be the other's.
         (seeds, variance, interaction) = parts[0]
         parts = [(seeds, variance * (1 + seeds), interaction * (1 + seeds))]
-    of_seeds = sum(variance for _, variance, _ in parts)
-    rest = max(of_units - sum(interaction for _, _, interaction in parts), 0.0)
+    of_seeds, interactions = sum(variance for _, variance, _ in parts), sum(interaction for *_, interaction in parts)
+    rest = max(of_units - interactions, 0.0)
     total = of_seeds + rest
     if total == 0:
-        return 0.0, units - 1.0, 0.0
+        return 0.0, units - 1.0, 0.0, 0.0
     uncertain = sum(variance**2 / (seeds - 1) for seeds, variance, _ in parts) + rest**2 / (units - 1)
-    return float(np.sqrt(total)), float(total**2 / uncertain), float(of_seeds / total)
+    shares = float(of_seeds / total), float((of_seeds - interactions) / total)
+    return float(np.sqrt(total)), float(total**2 / uncertain), *shares
 
 
 def _seed_part(arm: np.ndarray, sizes: np.ndarray, correction: float) -> tuple[float, float]:

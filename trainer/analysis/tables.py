@@ -44,6 +44,29 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(METRICS, "float64"))
 
 
+def plain(value: float) -> str:
+    """A number for a file: nine significant digits, without the noise of binary fractions and, where it can, exponent.
+
+    8.399999999999999 is 8.4, 22713216.0 is 22713216; empty for NaN.
+    """
+    if value != value:
+        return ""
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:.9g}"
+
+
+def base_name(path: str) -> str:
+    """The last part of a path or of a name with slashes: no folder of the machine is shown."""
+    return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
+def csv_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """`runs_table` as texts for a CSV file: plain numbers, and of a file or folder its name without the folders."""
+    table = runs_table(runs)
+    for column in ("task", "backbone"):
+        table[column] = table[column].map(base_name)
+    return table.assign(**{key: [plain(value) for value in table[key]] for key in METRICS})
+
+
 def comparable(runs: Sequence[Run]) -> list[str]:
     """Warnings about comparing the finished runs among these, a sentence each; empty if they are comparable."""
     finished = [run for run in runs if run.result]
@@ -53,7 +76,9 @@ def comparable(runs: Sequence[Run]) -> list[str]:
         warnings.append(tr("These runs were not all trained and tested on the same sentences."))
     backbones = {run.recipe.backbone for run in finished}
     if len(backbones) > 1:
-        warnings.append(tr("These runs adapt different backbones: {names}.", names=", ".join(sorted(backbones))))
+        warnings.append(
+            tr("These runs adapt different backbones: {names}.", names=", ".join(sorted(map(base_name, backbones))))
+        )
     devices = {run.device_name for run in finished}
     if len(devices) > 1:
         warnings.append(tr("Times and memory come from different devices: {names}.", names=", ".join(sorted(devices))))
@@ -176,7 +201,7 @@ def _points(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(points.values(), key=lambda point: (point["curve"], point["step"]))
 
 
-MEANS = {"macro": mark("macro mean"), "weighted": mark("weighted mean")}
+MEANS = {"macro": mark("macro average"), "weighted": mark("weighted average")}
 """Means over the labels -> their titles in the last rows of `per_class`."""
 
 

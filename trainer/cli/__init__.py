@@ -6,10 +6,12 @@ Each module has a group of commands as plain functions; they are registered here
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from trainer.cli import compare, estimate, hub, predict, remake, runs, train, worker
+from trainer import __version__
+from trainer.cli import compare, completion, estimate, hub, predict, remake, runs, train, worker
 from trainer.errors import Cancelled, UserError, sentence
 
 COMMANDS = {
@@ -31,18 +33,34 @@ COMMANDS = {
     "adopt": hub.adopt,
     "fetch": hub.fetch,
     "remake": remake.remake,
+    "completion": completion.completion,
 }
 
 app = typer.Typer(
-    help="Train, compare and question fine-tuning methods for text classification.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for name, command in COMMANDS.items():
     app.command(name)(command)
 app.command("worker", hidden=True)(worker.worker)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"PEFT Lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
+    """Train, compare and question fine-tuning methods for text classification."""
 
 
 def main() -> None:
@@ -50,10 +68,11 @@ def main() -> None:
     from trainer.machine.device import share_cores
 
     share_cores()
+    completion.prepare()
     try:
-        app(standalone_mode=True)
+        app(standalone_mode=True, complete_var=completion.VARIABLE)
     except UserError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(error.on_command_line, err=True)
         sys.exit(error.exit_status)
     except (Cancelled, KeyboardInterrupt) as error:
         typer.echo(sentence(error), err=True)

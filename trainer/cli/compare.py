@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from trainer.cli.options import AsJson
+from trainer.cli.options import AsJson, RunNames
 from trainer.cli.output import print_damaged, print_json, print_table
 from trainer.errors import UserError
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 def compare(
     as_json: AsJson = False,
-    csv: Annotated[Optional[Path], typer.Option(help="write the table to this file")] = None,
+    csv: Annotated[Optional[Path], typer.Option(metavar="FILE", help="write the table to this file")] = None,
     peft: Annotated[
         Optional[Path], typer.Option(metavar="FOLDER", help="write files for PEFT's method comparison to this folder")
     ] = None,
 ) -> None:
     """The finished runs side by side."""
     from trainer.analysis import method_comparison
-    from trainer.analysis.tables import runs_table
+    from trainer.analysis.tables import csv_table, plain, runs_table
     from trainer.runs.damage import culprits, log_failure
     from trainer.runs.store import Store
 
@@ -43,7 +43,9 @@ def compare(
         damaged, table = [*damaged, *failed], runs_table(runs)
     print_damaged(damaged)
     if csv is not None:
-        table.join(method_comparison.columns(runs)).to_csv(csv, index=False)
+        theirs = method_comparison.columns(runs)
+        numbers = {name: theirs[name].map(plain, na_action="ignore") for name in theirs.select_dtypes("Float64")}
+        csv_table(runs).join(theirs.assign(**numbers)).to_csv(csv, index=False)
         typer.echo(f"{len(table)} runs written to {csv}", err=as_json)
     if peft is not None:
         files, left_out = method_comparison.write(runs, peft)
@@ -81,8 +83,8 @@ def _print_compared(runs: Sequence[Run], table: pd.DataFrame) -> None:
 
 
 def report(
-    out: Annotated[Path, typer.Option(help="the HTML file to write")],
-    runs: Annotated[str, typer.Option(metavar="A,B", help="which runs (all finished ones if not given)")] = "",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="the HTML file to write")],
+    runs: Annotated[str, typer.Option(metavar=RunNames, help="which runs (all finished ones if not given)")] = "",
 ) -> None:
     """Write a lab report: figures, statistical significance of the differences, and how each run was made."""
     from trainer.publish import report as reports

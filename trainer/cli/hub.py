@@ -15,7 +15,7 @@ def push(
     repo: Annotated[str, typer.Option(metavar="OWNER/NAME", help="the model's repository on the Hub")],
     private: Annotated[Optional[bool], typer.Option(help="who may see it, when it is created")] = None,
     licence: Annotated[
-        Optional[str], typer.Option("--license", help="such as mit (the backbone's if not given)")
+        Optional[str], typer.Option("--license", metavar="LICENCE", help="such as mit (the backbone's if not given)")
     ] = None,
 ) -> None:
     """Upload a finished run to the Hugging Face Hub as a model, with a card."""
@@ -27,13 +27,13 @@ def push(
 
 
 def adopt(
-    source: Annotated[str, typer.Argument(help="a local folder, or owner/name on the Hub")],
-    task: Annotated[Optional[str], typer.Option(help="the task to evaluate it on")] = None,
-    backbone: Annotated[Optional[str], typer.Option(help="the backbone it was trained on")] = None,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="a local folder, or owner/name on the Hub")],
+    task: Annotated[Optional[str], typer.Option(metavar="TASK", help="the task to evaluate it on")] = None,
+    backbone: Annotated[Optional[str], typer.Option(metavar="BACKBONE", help="the backbone it was trained on")] = None,
     labels: Annotated[
-        str, typer.Option(metavar="A,B", help="the labels in the adapter's order, if it is another")
+        str, typer.Option(metavar="LABEL,LABEL", help="the labels in the adapter's order, if it is another")
     ] = "",
-    label: Annotated[str, typer.Option(help="your own name for the run")] = "",
+    label: Annotated[str, typer.Option(metavar="NAME", help="your own name for the run")] = "",
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     group_column: GroupColumn = None,

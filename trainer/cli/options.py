@@ -22,18 +22,25 @@ Sets = Annotated[
 ]
 Track = Annotated[bool, typer.Option("--track", help="track with Weights & Biases")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's id, or a beginning of it or a label of one run")]
-Method = Annotated[str, typer.Option(help="full, lora, qlora, adapter or adapter_fusion")]
-Task = Annotated[Optional[str], typer.Option(help="a task's name or a file")]
-Backbone = Annotated[Optional[str], typer.Option(help="a backbone's name or a local folder")]
-TextColumn = Annotated[Optional[str], typer.Option(help="for a file")]
-LabelColumn = Annotated[Optional[str], typer.Option(help="for a file")]
-GroupColumn = Annotated[Optional[str], typer.Option(help="for a file")]
-SeparatorName = Annotated[
-    Optional[str], typer.Option("--separator", help="for a CSV or TSV file: comma, semicolon, tab or pipe")
+Method = Annotated[str, typer.Option(metavar="METHOD", help="full, lora, qlora, adapter or adapter_fusion")]
+Task = Annotated[Optional[str], typer.Option(metavar="TASK", help="a task's name or a file")]
+Backbone = Annotated[Optional[str], typer.Option(metavar="BACKBONE", help="a backbone's name or a local folder")]
+TextColumn = Annotated[Optional[str], typer.Option(metavar="COLUMN", help="for a file: the column with the text")]
+LabelColumn = Annotated[Optional[str], typer.Option(metavar="COLUMN", help="for a file: the column with the label")]
+GroupColumn = Annotated[
+    Optional[str], typer.Option(metavar="COLUMN", help="for a file: the column that joins sentences of one document")
 ]
-EncodingName = Annotated[Optional[str], typer.Option("--encoding", help="for a file that is not UTF-8, such as cp1252")]
-ValidationFile = Annotated[Optional[str], typer.Option(help="for a file: another file to validate on")]
-TestFile = Annotated[Optional[str], typer.Option(help="for a file: another file to test on")]
+SeparatorName = Annotated[
+    Optional[str],
+    typer.Option("--separator", metavar="NAME", help="for a CSV or TSV file: comma, semicolon, tab or pipe"),
+]
+EncodingName = Annotated[
+    Optional[str], typer.Option("--encoding", metavar="NAME", help="for a file that is not UTF-8, such as cp1252")
+]
+ValidationFile = Annotated[Optional[str], typer.Option(metavar="FILE", help="for a file: another file to validate on")]
+TestFile = Annotated[Optional[str], typer.Option(metavar="FILE", help="for a file: another file to test on")]
+RunNames = "RUN,RUN"
+"""How a list of runs is written in the help."""
 
 
 def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:

@@ -8,16 +8,20 @@ from typing import Annotated, Optional
 
 import typer
 
-from trainer.cli.options import AsJson, EncodingName, SeparatorName, TextColumn
+from trainer.cli.options import AsJson, EncodingName, RunNames, SeparatorName, TextColumn
 from trainer.cli.output import print_json, print_table
 from trainer.errors import ArgumentError, UserError
 
 
 def predict(
-    text: Annotated[Optional[str], typer.Argument(help="one sentence")] = None,
-    runs: Annotated[str, typer.Option(metavar="A,B", help="which runs predict (all finished ones if not given)")] = "",
-    file: Annotated[Optional[Path], typer.Option(help="a file of sentences instead")] = None,
-    out: Annotated[Optional[Path], typer.Option(help="where to write every run's predictions (CSV)")] = None,
+    text: Annotated[Optional[str], typer.Argument(metavar="SENTENCE", help="one sentence")] = None,
+    runs: Annotated[
+        str, typer.Option(metavar=RunNames, help="which runs predict (all finished ones if not given)")
+    ] = "",
+    file: Annotated[Optional[Path], typer.Option(metavar="FILE", help="a file of sentences instead")] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(metavar="FILE", help="where to write every run's predictions (CSV)")
+    ] = None,
     text_column: TextColumn = None,
     separator: SeparatorName = None,
     encoding: EncodingName = None,

@@ -19,7 +19,8 @@ def remake(
     names: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN]...", help="which; all if not given")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="put all of them in the place of those there")] = False,
     folder: Annotated[
-        Optional[Path], typer.Option("--store", help="train there and keep it, so that a stopped remake goes on")
+        Optional[Path],
+        typer.Option("--store", metavar="FOLDER", help="train there and keep it, so that a stopped remake goes on"),
     ] = None,
 ) -> None:
     """Retrain the runs that come with the program and check that their figures agree."""

@@ -92,7 +92,8 @@ def check_parents(store: Store, config: RunConfig) -> None:
                 backbone=config.backbone,
             ),
             got=", ".join(wrong) or f"{len(set(config.parents))}",
-            fix=tr("choose others with --parents, or leave it out to train them as part of the run"),
+            fix=tr("choose others, or none to train them as part of the run"),
+            option_fix=tr("choose others with --parents, or leave it out to train them as part of the run"),
         )
 
 

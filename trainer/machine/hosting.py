@@ -182,9 +182,20 @@ def store_root() -> Path | None:
     return VOLUME / "peft-lab" if on_space() and mounted(VOLUME) and why_unfit(VOLUME) is None else None
 
 
-def copies_bundled_runs() -> bool:
-    """Whether the runs that come with the program are copied into the store: on a Space, and in the container."""
-    return on_space() or os.environ.get("PEFT_LAB_BUNDLED") == "1"
+def copies_bundled_runs(*, empty: bool) -> bool:
+    """Whether the runs that come with the program are copied into the store when the app starts.
+
+    PEFT_LAB_BUNDLED=0 leaves them out, 1 copies them into any store, as on a Space; else a store that is `empty` gets
+    them, which has no runs and never had those.
+    """
+    setting = os.environ.get("PEFT_LAB_BUNDLED", "")
+    return setting != "0" and (empty or on_space() or setting == "1")
+
+
+def source_address(environment: Mapping[str, str] | None = None) -> str:
+    """The address of the program's source where the app's host has it, a Space's files; empty elsewhere."""
+    space = (os.environ if environment is None else environment).get("SPACE_ID")
+    return f"https://huggingface.co/spaces/{space}/tree/main" if space else ""
 
 
 def about_runs(root: Path) -> str:

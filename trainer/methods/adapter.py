@@ -12,7 +12,7 @@ from trainer.config import check as config_check
 from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError, UserError
 from trainer.methods import foreign, heads
-from trainer.methods.base import UNTUNED, Method, Options, RateSource, Setup, label_rows, refuse_lost
+from trainer.methods.base import TUNED, Method, Options, RateSource, Setup, label_rows, refuse_lost
 from trainer.sources import configs, weights
 from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark, tr
@@ -67,8 +67,8 @@ class Adapter(Method):
         "Houlsby et al. 2019, https://arxiv.org/abs/1902.00751; Pfeiffer et al. 2021, https://arxiv.org/abs/2005.00247"
     )
     library = "adapters"
-    learning_rates = (2e-3, 1e-4)
-    learning_rate_sources = (UNTUNED, RateSource("published", "Pfeiffer et al. 2021, section 4.1: BERT base"))
+    learning_rates = (5e-3, 1e-4)
+    learning_rate_sources = (TUNED, RateSource("published", "Pfeiffer et al. 2021, section 4.1: BERT base"))
     options = AdapterOptions
     speedups = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
 

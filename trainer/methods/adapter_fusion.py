@@ -16,7 +16,7 @@ from trainer.errors import ArgumentError, UserError
 from trainer.machine.measure import folder_bytes
 from trainer.methods import adapter, heads
 from trainer.methods.adapter import AdapterOptions, add_head, bottleneck_parts, bottlenecks, load_adapter_model
-from trainer.methods.base import UNTUNED, Method, ParentWeights, RateSource, Setup
+from trainer.methods.base import TUNED, Method, ParentWeights, RateSource, Setup
 from trainer.sources import configs, weights
 from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.sources.configs import Foreign, Name
@@ -75,7 +75,7 @@ class AdapterFusion(Method):
     paper = "Pfeiffer et al. 2021, AdapterFusion, https://arxiv.org/abs/2005.00247"
     library = "adapters"
     learning_rates = (5e-4, 5e-5)
-    learning_rate_sources = (UNTUNED, RateSource("published", "Pfeiffer et al. 2021, section 4.1: BERT base"))
+    learning_rate_sources = (TUNED, RateSource("published", "Pfeiffer et al. 2021, section 4.1: BERT base"))
     options = AdapterFusionOptions
     speedups = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
     parent_method = "adapter"
@@ -90,7 +90,8 @@ class AdapterFusion(Method):
             raise ArgumentError(
                 expected=tr("at least two adapter runs to fuse"),
                 got=str(len(setup.parents)),
-                fix=tr("name more with --parents"),
+                fix=tr("choose more of them"),
+                option_fix=tr("name more with --parents"),
             )
         model = load_adapter_model(setup)
         for parent in setup.parents:

@@ -89,9 +89,6 @@ class RateSource:
 TUNED = RateSource("tuned", "benchmarks/rates.json, on all-MiniLM-L6-v2")
 """Highest mean validation accuracy in the sweep that all methods share (tests/test_rates.py)."""
 
-UNTUNED = RateSource("chosen", "single runs of the quick preset, before the sweep in benchmarks/rates.json")
-"""Until the bundled runs are made again with the rates of the table."""
-
 
 class Method(ABC):
     """One way to adapt a backbone to a task. Subclasses supply only what differs.

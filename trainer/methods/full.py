@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.methods.base import CLASSIFIER_SPEEDUPS, UNTUNED, Method, RateSource, Setup, load_classifier
+from trainer.methods.base import CLASSIFIER_SPEEDUPS, TUNED, Method, RateSource, Setup, load_classifier
 from trainer.sources import configs, tensors
 from trainer.sources.backbones import Shape
 from trainer.texts import mark, tr
@@ -29,9 +29,9 @@ class Full(Method):
     summary = mark("Trains every parameter. The reference: most memory, and a full copy of the model for each task.")
     paper = "Devlin et al. 2019, BERT, section 4, https://arxiv.org/abs/1810.04805"
     library = "transformers"
-    learning_rates = (5e-5, 3e-5)
+    learning_rates = (2e-4, 3e-5)
     learning_rate_sources = (
-        UNTUNED,
+        TUNED,
         RateSource("published", "Devlin et al. 2019, section 4.1: one of 5e-5, 4e-5, 3e-5 and 2e-5 for each task"),
     )
     trains_backbone = True

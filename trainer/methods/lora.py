@@ -13,7 +13,7 @@ from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError, UserError
 from trainer.methods import foreign
 from trainer.methods.base import (
-    UNTUNED,
+    TUNED,
     Method,
     Options,
     RateSource,
@@ -46,7 +46,7 @@ class LoraOptions(Options):
         ("query", "value"),
         min_length=1,
         title=mark("Target modules"),
-        description=mark("linear maps of each layer that get an update"),
+        description=mark("linear layers of the encoder that get an update"),
     )
     use_rslora: bool = Field(
         False,
@@ -67,11 +67,13 @@ class Lora(Method):
 
     name = "lora"
     title = "LoRA"
-    summary = mark("Freezes the backbone and trains a low-rank update beside the query and value maps of each layer.")
+    summary = mark(
+        "Freezes the backbone and trains a low-rank update beside the query and value layers of the encoder."
+    )
     paper = "Hu et al. 2021, LoRA, https://arxiv.org/abs/2106.09685"
     library = "peft"
     learning_rates = (2e-3, 5e-4)
-    learning_rate_sources = (UNTUNED, RateSource("published", "Hu et al. 2021, table 9: RoBERTa base on SST-2"))
+    learning_rate_sources = (TUNED, RateSource("published", "Hu et al. 2021, table 9: RoBERTa base on SST-2"))
     options = LoraOptions
     speedups = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
 

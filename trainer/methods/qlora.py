@@ -10,7 +10,7 @@ from pydantic import Field
 
 from trainer.errors import ArgumentError
 from trainer.machine.device import Device, compute_type
-from trainer.methods.base import UNTUNED, RateSource, Setup, load_classifier
+from trainer.methods.base import TUNED, RateSource, Setup, load_classifier
 from trainer.methods.lora import Lora, LoraOptions
 from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark, tr
@@ -36,7 +36,7 @@ class Qlora(Lora):
     quantised_from = "lora"
     learning_rates = (2e-3, 5e-4)
     learning_rate_sources = (
-        UNTUNED,
+        TUNED,
         RateSource("published", "LoRA's, Hu et al. 2021, table 9: RoBERTa base on SST-2"),
     )
     options = QloraOptions

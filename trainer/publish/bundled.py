@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).resolve().parents[2] / "adapters_store"
 SUFFIX = "-bundled"
 """End of these runs' ids; .gitignore has an exception for such folders."""
-PRESET = "quick"
-SEEDS = (0,)
+PRESET = "best"
+SEEDS = (0, 1, 2, 3, 4)
 """The first seed's runs have their weights, the others their figures and predictions."""
 SETTINGS = {"adapter_fusion.half_file": True}
 """Differences from the preset. A fusion in 32 bits would take 10.6 MB of the 15 MB that all runs may take."""
@@ -34,7 +34,7 @@ P_VALUE = 0.01
 """Below this p-value of McNemar's exact test on the test sentences, two trainings of one recipe count as different."""
 SIZE_TOLERANCE = 0.01
 """Share by which the saved bytes may differ: libraries write their versions into the files."""
-MAX_STEPS = 100
+MAX_STEPS = 50
 """Events of training steps that each bundled run keeps, evenly spaced: enough for a curve."""
 
 
@@ -148,18 +148,29 @@ def _thinned(events: str) -> str:
     return "".join(line for index, line in enumerate(lines) if index not in steps or index in chosen)
 
 
-def bring(root: Path) -> int:
+RECORD = ".bundled"
+"""File of a store with the ids of the bundled runs that were copied into it."""
+
+
+def lacking(root: Path) -> bool:
+    """Whether a store has no runs and bundled ones were never copied into it."""
+    return not (root / RECORD).exists() and not any(root.glob("[!.]*/run.json"))
+
+
+def bring(root: Path, *, again: bool = False) -> int:
     """Copy the runs that come with the program into the store in another folder, each once; the number of new ones.
 
-    A bundled run that a person deleted there is not copied again. A full or read-only disk is reported on standard
-    error and raises nothing.
+    A bundled run that a person deleted there is copied `again` only where that is asked for. A full or read-only disk
+    is reported on standard error and raises nothing.
     """
     if root.resolve() == BUNDLED.resolve():
         return 0
-    record, store, count = root / ".bundled", Store(root), 0
+    record, store, count = root / RECORD, Store(root), 0
     try:
         root.mkdir(parents=True, exist_ok=True)
         known = set(record.read_text(encoding="utf-8").split()) if record.exists() else set()
+        if again:
+            known = {name for name in known if (root / name / "run.json").is_file()}
         for folder in sorted(path.parent for path in BUNDLED.glob("*/run.json") if path.parent.name not in known):
             count += len(archive.load_folder(store, folder, checked=False)[0])
             known.add(folder.name)

@@ -53,7 +53,8 @@ def push(
             raise UserError(
                 expected=tr("a private repository"),
                 got=tr("{repository}, which is public", repository=repository),
-                fix=tr("make it private in its settings, or leave out --private"),
+                fix=tr("make it private in its settings, or choose another"),
+                option_fix=tr("make it private in its settings, or leave out --private"),
             )
         if others:
             raise ArgumentError(
@@ -205,7 +206,10 @@ def _check(run: Run, repository: str) -> None:
     owner, slash, name = repository.partition("/")
     if not (owner and slash and name) or "/" in name:
         raise ArgumentError(
-            expected=tr("a repository as owner/name"), got=repr(repository), fix=tr("write --repo you/name")
+            expected=tr("a repository as owner/name"),
+            got=repr(repository),
+            fix=tr("write both, with a slash between them"),
+            option_fix=tr("write --repo you/name"),
         )
     if not run.can_predict:
         raise ArgumentError(

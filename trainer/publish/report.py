@@ -11,10 +11,13 @@ from trainer.analysis import comparisons, parents
 from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means, ordered, variants
 from trainer.errors import UserError
+from trainer.jobs.progress import duration
 from trainer.markup import render
+from trainer.publish import report_charts
+from trainer.publish.report_charts import Chart, Figure
 from trainer.runs import recipes
 from trainer.runs.damage import Damage, culprits, log_failure
-from trainer.runs.metrics import METRICS, Metric
+from trainer.runs.metrics import METRICS, MINUTES, PERCENT, Metric
 from trainer.runs.store import Run, Store
 
 if TYPE_CHECKING:
@@ -36,8 +39,10 @@ TABLES = {
 }
 """Captions of the tables of figures -> their columns, each shown where a run of the group has it."""
 SHOWN = tuple(key for keys in TABLES.values() for key in keys)
-BARS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
-"""Metrics drawn as bars under their figures, from zero to the largest value."""
+COSTS = ("train_minutes", "trainable", "peak_memory")
+"""Metrics drawn as bars, from zero to the largest value."""
+COLUMNS = 4
+"""The most columns of figures in a table: more do not fit on a page of the size A4, and go into another table."""
 
 
 def html(store: Store, runs: Sequence[Run]) -> str:
@@ -70,7 +75,7 @@ def _page(store: Store, runs: Sequence[Run], damaged: Sequence[Damage] = ()) -> 
         groups=drawn,
         damaged=[*map(str, damaged), *map(str, _damaged(store, runs))],
         made=[_made(run) for run in ordered(runs)],
-        metrics=[METRICS[key] for key in _known(analysis.runs_table(runs))],
+        metrics=[(heading(METRICS[key]), METRICS[key].help) for key in _known(analysis.runs_table(runs))],
     )
     return f"{page}\n"
 
@@ -96,24 +101,46 @@ def _group(store: Store, runs: list[Run]) -> dict[str, Any]:
         "warnings": analysis.comparable(runs) + parents.other_tasks(runs),
         "absent": sorted({name for run in runs for name in analysis.absent(run)}),
         "tables": _tables(store, table, runs, names),
+        "charts": _charts(store, table, runs, names),
         **_differences(store, runs, names),
     }
 
 
+def heading(metric: Metric) -> str:
+    """A metric's heading in the report, where times have their unit beside the number."""
+    return metric.title.removesuffix(" (min)") if metric.scale == MINUTES else metric.title
+
+
+def show(metric: Metric, value: float | None) -> str:
+    """A value for people: a time in seconds, minutes or hours, as it is long."""
+    if metric.scale != MINUTES or value is None or value != value:
+        return metric.show(value)
+    seconds = value / MINUTES
+    return duration(seconds) if seconds >= 1 else f"{seconds:.1f} s"
+
+
 def _tables(
     store: Store, table: pd.DataFrame, runs: Sequence[Run], names: dict[str, str]
-) -> list[tuple[str, list[Metric], list[dict[str, Any]]]]:
-    """(caption, metrics, rows) of each table that has columns."""
-    averages, known = means(table), _known(table)
+) -> list[tuple[str, list[str], list[dict[str, Any]]]]:
+    """(caption, headings, rows) of each table that has columns, at most `COLUMNS` of them."""
+    averages, known, members = means(table), _known(table), _members(runs, names)
+    tables = []
+    for caption, keys in TABLES.items():
+        columns = [key for key in keys if key in known]
+        for start in range(0, len(columns), COLUMNS):
+            part = columns[start : start + COLUMNS]
+            title = caption if start == 0 else f"{caption}, continued"
+            rows = _rows(store, averages, members, part)
+            tables.append((title, [heading(METRICS[key]) for key in part], rows))
+    return tables
+
+
+def _members(runs: Sequence[Run], names: dict[str, str]) -> dict[str, list[Run]]:
+    """Variant -> its runs."""
     members: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         members[names[run.id]].append(run)
-    tables = []
-    for caption, keys in TABLES.items():
-        if columns := [key for key in keys if key in known]:
-            rows = _rows(store, averages, members, columns)
-            tables.append((caption, [METRICS[key] for key in columns], rows))
-    return tables
+    return members
 
 
 def _known(table: pd.DataFrame) -> list[str]:
@@ -124,26 +151,46 @@ def _known(table: pd.DataFrame) -> list[str]:
 def _rows(
     store: Store, table: pd.DataFrame, members: dict[str, list[Run]], shown: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Rows of the table of figures, one a variant: (text, length of the bar as a share of the longest; 0: no bar).
-
-    `members`: variant -> its runs. An accuracy has its 95% interval in brackets.
-    """
-    largest = {key: table[key].max() for key in BARS}
+    """Rows of a table of figures, one a variant. An accuracy has its 95% interval in brackets."""
     rows = []
     for row in table.to_dict("records"):
         cells = []
         for key in shown:
-            text, spread = METRICS[key].show(row[key]), row[f"{key}:sd"]
+            text, spread = show(METRICS[key], row[key]), row[f"{key}:sd"]
             if spread == spread and spread > 0:
-                text += f" ± {METRICS[key].show(spread)}"
+                text += f" ± {show(METRICS[key], spread)}"
             if interval := analysis.accuracy_interval(members[row["variant"]], key, store=store):
                 text += " ({:.1f} to {:.1f})".format(*(end * METRICS[key].scale for end in interval))
             if 0 < row[f"{key}:n"] < row["runs"]:
                 text += f" ({row[f'{key}:n']} of {row['runs']} runs)"
-            share = row[key] / largest[key] if key in BARS and row[key] == row[key] and largest[key] else 0
-            cells.append((text, share))
+            cells.append(text)
         rows.append({"recipe": row["variant"], "runs": row["runs"], "cells": cells})
     return rows
+
+
+def _charts(store: Store, table: pd.DataFrame, runs: Sequence[Run], names: dict[str, str]) -> list[Chart]:
+    """Accuracies with their intervals, the costs of training, and the validation accuracy by epoch."""
+    rows, members, accuracy = means(table).to_dict("records"), _members(runs, names), METRICS["test_accuracy"]
+    with_accuracy = []
+    for row in rows:
+        interval = analysis.accuracy_interval(members[row["variant"]], accuracy.key, store=store)
+        low, high = [end * accuracy.scale for end in interval] if interval else (None, None)
+        text = show(accuracy, row[accuracy.key]) + (f" ({low:.1f} to {high:.1f})" if interval else "")
+        with_accuracy.append((row["variant"], Figure(row[accuracy.key], text, low, high)))
+    charts = report_charts.with_intervals(f"{accuracy.title}, with its 95% interval", with_accuracy)
+    costs = [key for key in COSTS if table[key].notna().any()]
+    if costs:
+        figures = [(row["variant"], [_figure(METRICS[key], row[key]) for key in costs]) for row in rows]
+        charts += report_charts.bars([heading(METRICS[key]) for key in costs], figures)
+    points = analysis.curves(store, runs)
+    points = points[points["curve"] == "validation accuracy"]
+    points = points.assign(value=points["value"] * PERCENT)
+    curve = report_charts.curves("Validation accuracy (%)", points)
+    return charts + [curve] * (curve is not None)
+
+
+def _figure(metric: Metric, value: float) -> Figure | None:
+    return Figure(value, show(metric, value)) if value == value else None
 
 
 def _differences(store: Store, runs: list[Run], names: dict[str, str]) -> dict[str, Any]:

@@ -13,13 +13,17 @@ from trainer.runs import recipes, ways
 from trainer.runs.store import Run
 from trainer.texts import tr
 
+Way = Callable[[RunConfig], tuple[float, str] | None]
+"""A way of estimating: recipe -> (seconds or bytes, their basis in words), or None where it is not possible."""
+
 
 @dataclass(frozen=True)
 class Estimate:
     """Estimated cost of one run: exact counts of parameters, `memory` in bytes, `seconds` of training.
 
-    `based_on` names the basis of the time, `memory_based_on` that of the memory, for people. The time of parents that
-    are trained with the run is not in `seconds` but in `parents_seconds`.
+    `based_on` names the basis of the time, `memory_based_on` that of the memory, for people; each is `..._measured`
+    where that is earlier runs of the same method and backbone. The time of parents that are trained with the run is not
+    in `seconds` but in `parents_seconds`.
     """
 
     method: str
@@ -30,6 +34,8 @@ class Estimate:
     based_on: str
     parents_seconds: float = 0.0
     memory_based_on: str = ""
+    time_measured: bool = False
+    memory_measured: bool = False
 
 
 def estimate(
@@ -60,14 +66,15 @@ def estimates(
     lacking = {id(config): _missing_parents(config, earlier, beside) for config in configs}
     every = [*configs, *(parent for parents in lacking.values() for parent in parents)]
 
-    def first(candidates: Sequence[Callable[[RunConfig], tuple[float, str] | None]]) -> list[tuple[float, str]]:
+    def first(candidates: Sequence[Way]) -> tuple[list[tuple[float, str]], bool]:
+        """(the estimates of the first way that all allow, whether that is the first way of all: earlier runs)."""
         for way in candidates:
             estimated = [way(config) for config in every]
             if None not in estimated:
-                return estimated
+                return estimated, way is candidates[0]
         raise AssertionError("the last way is always there")
 
-    times = first(
+    times, time_measured = first(
         (
             partial(ways.time_of_runs, runs=here),
             partial(ways.time_of_step, earlier=earlier, device=device, runs=here),
@@ -75,7 +82,7 @@ def estimates(
             partial(ways.time_of_shapes, device=device),
         )
     )
-    memories = first(
+    memories, memory_measured = first(
         (
             partial(ways.memory_of_runs, runs=here),
             partial(ways.memory_of_step, earlier=earlier, device=device),
@@ -93,6 +100,8 @@ def estimates(
             based_on=basis,
             parents_seconds=sum(seconds[id(parent)] for parent in lacking[id(config)]),
             memory_based_on=memory_basis,
+            time_measured=time_measured,
+            memory_measured=memory_measured,
         )
         for config, (time, basis), (memory, memory_basis) in zip(configs, times, memories, strict=False)
     ]

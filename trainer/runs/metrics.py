@@ -126,9 +126,7 @@ METRICS: dict[str, Metric] = {
             "train_info.accelerator_memory_max",
             1e-6,
         ),
-        Metric(
-            "host_memory", mark("Host memory, whole process (MB)"), "lower", ",.0f", "train_info.host_memory_peak", 1e-6
-        ),
+        Metric("host_memory", mark("Process memory, RSS (MB)"), "lower", ",.0f", "train_info.host_memory_peak", 1e-6),
         Metric("utilisation", mark("GPU utilisation (%)"), "higher", ".0f", "train_info.accelerator_utilisation_avg"),
         Metric("file_size", mark("Saved size (MB)"), "lower", ",.2f", "train_info.file_size", MEGABYTES),
         Metric("speed", mark("Sentences a second"), "higher", ",.0f", "train_info.sentences_per_second"),

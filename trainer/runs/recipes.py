@@ -56,6 +56,9 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
     own |= {name: settings.pop(name) for name in list(settings) if name not in FIELDS}
     settings = {name: value for name, value in settings.items() if value is not None}
     known = methods.METHODS.get(method)
+    for name in [name for name in own if known and name not in _options(method)]:
+        problems.append(_unknown_setting(name, (method,)))
+        del own[name]
     if known:
         if settings.get("fairness") == "same" and settings.get("learning_rate") is None:
             problems.append(
@@ -191,13 +194,15 @@ def _misplaced(methods_: Sequence[str], settings: dict[str, Any]) -> list[str]:
                 )
             )
         elif not dot and name not in FIELDS and name not in known:
-            problems.append(
-                tr(
-                    "{name}: expected a setting of the recipe or of a chosen method, got an unknown one; check it.",
-                    name=name,
-                )
-            )
+            problems.append(_unknown_setting(name, methods_))
     return problems
+
+
+def _unknown_setting(name: str, methods_: Sequence[str]) -> str:
+    """The sentence for a setting that neither the recipe nor one of the methods has: lists those, names the nearest."""
+    options = {option: None for method in methods_ for option in sorted(_options(method))}
+    names = [field for field in FIELDS if field not in (*OWN_ARGUMENTS, "options")] + list(options)
+    return str(one_of(mark("a setting"), name, names))
 
 
 def parents_of(config: RunConfig) -> list[RunConfig]:

@@ -263,7 +263,8 @@ class Store:
         raise ArgumentError(
             expected=tr("a run's id, or a beginning of it or a label that only one run has"),
             got=tr("{name}, which {count} runs share", name=shown, count=len(matches)) if matches else shown,
-            fix=tr("`python -m trainer list` shows the ids"),
+            fix=tr("look it up in the list of runs"),
+            option_fix=tr("`python -m trainer list` shows the ids"),
         )
 
     def events(self, run_id: str, *, after: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -500,7 +501,10 @@ class Store:
         folder = self.root / run_id
         if not _may_be_id(run_id) or folder.parent != self.root:
             raise ArgumentError(
-                expected=tr("a run's id"), got=repr(run_id[:LONGEST]), fix=tr("`python -m trainer list` shows the ids")
+                expected=tr("a run's id"),
+                got=repr(run_id[:LONGEST]),
+                fix=tr("look it up in the list of runs"),
+                option_fix=tr("`python -m trainer list` shows the ids"),
             )
         return folder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,8 @@ AT_ONCE = 512
 SUFFIXES = (*READERS, ".txt")
 CUT = ":tokens_cut"
 """End of the name of the column with the numbers of tokens that a run did not read."""
+HOW = "predicted_with"
+"""The column whose first row says how the predictions were made."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,19 @@ def text_column(table: pd.DataFrame, path: Path, named: str | None = None) -> st
 
 
 def predict(
-    table: pd.DataFrame, column: str, runs: Sequence[Run], predictor: Predictor, *, calibrated: bool = False
+    table: pd.DataFrame,
+    column: str,
+    runs: Sequence[Run],
+    predictor: Predictor,
+    *,
+    calibrated: bool = False,
+    names: Mapping[str, str] | None = None,
 ) -> Iterator[Done]:
-    """Add two columns a run to `table`, `<run id>` and `<run id>:probability`, and yield the progress.
+    """Add two columns a run to `table`, `<name>` and `<name>:probability`, and yield the progress.
 
-    A third, `<run id>:tokens_cut`, has the number of tokens at a sentence's end that the run did not read; it is added
-    only where a sentence was cut, so that the files of all others are as they always were.
+    `names` are those of the runs by id; without them a run's id is its name. A third column, `<name>:tokens_cut`, has
+    the number of tokens at a sentence's end that the run did not read; it is added only where a sentence was cut, so
+    that the files of all others are as they always were.
 
     Predictions of a row without a text are None. `calibrated` scales the probabilities of the runs that have a
     temperature. A caller that stops iterating stops the computation.
@@ -108,15 +117,33 @@ def predict(
                 done += len(rows[text])
                 count += len(rows[text]) * (left > 0)
             yield Done(run, run_number, done, of, count)
-        table[run.id], table[f"{run.id}:probability"] = labels, shares
+        name = (names or {}).get(run.id, run.id)
+        table[name], table[f"{name}:probability"] = labels, shares
         if count:
             # Whole numbers beside rows without a text, which have none.
-            table[f"{run.id}{CUT}"] = pd.array(cut, dtype="Int64")
+            table[f"{name}{CUT}"] = pd.array(cut, dtype="Int64")
 
 
-def cut_sentences(table: pd.DataFrame, runs: Sequence[Run]) -> int:
+def say_how(table: pd.DataFrame, runs: Sequence[Run], names: Mapping[str, str], *, calibrated: bool) -> None:
+    """Add the column `HOW` to `table`: in its first row each run's name, id, temperature and maximum length."""
+    from trainer.serving.predictor import temperature
+
+    said = []
+    for run in runs:
+        scale = temperature(run) if calibrated else None
+        scaled = (
+            tr("probabilities as the model gives them")
+            if scale is None
+            else tr("probabilities scaled by T = {scale}", scale=f"{scale:.3f}")
+        )
+        read = tr("first {count} tokens read", count=run.recipe.max_length)
+        said.append(f"{names[run.id]}: {run.id}, {scaled}, {read}")
+    table[HOW] = ["; ".join(said), *[""] * (len(table) - 1)][: len(table)]
+
+
+def cut_sentences(table: pd.DataFrame, runs: Sequence[Run], names: Mapping[str, str] | None = None) -> int:
     """Number of rows whose sentence at least one of the runs did not read to its end; `table` is from `predict`."""
-    columns = [name for run in runs if (name := f"{run.id}{CUT}") in table]
+    columns = [name for run in runs if (name := f"{(names or {}).get(run.id, run.id)}{CUT}") in table]
     return int((table[columns].fillna(0) > 0).any(axis=1).sum()) if columns else 0
 
 

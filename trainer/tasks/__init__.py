@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ __all__ = [
     "SPLITS_VERSION",
     "TASKS",
     "Split",
+    "Supply",
     "Task",
     "TaskData",
     "contents",
@@ -80,6 +82,7 @@ __all__ = [
     "get",
     "is_file",
     "note_shown",
+    "supply",
 ]
 
 
@@ -127,25 +130,52 @@ def contents(config: RunConfig) -> dict[str, str]:
     return hashes
 
 
+@dataclass(frozen=True)
+class Supply:
+    """What a task has: sentences by split, number of labels, notes on what was left out (`note_shown` translates)."""
+
+    sizes: dict[str, int]
+    labels: int
+    notes: tuple[str, ...]
+
+    def limited(self, config: RunConfig) -> dict[str, int]:
+        """Sentences by split that a recipe uses: at most as many as it asks for."""
+        return {split: min(getattr(config, f"{split}_size") or size, size) for split, size in self.sizes.items()}
+
+
+def supply(config: RunConfig) -> Supply | None:
+    """What a recipe's task has; None for a task of the Hub, which is not downloaded for this."""
+    if config.task in TASKS and config.task not in EMBEDDED:
+        return None
+    return _supply_of(config)
+
+
 def extent(config: RunConfig) -> tuple[int, int]:
     """(training sentences, labels) of a recipe; loads the task only where they are not known without it."""
     known = TASKS[config.task].known_extent if config.task in TASKS else None
-    sentences, labels = known or _extent(
+    if known is None:
+        whole = _supply_of(config)
+        known = whole.sizes["train"], whole.labels
+    sentences, labels = known
+    return min(config.train_size or sentences, sentences), labels
+
+
+def _supply_of(config: RunConfig) -> Supply:
+    return _supply(
         config.task,
         config.split_seed,
         tuple((name, getattr(config, name)) for name in FILE_FIELDS),
         tuple(contents(config).items()),
     )
-    return min(config.train_size or sentences, sentences), labels
 
 
 @lru_cache(maxsize=32)
-def _extent(
+def _supply(
     task: str,
     split_seed: int,
     own_file: tuple[tuple[str, Any], ...],
     contents: tuple[tuple[str, str], ...],
-) -> tuple[int, int]:
-    """`extent` of a task, cached until one of the `contents` of its files changes."""
+) -> Supply:
+    """`supply` of a task, cached until one of the `contents` of its files changes."""
     data = get(task, **dict(own_file)).load(split_seed)
-    return len(data.train), len(data.label_names)
+    return Supply({split: len(getattr(data, split)) for split in SPLITS}, len(data.label_names), data.notes)

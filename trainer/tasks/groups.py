@@ -70,11 +70,13 @@ def check_column(group: str, columns: list[str], text: str, label: str, path: Pa
         raise ArgumentError(
             expected=tr("a group column {name} in {file}", name=repr(group), file=path.name),
             got=", ".join(columns[:12]),
-            fix=tr("name another --group-column"),
+            fix=tr("choose another group column"),
+            option_fix=tr("name another --group-column"),
         )
     if group in (text, label):
         raise ArgumentError(
             expected=tr("a group column that is neither the text nor the label column"),
             got=repr(group),
-            fix=tr("name another --group-column"),
+            fix=tr("choose another group column"),
+            option_fix=tr("name another --group-column"),
         )

@@ -124,7 +124,8 @@ class FileTask(Task):
             raise ArgumentError(
                 expected=tr("a group column {name} in {file}", name=repr(self.group_column), file=self.path.name),
                 got=tr("only empty cells"),
-                fix=tr("name another --group-column"),
+                fix=tr("choose another group column"),
+                option_fix=tr("name another --group-column"),
             )
         if sentences.groups is not None:
             if (splits := len(SPLITS) - len(held_out)) > 1:
@@ -203,13 +204,15 @@ def choose_columns(columns: list[str], text: str | None, label: str | None, path
         raise ArgumentError(
             expected=tr("a text and a label column in {file}", file=path.name),
             got=tr("{problem} among {columns}", problem=got, columns=", ".join(columns[:12])),
-            fix=tr("name them with --text-column and --label-column"),
+            fix=tr("choose both columns by their names"),
+            option_fix=tr("name them with --text-column and --label-column"),
         )
     if chosen[0] == chosen[1]:
         raise ArgumentError(
             expected=tr("two different columns"),
             got=tr("{name} for both", name=repr(chosen[0])),
-            fix=tr("name another --label-column"),
+            fix=tr("choose another label column"),
+            option_fix=tr("name another --label-column"),
         )
     return chosen[0], chosen[1]
 
@@ -248,7 +251,8 @@ def choose_text(columns: list[str], text: str | None, path: Path) -> str:
         raise ArgumentError(
             expected=tr("a text column in {file}", file=path.name),
             got=", ".join(columns[:12]),
-            fix=tr("name it with --text-column"),
+            fix=tr("choose the column with the sentences"),
+            option_fix=tr("name it with --text-column"),
         )
     return column
 
@@ -285,7 +289,8 @@ def label_names(labels: Iterable[str]) -> tuple[str, ...]:
         raise ArgumentError(
             expected=tr("between 2 and {count} different labels", count=MAX_CLASSES),
             got=f"{len(names)}" + (f" ({names[0]!r})" if len(names) == 1 else ""),
-            fix=tr("add sentences with another label") if few else tr("name the label column with --label-column"),
+            fix=tr("add sentences with another label") if few else tr("choose another label column"),
+            option_fix="" if few else tr("name the label column with --label-column"),
         )
     return tuple(names)
 

@@ -16,6 +16,7 @@ from trainer.texts import tr
 from trainer.ui.common import log
 from trainer.ui.common.faults import Sentence
 from trainer.ui.common.lab import Lab, endpoint, note
+from trainer.ui.common.visibility import seen_if
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 COOKIE = "peft-lab-grant"
@@ -121,14 +122,21 @@ def require(lab: Lab, request: gr.Request | None, password: str | None) -> None:
     _PERSON.set(visitor.person)
 
 
-def build(lab: Lab, page: gr.Blocks) -> None:
+def state() -> gr.BrowserState:
+    """This browser's grant; call outside the tabs: in one that is not open it is read after the page's load event."""
+    # Gradio encrypts what the browser stores, but sends every browser this key: it is no secret. The grant is safe
+    # because only its own browser has it, and it expires.
+    return gr.BrowserState(None, storage_key="peft-lab-grant", secret="known to every browser")
+
+
+def build(lab: Lab, page: gr.Blocks, grant: gr.BrowserState) -> None:
     """Lay out what a visitor may do, the password's form and the sign-in; nothing where everything is open."""
     rules = lab.access.rules
     if rules.open:
         return
     with gr.Column(variant="panel", elem_id="lab-access"):
         message = gr.HTML()
-        controls = _password(message) if rules.password else None
+        controls = _password(message, grant) if rules.password else None
         if rules.sign_in and login_works():
             # Gradio fills the braces with the name.
             sign_out = tr("Sign out ({name})", name="{}")
@@ -139,9 +147,9 @@ def build(lab: Lab, page: gr.Blocks) -> None:
         _connect(lab, page, controls)
 
 
-def _password(message: gr.HTML) -> Controls:
+def _password(message: gr.HTML, grant: gr.BrowserState) -> Controls:
     """Lay out the password's row and the button that revokes the grant."""
-    with gr.Row(elem_classes="lab-ask") as row:
+    with gr.Row(**seen_if(True, "lab-ask")) as row:
         password = gr.Textbox(
             label=tr("Password"),
             type="password",
@@ -150,10 +158,7 @@ def _password(message: gr.HTML) -> Controls:
             html_attributes=gr.InputHTMLAttributes(autocomplete="current-password"),
         )
         unlock_button = gr.Button(tr("Unlock"), min_width=110, scale=0)
-    lock_button = gr.Button(tr("Lock again"), visible=False, elem_classes="lab-narrow")
-    # Gradio encrypts what the browser stores, but sends every browser this key: it is no secret. The grant is safe
-    # because only its own browser has it, and it expires.
-    grant = gr.BrowserState(None, storage_key="peft-lab-grant", secret="known to every browser")
+    lock_button = gr.Button(tr("Lock again"), **seen_if(False, "lab-narrow"))
     return Controls(message, row, password, unlock_button, lock_button, grant)
 
 
@@ -237,6 +242,6 @@ def _shown(lab: Lab, controls: Controls, visitor: Visitor, *, granted: bool) -> 
     """What the visitor may do; the password's row is visible without the right, the lock button with a grant."""
     return {
         controls.message: note(describe(lab, visitor)),
-        controls.row: gr.update(visible=not lab.access.allows(visitor)),
-        controls.lock: gr.update(visible=granted),
+        controls.row: gr.update(**seen_if(not lab.access.allows(visitor), "lab-ask")),
+        controls.lock: gr.update(**seen_if(granted, "lab-narrow")),
     }

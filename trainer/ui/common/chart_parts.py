@@ -11,11 +11,14 @@ import altair as alt
 import pandas as pd
 
 from trainer import texts
+from trainer.runs.metrics import MINUTES, Metric
 from trainer.texts import mark, tr
 from trainer.ui.common.lab import method_title
 from trainer.ui.common.theme import COLOURS, SHAPES
 
 TEXT = 14
+MOST_SECONDS = 180
+"""The longest duration whose axis is in seconds; longer ones are in minutes."""
 GREY = "#767676"
 """The colour of published figures: contrast 4.5:1 on white, 4.6:1 on Gradio's dark background."""
 _DOWNLOAD = {
@@ -57,9 +60,16 @@ def scale_of(values: pd.Series, padding: int) -> alt.Scale:
     return alt.Scale(zero=False, padding=padding, nice=False)
 
 
-def few_ticks(values: pd.Series) -> alt.Axis:
-    """An axis with about five ticks, large numbers as 10k or 2M."""
-    return alt.Axis(tickCount=5, format="~s") if len(values) and values.max() >= 10_000 else alt.Axis(tickCount=5)
+def axis_of(metric: Metric, values: Sequence[float], ticks: int = 5) -> alt.Axis:
+    """A metric's axis with about this many ticks, large numbers as 10k or 2M, durations with their unit."""
+    largest = max(values, default=0)
+    if metric.scale == MINUTES:
+        text, factor = (
+            (mark("{seconds} s"), 1 / MINUTES) if largest < MOST_SECONDS * MINUTES else (mark("{minutes} min"), 1)
+        )
+        unit = tr(text).partition("}")[2]
+        return alt.Axis(tickCount=ticks, labelExpr=f"format(datum.value * {factor:g}, ',.3~r') + '{unit}'")
+    return alt.Axis(tickCount=ticks, format="~s") if largest >= 10_000 else alt.Axis(tickCount=ticks)
 
 
 def whole_ticks(values: pd.Series) -> alt.Axis:
@@ -69,9 +79,13 @@ def whole_ticks(values: pd.Series) -> alt.Axis:
     return alt.Axis(values=list(range(low, high + 1, stride)), format="d")
 
 
-def value_axis(percent: bool) -> alt.Axis:
-    """The axis of a curve's values."""
-    return alt.Axis(format="%") if percent else alt.Axis()
+def value_axis(percent: bool, domain: tuple[float, float] | None = None) -> alt.Axis:
+    """The axis of a curve's values over `domain`; of shares in percent, with as many decimals as its ticks need."""
+    if not percent:
+        return alt.Axis(tickCount=5)
+    span = domain[1] - domain[0] if domain else 1.0
+    decimals = min(max(-math.floor(math.log10(span / 5)) - 2, 0), 4) if span > 0 else 1
+    return alt.Axis(format=f".{decimals}~%", tickCount=5)
 
 
 def _scale(names: Sequence[str], values: dict[str, str]) -> alt.Scale:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +11,14 @@ import pandas as pd
 
 from trainer.analysis import published
 from trainer.analysis import tables as analysis
-from trainer.runs.metrics import METRICS, PERCENT, Metric
+from trainer.jobs.progress import duration
+from trainer.runs.metrics import METRICS, MINUTES, PERCENT, Metric
 from trainer.texts import mark, tr
 from trainer.ui.common.chart_parts import (
     GREY,
     TEXT,
+    axis_of,
     colour,
-    few_ticks,
     finish,
     scale_of,
     shape,
@@ -27,7 +29,7 @@ from trainer.ui.common.chart_parts import (
 )  # fmt: skip
 from trainer.ui.common.lab import method_title
 
-BAR_METRICS = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
+BAR_METRICS = ("test_accuracy", "train_minutes", "trainable", "peak_memory", "latency")
 PARENTS = {"train_minutes": "parents_minutes", "trainable": "parents_parameters", "file_size": "parents_size"}
 """Metrics whose bars go on with the parents' cost -> that of the parents."""
 HERE = mark("run here")
@@ -39,6 +41,7 @@ CURVES = {
     "memory": mark("Process or GPU memory (MB)"),
 }
 """The titles of analysis.curves' curves; another curve has its name as title."""
+_UNIT = re.compile(r"\s*\([^()]*\)$")
 DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2])
 
 
@@ -48,7 +51,8 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
 
     `table` is analysis.runs_table's, with a column `variant` or a variant a method; `reference` is published.table's.
     """
-    known, title = _named(table).dropna(subset=[metric.key]), tr(metric.title)
+    known = _named(table).dropna(subset=[metric.key])
+    name = title(metric)
     # Only the drawn columns go to the page: a thousand runs with all their figures would be megabytes.
     data = known.assign(Variant=known["variant"], value=known[metric.key])
     data = data.assign(parents=known.get(PARENTS.get(metric.key), float("nan")))
@@ -58,7 +62,7 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     lines = max((name.count(", ") + 1 for name in order), default=1)
     y = alt.Y("Variant:N", sort=order, title=None, axis=alt.Axis(labelLimit=180, labelExpr="split(datum.label, ', ')"))
     x = _bar_lengths(metric, [*means["end"], *elsewhere["value"]], [*means["shown"], *elsewhere["shown"]])
-    tooltip = [tip("Variant:N", tr("Variant")), tip("shown:N", title)]
+    tooltip = [tip("Variant:N", tr("Variant")), tip("shown:N", name)]
     base = alt.Chart(means).encode(y=y)
     layers = [
         base.mark_bar(height={"band": 0.7}).encode(x=x, color=colour(means["method"], legend=None), tooltip=tooltip),
@@ -72,14 +76,17 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
         several = means.dropna(subset=["sd"])
         rule = alt.Chart(several).mark_rule(strokeWidth=2, color="black")
         layers.append(rule.encode(y=y, x=alt.X("low:Q"), x2=alt.X2("high:Q"), tooltip=tooltip))
-        dot = alt.Chart(data).mark_point(filled=True, color="black", opacity=0.6, size=28)
-        layers.append(dot.encode(y=y, x=x, tooltip=[*tips("run:N", "seed:Q"), tip("value:Q", title)]))
+        single = data.assign(shown=[show(metric, value) for value in data["value"]])
+        dot = alt.Chart(single).mark_point(filled=True, color="black", opacity=0.6, size=28)
+        layers.append(
+            dot.encode(y=y, x=x, tooltip=[tip("Variant:N", tr("Variant")), *tips("seed:Q"), tip("shown:N", name)])
+        )
     if len(elsewhere):
         other = alt.Chart(elsewhere).encode(y=y, tooltip=tooltip)
         hollow = other.mark_bar(height={"band": 0.6}, filled=False, stroke=GREY, strokeWidth=2, strokeDash=[6, 4])
         text = other.mark_text(align="left", dx=8, fontSize=TEXT)
         layers += [hollow.encode(x=x), text.encode(x=x, text=alt.Text("shown:N"))]
-    return finish(alt.layer(*layers), title=title, height=max(40, 18 * lines + 10) * max(len(order), 1))
+    return finish(alt.layer(*layers), title=name, height=max(40, 18 * lines + 10) * max(len(order), 1))
 
 
 def _bar_means(data: pd.DataFrame, metric: Metric) -> pd.DataFrame:
@@ -94,7 +101,7 @@ def _bar_means(data: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     means["shown"] = [show_mean(metric, mean, sd) for mean, sd in zip(means["value"], spread, strict=True)]
     fused = means["parents"].notna()
     means.loc[fused, "shown"] = [
-        f"{own} + {metric.show(parents)}"
+        f"{own} + {show(metric, parents)}"
         for own, parents in means.loc[fused, ["shown", "parents"]].itertuples(index=False)
     ]
     return means
@@ -105,15 +112,17 @@ def _bar_lengths(metric: Metric, ends: Sequence[float], figures: Sequence[str]) 
     longest = max([*ends, 0]) or 1.0
     room = [end + longest * (0.15 + 0.075 * len(shown)) for end, shown in zip(ends, figures, strict=True)]
     limit = max([*room, longest * 1.15])
-    axis = alt.Axis(tickCount=4, format="~s") if limit >= 10_000 else alt.Axis(tickCount=4)
+    axis = axis_of(metric, [limit], 4)
     if metric.scale == PERCENT and longest > 25:
         axis = alt.Axis(values=list(range(0, 101, 25)))  # no ticks above 100% in the room for figures
     return alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
 
 
-def bar_charts(table: pd.DataFrame, *, reference: pd.DataFrame | None = None) -> list[alt.Chart]:
-    """The bar charts of `BAR_METRICS`."""
-    return [bars(table, METRICS[key], reference=reference) for key in BAR_METRICS]
+def bar_charts(
+    table: pd.DataFrame, *, reference: pd.DataFrame | None = None, keys: Sequence[str] = BAR_METRICS
+) -> list[alt.Chart]:
+    """The bar charts of some metrics."""
+    return [bars(table, METRICS[key], reference=reference) for key in keys]
 
 
 def scatter(
@@ -131,21 +140,22 @@ def scatter(
     `points` has name, method and the metrics; `reference` is published.table's, hollow and named, not on the frontier.
     Without `frontier` no mark is ringed or named, for points that cannot be compared.
     """
-    data, x_title, y_title = points.dropna(subset=list({x.key, y.key})), tr(x.title), tr(y.title)
+    data, x_title, y_title = points.dropna(subset=list({x.key, y.key})), title(x), title(y)
     data = data.assign(x=data[x.key], y=data[y.key], Method=[method_title(name) for name in data["method"]])
     unbeaten = analysis.pareto(data["x"], data["y"], x_better=x.better, y_better=y.better)
     # With its type: an empty list would become a column of objects, which selects columns, not rows.
     data["frontier"] = pd.Series(unbeaten, index=data.index, dtype=bool) & frontier
     theirs = data.get(PARENTS.get(x.key), float("nan"))
-    data = data.assign(total=data["x"] + theirs)[["name", "method", "Method", "x", "y", "total", "frontier"]]
+    data = data.assign(total=data["x"] + theirs)
+    data = _with_texts(data, x, y)[["name", "method", "Method", "x", "y", "total", "frontier", "x_shown", "y_shown"]]
     best = data[data["frontier"]].sort_values("x")
-    other = _elsewhere(reference, x, y)
+    other = _with_texts(_elsewhere(reference, x, y), x, y)
     fused = data.dropna(subset=["total"])
     every = pd.concat([data[["x", "y"]], other[["x", "y"]], fused[["total", "y"]].rename(columns={"total": "x"})])
     encode = {
-        "x": alt.X("x:Q", title=x_title, scale=scale_of(every["x"], 60), axis=few_ticks(every["x"])),
-        "y": alt.Y("y:Q", title=y_title, scale=scale_of(every["y"], 30), axis=few_ticks(every["y"])),
-        "tooltip": [*tips("name:N"), tip("x:Q", x_title), tip("y:Q", y_title)],
+        "x": alt.X("x:Q", title=x_title, scale=scale_of(every["x"], 60), axis=axis_of(x, every["x"])),
+        "y": alt.Y("y:Q", title=y_title, scale=scale_of(every["y"], 30), axis=axis_of(y, every["y"])),
+        "tooltip": [*tips("name:N"), tip("x_shown:N", x_title), tip("y_shown:N", y_title)],
     }
     marks = alt.Chart(data).mark_point(filled=True, size=110, opacity=0.9)
     ringed = alt.Chart(best).encode(**encode)
@@ -160,6 +170,12 @@ def scatter(
     if len(other):
         layers += _published_marks(other.sort_values("x"), encode, text)
     return finish(alt.layer(*layers), title=[y_title, tr("against {figure}", figure=_inside(x_title))], height=380)
+
+
+def _with_texts(data: pd.DataFrame, x: Metric, y: Metric) -> pd.DataFrame:
+    """The points with their figures as text, for tooltips."""
+    shown = {f"{axis}_shown": [show(metric, value) for value in data[axis]] for axis, metric in (("x", x), ("y", y))}
+    return data.assign(**shown)
 
 
 def _to_total(fused: pd.DataFrame, encode: dict[str, Any]) -> alt.Chart:
@@ -238,14 +254,20 @@ def curves(
     both = pd.concat([part.assign(Source=name) for part, name in ((points, here), (reference, there))
                       if part is not None and len(part)] or [points.assign(Source=here)])  # fmt: skip
     data = both[(both["curve"] == curve) & both[x].notna()]
-    data = thin(data).assign(Method=lambda rows: [method_title(name) for name in rows["method"]])
+    data = thin(data).assign(
+        Method=lambda rows: [method_title(name) for name in rows["method"]],
+        Seed=lambda rows: [tr("seed {seed}", seed=_whole(seed)) for seed in rows["seed"]],
+    )
     few = data.groupby("run").size().max() <= 40 if len(data) else True
     axes = {"epoch": tr("Epoch"), "step": tr("Step"), "seconds": tr("Training time (s)")}
     percent = curve == "validation accuracy"
+    domain = domain or value_range(data, [curve])
+    if percent and domain:
+        domain = domain[0], min(domain[1], 1.0)
     scale = alt.Scale(zero=False) if domain is None else alt.Scale(domain=list(domain), nice=False, zero=False)
     chart = alt.Chart(data).encode(
         x=alt.X(f"{x}:Q", title=axes[x], axis=whole_ticks(data[x]) if x != "seconds" else alt.Axis(tickCount=5)),
-        y=alt.Y("value:Q", title=None, scale=scale, axis=value_axis(percent)),
+        y=alt.Y("value:Q", title=None, scale=scale, axis=value_axis(percent, domain)),
         color=colour(data["method"]),
         detail=alt.Detail("run:N"),
         tooltip=[
@@ -258,11 +280,23 @@ def curves(
         line = line.encode(strokeDash=_dashes("Source:N", [here, there], [[1, 0], [6, 4]]))
     elif data["task"].nunique() > 1:  # the parents of a fusion are trained on other tasks
         tasks = list(dict.fromkeys(data["task"]))
-        dashes = [DASHES[i % len(DASHES)] for i in range(len(tasks))]
-        line = line.encode(strokeDash=_dashes("task:N", tasks, dashes))
+        line = line.encode(strokeDash=_dashes("task:N", tasks, _patterns(len(tasks))))
+    elif data["seed"].nunique() > 1 and data.groupby("method")["run"].nunique().max() > 1:
+        seeds = [tr("seed {seed}", seed=_whole(seed)) for seed in sorted(data["seed"].dropna().unique())]
+        line = line.encode(strokeDash=_dashes("Seed:N", seeds, _patterns(len(seeds))))
     marks = chart.mark_point(filled=True, size=60).encode(shape=shape(data["method"]))
     marks = marks.transform_filter(alt.datum.Source == here)
     return finish(alt.layer(line, marks) if few else line, title=curve_title(curve), height=260)
+
+
+def _patterns(number: int) -> list[list[int]]:
+    """This many dash patterns, again from the first when they run out."""
+    return [DASHES[i % len(DASHES)] for i in range(number)]
+
+
+def _whole(seed: float) -> str:
+    """A seed, which is a float beside published runs without one."""
+    return "–" if seed is None or seed != seed else f"{seed:.0f}"
 
 
 def _dashes(field: str, values: list[str], dashes: list[list[int]]) -> alt.StrokeDash:
@@ -299,9 +333,26 @@ def value_range(points: pd.DataFrame, names: Sequence[str]) -> tuple[float, floa
     return max(low - room, 0.0) if low >= 0 else low - room, high + room
 
 
+def show(metric: Metric, value: float | None) -> str:
+    """A figure for people: a duration as "8 s" or "3 min 05 s", others in the metric's format."""
+    if metric.scale != MINUTES or value is None or value != value:
+        return metric.show(value)
+    seconds = value / MINUTES
+    if seconds >= 10 or seconds <= 0:
+        return duration(seconds)
+    return tr("{seconds} s", seconds=f"{seconds:.2g}")
+
+
+def title(metric: Metric) -> str:
+    """A metric's heading; that of a duration without the unit, which each figure of `show` has."""
+    heading = tr(metric.title)
+    return _UNIT.sub("", heading) if metric.scale == MINUTES else heading
+
+
 def show_mean(metric: Metric, mean: float, sd: float) -> str:
-    """A mean with its sample standard deviation, where there is one: 81.20 ± 0.61."""
-    return metric.show(mean) if sd != sd or sd is None else f"{metric.show(mean)} ± {metric.show(sd)}"
+    """A mean with its sample standard deviation, where there is one that is not 0 as shown: 81.20 ± 0.61."""
+    nothing = sd is None or sd != sd or show(metric, sd) == show(metric, 0.0)
+    return show(metric, mean) if nothing else f"{show(metric, mean)} ± {show(metric, sd)}"
 
 
 def _inside(title: str) -> str:
@@ -319,5 +370,5 @@ def _elsewhere(reference: pd.DataFrame | None, x: Metric, y: Metric | None = Non
         return pd.DataFrame(columns=["Variant", "name", "value", "shown", "x", "y"])
     data = reference.dropna(subset=list({x.key, (y or x).key}))
     names = [tr("{method}, published elsewhere", method=method_title(name)) for name in data["method"]]
-    shown = [x.show(value) for value in data[x.key]]
+    shown = [show(x, value) for value in data[x.key]]
     return data.assign(Variant=names, name=names, value=data[x.key], shown=shown, x=data[x.key], y=data[(y or x).key])

@@ -32,6 +32,7 @@ from trainer.runs.damage_register import signature
 from trainer.runs.store import DamagedRun, Run, Store
 from trainer.serving.predictor import Predictor
 from trainer.texts import tr
+from trainer.ui.common.cache import Cache
 
 SECONDS_BETWEEN_WORKERS = 15.0
 _ONLY: ContextVar[frozenset[str] | None] = ContextVar("the only runs that are drawn", default=None)
@@ -50,7 +51,7 @@ class Lab:
     limits: Limits = field(default_factory=Limits)
     hosts: Hosts = field(default_factory=Hosts)
     device: Device | None = None
-    device_line: str = field(default_factory=lambda: tr("Looking at what this machine computes on."))
+    device_line: str = field(default_factory=lambda: tr("Looking for the device."))
     warm: bool = False
     problem: str | None = None
     simulating: threading.Lock = field(default_factory=threading.Lock)
@@ -59,6 +60,10 @@ class Lab:
     _started_worker: float = -math.inf
     _set_aside: dict[str, tuple[Any, Damage]] = field(default_factory=dict)
     """Run's id -> (its files as they were, why it could not be drawn)."""
+    intervals: Cache = field(default_factory=Cache)
+    """Intervals of accuracies: where sentences come in groups, predictions are read for one."""
+    comparisons: Cache = field(default_factory=lambda: Cache(most=16))
+    """Comparisons of configurations: several sub-pages of Compare show the same ones."""
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
@@ -178,8 +183,12 @@ def _files(folder: Path) -> list[Any]:
 
 def describe_device(device: Device) -> str:
     """A sentence on the device of this machine, and one on its hardware's limits if there are any."""
-    line = tr("This machine computes on {device}, in {precision}.", device=device.name, precision=device.precisions[0])
-    return " ".join(filter(None, (line, device.problem or hosting.about_hardware(device.kind))))
+    return " ".join(filter(None, (running_on(device), device.problem or hosting.about_hardware(device.kind))))
+
+
+def running_on(device: Device) -> str:
+    """The device of this machine and its precision, in a sentence."""
+    return tr("Running on {device}, {precision}.", device=device.name, precision=device.precisions[0])
 
 
 def endpoint(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:

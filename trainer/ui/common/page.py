@@ -14,7 +14,7 @@ from trainer.ui.common.lab import Lab
 
 MOST_EVENTS = 2_000
 """The most events of any kind that wait; each open page asks for its list of runs every 1.5 seconds."""
-PREDICTING = ("predict", "predict_linked", "recalibrate", "explain", "predict_file", "predict_api")
+PREDICTING = ("predict", "predict_waiting", "recalibrate", "explain", "explain_one", "predict_file", "predict_api")
 """The handlers that compute predictions, whose waiting events are counted."""
 
 

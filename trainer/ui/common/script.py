@@ -1,4 +1,4 @@
-"""The page's own script, `trainer/ui/static/page.js`, with the page's language and texts."""
+"""The page's own scripts, of `trainer/ui/static`, with the page's language and texts."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ NAMES = (
 """Gradio's names of its parts for a screen reader, which are English in every language."""
 
 
+SCRIPTS = ("page.js", "address.js", "live.js")
+"""In the order in which they use each other."""
+
+
 def head() -> Markup:
     """The script and its texts as HTML, for `launch(head=...)`."""
     values = {
@@ -32,4 +36,4 @@ def head() -> Markup:
         "names": {name: tr(name) for name in NAMES if tr(name) != name},
         "grant": {"cookie": COOKIE, "seconds": HOURS * 3600},
     }
-    return render("common/head.html", texts=values, script=Markup(static.read("page.js")))
+    return render("common/head.html", texts=values, script=Markup("\n".join(map(static.read, SCRIPTS))))

@@ -22,6 +22,7 @@ from trainer.errors import Problems, UserError, sentence
 from trainer.machine import hosting
 from trainer.machine.hosting import LOOPBACK, Hosts
 from trainer.texts import tr
+from trainer.ui.common import documents
 from trainer.ui.common.lab import Lab
 
 PORT, PORTS = 7860, 100
@@ -95,7 +96,8 @@ def application(lab: Lab, page: gr.Blocks, *, outside: Sequence[Middleware] = ()
 
     `outside` is middleware around all of Gradio's own, whose first layers fail on some malformed requests.
     """
-    outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, middleware=list(outside))
+    own = {"docs_url": None, "redoc_url": None, "openapi_url": None, "routes": documents.routes()}
+    outer = FastAPI(**own, middleware=list(outside))
     settings = {
         "root_path": os.environ.get("GRADIO_ROOT_PATH", ""),
         "max_file_size": None if lab.access.rules.open else "1gb",

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from trainer.analysis.tables import plain
 from trainer.markup import render
 from trainer.texts import tr
 
@@ -55,7 +56,7 @@ class Cell:
         value = self.text if self.value is None else self.value
         if value != value or value == "–":
             return ""
-        return repr(value) if isinstance(value, float) else value
+        return plain(value) if isinstance(value, float) else value
 
     def kinds(self, column: Column) -> str:
         """The cell's CSS classes."""

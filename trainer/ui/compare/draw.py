@@ -1,8 +1,14 @@
-"""Compare's handlers: they draw tables, charts and sentences of the selected runs."""
+"""Compare's handlers: they draw tables, charts and sentences of the selected runs, one sub-page at a time."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,227 +16,384 @@ import pandas as pd
 from gradio.blocks import Block
 from markupsafe import Markup
 
-from trainer.analysis import parents, published, reliability
+from trainer.analysis import conclusion, parents, published, reliability
 from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means, some, variants
 from trainer.markup import render
+from trainer.publish import report as reports
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import Run
-from trainer.texts import mark, tr
+from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import charts
+from trainer.ui.common.fold import heading
 from trainer.ui.common.isolation import damaged_html
-from trainer.ui.common.lab import Lab, remark
+from trainer.ui.common.lab import Lab, note, remark
+from trainer.ui.common.visibility import seen_if
 from trainer.ui.compare import pairs as compare_pairs
 from trainer.ui.compare import sentences as compare_sentences
 from trainer.ui.compare import tables as compare_tables
-from trainer.ui.compare.filters import AUTOMATIC, FILTERS, Selection, choices, known_metrics, select, settle
+from trainer.ui.compare.filters import AUTOMATIC, FILTERS, Selection, choices, in_words, known_metrics, select, settle
 from trainer.ui.compare.tables import cards, over_seeds, results, run_names, with_variant
-from trainer.ui.compare.view import CURVES, LOSSES, View
+from trainer.ui.compare.view import COSTS, CURVES, LOSSES, MOST_CARDS, OVERVIEW, View
 
-MAX_BARS, MAX_CURVES, MAX_CARDS = 24, 20, 12
+MAX_BARS, MAX_CURVES, MAX_CARDS, FIRST_CARDS = 12, 20, 12, 2
 EMPTY = mark("No finished runs yet. Train some in the Train tab: they appear here.")
 NOTHING = mark("No run fits these filters. Take a choice out of one of them.")
 
 
-def draw(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
-    """The updates of all components. `values`: the fields of `Selection`; missing ones have their defaults.
+@dataclass(frozen=True)
+class Shown:
+    """What is drawn: the controls' values as they came (`chosen`) and settled, all runs, and those that pass."""
 
-    Choices that no longer exist are dropped; the task is then the newest. A control whose value still exists gets no
-    value: a person may have chosen another one since.
+    lab: Lab
+    chosen: Selection
+    selection: Selection
+    every: list[Run]
+    runs: list[Run]
+
+    @classmethod
+    def of(cls, lab: Lab, *values: Any) -> Shown:
+        """`values`: the fields of `Selection`; missing ones have their defaults."""
+        every, chosen = lab.runs(), Selection.of(*values)
+        selection = settle(chosen, every)
+        return cls(lab, chosen, selection, every, select(selection, every))
+
+    @cached_property
+    def finished(self) -> list[Run]:
+        return [run for run in self.runs if run.state == "finished"]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Run id -> name of its configuration."""
+        return self.variants(self.runs)
+
+    def variants(self, runs: list[Run]) -> dict[str, str]:
+        """Run id -> name of its configuration among these runs alone."""
+        return variants(runs, machines=self.selection.machines)
+
+    def some(self, limit: int) -> list[Run]:
+        """At most this many of the finished runs: see `variants.some`."""
+        return some(self.finished, limit, self.names)
+
+    @property
+    def reference(self) -> pd.DataFrame | None:
+        return published.table() if self.selection.reference else None
+
+    def offer(self, name: str, offered: list[Any]) -> Any:
+        """The update of a control's choices, and of its value if that no longer exists.
+
+        A value that still exists is not sent: a person may have chosen another one since.
+        """
+        value = getattr(self.selection, name)
+        if value == getattr(self.chosen, name):
+            return gr.update(choices=offered)
+        return gr.update(choices=offered, value=list(value) if isinstance(value, tuple) else value)
+
+
+def draw(lab: Lab, view: View, page: str = OVERVIEW, *values: Any) -> dict[Block, Any]:
+    """The updates of a sub-page, one of `view.PAGES`, and of the filters. `values`: see `Shown.of`.
+
+    Choices that no longer exist are dropped; a task is then the one with the most configurations.
     """
-    every, chosen = lab.runs(), Selection.of(*values)
-    selection = settle(chosen, every)
-    runs = select(selection, every)
-    finished = [run for run in runs if run.state == "finished"]
-    offered = choices(every)
+    shown = Shown.of(lab, *values)
+    offered = choices(shown.every)
     changes: dict[Block, Any] = {
-        control: _offer(name, offered[name], chosen, selection)
-        for name, control in zip(FILTERS, view.filters, strict=True)
+        control: shown.offer(name, offered[name]) for name, control in zip(FILTERS, view.filters, strict=True)
     }
+    line = in_words(shown.selection, shown.runs, shown.names)
     changes |= {
-        view.controls: gr.update(visible=bool(every)),
-        view.body: gr.update(visible=bool(runs)),
-        view.figures: gr.update(visible=bool(finished)),
-        view.table: _table(lab, runs, selection) if runs else "",
-        view.notes: compare_tables.published_notes() if selection.reference and runs else "",
+        view.controls: heading(line if shown.every else ""),
+        view.body: gr.update(**seen_if(shown.runs)),
+        **{figures: gr.update(**seen_if(shown.finished)) for figures in view.figures},
     }
-    if finished:
-        changes |= _figures(lab, view, finished, chosen, selection)
+    if shown.runs and (shown.finished or page == "table"):
+        changes |= DRAWN[page](view, shown)
     # Last: the figures read files, which may be found damaged.
-    return changes | {view.summary: _summary(every, runs) + damaged_html(lab)}
+    return changes | {view.summary: _summary(shown)}
 
 
-def _figures(lab: Lab, view: View, finished: list[Run], chosen: Selection, selection: Selection) -> dict[Block, Any]:
-    """The updates of charts, cards and sentences of the finished runs."""
-    names = variants(finished)
-    sentences, kinds = _sentences(lab, finished, selection.kind)
-    against = compare_pairs.choices(variants(_newest_task(finished)[0]).values())
-    if selection.against not in {value for _, value in against}:
-        selection = replace(selection, against=AUTOMATIC)
-    metrics = [(tr(METRICS[key].title), key) for key in known_metrics(finished)]
-    bars = charts.bar_charts(_bar_rows(finished, names), reference=_reference(selection))
-    return {
-        **dict(zip(view.bars, bars, strict=True)),
-        view.x: _offer("x", metrics, chosen, selection),
-        view.y: _offer("y", metrics, chosen, selection),
-        view.scatter: _scatter(finished, names, selection),
-        view.reliability: _reliability(lab, finished, names),
-        **_curves(lab, view, finished, selection),
-        view.matrices: cards(some(finished, MAX_CARDS), names),
-        view.against: _offer("against", against, chosen, selection),
-        view.pairs: "",  # removes the tests of other runs
-        view.kind: _offer("kind", kinds, chosen, selection),
-        view.sentences: sentences,
-    }
+def open_page(lab: Lab, view: View, page: str, *values: Any) -> dict[Block, Any]:
+    """`draw` of a sub-page that a person opens, which the filters then draw again."""
+    return {view.page: page} | draw(lab, view, page, *values)
 
 
-def _offer(name: str, offered: list[Any], chosen: Selection, selection: Selection) -> Any:
-    """The update of a control's choices, and of its value if it no longer exists."""
-    value = getattr(selection, name)
-    if value == getattr(chosen, name):
-        return gr.update(choices=offered)
-    return gr.update(choices=offered, value=list(value) if isinstance(value, tuple) else value)
+def conclude(lab: Lab, view: View, page: str, *values: Any) -> dict[Block, Any]:
+    """What may be concluded, for the overview: after it is drawn, since the tests read every run's predictions."""
+    shown = Shown.of(lab, *values)
+    if page != OVERVIEW or not shown.finished:
+        return gr.skip()
+    return {view.conclusion: _conclusion(shown), view.summary: _summary(shown)}
 
 
-def redraw_unit(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
-    """The table and the scatter chart, with a row and a mark for each run or mean."""
-    runs, finished, selection = _selected(lab, *values)
-    changes: dict[Block, Any] = {view.table: _table(lab, runs, selection)}
-    if finished:
-        changes[view.scatter] = _scatter(finished, variants(finished), selection)
-    return changes
+def make_report(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
+    """The report on the finished runs shown, as a file to download."""
+    runs = Shown.of(lab, *values).finished
+    if not runs:
+        return {view.report: gr.update(value=None, interactive=False), view.report_note: note(tr(EMPTY))}
+    page = lab.shown(reports.html(lab.store, runs))
+    folder = Path(tempfile.gettempdir()) / "peft-lab-exports"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"peft-lab-report-{hashlib.sha256(page.encode()).hexdigest()[:8]}.html"
+    path.write_text(page, encoding="utf-8")
+    text = tr_count("The report on {count} run is ready.", "The report on {count} runs is ready.", len(runs))
+    return {view.report: gr.update(value=str(path), interactive=True), view.report_note: note(text)}
+
+
+def redraw_table(lab: Lab, *values: Any) -> str:
+    """The table, with other rows or columns."""
+    shown = Shown.of(lab, *values)
+    return _table(shown) if shown.runs else ""
 
 
 def redraw_scatter(lab: Lab, *values: Any) -> Any:
     """The scatter chart."""
-    _, finished, selection = _selected(lab, *values)
-    return _scatter(finished, variants(finished), selection) if finished else gr.skip()
+    shown = Shown.of(lab, *values)
+    return _scatter(shown) if shown.finished else gr.skip()
 
 
 def redraw_curves(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
     """The curves."""
-    _, finished, selection = _selected(lab, *values)
-    return _curves(lab, view, finished, selection) if finished else gr.skip()
+    shown = Shown.of(lab, *values)
+    return _curves(view, shown) if shown.finished else gr.skip()
+
+
+def redraw_cards(lab: Lab, *values: Any) -> str:
+    """The confusion matrices and classification reports."""
+    shown = Shown.of(lab, *values)
+    return cards(_carded(shown), run_names(shown.finished, shown.names)) if shown.finished else ""
 
 
 def redraw_sentences(lab: Lab, *values: Any) -> str:
     """The sentences as HTML."""
-    _, finished, selection = _selected(lab, *values)
-    return _sentences(lab, finished, selection.kind)[0] if finished else ""
+    shown = Shown.of(lab, *values)
+    return _sentences(shown)[0] if shown.finished else ""
 
 
 def test_differences(lab: Lab, *values: Any) -> str:
-    """Statistical significance of the differences between the shown recipes; on request, since it takes a second."""
-    _, finished, selection = _selected(lab, *values)
-    if not finished:
+    """Statistical significance of the differences between the shown configurations."""
+    shown = Shown.of(lab, *values)
+    if not shown.finished:
         return ""
-    group, about = _newest_task(finished)
-    return about + compare_pairs.section(lab, group, variants(group), selection)
+    group, about = _newest_task(shown.finished)
+    return about + compare_pairs.section(lab, group, shown.variants(group), shown.selection)
 
 
-def _selected(lab: Lab, *values: Any) -> tuple[list[Run], list[Run], Selection]:
-    """(the runs that pass the filters, the finished ones of them, the selection)."""
-    every = lab.runs()
-    selection = settle(Selection.of(*values), every)
-    runs = select(selection, every)
-    return runs, [run for run in runs if run.state == "finished"], selection
+# The sub-pages
 
 
-def _summary(every: list[Run], runs: list[Run]) -> Markup:
-    """The number of runs shown, reasons why they cannot be compared, and what is left out, as HTML."""
-    empty = ""
-    if not runs:
-        empty = tr(NOTHING) if any(run.state == "finished" for run in every) else tr(EMPTY)
-    warnings = [] if empty else analysis.comparable(runs) + parents.other_tasks(runs)
-    lines = [] if empty else _summary_lines(every, runs)
-    return render("compare/summary.html", empty=empty, lines=lines, warnings=warnings)
+def _overview_page(view: View, shown: Shown) -> dict[Block, Any]:
+    (bars,) = _bars(shown, charts.BAR_METRICS[:1])
+    about = compare_tables.about_means(shown.finished)
+    return {
+        view.conclusion: _conclusion(shown, only_known=True),
+        view.key: compare_tables.key_figures(shown.finished, shown.names, store=shown.lab.store),
+        view.accuracy: bars,
+        view.overview_note: remark(" ".join([*_few_bars(shown), about])),
+        view.report: gr.update(value=None, interactive=False),
+        view.report_note: "",
+    }
 
 
-def _summary_lines(every: list[Run], runs: list[Run]) -> list[str]:
-    finished = [run for run in runs if run.state == "finished"]
-    lines = [tr("{shown} of {count} runs shown.", shown=f"{len(runs):,}", count=f"{len(every):,}")]
-    if not finished:
-        lines.append(tr("None of them has finished: figures come when one has."))
-    groups = len({_fingerprint(run) for run in finished})
-    if groups > 1:
+def _table_page(view: View, shown: Shown) -> dict[Block, Any]:
+    changes = {view.table: _table(shown)}
+    if shown.selection.unit != shown.chosen.unit:
+        changes[view.unit] = gr.update(value=shown.selection.unit)
+    lines = []
+    if len({run.split_fingerprint for run in shown.finished}) > 1:
         lines.append(tr("Nothing is marked best across different sentences; choose one task for that."))
-    if len(runs) > compare_tables.MAX_ROWS:
+    if len(shown.runs) > compare_tables.MAX_ROWS:
         lines.append(tr("The table has the newest {count}; Mean over seeds has all.", count=compare_tables.MAX_ROWS))
-    count = len(set(variants(finished).values()))
-    if count > MAX_BARS:
-        lines.append(tr("Bars show {shown} of {count} recipes.", shown=MAX_BARS, count=count))
-    if len(finished) > MAX_CURVES:
+    origin = compare_tables.published_notes() if shown.selection.reference else ""
+    return changes | {view.notes: (remark(" ".join(lines)) if lines else Markup("")) + origin}
+
+
+def _significance_page(view: View, shown: Shown) -> dict[Block, Any]:
+    group, about = _newest_task(shown.finished)
+    names = shown.variants(group)
+    against = compare_pairs.choices(names.values())
+    if shown.selection.against not in {value for _, value in against}:
+        shown = replace(shown, selection=replace(shown.selection, against=AUTOMATIC))
+    return {
+        view.against: shown.offer("against", against),
+        view.pairs: about + compare_pairs.section(shown.lab, group, names, shown.selection),
+    }
+
+
+def _errors_page(view: View, shown: Shown) -> dict[Block, Any]:
+    sentences, kinds = _sentences(shown)
+    names = run_names(shown.finished, shown.names)
+    carded = _carded(shown)
+    picked = replace(shown, selection=replace(shown.selection, cards=tuple(run.id for run in carded)))
+    lines = []
+    if len(shown.finished) > MAX_CARDS:
         text = tr(
-            "Curves show {shown} of {count} runs, the newest of each recipe first.",
+            "Sentences and probabilities are of {count} runs, the newest of each configuration first.",
+            count=MAX_CARDS,
+        )
+        lines.append(text)
+    return {
+        view.cards: picked.offer("cards", [(names[run.id], run.id) for run in shown.finished]),
+        view.matrices: cards(carded, names),
+        view.kind: shown.offer("kind", kinds),
+        view.sentences: sentences,
+        view.errors_note: remark(" ".join(lines)) if lines else "",
+        view.reliability: _reliability(shown),
+    }
+
+
+def _curves_page(view: View, shown: Shown) -> dict[Block, Any]:
+    labels = sorted({len(run.label_names) for run in shown.finished})
+    lines = [
+        tr(
+            "Loss is cross-entropy in nats: guessing among {count} labels gives {loss}.",
+            count=count,
+            loss=f"{math.log(count):.2f}",
+        )
+        for count in labels
+    ]
+    if len(shown.finished) > MAX_CURVES:
+        text = tr(
+            "Curves show {shown} of {count} runs, the newest of each configuration first.",
             shown=MAX_CURVES,
-            count=f"{len(finished):,}",
+            count=f"{len(shown.finished):,}",
         )
-        lines.append(text)
-    if len(finished) > MAX_CARDS:
-        text = tr(
-            "Confusion matrices and sentences are of {count} runs, the newest of each recipe first.", count=MAX_CARDS
-        )
-        lines.append(text)
-    return lines
+        lines.insert(0, text)
+    return {**_curves(view, shown), view.curves_note: remark(" ".join(lines))}
 
 
-def _table(lab: Lab, runs: list[Run], selection: Selection) -> str:
-    finished = [run for run in runs if run.state == "finished"]
-    if selection.unit == "mean" and finished:
-        return over_seeds(finished, variants(finished), reference=selection.reference, store=lab.store)
-    return results(runs, variants(runs), reference=selection.reference, store=lab.store)
+def _costs_page(view: View, shown: Shown) -> dict[Block, Any]:
+    metrics = [(tr(METRICS[key].title), key) for key in known_metrics(shown.finished)]
+    known = {key for _, key in metrics}
+    bars = {
+        plot: gr.update(value=chart, **seen_if(key in known, "lab-chart"))
+        for key, plot, chart in zip(COSTS, view.costs, _bars(shown, COSTS), strict=True)
+    }
+    return {
+        **bars,
+        view.costs_note: remark(" ".join(_few_bars(shown))),
+        view.x: shown.offer("x", metrics),
+        view.y: shown.offer("y", metrics),
+        view.scatter: _scatter(shown),
+    }
 
 
-def _bar_rows(finished: list[Run], names: dict[str, str]) -> pd.DataFrame:
-    """All runs of at most `MAX_BARS` variants, those with the newest runs."""
-    newest = list(dict.fromkeys(names[run.id] for run in sorted(finished, key=lambda run: -run.queue_order)))[:MAX_BARS]
-    return with_variant([run for run in finished if names[run.id] in newest], names)
+DRAWN: dict[str, Callable[[View, Shown], dict[Block, Any]]] = {
+    "overview": _overview_page,
+    "table": _table_page,
+    "significance": _significance_page,
+    "errors": _errors_page,
+    "curves": _curves_page,
+    "costs": _costs_page,
+}
+"""Sub-page of `view.PAGES` -> its updates."""
+
+# Their parts
 
 
-def _scatter(finished: list[Run], names: dict[str, str], selection: Selection) -> Any:
-    table = with_variant(finished, names)
-    if selection.unit == "mean":
+def _summary(shown: Shown) -> Markup:
+    """Why nothing is shown, reasons why the runs cannot be compared, and the damaged runs, as HTML."""
+    empty, line = "", ""
+    if not shown.runs:
+        empty = tr(NOTHING) if any(run.state == "finished" for run in shown.every) else tr(EMPTY)
+    elif not shown.finished:
+        line = tr("None of them has finished: figures come when one has.")
+    warnings = [] if empty else analysis.comparable(shown.runs) + parents.other_tasks(shown.runs)
+    return render("compare/summary.html", empty=empty, line=line, warnings=warnings) + damaged_html(shown.lab)
+
+
+def _conclusion(shown: Shown, *, only_known: bool = False) -> str:
+    """What may be concluded, as HTML; `only_known`: that it is being computed, where its tests are not known yet."""
+    group, about = _newest_task(shown.finished)
+    names = shown.variants(group)
+    if only_known and not compare_pairs.is_known(shown.lab, group, names):
+        return render("compare/conclusion.html", sentences=[tr("Testing which differences are significant …")])
+    sentences = conclusion.conclusion(
+        compare_pairs.compared(shown.lab, group, names),
+        conclusion.trained_parameters(group, names),
+        len(set(names.values())),
+    )
+    return render("compare/conclusion.html", sentences=sentences) + about
+
+
+def _table(shown: Shown) -> str:
+    selection = shown.selection
+    options = {
+        "reference": selection.reference,
+        "store": shown.lab.store,
+        "visible": selection.columns or compare_tables.USUAL,
+        "settings": selection.differing,
+    }
+    if selection.unit == "mean" and shown.finished:
+        return over_seeds(shown.finished, shown.names, **options)
+    return results(shown.runs, shown.names, **options)
+
+
+def _bars(shown: Shown, keys: tuple[str, ...]) -> list[Any]:
+    """A bar chart a metric, of at most `MAX_BARS` configurations, those with the newest runs."""
+    newest = sorted(shown.finished, key=lambda run: -run.queue_order)
+    names = list(dict.fromkeys(shown.names[run.id] for run in newest))[:MAX_BARS]
+    rows = with_variant([run for run in shown.finished if shown.names[run.id] in names], shown.names)
+    return charts.bar_charts(rows, reference=shown.reference, keys=keys)
+
+
+def _few_bars(shown: Shown) -> list[str]:
+    """A sentence on the configurations without a bar, if there are any."""
+    count = len({shown.names[run.id] for run in shown.finished})
+    if count <= MAX_BARS:
+        return []
+    return [tr("Bars show the newest {shown} of {count} configurations.", shown=MAX_BARS, count=count)]
+
+
+def _scatter(shown: Shown) -> Any:
+    table = with_variant(shown.finished, shown.names)
+    if shown.selection.unit == "mean":
         table = means(table).assign(name=lambda rows: rows["variant"])
     elif table["variant"].is_unique:
         table = table.assign(name=table["variant"])
-    x, y = METRICS[selection.x], METRICS[selection.y]
-    return charts.scatter(table, x, y, reference=_reference(selection), frontier=compare_tables.same_splits(finished))
+    x, y = METRICS[shown.selection.x], METRICS[shown.selection.y]
+    comparable = compare_tables.same_splits(shown.finished)
+    return charts.scatter(table, x, y, reference=shown.reference, frontier=comparable)
 
 
-def _reliability(lab: Lab, finished: list[Run], names: dict[str, str]) -> Any:
-    shown = some(finished, MAX_CARDS)
-    points = reliability.bins(lab.store, shown)
-    return charts.reliability(points.assign(name=points["run"].map(run_names(shown, names))))
+def _reliability(shown: Shown) -> Any:
+    runs = shown.some(MAX_CARDS)
+    points = reliability.bins(shown.lab.store, runs)
+    return charts.reliability(points.assign(name=points["run"].map(run_names(runs, shown.names))))
 
 
-def _curves(lab: Lab, view: View, finished: list[Run], selection: Selection) -> dict[Block, Any]:
-    shown = some(finished, MAX_CURVES)
-    points = analysis.curves(lab.store, shown)
-    points = points.assign(name=points["run"].map(run_names(shown, variants(finished))))
-    other = published.curves() if selection.reference else None
-    both = points if other is None or selection.axis == "step" else pd.concat([points, other])
+def _curves(view: View, shown: Shown) -> dict[Block, Any]:
+    runs, axis = shown.some(MAX_CURVES), shown.selection.axis
+    points = analysis.curves(shown.lab.store, runs)
+    points = points.assign(name=points["run"].map(run_names(runs, shown.names)))
+    other = published.curves() if shown.selection.reference else None
+    both = points if other is None or axis == "step" else pd.concat([points, other])
     domain = charts.value_range(both, LOSSES)
     return {
-        plot: charts.curves(
-            points, curve, x=selection.axis, reference=other, domain=domain if curve in LOSSES else None
-        )
+        plot: charts.curves(points, curve, x=axis, reference=other, domain=domain if curve in LOSSES else None)
         for curve, plot in zip(CURVES, view.curves, strict=True)
     }
 
 
-def _sentences(lab: Lab, finished: list[Run], kind: str) -> tuple[str, list[tuple[str, str]]]:
+def _carded(shown: Shown) -> list[Run]:
+    """The runs whose confusion matrices are shown: those chosen, else the first few."""
+    chosen = [run for run in shown.finished if run.id in shown.selection.cards]
+    return chosen[:MOST_CARDS] or shown.some(FIRST_CARDS)
+
+
+def _sentences(shown: Shown) -> tuple[str, list[tuple[str, str]]]:
     """(sentences as HTML, kinds as choices) of the newest group of runs that share their test sentences."""
-    group, about = _newest_group(finished)
-    shown = some(group, MAX_CARDS)
-    inside = variants(group)
-    html, kinds = compare_sentences.section(lab, shown, run_names(shown, inside), kind)
+    group, about = _newest_group(shown.finished)
+    inside = shown.variants(group)
+    few = some(group, MAX_CARDS, inside)
+    html, kinds = compare_sentences.section(shown.lab, few, run_names(few, inside), shown.selection.kind)
     return about + html, kinds
 
 
 def _newest_group(finished: list[Run]) -> tuple[list[Run], Markup]:
     """(the runs on the same sentences as the newest one, a note if these are not all)."""
     newest = max(finished, key=lambda run: run.queue_order)
-    return _group([run for run in finished if _fingerprint(run) == _fingerprint(newest)], newest, finished)
+    same = [run for run in finished if run.split_fingerprint == newest.split_fingerprint]
+    return _group(same, newest, finished)
 
 
 def _newest_task(finished: list[Run]) -> tuple[list[Run], Markup]:
@@ -243,13 +406,5 @@ def _newest_task(finished: list[Run]) -> tuple[list[Run], Markup]:
 def _group(group: list[Run], newest: Run, finished: list[Run]) -> tuple[list[Run], Markup]:
     if len(group) == len(finished):
         return group, Markup("")
-    text = tr("Of the newest task among these runs: {task}.", task=newest.recipe.task)
+    text = tr("Of the newest task among these runs: {task}.", task=newest.task_name)
     return group, remark(text)
-
-
-def _reference(selection: Selection) -> pd.DataFrame | None:
-    return published.table() if selection.reference else None
-
-
-def _fingerprint(run: Run) -> str:
-    return run.split_fingerprint

@@ -1,22 +1,25 @@
-"""Compare's filters: the selection, its choices, and the runs that pass it. Imports no Gradio."""
+"""Compare's filters: the selection, its choices, the runs that pass it, and it in words. Imports no Gradio."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.analysis.disputes import KINDS
-from trainer.analysis.variants import ordered
+from trainer.analysis.tables import base_name
+from trainer.analysis.variants import ordered, variants
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import STATES, Run
-from trainer.texts import mark, tr
+from trainer.texts import mark, tr, tr_count
 from trainer.ui.common.lab import method_title, task_name
 
 ALL = "all"
 FILTERS = ("task", "backbone", "method", "state", "label", "seed")
 AUTOMATIC, EVERY_PAIR = "automatic", "every pair"
-"""Values of `Selection.against`; any other is the name of the recipe that the others are compared with."""
+"""Values of `Selection.against`; any other is the name of the configuration that the others are compared with."""
+UNITS = ("run", "mean")
+"""Values of `Selection.unit`: a row a run, or one a configuration with the mean over its seeds."""
 UNLABELLED = mark("(no label)")
 SPLIT_FIELDS = (
     "task", "text_column", "label_column", "group_column", "separator", "encoding", "validation_file", "test_file",
@@ -26,7 +29,10 @@ SPLIT_FIELDS = (
 
 @dataclass(frozen=True)
 class Selection:
-    """The values of the tab's controls. A filter without a value lets all runs through."""
+    """The values of the tab's controls. A filter without a value lets all runs through.
+
+    `columns` are keys of metrics, the usual ones if empty; `cards` are ids of runs, the first few if empty.
+    """
 
     task: str | None = None
     backbone: tuple[str, ...] = ()
@@ -35,13 +41,17 @@ class Selection:
     label: tuple[str, ...] = ()
     seed: tuple[int, ...] = ()
     reference: bool = False
-    unit: str = "run"
+    unit: str | None = None
     x: str = "train_minutes"
     y: str = "test_accuracy"
     axis: str = "epoch"
     kind: str = "split"
     against: str = AUTOMATIC
     unlike: bool = False
+    machines: bool = False
+    columns: tuple[str, ...] = ()
+    differing: bool = False
+    cards: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, *values: Any) -> Selection:
@@ -69,7 +79,7 @@ def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """The choices of each filter."""
     return {
         "task": [*((title, key) for key, title in groups(runs).items()), (tr("All tasks"), ALL)],
-        "backbone": list(dict.fromkeys(run.recipe.backbone for run in runs)),
+        "backbone": [(base_name(name), name) for name in dict.fromkeys(run.recipe.backbone for run in runs)],
         "method": [(method_title(name), name) for name in dict.fromkeys(run.recipe.method for run in ordered(runs))],
         "state": [(tr(state), state) for state in STATES],
         "label": [(name or tr(UNLABELLED), name or UNLABELLED) for name in dict.fromkeys(run.label for run in runs)],
@@ -78,9 +88,11 @@ def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 
 def settle(selection: Selection, runs: Sequence[Run]) -> Selection:
-    """A selection without values that no longer exist; a missing task is replaced by the newest.
+    """A selection without values that no longer exist.
 
-    An axis without values in the selected runs is replaced by its default, or by the first metric that has some.
+    A missing task is replaced by the one with the most configurations, of equal ones the newest; a missing unit by the
+    mean where a configuration has several runs; an axis without values in the selected runs by its default, or by the
+    first metric that has some.
     """
     offered = choices(runs)
     changes: dict[str, Any] = {}
@@ -88,15 +100,62 @@ def settle(selection: Selection, runs: Sequence[Run]) -> Selection:
         known = {choice[1] if isinstance(choice, tuple) else choice for choice in offered[name]}
         changes[name] = tuple(value for value in getattr(selection, name) or () if value in known)
     tasks = [key for _, key in offered["task"]]
-    changes["task"] = selection.task if selection.task in tasks else tasks[0]
+    changes["task"] = selection.task if selection.task in tasks else _widest(tasks, runs)
+    changes["columns"] = tuple(key for key in selection.columns or () if key in METRICS)
+    changes["cards"] = tuple(selection.cards or ())
     changes["kind"] = selection.kind if selection.kind in KINDS else "split"
     selection = replace(selection, **changes)
-    known = known_metrics(select(selection, runs))
+    shown = select(selection, runs)
+    if selection.unit not in UNITS:
+        finished = [run for run in shown if run.state == "finished"]
+        several = len(set(variants(finished, machines=selection.machines).values())) < len(finished)
+        selection = replace(selection, unit="mean" if several else "run")
+    known = known_metrics(shown)
     for name, default in (("y", "test_accuracy"), ("x", "train_minutes")):
         if known and getattr(selection, name) not in known:
             others = [key for key in known if name == "y" or key != selection.y]
             selection = replace(selection, **{name: default if default in known else (others or known)[0]})
     return selection
+
+
+def _widest(tasks: Sequence[str], runs: Sequence[Run]) -> str:
+    """The one of these tasks (see `groups`) whose finished runs have the most configurations."""
+    by_task: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.state == "finished":
+            by_task.setdefault(run.split_fingerprint, []).append(run)
+    return max(tasks, key=lambda task: len(set(variants(by_task.get(task, ())).values())))
+
+
+def in_words(selection: Selection, runs: Sequence[Run], names: dict[str, str]) -> str:
+    """The filters and what passes them as one line. `runs` passed; `names`: run id -> configuration."""
+    backbones = dict.fromkeys(base_name(run.recipe.backbone) for run in runs)
+    places = {
+        "task": _few(dict.fromkeys(map(task_name, runs))),
+        "backbone": _few(backbones),
+        "runs": tr_count("{count} run", "{count} runs", len(runs)),
+        "configurations": tr_count(
+            "{count} configuration", "{count} configurations", len({names[run.id] for run in runs})
+        ),
+    }
+    only = [
+        *map(method_title, selection.method),
+        *map(str, selection.label),
+        *(tr("seed {seed}", seed=seed) for seed in selection.seed),
+    ]
+    text = (
+        mark("Finished runs of {task} on {backbone}: {runs}, {configurations}")
+        if selection.state == ("finished",)
+        else mark("Runs of {task} on {backbone}: {runs}, {configurations}")
+    )
+    line = tr(text, **places)
+    return f"{line} ({', '.join(only)})" if only else line
+
+
+def _few(names: Iterable[str]) -> str:
+    """Up to three names, and how many more there are."""
+    known = list(names)
+    return ", ".join(known[:3]) + (f" +{len(known) - 3}" if len(known) > 3 else "") or "–"
 
 
 def known_metrics(runs: Sequence[Run]) -> list[str]:

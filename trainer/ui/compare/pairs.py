@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
 from trainer.analysis import comparisons
 from trainer.analysis.comparisons import Comparison, Comparisons, Setting
 from trainer.markup import render
+from trainer.runs.damage import PREDICTIONS, RUN
+from trainer.runs.damage_register import signature
 from trainer.runs.store import Run
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import tables
@@ -17,16 +20,16 @@ from trainer.ui.common.tables import Cell, Column
 from trainer.ui.compare.filters import AUTOMATIC, EVERY_PAIR, Selection
 
 ABOUT = mark(
-    "Recipes on the same test sentences, with all their seeds. p is corrected for the number of comparisons (Holm "
-    "1979). Recipes that differ in backbone, precision, sentences or batch size are not tested against each other "
-    "unless you choose so: the difference could be that of the setting."
+    "Configurations on the same test sentences, with all their seeds. p is adjusted for the number of comparisons "
+    "(Holm 1979). Configurations that differ in backbone, precision, sentences or batch size are not tested against "
+    "each other unless you choose so: the difference could be that of the setting."
 )
 ONE_SEED = mark(
     "One run each: McNemar's exact test (McNemar 1947; Dietterich 1998), and Tango's interval (Tango 1998), widened to "
     "agree with it. They speak of other test sentences of this kind; of other seeds they cannot speak."
 )
 SEVERAL_SEEDS = mark(
-    "Several seeds: sentences and seeds both vary, compared seed by seed where both recipes have the same ones "
+    "Several seeds: sentences and seeds both vary, compared seed by seed where both have the same ones "
     "(Dorfman, Berbaum and Metz 1992; Hillis 2007); p is at least that of a randomisation test over sentences "
     "(Yeh 2000)."
 )
@@ -41,34 +44,61 @@ DETECTABLE = mark(
 )
 
 
-def choices(recipes: Iterable[str]) -> list[tuple[str, str]]:
+def choices(configurations: Iterable[str]) -> list[tuple[str, str]]:
     """The choices of what to compare with: (title, value of `Selection.against`)."""
-    fixed = [(tr("Automatic"), AUTOMATIC), (tr("Every two recipes"), EVERY_PAIR)]
-    return [*fixed, *((name, name) for name in dict.fromkeys(recipes))]
+    fixed = [(tr("Automatic"), AUTOMATIC), (tr("Every two configurations"), EVERY_PAIR)]
+    return [*fixed, *((name, name) for name in dict.fromkeys(configurations))]
+
+
+def compared(
+    lab: Lab, runs: Sequence[Run], names: dict[str, str], selection: Selection | None = None
+) -> Comparisons | None:
+    """The comparisons of configurations (see `comparisons.compare`), once while the runs' files stay as they are.
+
+    `names`: run id -> configuration.
+    """
+    key = _key(runs, names, selection or Selection())
+    against, unlike = key[-2:]
+
+    def make() -> Comparisons | None:
+        return comparisons.compare(
+            lab.store,
+            runs,
+            names,
+            reference=None if against in (AUTOMATIC, EVERY_PAIR) else against,
+            every_pair=True if against == EVERY_PAIR else None,
+            unlike=unlike,
+        )
+
+    return lab.comparisons.get(key, make)
+
+
+def is_known(lab: Lab, runs: Sequence[Run], names: dict[str, str]) -> bool:
+    """Whether `compared` has these comparisons already."""
+    return _key(runs, names, Selection()) in lab.comparisons
+
+
+def _key(runs: Sequence[Run], names: dict[str, str], selection: Selection) -> tuple[Any, ...]:
+    files = tuple(
+        (run.folder, names[run.id], *(signature(run.folder / file) for file in (RUN, PREDICTIONS))) for run in runs
+    )
+    return files, selection.against, selection.unlike
 
 
 def section(lab: Lab, runs: Sequence[Run], names: dict[str, str], selection: Selection | None = None) -> str:
-    """The comparisons of recipes as a table, with what was tested and how, as HTML. `names`: run id -> recipe."""
+    """The comparisons as a table, with what was tested and how, as HTML. `names`: run id -> configuration."""
     selection = selection or Selection()
-    against = selection.against
-    compared = comparisons.compare(
-        lab.store,
-        runs,
-        names,
-        reference=None if against in (AUTOMATIC, EVERY_PAIR) else against,
-        every_pair=True if against == EVERY_PAIR else None,
-        unlike=selection.unlike,
-    )
-    if compared is None or not compared.pairs:
-        return note(tr("This needs two recipes whose runs kept predictions of the same test sentences."))
-    lines = _lines(compared, chosen=compared.reference == against)
-    return render("compare/pairs.html", summary=_summary(compared), lines=lines, table=_table(compared.pairs))
+    made = compared(lab, runs, names, selection)
+    if made is None or not made.pairs:
+        return note(tr("This needs two configurations whose runs kept predictions of the same test sentences."))
+    lines = _lines(made, chosen=made.reference == selection.against)
+    return render("compare/pairs.html", summary=_summary(made), lines=lines, table=_table(made.pairs))
 
 
 def _summary(compared: Comparisons) -> str:
     tested = compared.tested
     if not tested:
-        return tr("None of these recipes could be tested against each other.")
+        return tr("None of these configurations could be tested against each other.")
     return tr(
         "Of {pairs} differences on {sentences} test sentences {count} are significant at 5%. "
         "Not significant is not equal.",
@@ -84,9 +114,11 @@ def _lines(compared: Comparisons, *, chosen: bool) -> list[str]:
     lines = []
     if compared.reference:
         text = (
-            mark("{count} other recipes are compared with {reference}, which you chose.")
+            mark("{count} other configurations are compared with {reference}, which you chose.")
             if chosen
-            else mark("{count} other recipes are compared with {reference}, the one of the best validation accuracy.")
+            else mark(
+                "{count} others are compared with {reference}, the configuration of the best validation accuracy."
+            )
         )
         lines.append(tr(text, count=compared.recipes - 1, reference=compared.reference))
     if left := [pair for pair in compared.pairs if not pair.result]:
@@ -105,8 +137,8 @@ def _untested(left: Sequence[Comparison]) -> str:
     """A sentence on the comparisons that were not tested."""
     titles = dict.fromkeys(tr(setting.title) for pair in left for setting in pair.settings)
     return tr_count(
-        "{count} comparison was not tested: the recipes differ in {settings}, or share no test sentence.",
-        "{count} comparisons were not tested: the recipes differ in {settings}, or share no test sentence.",
+        "{count} comparison was not tested: the configurations differ in {settings}, or share no test sentence.",
+        "{count} comparisons were not tested: the configurations differ in {settings}, or share no test sentence.",
         len(left),
         settings=", ".join(titles) or "–",
     )
@@ -122,7 +154,7 @@ def _table(pairs: Sequence[Comparison]) -> str:
         Column("low", hidden=True),
         Column("high", hidden=True),
         Column("p"),
-        Column.named(mark("p, Holm"), mark("Corrected for the number of comparisons.")),
+        Column.named(mark("Adjusted p (Holm)"), mark("Adjusted for the number of comparisons.")),
         Column.named(mark("At 5%"), numeric=False),
         *(Column(name, hidden=True) for name in ("detectable", "seeds of first", "seeds of second", "sentences")),
         *(Column(name, hidden=True) for name in ("groups", "degrees of freedom")),
@@ -166,8 +198,10 @@ def _row(pair: Comparison, badges: bool) -> list[Cell]:
 
 
 def _name(name: str, count: int) -> Cell:
-    """A recipe with the number of its seeds."""
-    return Cell(name, markup=render("compare/recipe.html", name=name, seeds=count))
+    """A configuration with the number of its seeds."""
+    return Cell(
+        name, markup=render("compare/variant.html", name=name, count=tr_count("{count} seed", "{count} seeds", count))
+    )
 
 
 def _verdict(pair: Comparison) -> Cell:

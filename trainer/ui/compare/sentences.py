@@ -1,4 +1,4 @@
-"""Compare's last part: the test sentences on which the runs differ, each a button that opens it in Live."""
+"""Compare's error analysis: the test sentences on which models disagree, each a button that opens it in Live."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer.ui.common import tables
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.tables import Cell, Column
 
-SHOWN = 50
+SHOWN = 20
 IN_FILE = 500
 
 

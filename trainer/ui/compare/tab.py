@@ -1,4 +1,4 @@
-"""The Compare tab: filters, results as tables and charts, and the sentences on which runs differ."""
+"""The Compare tab: filters, and sub-pages that are drawn when they are opened."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer.ui.compare import view as compare_view
 
 
 def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
-    """Lay out the tab and connect it; it is drawn whenever it is opened. Returns the component with the sentences.
+    """Lay out the tab and connect it; its open sub-page is drawn with it. Returns the component with the sentences.
 
     Every handler that draws runs is `isolated`.
     """
@@ -26,17 +26,26 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
 
     view = compare_view.build()
     quiet = {"api_visibility": "private", "show_progress": "minimal", "trigger_mode": "always_last"}
-    draw, unit = drawing(compare_draw.draw, view), drawing(compare_draw.redraw_unit, view)
+    inside = [view.page, *view.inputs]
+    draw, conclude = drawing(compare_draw.draw, view), drawing(compare_draw.conclude, view)
     # One event for all filters: a change of any of them while the tab is drawn is drawn next.
-    chosen = [tab.select, *(control.input for control in (*view.filters, view.reference))]
-    gr.on(chosen, draw, view.inputs, view.outputs, show_progress_on=view.summary, **quiet)
-    view.unit.input(unit, view.inputs, [view.table, view.scatter], show_progress_on=view.table, **quiet)
+    chosen = [tab.select, *(control.input for control in (*view.filters, view.reference, view.machines))]
+    drawn = [gr.on(chosen, draw, inside, view.outputs, show_progress_on=view.summary, **quiet)]
+    for name, page in view.tabs.items():
+        opened = drawing(compare_draw.open_page, view, name)
+        drawn.append(page.select(opened, view.inputs, view.outputs, show_progress_on=view.summary, **quiet))
+    for one in (drawn[0], drawn[1 + list(view.tabs).index(compare_view.OVERVIEW)]):
+        one.then(conclude, inside, [view.conclusion, view.summary], show_progress_on=view.conclusion, **quiet)
+    for control in (view.unit, view.columns, view.differing):
+        control.input(drawing(compare_draw.redraw_table), view.inputs, view.table, **quiet)
     for control in (view.x, view.y):
         control.input(drawing(compare_draw.redraw_scatter), view.inputs, view.scatter, **quiet)
     view.axis.input(drawing(compare_draw.redraw_curves, view), view.inputs, view.curves, **quiet)
+    view.cards.input(drawing(compare_draw.redraw_cards), view.inputs, view.matrices, **quiet)
     view.kind.input(drawing(compare_draw.redraw_sentences), view.inputs, view.sentences, **quiet)
     test = drawing(compare_draw.test_differences)
-    tested = [view.test.click, view.against.input, view.unlike.input]
-    gr.on(tested, test, view.inputs, view.pairs, show_progress_on=view.pairs, **quiet)
+    gr.on([view.against.input, view.unlike.input], test, view.inputs, view.pairs, **quiet)
+    report = drawing(compare_draw.make_report, view)
+    view.make.click(report, view.inputs, [view.report, view.report_note], **quiet)
     compare_api.build(lab)
     return view.sentences

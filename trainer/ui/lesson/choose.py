@@ -17,6 +17,7 @@ from trainer.texts import mark, tr
 from trainer.ui.common.lab import Lab
 from trainer.ui.common.tables import Cell, Column, table
 from trainer.ui.lesson.frame import Step, members, metric_heading, question
+from trainer.ui.lesson.papers import linked
 from trainer.ui.live.groups import backbone_name
 
 FIGURES = ("test_accuracy", "file_size", "train_minutes", "peak_memory")
@@ -47,8 +48,9 @@ class View:
 
 def build(lab: Lab) -> Step:
     """Lay out the step."""
-    view = View(gr.HTML(), gr.HTML())
-    return Step("choose", [], [view.rules, view.question], partial(draw, lab, view))
+    with gr.Column():
+        heading, view = gr.HTML(), View(gr.HTML(), gr.HTML())
+    return Step("choose", [], [view.rules, view.question], partial(draw, lab, view), heading)
 
 
 def draw(lab: Lab, view: View) -> dict[Any, Any]:
@@ -74,7 +76,7 @@ def rules(runs: dict[str, Run]) -> str:
                 Cell(tr(method.title)),
                 Cell(tr(RULES.get(name, method.summary))),
                 *(Cell(METRICS[key].show(value), value) for key, value in zip(FIGURES, figures, strict=True)),
-                Cell(method.paper),
+                Cell(method.paper, markup=linked(method.paper)),
             ]
         )
     grid = table(columns, rows, name="what-to-choose", title=tr("What to choose when"), sortable=False)

@@ -20,7 +20,7 @@ from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.tables import Cell, Column, table
 from trainer.ui.common.theme import COLOURS
-from trainer.ui.lesson.frame import QUIET, Step, members, question
+from trainer.ui.lesson.frame import QUIET, SHOW_RESULTS, Step, controls, members, question, results
 from trainer.ui.lesson.parts import share
 
 SHARES = {
@@ -65,23 +65,20 @@ class View:
 def build(lab: Lab, stored: gr.BrowserState) -> Step:
     """Lay out the step and connect it; `stored` has the room's guesses."""
     choices = [(tr(text), key) for key, (_, text) in SHARES.items()]
-    guesses = {}
-    for start in (0, 2):
-        with gr.Row():
-            for key in COSTS[start : start + 2]:
-                guesses[key] = gr.Radio(
-                    choices,
-                    label=tr(GUESSES[key]),
-                    info=tr("As a share of what full fine-tuning needs."),
-                    min_width=300,
-                )
-    reveal = gr.Button(tr("Reveal"), variant="primary")
-    result = gr.HTML()
-    view = View(**guesses, question=gr.HTML())
-    controls = [guesses[key] for key in COSTS]
-    gr.on([guess.input for guess in controls], keep_guesses, controls, stored, **QUIET)
-    reveal.click(isolated(lab, partial(show, lab)), controls, result, **QUIET)
-    return Step("cost", [stored], [*controls, view.question], partial(draw, view))
+    with controls() as heading:
+        shares = tr("As a share of what full fine-tuning needs.")
+        guesses = {
+            key: gr.Radio(choices, label=tr(GUESSES[key]), info=shares if key == COSTS[0] else None) for key in COSTS
+        }
+        reveal = gr.Button(tr("Reveal"), variant="primary")
+        question_html = gr.HTML()
+    with results():
+        result = gr.HTML()
+    view = View(**guesses, question=question_html)
+    inputs = [guesses[key] for key in COSTS]
+    gr.on([guess.input for guess in inputs], keep_guesses, inputs, stored, **QUIET)
+    reveal.click(isolated(lab, partial(show, lab)), inputs, result, **QUIET).then(**SHOW_RESULTS)
+    return Step("cost", [stored], [*inputs, view.question], partial(draw, view), heading)
 
 
 def keep_guesses(*guesses: str | None) -> list[str | None]:

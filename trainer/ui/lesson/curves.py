@@ -16,9 +16,20 @@ from trainer.markup import render
 from trainer.texts import mark, tr
 from trainer.ui.common import charts
 from trainer.ui.common.isolation import isolated
-from trainer.ui.common.lab import Lab, method_title
+from trainer.ui.common.lab import Lab
 from trainer.ui.common.theme import COLOURS
-from trainer.ui.lesson.frame import NEEDS_TWO_RUNS, QUIET, Step, members, question
+from trainer.ui.common.visibility import seen_if
+from trainer.ui.lesson.frame import (
+    NEEDS_TWO_RUNS,
+    QUIET,
+    Step,
+    controls,
+    members_with_own,
+    question,
+    results,
+    titles,
+)
+from trainer.ui.lesson.papers import linked
 
 ELSEWHERE = ("full", "adapter_fusion")
 """Published runs that are shown too: one over-fits in fifteen epochs, one does not learn in fifteen."""
@@ -46,6 +57,12 @@ READINGS = {
     "short": mark("{run}: too short to tell, for it has fewer than two epochs."),
 }
 """Sentences on a run's curves, by the keys of `lesson.reading`."""
+ABOUT_READINGS = mark(
+    "The training loss is a mean over the epoch, with dropout, while the weights still change; the validation loss "
+    "is taken at the epoch's end without dropout, so that it may be the lower one at first. The readings follow "
+    "rules of thumb on the last two epochs, not a statistical test. Over-fitting: Goodfellow et al. 2016, Deep "
+    "Learning, section 5.2; keeping the best epoch: Prechelt 1998, Early Stopping."
+)
 
 
 @dataclass(frozen=True)
@@ -59,25 +76,27 @@ class View:
     question: gr.HTML
 
 
-def build(lab: Lab) -> Step:
-    """Lay out the step and connect it."""
-    run = gr.Radio(
-        [],
-        label=tr("Run"),
-        info=tr("The last ones were published elsewhere: another backbone, other sentences, 15 epochs."),
-    )
-    with gr.Row():
-        losses = gr.Plot(label=tr("validation"), show_label=False, min_width=300, elem_classes="lab-chart")
-        accuracy = gr.Plot(label=tr("Validation accuracy"), show_label=False, min_width=300, elem_classes="lab-chart")
-    view = View(run, losses, accuracy, gr.HTML(), gr.HTML())
-    run.input(isolated(lab, partial(pick, lab, view)), run, [view.losses, view.reading], **QUIET)
+def build(lab: Lab, own: gr.BrowserState) -> Step:
+    """Lay out the step and connect it; `own` has the id of the run that the class trained."""
+    with controls() as heading:
+        run = gr.Radio(
+            [],
+            label=tr("Run"),
+            info=tr("The last ones were published elsewhere: another backbone, other sentences, 15 epochs."),
+        )
+        reading, question_html = gr.HTML(), gr.HTML()
+    with results():
+        losses = gr.Plot(label=tr("validation"), show_label=False, elem_classes="lab-chart")
+        accuracy = gr.Plot(label=tr("Validation accuracy"), show_label=False, elem_classes="lab-chart")
+    view = View(run, losses, accuracy, reading, question_html)
+    run.input(isolated(lab, partial(pick, lab, view)), [run, own], [view.losses, view.reading], **QUIET)
     outputs = [view.run, view.losses, view.accuracy, view.reading, view.question]
-    return Step("curves", [view.run], outputs, partial(draw, lab, view))
+    return Step("curves", [view.run, own], outputs, partial(draw, lab, view), heading)
 
 
-def draw(lab: Lab, view: View, chosen: str | None) -> dict[Any, Any]:
+def draw(lab: Lab, view: View, chosen: str | None, own: str | None = None) -> dict[Any, Any]:
     """The runs to choose from, the chosen one's losses and reading, every run's accuracy, and the question."""
-    here, every = _points(lab)
+    here, every = _points(lab, own)
     choices = [(name, run) for run, name in every.groupby("run", sort=False)["name"].first().items()]
     values = [run for _, run in choices]
     chosen = chosen if chosen in values else values[0]
@@ -86,7 +105,8 @@ def draw(lab: Lab, view: View, chosen: str | None) -> dict[Any, Any]:
     return _losses(view, every, chosen) | {
         view.run: gr.update(choices=choices, value=chosen),
         view.accuracy: gr.update(
-            visible=bool(len(here)), value=charts.curves(here, "validation accuracy") if len(here) else None
+            value=charts.curves(here, "validation accuracy") if len(here) else None,
+            **seen_if(len(here), "lab-chart"),
         ),
         view.question: question(
             tr("Which of these runs would another epoch help, and which would it not?"),
@@ -100,27 +120,27 @@ def draw(lab: Lab, view: View, chosen: str | None) -> dict[Any, Any]:
     }
 
 
-def pick(lab: Lab, view: View, chosen: str | None) -> dict[Any, Any]:
+def pick(lab: Lab, view: View, chosen: str | None, own: str | None = None) -> dict[Any, Any]:
     """The losses and the reading of another run."""
-    _, every = _points(lab)
+    _, every = _points(lab, own)
     return _losses(view, every, chosen)
 
 
 def _losses(view: View, every: pd.DataFrame, chosen: str | None) -> dict[Any, Any]:
     points = every[every["run"] == chosen]
     if points.empty:
-        return {view.losses: gr.update(visible=False), view.reading: ""}
+        return {view.losses: gr.update(**seen_if(False, "lab-chart")), view.reading: ""}
     return {
-        view.losses: gr.update(visible=True, value=losses_chart(points)),
-        view.reading: render("lesson/reading.html", reading=read(points)),
+        view.losses: gr.update(value=losses_chart(points), **seen_if(True, "lab-chart")),
+        view.reading: render("lesson/reading.html", reading=read(points), about=linked(tr(ABOUT_READINGS))),
     }
 
 
-def _points(lab: Lab) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(curves of the lesson's runs, these and published curves), both named by their method."""
-    runs = members(lab)
-    here = analysis.curves(lab.store, list(runs.values()))
-    here = here.assign(name=[method_title(name) for name in here["method"]])
+def _points(lab: Lab, own: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(curves of the lesson's runs, these and published curves), each named as in the step."""
+    runs = members_with_own(lab, own)
+    here, names = analysis.curves(lab.store, list(runs.values())), titles(runs)
+    here = here.assign(name=[names[run] for run in here["run"]])
     other = published.curves()
     other = other[other["method"].isin(ELSEWHERE)]
     return here, pd.concat([here, other]) if len(here) else other
@@ -168,4 +188,4 @@ def losses_chart(points: pd.DataFrame) -> alt.Chart:
         line.mark_line(strokeWidth=2.5, color=colour).encode(strokeDash=dashes),
         line.mark_point(filled=True, size=60, color=colour, opacity=1),
     )
-    return charts.finish(marks, title=title, height=260)
+    return charts.finish(marks, title=title, height=240)

@@ -10,6 +10,7 @@ from trainer.analysis.lesson import Anatomy
 from trainer.markup import render
 from trainer.sources.backbones import Part
 from trainer.texts import mark, tr
+from trainer.ui.lesson.papers import linked
 from trainer.ui.lesson.parts import count, name, parts_table, state, summary
 
 WIDTH, EDGE, GAP = 340, 2, 6
@@ -22,6 +23,11 @@ HEADINGS = {"query": mark("Attention"), "intermediate": mark("Feed-forward")}
 """The heading above the row that begins with a part."""
 WAISTED = ("lora", "bottleneck")
 """Parts that are drawn narrow in the middle, like their matrices."""
+PARALLEL = ("lora",)
+"""Parts that get the same input as the linear layer they belong to, and whose output is added to its own; they are
+drawn beside it. Others work on its output and are drawn below it."""
+LINEAR, PLUS = 172, 20
+"""The widths of a linear layer with such a part, and of the gap between the two."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,34 @@ class Box:
     shape: str = "box"
 
 
+@dataclass(frozen=True)
+class Wire:
+    """A line through points."""
+
+    points: Sequence[tuple[float, float]]
+    shape: str = "wire"
+
+
+@dataclass(frozen=True)
+class Plus:
+    """The sign of an addition, at a point."""
+
+    x: float
+    y: float
+    shape: str = "plus"
+
+
 @dataclass
 class Sheet:
     """The shapes drawn so far, from top to bottom; `y` is where the next one begins."""
 
     y: float = 4
-    shapes: list[Text | Arrow | Frame | Box] = field(default_factory=list)
+    shapes: list[Text | Arrow | Frame | Box | Wire | Plus] = field(default_factory=list)
+
+    @property
+    def adds(self) -> bool:
+        """Whether the outputs of two parts are added."""
+        return any(shape.shape == "plus" for shape in self.shapes)
 
     def text(self, text: str, *, x: float = WIDTH / 2, anchor: str = "middle", kind: str = "") -> None:
         self.y += LINE
@@ -90,7 +118,12 @@ def drawing(anatomy: Anatomy) -> str:
         width=WIDTH,
         edge=EDGE,
         table=parts_table(anatomy),
-        paper=methods.get(anatomy.method).paper,
+        paper=linked(
+            tr(
+                "Method: {paper}. The encoder: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.",
+                paper=methods.get(anatomy.method).paper,
+            )
+        ),
     )
 
 
@@ -115,7 +148,7 @@ def layout(anatomy: Anatomy) -> Sheet:
 
 
 def _layer(sheet: Sheet, parts: Sequence[Part], *, layers: int) -> None:
-    """Draw one layer in its frame, with the method's own parts below the row that they are added to."""
+    """Draw one layer in its frame, with the method's own parts beside or below what they belong to."""
     top, x, width = sheet.y, 10, WIDTH - 20
     whole = sum(part.count * part.copies for part in parts)
     sheet.y += 4
@@ -126,8 +159,12 @@ def _layer(sheet: Sheet, parts: Sequence[Part], *, layers: int) -> None:
         if row[0] in HEADINGS:
             sheet.text(tr(HEADINGS[row[0]]), x=x, anchor="start")
             sheet.y += 2
-        _row(sheet, [own[name] for name in row], x=x, width=width)
-        added = [[part for part in parts if part.beside == name] for name in row]
+        parallel = {part.beside: part for part in parts if part.beside in row and part.name in PARALLEL}
+        if parallel:
+            _pairs(sheet, [(own[name], parallel.get(name)) for name in row], x=x, width=width)
+        else:
+            _row(sheet, [own[name] for name in row], x=x, width=width)
+        added = [[part for part in parts if part.beside == name and part.name not in PARALLEL] for name in row]
         for depth in range(max(map(len, added))):
             _row(sheet, [column[depth] if depth < len(column) else None for column in added], x=x, width=width)
     sheet.y += 4
@@ -145,10 +182,49 @@ def _row(sheet: Sheet, parts: Sequence[Part | None], *, x: float, width: float) 
     sheet.y += height + GAP
 
 
+def _pairs(sheet: Sheet, pairs: Sequence[tuple[Part, Part | None]], *, x: float, width: float) -> None:
+    """Draw linear layers of one row below one another, each with its parallel part on its right, if it has one.
+
+    A wire at the left edge shows that all of them get the same input.
+    """
+    height, first = 2 * LINE + 8, sheet.y
+    for linear, parallel in pairs:
+        middle = sheet.y + height / 2
+        sheet.shapes.append(_narrow_box(linear, x=x, y=sheet.y, width=LINEAR, height=height))
+        if parallel is not None:
+            right = x + LINEAR + PLUS
+            sheet.shapes += [
+                Wire([(x + LINEAR, middle), (right, middle)]),
+                Plus(x + LINEAR + PLUS / 2, middle),
+                _narrow_box(parallel, x=right, y=sheet.y, width=width - LINEAR - PLUS, height=height),
+            ]
+        if len(pairs) > 1:
+            sheet.shapes.append(Wire([(x - 4, first - 2), (x - 4, middle), (x, middle)]))
+        sheet.y += height + GAP
+
+
+def _narrow_box(part: Part, *, x: float, y: float, width: float, height: float) -> Box:
+    """A box of two lines: the name; the count and the state."""
+    waist = 6 if part.name in WAISTED else 0
+    left, right = x + 8, x + width - 8
+    texts = [
+        Text(name(part), left, y + LINE, "start"),
+        Text(count(part), left, y + 2 * LINE, "start"),
+        Text(state(part), right, y + 2 * LINE, "end", "lab-state-word"),
+    ]
+    points = _outline(x=x, y=y, width=width, height=height, waist=waist)
+    return Box(points, trains=part.trains, quantised=part.bits < 32, texts=texts)
+
+
+def _outline(*, x: float, y: float, width: float, height: float, waist: float) -> list[tuple[float, float]]:
+    """The corners of a box, which is narrower by `waist` on each side in the middle."""
+    return [(x, y), (x + width, y), (x + width - waist, y + height / 2), (x + width, y + height), (x, y + height),
+            (x + waist, y + height / 2)]  # fmt: skip
+
+
 def _box(part: Part, *, x: float, y: float, width: float, height: float) -> Box:
     waist = (8 if width < WIDTH / 2 else 12) if part.name in WAISTED else 0
-    points = [(x, y), (x + width, y), (x + width - waist, y + height / 2), (x + width, y + height), (x, y + height),
-              (x + waist, y + height / 2)]  # fmt: skip
+    points = _outline(x=x, y=y, width=width, height=height, waist=waist)
     left, right, middle = x + 8 + waist, x + width - 8 - waist, x + width / 2
     if width < WIDTH / 2:
         texts = [

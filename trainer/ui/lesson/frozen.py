@@ -14,8 +14,9 @@ from trainer.errors import UserError, sentence
 from trainer.sources import backbones
 from trainer.texts import mark, tr
 from trainer.ui.common.lab import note
+from trainer.ui.common.visibility import seen_if
 from trainer.ui.lesson import drawing as lesson_drawing
-from trainer.ui.lesson.frame import QUIET, Step, question
+from trainer.ui.lesson.frame import QUIET, Step, controls, question, results
 
 CHOICES: dict[str, list[Any]] = {
     "r": [1, 2, 4, 8, 16, 32, 64, 128],
@@ -50,28 +51,28 @@ class View:
 def build() -> Step:
     """Lay out the step and connect it."""
     fields = {name: field for method in methods.METHODS.values() for name, field in method.options.model_fields.items()}
-    with gr.Row():
-        with gr.Column(scale=2, min_width=300):
-            method = gr.Radio(
-                [(tr(known.title), name) for name, known in methods.METHODS.items()],
-                value=lesson.LIGHT,
-                label=tr("Method"),
-                info=tr("What of the model is trained."),
-            )
-            backbone = gr.Dropdown(
-                [(tr(known.title), name) for name, known in backbones.BACKBONES.items()],
-                value="minilm",
-                label=tr("Backbone"),
-                info=tr("The pretrained encoder. Its sizes are known without a download."),
-            )
-            options = {name: _control(name, fields[name], method=lesson.LIGHT) for name in CHOICES}
-        with gr.Column(scale=3, min_width=300):
-            drawing = gr.HTML()
-    view = View(**options, drawing=drawing, question=gr.HTML())
+    with controls() as heading:
+        method = gr.Radio(
+            [(tr(known.title), name) for name, known in methods.METHODS.items()],
+            value=lesson.LIGHT,
+            label=tr("Method"),
+            info=tr("What of the model is trained."),
+        )
+        backbone = gr.Dropdown(
+            [(tr(known.title), name) for name, known in backbones.BACKBONES.items()],
+            value="minilm",
+            label=tr("Backbone"),
+            info=tr("The pretrained encoder. Its sizes are known without a download."),
+        )
+        options = {name: _control(name, fields[name], method=lesson.LIGHT) for name in CHOICES}
+        question_html = gr.HTML()
+    with results():
+        drawing = gr.HTML()
+    view = View(**options, drawing=drawing, question=question_html)
     inputs, outputs = [method, backbone, *options.values()], [*options.values(), view.drawing, view.question]
     redraw = partial(draw, view)
     gr.on([control.change for control in inputs], redraw, inputs, outputs, trigger_mode="always_last", **QUIET)
-    return Step("frozen", inputs, outputs, redraw)
+    return Step("frozen", inputs, outputs, redraw, heading)
 
 
 def _control(name: str, field: Any, *, method: str) -> gr.components.Component:
@@ -83,7 +84,7 @@ def _control(name: str, field: Any, *, method: str) -> gr.components.Component:
         value=value,
         label=tr(field.title),
         info=tr("{sentence}.", sentence=f"{help_text[:1].upper()}{help_text[1:]}"),
-        visible=_visible(method, name),
+        **_seen(method, name),
     )
 
 
@@ -100,13 +101,13 @@ def draw(view: View, method: str, backbone: str, *values: Any) -> dict[Any, Any]
         html = lesson_drawing.drawing(lesson.anatomy(method, backbone, options))
     except UserError as error:
         html = note(sentence(error), "warning")
-    visible = {getattr(view, name): gr.update(visible=_visible(method, name)) for name in CHOICES}
-    return visible | {view.drawing: html, view.question: rank_question(backbone)}
+    seen = {getattr(view, name): gr.update(**_seen(method, name)) for name in CHOICES}
+    return seen | {view.drawing: html, view.question: rank_question(backbone)}
 
 
-def _visible(method: str, option: str) -> bool | str:
-    """The `visible` of an option: "hidden", not False, if the method lacks it (see tab.py)."""
-    return True if option in methods.get(method).options.model_fields else "hidden"
+def _seen(method: str, option: str) -> dict[str, Any]:
+    """What makes an option seen if the method has it."""
+    return seen_if(option in methods.get(method).options.model_fields)
 
 
 def rank_question(backbone: str) -> str:
@@ -118,8 +119,8 @@ def rank_question(backbone: str) -> str:
             "The rank of LoRA goes from {low} to {high}. Do the trained parameters double?", low=RANKS[0], high=RANKS[1]
         ),
         tr(
-            "Almost: from {before} to {after}. Each map of n inputs and m outputs gets two matrices with r × (n "
-            "+ m) parameters, which double with the rank r. The classification head of {head} trains too and "
+            "Almost: from {before} to {after}. Each linear layer with n inputs and m outputs gets two matrices with "
+            "r × (n + m) parameters, which double with the rank r. The classification head of {head} trains too and "
             "stays as it is.",
             before=f"{before.trained:,}",
             after=f"{after.trained:,}",

@@ -70,8 +70,8 @@ def parts_table(anatomy: Anatomy) -> str:
     """The drawing's numbers as a table, with the sums."""
     columns = [
         Column.named(mark("Part"), numeric=False),
-        Column.named(mark("In one place")),
-        Column.named(mark("Places")),
+        Column.named(mark("In one copy")),
+        Column.named(mark("Copies")),
         Column.named(mark("In all")),
         Column.named(mark("State"), numeric=False),
     ]

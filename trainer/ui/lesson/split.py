@@ -18,7 +18,17 @@ from trainer.texts import mark, tr
 from trainer.ui.common import confirm, tables
 from trainer.ui.common.lab import Lab, method_title, note
 from trainer.ui.common.tables import Cell, Column
-from trainer.ui.lesson.frame import NEEDS_TWO_RUNS, QUIET, Step, members, question
+from trainer.ui.lesson.frame import (
+    NEEDS_TWO_RUNS,
+    OWN,
+    QUIET,
+    SHOW_RESULTS,
+    Step,
+    controls,
+    members_with_own,
+    question,
+    results,
+)
 from trainer.ui.live.board import Board
 from trainer.ui.live.groups import groups
 from trainer.ui.live.link import MAX_CHARACTERS
@@ -51,56 +61,62 @@ class View:
     question: gr.HTML
 
 
-def build(lab: Lab, room: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]:
-    """Lay out the step and connect it; Returns (the step, the button that opens Live, the sentence)."""
-    text = gr.Textbox(
-        label=tr("A sentence about a film"),
-        info=tr("Every run with its weights here is asked the same sentence."),
-        placeholder=tr("Type a sentence and press Enter"),
-        max_lines=4,
-        max_length=MAX_CHARACTERS,
-        elem_classes="lab-sentence-box",
-    )
-    who = gr.Textbox(
-        label=tr("Whose sentence"),
-        info=tr("A name, a pair or a row; may stay empty. It stays in this browser."),
-        max_length=60,
-    )
-    with gr.Row():
-        go = gr.Button(tr("Ask every run"), variant="primary", min_width=150)
-        live = gr.Button(tr("Look closer in Live"), min_width=150)
-    score, predictions, hints = gr.HTML(), gr.HTML(), gr.HTML(js_on_load=tables.PICK)
-    reset, hide = confirm.with_confirmation(
-        tr("Clear the room's sentences"),
-        tr("Clear every sentence of the room in this browser? They cannot be brought back."),
-        tr("Yes, clear them"),
-    )
-    view = View(room, score, predictions, hints, gr.HTML())
+def build(lab: Lab, room: gr.BrowserState, own: gr.BrowserState) -> tuple[Step, gr.Button, gr.Textbox]:
+    """Lay out the step and connect it; returns (the step, the button that opens Live, the sentence).
+
+    `own` has the id of the run that the class trained.
+    """
+    with controls() as heading:
+        text = gr.Textbox(
+            label=tr("A sentence about a film"),
+            info=tr("Every run with its weights here predicts the same sentence."),
+            placeholder=tr("Type a sentence and press Enter"),
+            max_lines=4,
+            max_length=MAX_CHARACTERS,
+            elem_classes="lab-sentence-box",
+        )
+        who = gr.Textbox(
+            label=tr("Whose sentence"),
+            info=tr("A name, a pair or a row; may stay empty. It stays in this browser."),
+            max_length=60,
+        )
+        with gr.Row():
+            go = gr.Button(tr("Predict with all runs"), variant="primary", min_width=150)
+            live = gr.Button(tr("Look closer in Live"), min_width=150)
+        hints, question_html = gr.HTML(js_on_load=tables.PICK), gr.HTML()
+    with results():
+        predictions, score = gr.HTML(), gr.HTML()
+        reset, hide = confirm.with_confirmation(
+            tr("Clear the room's sentences"),
+            tr("Clear every sentence of the room in this browser? They cannot be brought back."),
+            tr("Yes, clear them"),
+        )
+    view = View(room, score, predictions, hints, question_html)
     predicting = {
         "fn": partial(predict, lab, view),
-        "inputs": [text, who, room],
+        "inputs": [text, who, room, own],
         "outputs": [view.predictions, view.score, view.room],
         "trigger_mode": "multiple",
         "concurrency_limit": 8,
         **QUIET,
     }
-    gr.on([go.click, text.submit, who.submit], **predicting)
-    view.hints.select(pick, None, text, **QUIET).then(**predicting)
+    gr.on([go.click, text.submit, who.submit], **predicting).then(**SHOW_RESULTS)
+    view.hints.select(pick, None, text, **QUIET).then(**predicting).then(**SHOW_RESULTS)
     reset.click(partial(clear, view), None, [view.room, view.score], **QUIET).then(**hide)
     outputs = [view.score, view.predictions, view.hints, view.question]
-    return Step("split", [room], outputs, partial(draw, lab, view)), live, text
+    return Step("split", [room, own], outputs, partial(draw, lab, view), heading), live, text
 
 
-def draw(lab: Lab, view: View, room: list[dict[str, Any]] | None) -> dict[Any, Any]:
+def draw(lab: Lab, view: View, room: list[dict[str, Any]] | None, own: str | None = None) -> dict[Any, Any]:
     """The room's score, the runs without weights, test sentences as hints, the question; removes predictions."""
-    with_weights, without = by_weights(members(lab))
+    with_weights, without = by_weights(members_with_own(lab, own))
     notice = ""
     if len(with_weights) < 2:
         notice = note(tr(NEEDS_TWO_RUNS), "warning")
     elif without:
         notice = note(
             tr(
-                "Without its weights a run cannot be asked: {runs}. Its figures stand in the other steps.",
+                "Without its weights a run cannot predict: {runs}. Its figures stand in the other steps.",
                 runs=", ".join(method_title(run.recipe.method) for run in without),
             )
         )
@@ -120,10 +136,17 @@ def by_weights(runs: dict[str, Run]) -> tuple[list[Run], list[Run]]:
 
 
 def predict(
-    lab: Lab, view: View, text: str | None, who: str | None, room: list[dict[str, Any]] | None
+    lab: Lab,
+    view: View,
+    text: str | None,
+    who: str | None,
+    room: list[dict[str, Any]] | None,
+    own: str | None = None,
 ) -> Iterator[dict[Any, Any]]:
     """Yield the runs' predictions one after another, then the room's sentences with this one, which counts once."""
-    runs, _ = by_weights(members(lab))
+    every = members_with_own(lab, own)
+    keys = {run.id: key for key, run in every.items()}
+    runs, _ = by_weights(every)
     room = list(room or [])
     if len(runs) < 2 or not (text or "").strip():
         problem = NEEDS_TWO_RUNS if len(runs) < 2 else NO_SENTENCE
@@ -132,20 +155,20 @@ def predict(
     board = Board(text or "", groups(runs))
     for status in fill(lab, board):
         yield {view.predictions: board.html(status)}
-    methods_by_label: dict[str, list[str]] = {}
+    by_label: dict[str, list[str]] = {}
     for run in runs:
         prediction = board.predictions.get(run.id)
         if isinstance(prediction, Prediction):
-            methods_by_label.setdefault(prediction.predicted, []).append(run.recipe.method)
-    if methods_by_label and normalise(board.text) not in {normalise(entry["text"]) for entry in room}:
-        room = [*room, {"text": text, "who": (who or "").strip()[:60], "said": methods_by_label}][-MOST_SENTENCES:]
+            by_label.setdefault(prediction.predicted, []).append(keys[run.id])
+    if by_label and normalise(board.text) not in {normalise(entry["text"]) for entry in room}:
+        room = [*room, {"text": text, "who": (who or "").strip()[:60], "said": by_label}][-MOST_SENTENCES:]
     yield {view.predictions: board.html(""), view.score: score_html(room), view.room: room}
 
 
 def score_html(room: list[dict[str, Any]] | None) -> str:
     """The number of sentences that split the runs, and a table of all, newest first, as HTML."""
     if not room:
-        return note(tr("No sentence asked yet."))
+        return note(tr("No sentence predicted yet."))
     columns = [
         Column.named(mark("Sentence"), numeric=False),
         Column.named(mark("Whose"), numeric=False),
@@ -171,10 +194,14 @@ def clear(view: View) -> dict[Any, Any]:
     return {view.room: [], view.score: score_html([])}
 
 
-def _labels(methods_by_label: dict[str, list[str]]) -> str:
-    """The runs by predicted label, as text. The browser stores method names, because the language may change."""
-    titles = {label: ", ".join(map(method_title, methods)) for label, methods in methods_by_label.items()}
-    return "; ".join(tr("{label}: {runs}", label=label, runs=methods) for label, methods in titles.items())
+def _labels(by_label: dict[str, list[str]]) -> str:
+    """The runs by predicted label, as text. The browser stores the keys of runs, because the language may change."""
+    names = {label: ", ".join(map(_name, keys)) for label, keys in by_label.items()}
+    return "; ".join(tr("{label}: {runs}", label=label, runs=runs) for label, runs in names.items())
+
+
+def _name(key: str) -> str:
+    return tr("the class's run") if key == OWN else method_title(key)
 
 
 def pick(event: gr.EventData) -> str:

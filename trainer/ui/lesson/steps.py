@@ -23,8 +23,8 @@ STEPS = {
         minutes=8,
         goal=mark("Know which weights a method trains, where they sit, and how few they are."),
         task=mark(
-            "Choose a method and look for the boxes with a thick border. Then change the rank, the maps it "
-            "stands beside or the backbone, and read the count. A sentence passes through the drawing from top "
+            "Choose a method and look for the boxes with a thick border. Then change the rank, the linear layers it "
+            "is added to or the backbone, and read the count. A sentence passes through the drawing from top "
             "to bottom."
         ),
     ),
@@ -61,7 +61,7 @@ STEPS = {
         goal=mark("See where methods that score nearly alike still differ."),
         task=mark(
             "In pairs, write a sentence about a film on which you expect the runs to disagree. Read it out, let "
-            "the room guess, then ask. The page counts the sentences that split them."
+            "the room guess, then press Predict with all runs. The page counts the sentences that split them."
         ),
     ),
     "real": About(

@@ -41,11 +41,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class View:
-    """The frame around the steps: the list of steps, damaged runs, the heading, a column a step, the buttons."""
+    """The frame around the steps: the list of steps, damaged runs, a heading and a column a step, the buttons."""
 
     contents: gr.HTML
     damaged: gr.HTML
-    heading: gr.HTML
+    headings: Sequence[gr.HTML]
     columns: Sequence[gr.Column]
     back: gr.Button
     onward: gr.Button
@@ -63,27 +63,33 @@ def states() -> Stored:
 
 def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, stored: Stored, live: live_tab.Live) -> None:
     """Lay out the tab and connect it; nothing is drawn before the tab is opened."""
-    contents = gr.HTML(js_on_load=tables.PICK)
-    damaged = gr.HTML()
-    head = gr.HTML()
-    steps = {}
-    with gr.Column(elem_classes="lab-lesson-all"):
+    with gr.Column(elem_classes="lab-lesson"):
+        contents = gr.HTML(js_on_load=tables.PICK, elem_classes="lab-lesson-list")
+        damaged = gr.HTML()
+        steps = {}
         for name in STEPS:
-            # "hidden", not False: Gradio never shows a column that is set to False twice before it was visible.
-            with gr.Column(visible="hidden") as column:
+            # Not by `seen_if`: a step is drawn when it is opened.
+            with gr.Column(visible="hidden") as column, gr.Row(elem_classes="lab-lesson-row"):
                 if name == "split":
-                    step, live_button, text = lesson_split.build(lab, stored.room)
+                    step, live_button, text = lesson_split.build(lab, stored.room, stored.run)
                     to_live = partial(open_live, live, tabs)
                     live_button.click(to_live, text, [live.text, tabs], **live_tab.NEWEST).then(**live.predict)
                 else:
                     step = BUILDERS[name](lab, stored)
             steps[column] = step
-    with gr.Row():
-        back = gr.Button(tr("Back"), interactive=False, min_width=120)
-        onward = gr.Button(tr("Next step"), variant="primary", min_width=120)
-    view = View(contents, damaged, head, list(steps), back, onward)
+        with gr.Row(elem_classes="lab-lesson-buttons"):
+            back = gr.Button(tr("Back"), interactive=False, min_width=100)
+            onward = gr.Button(tr("Next step"), variant="primary", min_width=100)
+            present = gr.Button(tr("Presentation mode"), min_width=100, elem_id="lab-present")
+    headings = [step.heading for step in steps.values()]
+    view = View(contents, damaged, headings, list(steps), back, onward)
     _connect(lab, view, list(steps.values()), tab=tab, index=stored.index)
-    page.load(endpoint(arrive, stored, tabs), stored.index, [stored.index, tabs], **QUIET)
+    present.click(None, None, None, js="() => labPresent()", **QUIET)
+    page.load(None, None, None, js=static.read("lesson.js"), **QUIET)
+    # The tab may have been opened, and its step drawn, before the address was read.
+    page.load(endpoint(arrive, stored, tabs), stored.index, [stored.index, tabs], **QUIET).then(
+        None, None, None, js="() => window.labLessonFollow?.()", **QUIET
+    )
 
 
 def _connect(lab: Lab, view: View, steps: list[lesson_frame.Step], *, tab: gr.Tab, index: gr.BrowserState) -> None:
@@ -91,7 +97,7 @@ def _connect(lab: Lab, view: View, steps: list[lesson_frame.Step], *, tab: gr.Ta
 
     The content is `isolated`; the damaged runs are listed after it, for it reads their files.
     """
-    frame = [view.contents, view.heading, *view.columns, view.back, view.onward]
+    frame = [view.contents, *view.headings, *view.columns, view.back, view.onward]
     show = {"fn": partial(show_step, view), "inputs": index, "outputs": frame, **QUIET}
     draw = {
         "fn": isolated(lab, partial(draw_step, steps, index)),
@@ -100,14 +106,15 @@ def _connect(lab: Lab, view: View, steps: list[lesson_frame.Step], *, tab: gr.Ta
         **QUIET,
     }
     damaged = {"fn": partial(damaged_html, lab), "inputs": None, "outputs": view.damaged, **QUIET}
-    tab.select(**show).then(**draw).then(**damaged)
+    opened = tab.select(**show).then(**draw).then(**damaged)
+    opened.then(None, index, None, js="index => labLessonStep(index, false)", **QUIET)
     for moved in (
         view.contents.select(chosen, None, index, **QUIET),
         view.back.click(partial(step_on, -1), index, index, **QUIET),
         view.onward.click(partial(step_on, +1), index, index, **QUIET),
     ):
         moved.then(**show).then(**draw).then(**damaged).then(
-            None, None, None, js=static.read("lesson-title.js"), **QUIET
+            None, index, None, js="index => labLessonStep(index, true)", **QUIET
         )
 
 
@@ -115,8 +122,8 @@ BUILDERS = {
     "frozen": lambda lab, stored: lesson_frozen.build(),
     "cost": lambda lab, stored: lesson_cost.build(lab, stored.guesses),
     "train": lambda lab, stored: lesson_train.build(lab, stored.run),
-    "curves": lambda lab, stored: lesson_curves.build(lab),
-    "real": lambda lab, stored: lesson_real.build(lab),
+    "curves": lambda lab, stored: lesson_curves.build(lab, stored.run),
+    "real": lambda lab, stored: lesson_real.build(lab, stored.run),
     "choose": lambda lab, stored: lesson_choose.build(lab),
 }
 
@@ -146,7 +153,7 @@ def show_step(view: View, index: Any) -> dict[Any, Any]:
     last = here == len(STEPS) - 1
     return {
         view.contents: steps_list(here),
-        view.heading: heading(here),
+        **{component: heading(i) if i == here else "" for i, component in enumerate(view.headings)},
         **{column: gr.update(visible=True if i == here else "hidden") for i, column in enumerate(view.columns)},
         view.back: gr.update(interactive=here > 0),
         view.onward: gr.update(value=tr("Back to the first step") if last else tr("Next step")),
@@ -160,8 +167,11 @@ def draw_step(steps: list[lesson_frame.Step], index: gr.BrowserState, values: di
 
 
 def arrive(stored: Stored, tabs: gr.Tabs, index: Any, request: gr.Request) -> dict[Any, Any]:
-    """The step and the tab of a page whose address is `?tab=lesson`, with `&step=3` at the third step."""
-    if request.query_params.get("tab") != TAB:
+    """The step and the tab of a page whose address is `?tab=lesson`, with `&step=3` at the third step.
+
+    `?present=1` alone opens the lesson too; the page itself then draws it for a projector (lesson.js).
+    """
+    if request.query_params.get("tab", TAB if request.query_params.get("present") == "1" else "") != TAB:
         return gr.skip()
     number = request.query_params.get("step", "")
     index = at(int(number) - 1) if number.isdecimal() else at(index)

@@ -17,18 +17,18 @@ from trainer.markup import render
 from trainer.runs import estimate
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import ENDED, Run
-from trainer.texts import mark, tr
+from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import charts, launching
 from trainer.ui.common.access import guarded
 from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, note, run_name
-from trainer.ui.lesson.frame import QUIET, Step, members, paragraphs, question
+from trainer.ui.common.visibility import seen_if
+from trainer.ui.lesson.frame import QUIET, Step, controls, members, paragraphs, question, results
 from trainer.ui.train import queue as train_queue
 
 SECONDS_BETWEEN_CHARTS = 4.0
 """The least time between two drawings of the chart, as in the Train tab."""
 STATES = {
-    "queued": mark("The run waits: {text}."),
     "running": mark("The run trains: {text}."),
     "finished": mark("The run has finished: {text}."),
 }
@@ -53,23 +53,22 @@ class View:
 
 def build(lab: Lab, stored: gr.BrowserState) -> Step:
     """Lay out the step and connect it."""
-    with gr.Row():
-        with gr.Column(scale=2, min_width=300):
-            plan = gr.HTML()
-            seed = gr.Number(
-                1,
-                label=tr("The class's number"),
-                info=tr("A whole number from 0 on. It seeds the new weights, the order of the sentences and dropout."),
-                precision=0,
-            )
-            with gr.Row():
-                go = gr.Button(tr("Train LoRA"), variant="primary", min_width=140)
-                stop = gr.Button(tr("Cancel"), interactive=False, min_width=100)
-            launched = gr.HTML()
-            status = gr.HTML()
-        with gr.Column(scale=3, min_width=300):
-            chart = gr.Plot(label=tr("Training loss by step"), show_label=False, elem_classes="lab-chart")
-    question_html = gr.HTML()
+    with controls() as heading:
+        plan = gr.HTML()
+        seed = gr.Number(
+            1,
+            label=tr("The class's number"),
+            info=tr("A whole number from 0 on. It seeds the new weights, the order of the sentences and dropout."),
+            precision=0,
+        )
+        with gr.Row():
+            go = gr.Button(tr("Train LoRA"), variant="primary", min_width=140)
+            stop = gr.Button(tr("Cancel"), interactive=False, min_width=100)
+        launched = gr.HTML()
+        question_html = gr.HTML()
+    with results():
+        status = gr.HTML()
+        chart = gr.Plot(label=tr("Training loss by step"), show_label=False, elem_classes="lab-chart")
     timer = gr.Timer(1.5, active=False)
     view = View(stored, plan, launched, status, chart, go, stop, timer, gr.State({}), question_html)
     drawn = [view.status, view.chart, view.go, view.stop, view.timer, view.seen]
@@ -83,7 +82,7 @@ def build(lab: Lab, stored: gr.BrowserState) -> Step:
     go.click(guarded(lab, partial(launch, lab, view), message=launched), seed, started, **QUIET).then(**refresh)
     stop.click(guarded(lab, partial(train_queue.cancel, lab)), stored, view.launched, **QUIET).then(**refresh)
     timer.tick(**refresh)
-    return Step("train", [stored], [view.plan, view.question, *drawn], partial(draw, lab, view))
+    return Step("train", [stored], [view.plan, view.question, *drawn], partial(draw, lab, view), heading)
 
 
 def draw(lab: Lab, view: View, run_id: str | None) -> dict[Any, Any]:
@@ -157,7 +156,7 @@ def look_at(lab: Lab, view: View, run_id: str | None, seen: dict[str, Any]) -> d
     there = points is not None and bool((points["curve"] == "step loss").any())
     chart = charts.curves(points, "step loss", x="step") if there else None
     return drawn | {
-        view.chart: gr.update(visible=there, value=chart),
+        view.chart: gr.update(value=chart, **seen_if(there, "lab-chart")),
         view.seen: {"of": now, "drawn": time.time()},
     }
 
@@ -175,8 +174,7 @@ def status_html(lab: Lab, run: Run | None) -> str:
             if earlier
             else "",
         )
-    waiting = [other.id for other in lab.runs() if other.state == "queued"]
-    text, done = train_queue.describe(lab, run, queue_position=waiting.index(run.id) + 1 if run.id in waiting else 1)
+    text, done = train_queue.describe(lab, run)
     compared = ""
     if run.state == "finished" and earlier and earlier.id != run.id and _sentences(earlier) == _sentences(run):
         metric = METRICS["test_accuracy"]
@@ -186,8 +184,29 @@ def status_html(lab: Lab, run: Run | None) -> str:
             seed=earlier.recipe.seed,
             accuracy=accuracy,
         )
-    state = tr(STATES.get(run.state, OTHER_STATE), text=text)
+    state = _waits_for(lab, run) if run.state == "queued" else tr(STATES.get(run.state, OTHER_STATE), text=text)
     return render("lesson/run.html", run=run, name=run_name(run), done=done, texts=[state, compared])
+
+
+def _waits_for(lab: Lab, run: Run) -> str:
+    """What a queued run waits for: the run that trains, those that come before it, or the process that begins it."""
+    runs = lab.runs()
+    running = next((other for other in runs if other.state == "running"), None)
+    queued = [other.id for other in runs if other.state == "queued"]
+    before = queued.index(run.id) if run.id in queued else 0
+    parts = []
+    if running is not None:
+        text, _ = train_queue.describe(lab, running)
+        parts.append(tr("The run waits for {run}, which trains now: {text}.", run=run_name(running), text=text))
+    if before:
+        parts.append(
+            tr_count(
+                "{count} more run comes before it in the queue.",
+                "{count} more runs come before it in the queue.",
+                before,
+            )
+        )
+    return " ".join(parts) or tr("The run waits for its process, which starts in a few seconds.")
 
 
 def _sentences(run: Run) -> str:

@@ -13,7 +13,9 @@ from trainer.serving.predictor import Prediction, temperature
 from trainer.texts import tr
 from trainer.ui.common.lab import method_title
 from trainer.ui.common.theme import COLOURS
+from trainer.ui.live import why
 from trainer.ui.live.groups import Group, Verdict, backbone_name, described, longest_verdict, verdict
+from trainer.ui.live.why import Explanation
 
 MOST_BARS = 12
 """The most labels with a bar for each; of more labels only the most probable have one."""
@@ -26,7 +28,8 @@ class Card:
     """The values of a card in the template. With an error it has no label, bars and time.
 
     `bars` are (label, width in percent, text); `marks` CSS classes; `scale` says whether a temperature scales the bars,
-    `cut` that the run did not read the whole text.
+    `cut` that the run did not read the whole text. `run_id` is that of a run that can be explained; `why` is its
+    explanation as HTML, while it is open.
     """
 
     title: str
@@ -40,6 +43,8 @@ class Card:
     time: str = ""
     cut: str = ""
     scale: str = ""
+    run_id: str = ""
+    why: str = ""
 
 
 @dataclass
@@ -47,7 +52,8 @@ class Board:
     """The predictions so far for one text, by run id: a prediction, or an error in one sentence.
 
     `untrained` has those of backbones before training, by `untrained_key`; `guess` is the class's label. `calibrated`:
-    probabilities are shown scaled by each run's temperature.
+    probabilities are shown scaled by each run's temperature. `explainable`: the cards have buttons that explain;
+    `explanations` are those that were computed, of which the runs in `explained` are open.
     """
 
     text: str
@@ -58,15 +64,21 @@ class Board:
     calibrated: bool = False
     predictions: dict[str, Prediction | str] = field(default_factory=dict)
     untrained: dict[str, Prediction | str] = field(default_factory=dict)
+    explainable: bool = False
+    explanations: dict[str, Explanation | str] = field(default_factory=dict)
+    explained: set[str] = field(default_factory=set)
 
-    def html(self, status: str) -> str:
-        """The whole board as HTML; placeholders have the size of the later content, so that nothing moves."""
+    def html(self, status: str, *, busy: bool = False) -> str:
+        """The whole board as HTML; placeholders have the size of the later content, so that nothing moves.
+
+        `busy`: whether more is being computed.
+        """
         groups = [self._group(group) for group in self.groups]
-        return render("live/board.html", board=self, status=status, groups=groups)
+        return render("live/board.html", board=self, status=status, groups=groups, busy=busy)
 
     def _group(self, group: Group) -> dict[str, object]:
         agreement = verdict(group, [self.predictions.get(run.id) for run in group.runs])
-        cards = [_isolated(self._card, run, agreement) for run in group.runs]
+        cards = [_isolated(self._card, run, group, agreement) for run in group.runs]
         if self.with_untrained:
             cards += [_isolated(self._untrained_card, run) for run in group.one_per_backbone]
         return {
@@ -75,20 +87,28 @@ class Board:
             "longest_verdict": longest_verdict(group),
             "cards": cards,
             "room": len(group.runs) > 1 or self.guess is not None,
+            "scores": why.scores_table(self.text, group, self.explanations, self.explained),
         }
 
-    def _card(self, run: Run, agreement: Verdict) -> Card:
+    def _card(self, run: Run, group: Group, agreement: Verdict) -> Card:
         prediction = self.predictions.get(run.id)
         if self.calibrated and isinstance(prediction, Prediction):
             prediction = prediction.calibrated(run)
-        differs = isinstance(prediction, Prediction) and prediction.predicted in agreement.minority
+        there = isinstance(prediction, Prediction)
+        name, opened = group.names[run.id], run.id in self.explained
+        marks = (
+            "lab-dissent" if there and prediction.predicted in agreement.minority else "",
+            "lab-open" if opened else "",
+        )
         return Card(
-            title=method_title(run.recipe.method),
-            description=described(run),
+            title=name,
+            description=described(run, name),
             colour=COLOURS.get(run.recipe.method, GREY),
             tags=_tags(prediction, agreement, self.guess, run.label_names),
-            marks="lab-dissent" if differs else "",
+            marks=" ".join(filter(None, marks)),
             scale=_scale(run) if self.calibrated else "",
+            run_id=run.id if there and self.explainable else "",
+            why=why.html(self.text, name, self.explanations.get(run.id)) if there and opened else "",
             **_figures(prediction, run.label_names),
         )
 
@@ -110,7 +130,7 @@ def _isolated(draw: Callable[..., Card], run: Run, *more: Any) -> Card:
         return draw(run, *more)
     except Exception as error:
         damage = log_failure(error, run_id=run.id, folder=run.folder)
-        return Card(title=run.id, description="", colour=GREY, tags=[], error=str(damage))
+        return Card(title=method_title(run.recipe.method), description="", colour=GREY, tags=[], error=str(damage))
 
 
 def untrained_key(run: Run) -> str:

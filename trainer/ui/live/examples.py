@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trainer.markup import render
 from trainer.runs.store import Run
 from trainer.texts import mark
+from trainer.ui.common.lab import Lab
+from trainer.ui.live.link import MAX_CHARACTERS
 
 
 @dataclass(frozen=True)
 class Example:
-    """`tests` ends the sentence "This tests ...". The text is data, not translated."""
+    """`tests` ends the sentence "This tests ..."; for a test sentence it is empty, and `name` is its label.
+
+    The text is data, not translated.
+    """
 
     name: str
     text: str
@@ -28,7 +33,7 @@ OPINIONS = (
     ),
     Example(
         mark("Contrast"),
-        "The cast is splendid, but the story falls apart after an hour.",
+        "The plot is thin, but the acting is a joy.",
         mark("what follows but weighs more"),
     ),
     Example(
@@ -38,9 +43,10 @@ OPINIONS = (
     ),
     Example(
         mark("Mixed feeling"),
-        "I laughed, I yawned, and I would not see it twice.",
+        "The jokes are old, the chases are loud, and I had a great time.",
         mark("for and against in one sentence"),
     ),
+    Example(mark("Hidden praise"), "It lacks nothing.", mark("praise without a word of praise")),
     Example(mark("A question"), "Who would not want to see this again?", mark("praise without a statement")),
     Example(
         mark("Out of domain"),
@@ -69,16 +75,56 @@ QUESTIONS = (
         mark("Typos"), "Whcih contry made teh most films lst year?", mark("known words broken into unknown pieces")
     ),
 )
+FIRST = "Contrast"
+"""The name of the opinion that a page opens with: methods may differ on it."""
 QUESTION_LABELS = {"abbr", "enty", "desc", "hum", "loc", "num"}  # TREC's six coarse question types
 
 
-def fitting(runs: Sequence[Run]) -> dict[str, tuple[Example, ...]]:
-    """The examples for the runs' label sets, by heading."""
-    questions = [len(QUESTION_LABELS & {name.lower() for name in run.label_names}) >= 3 for run in runs]
-    opinions = {mark("Examples"): OPINIONS} if not all(questions) or not questions else {}
-    return opinions | ({mark("Examples of questions"): QUESTIONS} if any(questions) else {})
+OPINION_LABELS = {"positive", "negative", "neutral", "mixed", "good", "bad", "pos", "neg"}
+OWN = 8
+"""The most test sentences that are the examples of another task."""
 
 
-def html(runs: Sequence[Run]) -> str:
+def fitting(lab: Lab, runs: Sequence[Run]) -> dict[str, tuple[Example, ...]]:
+    """The examples for the runs' label sets, by heading; for labels of other kinds sentences of the runs' test split.
+
+    Opinions where there are no runs, and where the test split cannot be read.
+    """
+    names = [{name.lower() for name in run.label_names} for run in runs]
+    questions = [len(QUESTION_LABELS & own) >= 3 for own in names]
+    opinions = [own <= OPINION_LABELS for own in names]
+    found: dict[str, tuple[Example, ...]] = {mark("Examples"): OPINIONS} if any(opinions) else {}
+    if any(questions):
+        found[mark("Examples of questions")] = QUESTIONS
+    others = [run for run, *known in zip(runs, questions, opinions, strict=True) if not any(known)]
+    if others and (own := test_sentences(lab, others[0])):
+        found[mark("From the test sentences")] = own
+    return found or {mark("Examples"): OPINIONS}
+
+
+def test_sentences(lab: Lab, run: Run) -> tuple[Example, ...]:
+    """Sentences of a run's test split, of each label in turn; none where they cannot be read."""
+    table = lab.store.predictions(run.id)
+    if table is None:
+        return ()
+    rows = table[table["split"] == "test"]
+    if not len(rows):
+        return ()
+    turn = rows.groupby("label").cumcount()
+    rows = rows.assign(turn=turn).sort_values(["turn", "label"]).head(OWN)
+    label = run.label_names
+    return tuple(
+        Example(label[one], str(text)[:MAX_CHARACTERS], "")
+        for one, text in zip(rows["label"], rows["text"], strict=True)
+    )
+
+
+def first(lab: Lab, runs: Sequence[Run]) -> Example | None:
+    """The example that a page opens with; None without runs."""
+    examples = next(iter(fitting(lab, runs).values())) if runs else ()
+    return next((one for one in examples if one.name == FIRST), examples[0]) if examples else None
+
+
+def html(headings: Mapping[str, Sequence[Example]]) -> str:
     """The examples as buttons, in HTML; `tables.PICK` turns a press into the sentence."""
-    return render("live/examples.html", headings=fitting(runs))
+    return render("live/examples.html", headings=headings)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from trainer.analysis.names import short_names
 from trainer.errors import Problems, UserError, sentence
 from trainer.markup import render
 from trainer.runs.store import Run
@@ -21,7 +24,8 @@ from trainer.serving.predictor import temperature
 from trainer.tasks.own_file import TEXT_NAMES
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import access, uploads
-from trainer.ui.common.lab import Lab, method_title, note
+from trainer.ui.common.fold import fold
+from trainer.ui.common.lab import Lab, note
 from trainer.ui.live import selection
 from trainer.ui.live.file_preview import preview_html, text_column
 
@@ -29,10 +33,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABOUT = mark(
-    "CSV, TSV, JSON Lines, Parquet, or text with one sentence a line. The runs chosen above predict each sentence; "
-    "your columns stay, and each run adds its label and the label's probability. A file is computed in the machine's "
-    "quickest precision, close calls again in float32: labels are those of single sentences, probabilities within "
-    "about 0.02 of theirs."
+    "CSV, TSV, JSON Lines, Parquet, or text with one sentence a line. The runs above predict each sentence; your "
+    "columns stay, and each run adds its label and the label's probability under its name. The first row of the last "
+    "column says how they were made. A file is computed in the machine's quickest precision, close calls again in "
+    "float32: labels are those of single sentences, probabilities within about 0.02 of theirs."
 )
 
 
@@ -47,12 +51,12 @@ class View:
     result: gr.DownloadButton
 
 
-def build(lab: Lab, page: gr.Blocks, *, chosen: gr.Dropdown, calibrated: gr.Checkbox) -> None:
-    """Lay out the section and connect it. The runs chosen in `chosen` predict, or every finished run.
+def build(lab: Lab, page: gr.Blocks, *, task: gr.Dropdown, chosen: gr.Dropdown, calibrated: gr.Checkbox) -> None:
+    """Lay out the section and connect it. The runs chosen in `chosen` predict, or one of each recipe of the `task`.
 
     The box `calibrated` says whether their probabilities are scaled by temperature.
     """
-    with gr.Accordion(tr("A file of sentences"), open=False):
+    with fold(tr("A file of sentences")):
         gr.HTML(note(tr(ABOUT)))
         file = gr.File(label=tr("File of sentences"), file_types=list(files.SUFFIXES), height=140)
         with gr.Row():
@@ -69,7 +73,7 @@ def build(lab: Lab, page: gr.Blocks, *, chosen: gr.Dropdown, calibrated: gr.Chec
     file.change(partial(opened, view), file, [column, status, preview, result], api_visibility="private")
     go.click(
         section.predict_file,
-        [file, column, chosen, calibrated],
+        [file, column, chosen, calibrated, task],
         [status, preview, result],
         api_visibility="private",
         show_progress_on=status,
@@ -118,22 +122,28 @@ class Section:
         column: str | None,
         chosen: list[str] | None,
         calibrated: bool,
+        key: str | None,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio finds it by this default)
     ) -> dict[Any, Any]:
-        """Every run's predictions of every sentence as a file, with a status and a preview; or an error sentence."""
+        """Every run's predictions of every sentence as a file, with a status and a preview; or an error sentence.
+
+        `key` is that of the task whose runs predict.
+        """
         view, session = self.view, request.session_hash
         stopped = self._stops[session] = threading.Event()
         try:
             table = self._read(file, column, request)
-            runs, notice = _chosen(self.lab, chosen)
-            for step in files.predict(table, column, runs, self.lab.predictor, calibrated=calibrated):
+            runs, notice = _chosen(self.lab, chosen, key)
+            names, predictor = _columns(runs, table), self.lab.predictor
+            for step in files.predict(table, column, runs, predictor, calibrated=calibrated, names=names):
                 if stopped.is_set():
                     return self._problem(_stopped(step, len(runs)))
                 done, of = (step.run_number - 1) * step.of + step.done, len(runs) * step.of
-                progress((done, of), desc=_progress(step, len(runs)), unit=tr("sentences"))
+                progress((done, of), desc=_progress(step, names[step.run.id], len(runs)), unit=tr("sentences"))
+            files.say_how(table, runs, names, calibrated=calibrated)
             path = self._write(table, Path(file or ""), request)
-            done = _done(step.of, runs, table=table) + (f" {_scaled(runs)}" if calibrated else "")
+            done = _done(step.of, runs, table=table, names=names) + (f" {_scaled(runs)}" if calibrated else "")
             status = render("live/file_status.html", done=done, notice=notice)
             preview = preview_html(table, tr("Predictions, first rows"))
             return {view.status: status, view.preview: preview, view.result: gr.update(value=path, interactive=True)}
@@ -194,10 +204,19 @@ def _no_result() -> dict[str, Any]:
     return gr.update(value=None, interactive=False)
 
 
-def _chosen(lab: Lab, chosen: list[str] | None) -> tuple[list[Run], str]:
-    """(every chosen run, however many, and a sentence on deleted ones). Raises `UserError` without runs."""
-    runs, gone = selection.split(selection.able(lab), chosen)
-    notice = selection.missing(gone, instead="others" if runs else "nobody") if gone else ""
+def _columns(runs: Sequence[Run], table: pd.DataFrame) -> dict[str, str]:
+    """Run id -> the name of its column: its short name, with a number where the file has a column of that name."""
+    names = {}
+    for run_id, name in short_names(runs).items():
+        free = (f"{name} ({number})" if number > 1 else name for number in count(1))
+        names[run_id] = next(one for one in free if one not in table.columns and one not in names.values())
+    return names
+
+
+def _chosen(lab: Lab, chosen: list[str] | None, key: str | None) -> tuple[list[Run], str]:
+    """(the task's runs that predict, and sentences on others that were chosen). Raises `UserError` without runs."""
+    runs, notices = selection.resolve(lab, chosen, key, most=sys.maxsize)
+    notice = " ".join(notices)
     if not runs:
         raise Problems([notice or tr("No trained runs yet. Train some in the Train tab.")])
     return runs, notice
@@ -208,10 +227,9 @@ def _stopped(step: files.Done, runs: int) -> str:
     return tr("Stopped at {done} of {of} sentences of run {place} of {runs}. No file was written.", **values)
 
 
-def _progress(step: files.Done, runs: int) -> str:
+def _progress(step: files.Done, name: str, runs: int) -> str:
     values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.run_number, "runs": runs}
-    method = method_title(step.run.recipe.method)
-    return tr("{method} (run {place} of {runs}): {done} of {of} sentences", method=method, **values)
+    return tr("{method} (run {place} of {runs}): {done} of {of} sentences", method=name, **values)
 
 
 def _scaled(runs: Sequence[Run]) -> str:
@@ -220,11 +238,11 @@ def _scaled(runs: Sequence[Run]) -> str:
     return tr("Scaled by temperature: the probabilities of {count} of {runs} runs.", count=count, runs=len(runs))
 
 
-def _done(sentences: int, runs: Sequence[Run], *, table: pd.DataFrame) -> str:
+def _done(sentences: int, runs: Sequence[Run], *, table: pd.DataFrame, names: Mapping[str, str]) -> str:
     """Sentences with the numbers of predicted sentences, of those that were cut, and of rows without a text."""
     through = tr_count("{count} run", "{count} runs", len(runs))
     done = tr_count("{count} sentence through {runs}.", "{count} sentences through {runs}.", sentences, runs=through)
-    if cut := files.cut_sentences(table, runs):
+    if cut := files.cut_sentences(table, runs, names):
         text = tr_count(
             "{count} of them is longer than a run reads and was cut: the column {column} says by how many tokens.",
             "{count} of them are longer than a run reads and were cut: the column {column} says by how many tokens.",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from trainer.analysis.names import short_names
 from trainer.runs.store import Run
 from trainer.serving.predictor import Prediction
 from trainer.texts import tr, tr_count
@@ -18,6 +21,17 @@ class Group:
 
     title: str
     runs: tuple[Run, ...]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Run id -> its short name among these runs."""
+        return short_names(self.runs)
+
+    @cached_property
+    def key(self) -> str:
+        """The group's task and label names as a short text, for addresses and choices: no path of a file."""
+        about = "\n".join([self.runs[0].recipe.task, *self.runs[0].label_names])
+        return hashlib.sha256(about.encode()).hexdigest()[:12]
 
     @property
     def one_per_backbone(self) -> tuple[Run, ...]:
@@ -54,15 +68,15 @@ def verdict(group: Group, predictions: Sequence[Prediction | str | None]) -> Ver
     if len(group.runs) == 1:
         return Verdict("")
     if None in predictions:
-        return Verdict(tr("The runs are being asked."))
+        return Verdict(tr("The runs are predicting."))
     pairs = zip(group.runs, predictions, strict=True)
     labels = [(run, prediction.predicted) for run, prediction in pairs if isinstance(prediction, Prediction)]
     if not labels:
-        return Verdict(tr("No run answered."))
+        return Verdict(tr("No run predicted a label."))
     ranked = Counter(label for _, label in labels).most_common()
     leading = ranked[0][0]
     if len(labels) == 1:
-        return Verdict(tr("One run answered: it says {label}.", label=leading))
+        return Verdict(tr("One run predicted a label: {label}.", label=leading))
     if len(ranked) == 1:
         text = tr("Agreement: all {count} runs say {label}.", count=len(labels), label=leading)
         return Verdict(text, leading=leading)
@@ -78,7 +92,7 @@ def _disagreement(group: Group, labels: Sequence[tuple[Run, str]], ranked: Seque
     """A text of each label with its count and its runs, the most frequent one first."""
     parts = []
     for rank, (label, count) in enumerate(ranked):
-        names = ", ".join(short_name(run, group) for run, predicted in labels if predicted == label)
+        names = ", ".join(group.names[run.id] for run, predicted in labels if predicted == label)
         values = {"label": label, "names": names}
         if rank == 0:
             part = tr_count(
@@ -100,26 +114,16 @@ def longest_verdict(group: Group) -> str:
         "Disagreement: {count} of {count} say {label} ({names}); {count} say {label}.",
         count=len(group.runs),
         label=max(group.runs[0].label_names, key=len),
-        names=", ".join(short_name(run, group) for run in group.runs),
+        names=", ".join(group.names.values()),
     )
 
 
-def described(run: Run) -> str:
-    """The description on a run's card: its label, task, backbone and seed."""
-    values = {"task": task_name(run), "backbone": backbone_name(run), "seed": run.recipe.seed}
-    if run.label:
-        return tr("{label}, {task}, {backbone}, seed {seed}", label=run.label, **values)
-    return tr("{task}, {backbone}, seed {seed}", **values)
-
-
-def short_name(run: Run, group: Group) -> str:
-    """A run's method, with the seed or the end of the id if the group has several runs of that method."""
-    title = method_title(run.recipe.method)
-    same = [other for other in group.runs if other.recipe.method == run.recipe.method]
-    if len(same) == 1:
-        return title
-    alone = sum(other.recipe.seed == run.recipe.seed for other in same) == 1
-    return tr("{method}, seed {seed}", method=title, seed=run.recipe.seed) if alone else f"{title}, {run.id[-8:]}"
+def described(run: Run, name: str) -> str:
+    """The description on a run's card: its method where its `name` has it not, its backbone and its seed."""
+    method, values = method_title(run.recipe.method), {"backbone": backbone_name(run), "seed": run.recipe.seed}
+    if method in name:
+        return tr("{backbone}, seed {seed}", **values)
+    return tr("{method}, {backbone}, seed {seed}", method=method, **values)
 
 
 def backbone_name(run: Run) -> str:

@@ -7,13 +7,15 @@ from typing import Any
 
 import gradio as gr
 
+from trainer.analysis.names import short_names
 from trainer.markup import render
 from trainer.serving.predictor import Prediction
 from trainer.tasks.base import normalise
 from trainer.texts import mark, tr
 from trainer.ui.common import tables
-from trainer.ui.common.lab import Lab, method_title
+from trainer.ui.common.lab import Lab
 from trainer.ui.common.tables import Cell, Column
+from trainer.ui.common.visibility import seen_if
 from trainer.ui.live.board import Board
 from trainer.ui.live.groups import described
 from trainer.ui.live.selection import able, empty, labels_of, resolve
@@ -39,24 +41,23 @@ def tally_html(lab: Lab, session: Session) -> str:
     title = tr("The class and the methods")
     if not session.tally:
         return render("live/tally.html", title=title, counted=0, table="")
-    rows = []
-    for run in able(lab):
-        if run.id in session.tally:
-            agreed, guessed = session.tally[run.id]
-            rows.append(
-                (
-                    Cell(method_title(run.recipe.method)),
-                    Cell(tr("{count} of {all}", count=agreed, all=guessed), float(agreed)),
-                    Cell(f"{agreed / guessed:.0%}", agreed / guessed),
-                    Cell(described(run)),
-                )
+    runs, rows = [run for run in able(lab) if run.id in session.tally], []
+    for run_id, name in short_names(runs).items():
+        agreed, guessed = session.tally[run_id]
+        rows.append(
+            (
+                Cell(name),
+                Cell(tr("{count} of {all}", count=agreed, all=guessed), float(agreed)),
+                Cell(f"{agreed / guessed:.0%}", agreed / guessed),
+                Cell(described(next(run for run in runs if run.id == run_id), name)),
             )
+        )
     agreement = mark("sentences on which the run said what the class said")
     columns = (
-        Column.named(mark("Method"), numeric=False),
+        Column.named(mark("Run"), numeric=False),
         Column.named(mark("Class agreed"), agreement, "descending"),
         Column.named(mark("Share"), first="descending"),
-        Column.named(mark("Run"), numeric=False),
+        Column.named(mark("Training"), numeric=False),
     )
     table = tables.table(columns, rows, name="class-and-methods", title=title)
     return render("live/tally.html", title=title, counted=len(session.counted), table=table)
@@ -68,14 +69,16 @@ def reset(lab: Lab, view: View, session: Session) -> dict[Any, Any]:
     return {view.tally: tally_html(lab, session), view.session: session}
 
 
-def toggle(lab: Lab, view: View, guessing: bool, chosen: list[str] | None, session: Session) -> dict[Any, Any]:
+def toggle(
+    lab: Lab, view: View, guessing: bool, chosen: list[str] | None, session: Session, task: str | None = None
+) -> dict[Any, Any]:
     """Show or hide the controls for guessing, and remove the predictions, which would reveal the labels."""
-    runs, _ = resolve(lab, chosen)
+    runs, _ = resolve(lab, chosen, task)
     return {
-        view.tally_panel: gr.update(visible=guessing),
-        view.guess: gr.update(choices=labels_of(runs), value=None, visible=guessing),
-        view.predict: gr.update(value=tr("Commit and ask") if guessing else tr("Ask every run")),
+        view.tally_panel: gr.update(**seen_if(guessing)),
+        view.guess: gr.update(choices=labels_of(runs), value=None, **seen_if(guessing)),
+        view.predict: gr.update(value=tr("Commit and predict") if guessing else tr("Predict with all runs")),
         view.predictions: empty(lab, guessing=guessing),
-        view.explanations: "",
-        view.session: replace(session, text="", runs=(), turn=session.turns.predict()),
+        view.status: "",
+        view.session: replace(session, text="", runs=(), turn=session.turns.predict(), waiting=False, board=None),
     }

@@ -1,4 +1,4 @@
-"""Live: runs that came without their weights, each with a button that trains it, and damaged runs."""
+"""Live: runs of the task without their weights, each recipe with a button that trains it, and damaged runs."""
 
 from __future__ import annotations
 
@@ -16,29 +16,34 @@ from trainer.ui.common import launching, tables
 from trainer.ui.common.access import guarded
 from trainer.ui.common.isolation import damaged_html, isolated
 from trainer.ui.common.lab import Lab, method_title, note
+from trainer.ui.live.groups import Group, groups
+from trainer.ui.live.selection import able, task_of
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def build(lab: Lab, tab: gr.Tab, page: gr.Blocks) -> None:
-    """Lay out the note and connect it."""
+def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, task: gr.Dropdown) -> dict[str, Any]:
+    """Lay out the note and connect it; `task` chooses the task. Returns the event that draws it again."""
     missing = gr.HTML(js_on_load=tables.PICK)
     status = gr.HTML()
     chosen = gr.State(None)
-    refresh = {"fn": isolated(lab, partial(missing_html, lab)), "inputs": None, "outputs": missing, **QUIET}
-    for listen in (page.load, tab.select):
+    refresh = {"fn": isolated(lab, partial(missing_html, lab)), "inputs": task, "outputs": missing, **QUIET}
+    for listen in (page.load, tab.select, task.change):
         listen(**refresh)
     tab.select(lambda: "", None, status, **QUIET)
     missing.select(pressed, None, chosen, **QUIET).then(
         guarded(lab, partial(train_again, lab)), chosen, status, **QUIET
     ).then(**refresh)
+    return refresh
 
 
-def missing_html(lab: Lab) -> str:
-    """A line for each run without weights as HTML, with a button that trains it, or that it is training.
+def missing_html(lab: Lab, key: str | None = None) -> str:
+    """A line for each recipe without weights as HTML, with a button that trains it, or that it is training.
 
-    Below them are the damaged runs.
+    With the key of a task those of that task. Below them the number of other runs without weights, and damaged runs.
     """
+    tasks = groups(able(lab))
+    task = task_of(tasks, key) if tasks else None
     size = METRICS["file_size"]
     runs = [
         {
@@ -49,9 +54,16 @@ def missing_html(lab: Lab) -> str:
             "seconds": _seconds(run),
         }
         for run, trains in jobs.without_weights(lab.store)
-        if lab.drawable([run])
+        if lab.drawable([run]) and (task is None or key is None or run.recipe.task == task.runs[0].recipe.task)
     ]
-    return render("live/missing.html", runs=runs) + damaged_html(lab)
+    others = _others(lab, task, [run["id"] for run in runs]) if task else 0
+    return render("live/missing.html", runs=runs, others=others) + damaged_html(lab)
+
+
+def _others(lab: Lab, task: Group, named: list[str]) -> int:
+    """The number of the task's finished runs whose weights are not here, without those that are named."""
+    of_task = [run for run in lab.runs() if run.state == "finished" and run.recipe.task == task.runs[0].recipe.task]
+    return sum(not run.can_predict and run.id not in named for run in of_task)
 
 
 def _seconds(run: Any) -> str:

@@ -13,7 +13,7 @@ from trainer.markup import render
 from trainer.runs.store import Run
 from trainer.serving.predictor import Prediction
 from trainer.texts import tr, tr_count
-from trainer.ui.common.lab import Lab, method_title, note, task_name
+from trainer.ui.common.lab import Lab, note, task_name
 from trainer.ui.live.board import Board, untrained_key
 from trainer.ui.live.groups import backbone_name, groups
 from trainer.ui.live.guess import count_guess, tally_html
@@ -35,16 +35,17 @@ def predict(
     guess: str | None,
     session: Session,
     calibrated: bool = False,
+    task: str | None = None,
 ) -> Iterator[dict[Any, Any]]:
     """Yield updates of the board after each prediction; the last one also clears the guess and has the new session.
 
-    `calibrated` shows the probabilities scaled by each run's temperature. Stops drawing when the page starts a newer
-    prediction.
+    The runs of one task predict, that with the key `task`: the chosen ones, or one of each recipe. `calibrated` shows
+    the probabilities scaled by each run's temperature. Stops drawing when the page starts a newer prediction.
     """
     turn = session.turns.predict()
-    cleared = replace(session, notice="", linked=False, text="", runs=(), turn=turn)
+    cleared = replace(session, notice="", waiting=False, fresh=False, text="", runs=(), turn=turn, board=None)
     try:
-        runs, notices = resolve(lab, chosen)
+        runs, notices = resolve(lab, chosen, task)
     except (UserError, OSError) as error:
         yield _nothing(view, note(lab.shown(sentence(error)), "warning"), cleared)
         return
@@ -55,45 +56,48 @@ def predict(
         html = render("live/notes.html", notes=shown, kind="warning") if shown else empty(lab)
         yield _nothing(view, html, cleared)
         return
-    board = Board(text or "", groups(runs), untrained, guess if guessing else None, notices, calibrated)
-    explanations = {view.explanations: ""}  # of the earlier sentence: removed at the first drawing
+    board = Board(
+        text or "", groups(runs), untrained, guess if guessing else None, notices, calibrated, explainable=True
+    )
     for status in fill(lab, board):
         if session.turns.prediction != turn:
             break
-        yield {view.predictions: board.html(status), **explanations}
-        explanations = {}
+        yield {view.predictions: board.html(status, busy=True), view.status: ""}
     if session.turns.prediction != turn:
         yield gr.skip()  # Gradio sends a handler's last value again when it ends: make that one empty
         return
-    yield _whole(lab, view, board, replace(cleared, text=board.text, runs=_predicted(board)))
+    yield _whole(lab, view, board, replace(cleared, text=board.text, runs=_predicted(board), board=board))
 
 
 def recalibrate(
-    lab: Lab, view: View, chosen: list[str] | None, untrained: bool, session: Session, calibrated: bool
+    lab: Lab,
+    view: View,
+    chosen: list[str] | None,
+    untrained: bool,
+    session: Session,
+    calibrated: bool,
+    task: str | None = None,
 ) -> Iterator[dict[Any, Any]]:
     """Draw the page's predictions again, scaled or not; nothing while there are none."""
     if session.text:
-        yield from predict(lab, view, session.text, chosen, untrained, False, None, session, calibrated)
+        yield from predict(lab, view, session.text, chosen, untrained, False, None, session, calibrated, task)
     else:
         yield gr.skip()
 
 
 def _nothing(view: View, html: str, session: Session) -> dict[Any, Any]:
-    return {view.predictions: html, view.explanations: "", view.session: session}
+    return {view.predictions: html, view.status: "", view.session: session}
 
 
 def _whole(lab: Lab, view: View, board: Board, session: Session) -> dict[Any, Any]:
     """The last update of the board, with the guess counted and its control cleared."""
     session, counted = count_guess(session, board)
     count = len(session.runs)
-    status = [tr_count("{count} run answered.", "{count} runs answered.", count)]
-    if count > 1:
-        status.append(tr("The time on a card is that run's own; runs in memory are computed side by side."))
+    status = [tr_count("{count} run predicted.", "{count} runs predicted.", count)]
     if board.guess is not None and not counted:
         status.append(tr("This sentence was guessed before: the tally stays."))
     return {
         view.predictions: board.html(" ".join(status)),
-        view.explanations: "",
         view.guess: None,
         view.tally: tally_html(lab, session),
         view.session: session,
@@ -124,9 +128,10 @@ def fill(lab: Lab, board: Board) -> Iterator[str]:
     Yields a status each time the board should be drawn. An error is shown on the card of its run.
     """
     runs = [run for group in board.groups for run in group.runs]
+    names = {run_id: name for group in board.groups for run_id, name in group.names.items()}
     ready = [run for run in runs if lab.predictor.is_loaded(run)]
     if ready:
-        yield tr_count("Asking {count} run.", "Asking {count} runs.", len(ready))
+        yield tr_count("Predicting with {count} run.", "Predicting with {count} runs.", len(ready))
         predictions = lab.predictor.predict_each(board.text, ready)
         for run, prediction in zip(ready, predictions, strict=True):
             failed = isinstance(prediction, Exception)
@@ -134,7 +139,7 @@ def fill(lab: Lab, board: Board) -> Iterator[str]:
     for run in runs:
         if run.id not in board.predictions:
             progress = {"place": len(board.predictions) + 1, "of": len(runs)}
-            yield tr("Loading {method}, {place} of {of}.", method=method_title(run.recipe.method), **progress)
+            yield tr("Loading {method}, {place} of {of}.", method=names[run.id], **progress)
             board.predictions[run.id] = _attempt(lab, lab.predictor.predict_one, board.text, run)
     if board.with_untrained:
         yield from _fill_untrained(lab, board)

@@ -1,32 +1,33 @@
-"""The Live tab: predictions of trained runs for one sentence, in a fixed order, with explanations."""
+"""The Live tab: predictions of a task's runs for one sentence, in a fixed order, with explanations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from trainer.markup import render
+from trainer.publish import bundled
 from trainer.runs.store import Run
 from trainer.serving import predictor as inference
 from trainer.texts import tr
 from trainer.ui import static
 from trainer.ui.common import arguments
+from trainer.ui.common.access import guarded
 from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, endpoint, note
-from trainer.ui.live import examples as live_examples
 from trainer.ui.live import file as live_file
 from trainer.ui.live import link as live_link
 from trainer.ui.live import missing as live_missing
 from trainer.ui.live import view as live_view
-from trainer.ui.live.explain import explain
+from trainer.ui.live.explain import explain, explain_one
 from trainer.ui.live.guess import reset, tally_html, toggle
 from trainer.ui.live.link import MAX_CHARACTERS
+from trainer.ui.live.offers import arrive, change_task, offer, suit
 from trainer.ui.live.predict import predict, recalibrate
-from trainer.ui.live.selection import NO_RUNS, choices, empty, labels_of, missing, resolve
 from trainer.ui.live.session import Session
 from trainer.ui.live.view import View
 
@@ -48,10 +49,9 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
 
     Handlers that draw runs are `isolated`; of predictions and explanations each has its run's error on its own card.
     """
-    inputs = live_view.inputs()
-    live_missing.build(lab, tab, page)
-    live_file.build(lab, page, chosen=inputs["runs"], calibrated=inputs["calibrated"])
-    view = View(tabs=tabs, **inputs, **live_view.outputs(tally_html(lab, Session())))
+    view = View(tabs=tabs, **live_view.layout(tally_html(lab, Session())))
+    missing = live_missing.build(lab, tab, page, view.task)
+    live_file.build(lab, page, task=view.task, chosen=view.runs, calibrated=view.calibrated)
     predicting = {
         "fn": partial(predict, lab, view),
         "inputs": [
@@ -62,13 +62,16 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
             view.guess,
             view.session,
             view.calibrated,
+            view.task,
         ],
-        "outputs": [view.predictions, view.explanations, view.guess, view.tally, view.session],
+        "outputs": [view.predictions, view.status, view.guess, view.tally, view.session],
         "concurrency_limit": 8,
+        "js": "(...inputs) => labPredict(inputs)",
         **NEWEST,
     }
+    first = {**predicting, "fn": partial(predict_waiting, lab, view), "js": None}
     _connect_predictions(lab, view, predicting)
-    _connect_page(lab, view, tab, page, predicting)
+    _connect_page(lab, view, tab, page, first=first, missing=missing)
     gr.api(endpoint(predict_api, lab), api_name="predict")
     return Live(view.text, predicting)
 
@@ -78,15 +81,20 @@ def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> No
     gr.on([view.predict.click, view.text.submit], **predicting)
     redraw = predicting | {
         "fn": partial(recalibrate, lab, view),
-        "inputs": [view.runs, view.untrained, view.session, view.calibrated],
+        "inputs": [view.runs, view.untrained, view.session, view.calibrated, view.task],
+        "js": None,
     }
     view.calibrated.input(**redraw)
     view.examples.select(pick, None, view.text, **NEWEST).then(**predicting)
-    view.explain.click(partial(explain, lab), view.session, view.explanations, concurrency_limit=4, **NEWEST)
+    explaining = {"outputs": [view.predictions, view.status], "concurrency_limit": 4, **NEWEST}
+    view.explain.click(partial(explain, lab, view), view.session, **explaining)
+    view.predictions.select(live_missing.pressed, None, view.why, **NEWEST).then(
+        partial(explain_one, lab, view), [view.session, view.why], **explaining
+    )
     view.guessing.input(
         isolated(lab, partial(toggle, lab, view)),
-        [view.guessing, view.runs, view.session],
-        [view.tally_panel, view.guess, view.predict, view.predictions, view.explanations, view.session],
+        [view.guessing, view.runs, view.session, view.task],
+        [view.tally_panel, view.guess, view.predict, view.predictions, view.status, view.session],
         **NEWEST,
     )
     view.reset.click(partial(reset, lab, view), view.session, [view.tally, view.session], **QUIET).then(
@@ -94,43 +102,35 @@ def _connect_predictions(lab: Lab, view: View, predicting: dict[str, Any]) -> No
     )
 
 
-def _connect_page(lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, predicting: dict[str, Any]) -> None:
-    """Connect the events of the page, its tabs and its address."""
-    offered = [view.runs, view.examples, view.guess, view.predictions]
-    view.runs.input(isolated(lab, partial(suit, lab, view)), view.runs, [view.examples, view.guess], **QUIET)
-    tab.select(isolated(lab, partial(offer, lab, view)), [view.runs, view.guess, view.predictions], offered, **QUIET)
-    arrived = [view.tabs, view.text, *offered, view.calibrated, view.session]
-    page.load(isolated(lab, endpoint(arrive, lab, view)), view.session, arrived, **QUIET).then(
-        **{**predicting, "fn": partial(predict_linked, lab, view)}
+def _connect_page(
+    lab: Lab, view: View, tab: gr.Tab, page: gr.Blocks, *, first: dict[str, Any], missing: dict[str, Any]
+) -> None:
+    """Connect the events of the page, its tabs and its address.
+
+    `first` predicts what waits for the tab to open; `missing` draws the runs without weights.
+    """
+    offered = [view.task, view.runs, view.examples, view.guess, view.predictions, view.bring, view.text, view.session]
+    fitting = [view.examples, view.guess]
+    view.runs.input(isolated(lab, partial(suit, lab, view)), [view.runs, view.task], fitting, **QUIET)
+    offer_now = {
+        "fn": isolated(lab, partial(offer, lab, view)),
+        "inputs": [view.task, view.runs, view.guess, view.text, view.session],
+        "outputs": offered,
+        **QUIET,
+    }
+    tab.select(**offer_now).then(**first)
+    view.task.input(isolated(lab, partial(change_task, lab, view)), [view.task, view.session], offered, **QUIET).then(
+        **first
     )
-    linked = [view.text, view.runs, view.calibrated, view.address]
+    added = {"outputs": view.status, "api_visibility": "private", "show_progress": "full"}
+    brought = view.bring.click(guarded(lab, partial(bring, lab), adds=True), None, **added)
+    brought.then(**offer_now).then(**first).then(**missing)
+    arrived = [view.tabs, *offered, view.calibrated]
+    page.load(isolated(lab, endpoint(arrive, lab, view)), view.session, arrived, **QUIET).then(**first)
+    linked = [view.text, view.runs, view.calibrated, view.task, view.address]
     view.link.click(make_link, linked, view.address, js=static.read("live-address.js"), **QUIET).then(
         None, None, None, js=static.read("live-copy.js"), **QUIET
     )
-
-
-def offer(lab: Lab, view: View, chosen: list[str] | None, guess: str | None, shown: str | None) -> dict[Any, Any]:
-    """The current runs, their examples and labels, when the tab is opened."""
-    every = choices(lab)
-    known = {run_id for _, run_id in every}
-    chosen = [run_id for run_id in chosen or () if run_id in known]
-    runs, _ = resolve(lab, chosen)
-    labels = labels_of(runs)
-    drawn = {
-        view.runs: gr.update(choices=every, value=chosen),
-        view.examples: live_examples.html(runs),
-        view.guess: gr.update(choices=labels, value=guess if guess in labels else None),
-    }
-    return drawn | {view.predictions: empty(lab)} if tr(NO_RUNS) in (shown or "") else drawn
-
-
-def suit(lab: Lab, view: View, chosen: list[str] | None) -> dict[Any, Any]:
-    """The examples and the labels to guess for the chosen runs."""
-    runs, _ = resolve(lab, chosen)
-    return {
-        view.examples: live_examples.html(runs),
-        view.guess: gr.update(choices=labels_of(runs), value=None),
-    }
 
 
 def pick(event: gr.EventData) -> str:
@@ -138,41 +138,26 @@ def pick(event: gr.EventData) -> str:
     return str(event.value)[:MAX_CHARACTERS]
 
 
-def arrive(lab: Lab, view: View, session: Session, request: gr.Request) -> dict[Any, Any]:
-    """The components of a page when it opens, by its address."""
-    link = live_link.parse(str(request.query_params))
-    every = choices(lab)
-    if link is None:
-        return suit(lab, view, None) | {view.runs: gr.update(choices=every), view.predictions: empty(lab)}
-    known = {run_id for _, run_id in every}
-    chosen = [run_id for run_id in link.runs if run_id in known]
-    gone = [run_id for run_id in link.runs if run_id not in known]
-    notice = missing(gone, instead="others" if chosen else "every") if gone else ""
-    linked = bool(link.text.strip())
-    return suit(lab, view, chosen) | {
-        view.tabs: gr.Tabs(selected=live_link.TAB),
-        view.text: link.text,
-        view.runs: gr.update(choices=every, value=chosen),
-        view.calibrated: link.calibrated,
-        view.predictions: "" if linked else empty(lab),
-        view.session: replace(session, notice=notice, linked=linked),
-    }
+def bring(lab: Lab) -> str:
+    """Copy the example runs into the store. Returns a message as HTML."""
+    count = bundled.bring(lab.store.root, again=True)
+    return "" if count else note(tr("The example runs could not be added; the log says why."), "warning")
 
 
-def predict_linked(lab: Lab, view: View, *inputs: Any) -> Iterator[dict[Any, Any]]:
-    """Predict the sentence of the page's address, if it has one."""
-    if next(value for value in inputs if isinstance(value, Session)).linked:
+def predict_waiting(lab: Lab, view: View, *inputs: Any) -> Iterator[dict[Any, Any]]:
+    """Predict the sentence of the page's address, or the example, if it waits."""
+    if next(value for value in inputs if isinstance(value, Session)).waiting:
         yield from predict(lab, view, *inputs)
     else:
         yield gr.skip()
 
 
-def make_link(text: str | None, chosen: list[str] | None, calibrated: bool, here: str) -> str:
+def make_link(text: str | None, chosen: list[str] | None, calibrated: bool, task: str | None, here: str) -> str:
     """The address that opens this page with the sentence and the runs, as HTML; `here` is its current address."""
     if not (text or "").strip():
         return note(tr("Expected a sentence to link to, got nothing; type one."), "warning")
-    address = here.partition("?")[0].partition("#")[0] + live_link.build(text, chosen, calibrated=calibrated)
-    return render("live/link.html", address=address)
+    query = live_link.build(text, chosen, calibrated=calibrated, task=task)
+    return render("live/link.html", address=here.partition("?")[0].partition("#")[0] + query)
 
 
 def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict]:
@@ -180,11 +165,12 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
 
     Parameters:
         text: the sentence.
-        runs: ids of runs; every finished run if not given.
+        runs: ids of runs; every finished run that has its weights if not given.
 
-    Each object has run_id, label, method, predicted, probabilities (by label), seconds, the run's temperature, and
-    calibrated: the probabilities scaled by it. The last two are null for a run without a temperature. cut says whether
-    the text is longer than the run's maximum length: the first tokens_read of its tokens were read.
+    Each object has run_id, label (the run's own name, may be empty), method, predicted, probabilities (by label),
+    seconds, the run's temperature, and calibrated: the probabilities scaled by it. The last two are null for a run
+    without a temperature. cut says whether the text is longer than the run's maximum length: the first tokens_read of
+    its tokens were read.
     """
     # No third parameter: Gradio refuses calls that send the first two alone.
     with arguments.sentence_errors(lab):

@@ -1,4 +1,4 @@
-"""The components of Live and their layout."""
+"""The components of Live and their layout: the sentence, below it the predictions and ways on; the examples beside."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 
 import gradio as gr
 
+from trainer.markup import render
 from trainer.texts import mark, tr
 from trainer.ui.common import confirm, tables
-from trainer.ui.common.lab import note, remark
+from trainer.ui.common.fold import fold
+from trainer.ui.common.lab import remark
+from trainer.ui.common.visibility import seen_if
 from trainer.ui.live.link import MAX_CHARACTERS
 from trainer.ui.live.session import Session
 
@@ -19,8 +22,8 @@ CONFIDENCE = mark(
     "run's validation sentences, corrects for that on the whole; it changes no label."
 )
 BUTTONS = mark(
-    "Explain: which words moved each answer (integrated gradients, Sundararajan et al. 2017). Copy link: an address "
-    "that opens this sentence and these runs."
+    "Explain, or Why in one card: which words moved the prediction (integrated gradients, Sundararajan et al. 2017). "
+    "Copy link: an address that opens this sentence and these runs."
 )
 
 
@@ -30,6 +33,7 @@ class View:
 
     tabs: gr.Tabs
     session: gr.State
+    task: gr.Dropdown
     text: gr.Textbox
     runs: gr.Dropdown
     untrained: gr.Checkbox
@@ -42,83 +46,93 @@ class View:
     address: gr.HTML
     examples: gr.HTML
     predictions: gr.HTML
+    why: gr.State
+    """The id of the run whose Why was pressed."""
+    status: gr.HTML
+    bring: gr.Button
     tally_panel: gr.Column
     tally: gr.HTML
     reset: gr.Button
     after_reset: dict[str, Any]
     """The event that hides the confirmation of a reset."""
-    explanations: gr.HTML
 
 
-def inputs() -> dict[str, Any]:
-    """The upper part, by the names of `View`: the sentence and the runs at the left, the examples at the right."""
-    session = gr.State(Session())
-    with gr.Row():
-        with gr.Column(scale=3, min_width=320):
-            text = gr.Textbox(
-                label=tr("A sentence"),
-                placeholder=tr("Type a sentence and press Enter"),
-                lines=1,  # with more, Gradio would send the sentence with Shift and Enter only
-                max_lines=6,
-                elem_id="live-text",
-                max_length=MAX_CHARACTERS,
-                submit_btn=False,
+def layout(tally: str) -> dict[str, Any]:
+    """The tab's components, by the names of `View`; `tally` is the first content of that of the guesses."""
+    parts: dict[str, Any] = {"session": gr.State(Session()), "why": gr.State("")}
+    with gr.Row(elem_id="live"):
+        with gr.Column(scale=5, min_width=320):
+            parts |= _sentence() | _options()
+            parts["guess"] = gr.Radio([], label=tr("What does the class say?"), value=None, **seen_if(False))
+            parts["predictions"] = gr.HTML(js_on_load=tables.PICK, elem_id="live-answers")
+            parts["status"] = gr.HTML()
+            parts["bring"] = gr.Button(tr("Add the example runs"), variant="primary", min_width=200, **seen_if(False))
+            gr.HTML(render("live/ways.html"))
+            parts |= _tally(tally)
+        with gr.Column(scale=1, min_width=240):
+            parts["examples"] = gr.HTML(js_on_load=tables.PICK)
+    return parts
+
+
+def _sentence() -> dict[str, Any]:
+    with gr.Row(elem_id="live-ask"):
+        text = gr.Textbox(
+            label=tr("A sentence"),
+            placeholder=tr("Type a sentence and press Enter"),
+            lines=1,  # with more, Gradio would send the sentence with Shift and Enter only
+            max_lines=4,
+            elem_id="live-text",
+            max_length=MAX_CHARACTERS,
+            submit_btn=False,
+            scale=6,
+            min_width=300,
+        )
+        task = gr.Dropdown([], label=tr("Task"), elem_id="live-task", scale=2, min_width=130, **seen_if(False))
+        predict = gr.Button(
+            tr("Predict with all runs"), variant="primary", elem_id="live-predict", scale=2, min_width=130
+        )
+    return {"text": text, "task": task, "predict": predict}
+
+
+def _options() -> dict[str, Any]:
+    """What is seldom changed, closed at first."""
+    with fold(tr("Options: runs, untrained model, guess first, explain, link"), elem_id="live-options"):
+        runs = gr.Dropdown([], multiselect=True, label=tr("Runs"), info=tr("One run of each recipe if none is chosen."))
+        with gr.Row():
+            untrained = gr.Checkbox(
+                False, label=tr("Include untrained model"), info=tr("what it says before training"), min_width=220
             )
-            runs = gr.Dropdown([], multiselect=True, label=tr("Runs"), info=tr("All finished runs if none is chosen."))
-            with gr.Row():
-                untrained = gr.Checkbox(
-                    False,
-                    label=tr("The untrained backbone too"),
-                    info=tr("what it says before training"),
-                    min_width=220,
-                )
-                guessing = gr.Checkbox(
-                    False, label=tr("Guess first"), info=tr("the class commits to a label"), min_width=220
-                )
+            guessing = gr.Checkbox(
+                False, label=tr("Guess first"), info=tr("the class commits to a label"), min_width=220
+            )
             calibrated = gr.Checkbox(
                 False,
                 label=tr("Scale the probabilities by temperature"),
                 info=tr("each run's own, fitted on its validation sentences"),
+                min_width=220,
             )
-            guess = gr.Radio([], label=tr("What does the class say?"), value=None, visible=False)
-            with gr.Row():
-                predict = gr.Button(tr("Ask every run"), variant="primary", min_width=150)
-                explain = gr.Button(tr("Explain the answers"), min_width=150)
-                link = gr.Button(tr("Copy link"), min_width=110)
-            gr.HTML(note(tr(BUTTONS)))
-            address = gr.HTML()
-        with gr.Column(scale=2, min_width=320):
-            examples = gr.HTML(js_on_load=tables.PICK)
+        with gr.Row():
+            explain = gr.Button(tr("Explain"), min_width=130)
+            link = gr.Button(tr("Copy link"), min_width=130)
+        gr.HTML(remark(tr(BUTTONS)))
+        address = gr.HTML()
+        gr.HTML(remark(tr(CONFIDENCE)))
+        gr.HTML(remark(tr("The time on a card is that run's own; runs in memory are computed side by side.")))
     return {
-        "session": session,
-        "text": text,
         "runs": runs,
         "untrained": untrained,
-        "calibrated": calibrated,
         "guessing": guessing,
-        "guess": guess,
-        "predict": predict,
+        "calibrated": calibrated,
         "explain": explain,
         "link": link,
         "address": address,
-        "examples": examples,
     }
 
 
-def outputs(tally: str) -> dict[str, Any]:
-    """The lower part, by the names of `View`: predictions, the tally of guesses (its first HTML), explanations."""
-    predictions = gr.HTML()
-    gr.HTML(remark(tr(CONFIDENCE)))
-    with gr.Column(visible=False) as panel:
+def _tally(tally: str) -> dict[str, Any]:
+    with gr.Column(**seen_if(False)) as panel:
         counted = gr.HTML(tally)
         reset, hide = confirm.with_confirmation(
             tr("Reset the tally"), tr("Begin the tally at zero? It cannot be brought back."), tr("Yes, reset it")
         )
-    return {
-        "predictions": predictions,
-        "tally_panel": panel,
-        "tally": counted,
-        "reset": reset,
-        "after_reset": hide,
-        "explanations": gr.HTML(),
-    }
+    return {"tally_panel": panel, "tally": counted, "reset": reset, "after_reset": hide}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-STYLES = ("page.css", "access.css", "compare.css", "live.css", "lesson.css")
+STYLES = ("page.css", "access.css", "train.css", "compare.css", "live.css", "lesson.css")
 """In the order in which they overrule each other."""
 
 

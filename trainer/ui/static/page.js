@@ -103,7 +103,7 @@ document.addEventListener("click", event => {
 function labName() {
   for (const copy of document.querySelectorAll(".tab-container.visually-hidden")) copy.inert = true;
   for (const input of document.querySelectorAll("input.border-none:not([aria-label])")) {
-    const title = input.closest(".block")?.querySelector("[data-testid='block-info']")?.textContent.trim(); // of a closed one too
+    const title = input.closest(".block")?.querySelector("[data-testid='block-info']")?.textContent.trim(); // also of a closed one
     if (title) input.setAttribute("aria-label", title);
   }
   for (const summary of document.querySelectorAll(".vega-embed > details > summary:not([aria-label])")) {
@@ -120,12 +120,19 @@ new MutationObserver(() => {
   labNaming = setTimeout(labName, 100);
 }).observe(document.documentElement, {childList: true, subtree: true});
 
-// The presses of a gr.HTML whose buttons have data-pick: its `select` event has the button's value.
+// The presses of a gr.HTML whose buttons have data-pick: its `select` event has the button's value. The focus stays on
+// the button where a press draws it anew.
 function labPick(element, trigger) {
+  let pressed = null;
   element.addEventListener("click", event => {
     const button = event.target.closest("[data-pick]");
+    pressed = button?.dataset.pick ?? null;
     if (button) trigger("select", {value: button.dataset.pick});
   });
+  new MutationObserver(() => {
+    if (pressed === null || document.activeElement !== document.body) return;
+    element.querySelector(`[data-pick="${CSS.escape(pressed)}"]`)?.focus({preventScroll: true});
+  }).observe(element, {childList: true, subtree: true});
 }
 
 // A cookie with the grant of a browser that gave the password: an upload comes without the page's session. On a Space

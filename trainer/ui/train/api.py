@@ -33,9 +33,8 @@ def launch_api(
     Parameters:
         methods: names of methods, such as ["lora", "adapter"].
         task: a task's name, or where everybody may change runs the path of a file on the machine that runs the app.
-        backbone: a backbone's name.
-        settings: fields of the recipe or of a method, such as {"epochs": 1, "train_size": 200, "lora.r": 8}; "seeds"
-            is a list, "seed" one seed.
+        backbone: a backbone's name, or where everybody may change runs a folder on the machine that runs the app.
+        settings: of the recipe or of a method, such as {"epochs": 1, "lora.r": 8}, or "seed"; "seeds" is a list.
         password: the app's password, where it has one; the owner of a Space may send a sign-in's cookie instead.
     """
     access.require(lab, request, password)
@@ -58,8 +57,8 @@ def cancel_api(lab: Lab, run_id: str, password: str | None = None, request: gr.R
     """Cancel a run that waits or trains, and return its state.
 
     Parameters:
-        run_id: the run's id.
-        password: the app's password, where it has one.
+        run_id: the id of a run that waits or trains.
+        password: the app's password, where it has one; the owner of a Space may send a sign-in's cookie instead.
     """
     access.require(lab, request, password)
     with arguments.sentence_errors(lab):

@@ -10,9 +10,11 @@ from gradio.components import Component
 
 from trainer import methods, tasks
 from trainer.config import RunConfig
+from trainer.markup import render
 from trainer.runs.presets import PRESETS
 from trainer.sources import backbones
 from trainer.texts import tr
+from trainer.ui.common.fold import fold
 from trainer.ui.common.lab import Lab, run_name
 from trainer.ui.train import file as train_file
 from trainer.ui.train.control import control, type_of
@@ -46,17 +48,13 @@ def build(lab: Lab) -> Form:
         info=tr(quick.summary),
     )
     _what(lab, values, fields)
-    with gr.Accordion(tr("Hyperparameters"), open=False):
+    with fold(tr("Hyperparameters")):
         _hyperparameters(values, fields)
-    with gr.Accordion(tr("Options of the methods"), open=False):
-        options = {name: _method_options(lab, name, values, fields) for name in methods.METHODS}
-    fields["methods"].change(
-        lambda chosen: {group: gr.update(visible=name in (chosen or [])) for name, group in options.items()},
-        fields["methods"],
-        list(options.values()),
-        api_visibility="private",
-        show_progress="hidden",
-    )
+    with fold(tr("Options of the chosen methods")):
+        # By CSS: an event that shows and hides the groups sets off the methods' change again and again.
+        gr.HTML(render("train/options.html", methods=list(methods.METHODS)), padding=False)
+        for name in methods.METHODS:
+            _method_options(lab, name, values, fields)
     return Form(preset, {name: fields[name] for name in values})
 
 
@@ -67,6 +65,7 @@ def _what(lab: Lab, values: dict[str, Any], fields: dict[str, Any]) -> None:
         value=values["methods"],
         label=tr("Methods"),
         info=tr("A run each. What each does, and its paper, stands below, with its own options."),
+        elem_id="train-methods",
     )
     fields["task"] = gr.Dropdown(
         task_choices(lab),
@@ -116,10 +115,10 @@ def _hyperparameters(values: dict[str, Any], fields: dict[str, Any]) -> None:
     )
 
 
-def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[str, Any]) -> gr.Group:
-    """Lay out one method's own fields, visible while the method is chosen."""
+def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Lay out one method's own fields, seen while the method is chosen."""
     method = methods.get(name)
-    with gr.Group() as group:
+    with gr.Group(elem_classes=f"lab-options-{name}"):
         gr.Markdown(f"#### {tr(method.title)}\n{tr(method.summary)} {method.paper}.", padding=True)
         with gr.Row():
             for key, field in options_of(name).items():
@@ -134,7 +133,6 @@ def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[st
                 fields[key] = control(
                     field, values[key], own, choices=choices, help=rates if own == "learning_rate" else None
                 )
-    return group
 
 
 # Handlers

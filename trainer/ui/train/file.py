@@ -21,8 +21,10 @@ from trainer.tasks.tables import SEPARATOR_NAMES
 from trainer.texts import tr
 from trainer.ui.common import confirm
 from trainer.ui.common.access import guarded
+from trainer.ui.common.fold import fold
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.tables import Cell, Column, table
+from trainer.ui.common.visibility import seen_if
 from trainer.ui.train.form import COLUMNS
 
 ROWS = 5
@@ -41,7 +43,7 @@ class View:
 
 def build(lab: Lab, fields: dict[str, Any]) -> None:
     """Lay out the upload, the columns and the preview; adds the columns to `fields`."""
-    with gr.Accordion(tr("Your own sentences"), open=False):
+    with fold(tr("Your own sentences")):
         gr.Markdown(tr("A table with a column of text and a column of labels, any number of classes."))
         upload = gr.File(
             label=tr("CSV, TSV, JSON, Parquet or Excel file"),
@@ -65,7 +67,7 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
                 min_width=140,
             )
         message = gr.HTML()
-    with gr.Group(visible=False) as columns:
+    with gr.Group(**seen_if(False)) as columns:
         with gr.Row():
             fields["text_column"] = gr.Dropdown([], label=tr("Text column"), info=tr("What is read."), min_width=140)
             fields["label_column"] = gr.Dropdown(
@@ -144,18 +146,18 @@ def open_file(
     if not task or not tasks.is_file(task):
         nothing = gr.update(value=None)
         return {
-            view.columns: gr.update(visible=False), view.text: nothing, view.label: nothing, view.group: nothing,
+            view.columns: gr.update(**seen_if(False)), view.text: nothing, view.label: nothing, view.group: nothing,
             view.preview: "",
         }  # fmt: skip
     try:
         columns = list(tables.read_table(Path(task), *(value or None for value in dialect)).columns)
     except UserError as error:
-        return {view.columns: gr.update(visible=True), view.preview: note(str(error), "warning")}
+        return {view.columns: gr.update(**seen_if(True)), view.preview: note(str(error), "warning")}
     text = text if text in columns else own_file.recognise(columns, own_file.TEXT_NAMES)
     label = label if label in columns else own_file.recognise(columns, own_file.LABEL_NAMES)
     group = group if group in columns else ""
     return {
-        view.columns: gr.update(visible=True),
+        view.columns: gr.update(**seen_if(True)),
         view.text: gr.update(choices=columns, value=text),
         view.label: gr.update(choices=columns, value=label),
         view.group: gr.update(choices=[(tr("(no groups)"), ""), *columns], value=group),

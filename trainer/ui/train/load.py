@@ -15,6 +15,7 @@ from trainer.runs import archive
 from trainer.texts import tr, tr_count
 from trainer.ui.common import launching
 from trainer.ui.common.access import guarded
+from trainer.ui.common.fold import fold
 from trainer.ui.common.lab import Lab, note, run_name
 from trainer.ui.train import form as train_form
 
@@ -34,7 +35,7 @@ class Controls:
 
 def build() -> Controls:
     """Lay out the part of the tab."""
-    with gr.Accordion(tr("Load instead of training"), open=False):
+    with fold(tr("Load instead of training")):
         gr.Markdown("#### " + tr("Runs of this app"))
         zips = gr.File(
             label=tr("Exported runs (zip)"), file_types=[".zip"], file_count="multiple", type="filepath", height=120

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from trainer import methods
+from trainer import methods, tasks
 from trainer.config import RunConfig
 from trainer.errors import UserError, sentence
 from trainer.jobs.progress import duration
 from trainer.machine.device import free_memory
 from trainer.markup import render
 from trainer.runs import estimate, lengths, recipes
-from trainer.runs.metrics import METRICS
+from trainer.runs.sizes import asked_and_had
 from trainer.texts import mark, tr, tr_count
-from trainer.ui.common.lab import Lab, note
+from trainer.ui.common.lab import Lab, note, remark
 from trainer.ui.common.tables import Cell, Column, table
 from trainer.ui.train import form as train_form
 
+ESTIMATED = "≈ "
+"""Before a figure that is estimated; one without it is exact, or measured in earlier runs."""
 
-def plan(lab: Lab, form: dict[str, Any]) -> tuple[str, str]:
-    """(the estimate as HTML, or an error sentence; the command line, empty while the form has an error)."""
+
+class Plan(NamedTuple):
+    """What a launch would cost and be, as HTML: the estimate or an error sentence, the command line, and in short."""
+
+    cost: str
+    command: str
+    short: str
+
+
+def plan(lab: Lab, form: dict[str, Any]) -> Plan:
+    """The cost of the form's runs; without command line and short form while the form has an error."""
     try:
         suite = train_form.suite_of(form)
         configs, _ = train_form.recipes_of(form)
         command = recipes.command(**suite)
         costs = _estimates(lab, [config for config in configs if config.seed == suite["seeds"][0]])
+        sentences = sentences_of(configs[0])
     except (UserError, OSError) as error:
-        return note(lab.shown(sentence(error)), "warning"), ""
-    return estimate_html(lab, costs, seeds=len(suite["seeds"])), command_html(lab.shown(command))
+        return Plan(note(lab.shown(sentence(error)), "warning"), "", "")
+    seeds = len(suite["seeds"])
+    html = estimate_html(lab, costs, seeds=seeds, sentences=sentences)
+    return Plan(html, command_html(lab.shown(command)), remark(in_short(costs, seeds=seeds)))
+
+
+def sentences_of(config: RunConfig) -> str:
+    """The sentences that a recipe asks for and gets; empty for a task of the Hub, which is not downloaded for this."""
+    supply = tasks.supply(config)
+    return asked_and_had(config, supply.limited(config), supply.notes) if supply else ""
 
 
 def command_html(command: str) -> str:
@@ -64,40 +84,67 @@ def simulate(lab: Lab, form: dict[str, Any]) -> bool:
     return True
 
 
-def estimate_html(lab: Lab, costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
+def estimate_html(
+    lab: Lab, costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int, sentences: str = ""
+) -> str:
     """The estimate as HTML: a row a method, the sum, its basis, and a warning for each run that will not fit."""
     free = free_memory(lab.device) if lab.device else None
     fit = lengths.fit(costs[0][0])  # all methods of a form have one task and one backbone
     too_large = [text for _, cost in costs if (text := estimate.too_large(cost, free=free))]
-    bases = ", ".join(dict.fromkeys(basis for _, cost in costs for basis in (cost.based_on, cost.memory_based_on)))
-    about = tr("Parameters are exact; time and memory are estimated from {bases}.", bases=bases)
     return render(
         "train/estimate.html",
         warnings=[*too_large, *(fit.warnings(costs[0][0].backbone) if fit else ())],
         table=_table(costs),
-        summary=f"{_length(costs, seeds=seeds)} {about}",
+        summary=_length(costs, seeds=seeds),
+        legend=_legend([cost for _, cost in costs]),
+        sentences=sentences,
     )
 
 
+def _legend(costs: list[estimate.Estimate]) -> str:
+    """Sentences on which figures are exact, measured or estimated, and from what. A column is of one kind."""
+    memory = ", ".join(dict.fromkeys(cost.memory_based_on for cost in costs))
+    time = ", ".join(dict.fromkeys(cost.based_on for cost in costs))
+    memory_measured, time_measured = costs[0].memory_measured, costs[0].time_measured
+    about_memory = (
+        tr("Memory is as measured in {runs}.", runs=memory)
+        if memory_measured
+        else tr("Memory is estimated (≈) from {basis}.", basis=memory)
+    )
+    about_time = (
+        tr("Time is at the speed measured in {runs}.", runs=time)
+        if time_measured
+        else tr("Time is estimated (≈) from {basis}.", basis=time)
+    )
+    return " ".join([tr("Parameters are exact."), about_memory, about_time])
+
+
 def _table(costs: list[tuple[RunConfig, estimate.Estimate]]) -> str:
-    with_parents = any(cost.parents_seconds for _, cost in costs)
+    """A row a method, in three columns that a phone has room for: further figures stand below."""
     columns = [
         Column.named(mark("Method"), numeric=False),
-        Column.named(METRICS["trainable"].title),
-        Column.named(METRICS["peak_memory"].title),
+        Column.named(mark("Memory")),
         Column.named(mark("Time")),
-        *([Column.named(mark("Time of parents"))] if with_parents else []),
     ]
     rows = []
     for config, cost in costs:
-        row = [
-            Cell(tr(methods.get(config.method).title)),
-            Cell(f"{cost.trainable_parameters:,}", cost.trainable_parameters),
-            Cell(f"{cost.memory / 1e6:,.0f}", cost.memory / 1e6),
-            Cell(duration(cost.seconds), cost.seconds),
-        ]
-        rows.append(row + [Cell(duration(cost.parents_seconds) if cost.parents_seconds else "–")] * with_parents)
+        memory, time = ("" if measured else ESTIMATED for measured in (cost.memory_measured, cost.time_measured))
+        trained = tr("{count} parameters train", count=f"{cost.trainable_parameters:,}")
+        parents = tr("and {time} for its parents", time=time + duration(cost.parents_seconds))
+        rows.append(
+            [
+                Cell(tr(methods.get(config.method).title), below=trained),
+                Cell(f"{memory}{cost.memory / 1e6:,.0f} MB", cost.memory / 1e6),
+                Cell(time + duration(cost.seconds), cost.seconds, below=parents if cost.parents_seconds else ""),
+            ]
+        )
     return table(columns, rows, name="estimate", title=tr("Estimated cost of each run"), sortable=False, csv=False)
+
+
+def in_short(costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:
+    """The number of runs and the time of all together, for the line of the button."""
+    time = duration(seeds * sum(cost.seconds + cost.parents_seconds for _, cost in costs))
+    return tr_count("{count} run, about {time}", "{count} runs, about {time}", seeds * len(costs), time=time)
 
 
 def _length(costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> str:

@@ -1,4 +1,4 @@
-"""The list of runs in the Train tab, in queue order, and the actions on one chosen run."""
+"""The list of runs in the Train tab, and the actions on one chosen run."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import gradio as gr
 
 from trainer.errors import UserError, sentence
 from trainer.jobs import queue as jobs
-from trainer.jobs.progress import duration
 from trainer.markup import render
 from trainer.runs import archive
 from trainer.runs.damage import Damage
-from trainer.runs.metrics import METRICS
 from trainer.runs.store import ENDED, Run
 from trainer.texts import mark, tr
 from trainer.ui.common import launching
-from trainer.ui.common.lab import Lab, note, run_name, task_name
+from trainer.ui.common.lab import Lab, note, run_name
+from trainer.ui.common.visibility import seen_if
+from trainer.ui.train import groups
+from trainer.ui.train.status import describe
 
 DAMAGED = mark("damaged")
 """State of a run in the list whose run.json cannot be read."""
 SHOWN = 12
-"""The number of ended runs in the list, newest first; Compare has all of them."""
+"""The number of groups of ended runs in the list, newest first; the others are folded into one."""
 
 
 @dataclass(frozen=True)
@@ -37,97 +38,103 @@ class Item:
     state: str
     about: str
     text: str
-    progress: float | None
+    progress: float | None = None
+    stops: bool = False
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A group of the list; `folded` under its title, or a single run without one."""
+
+    key: str
+    title: str
+    items: list[Item]
+    folded: bool
+    open: bool
 
 
 def recent(runs: Sequence[Run]) -> list[Run]:
-    """The runs of the list: running ones, queued ones in queue order, then the newest ended ones."""
+    """Running runs, queued ones in queue order, then the ended ones, newest first and own ones before examples."""
     running = [run for run in runs if run.state == "running"]
     waiting = [run for run in runs if run.state == "queued"]
-    return running + waiting + [run for run in reversed(runs) if run.state in ENDED][:SHOWN]
+    ended = [run for run in reversed(runs) if run.state in ENDED]
+    return [*running, *waiting, *sorted(ended, key=lambda run: run.bundled is not None)]
 
 
 def queue_html(lab: Lab, runs: Sequence[Run] | None = None) -> str:
-    """The list of runs as HTML, each with its state, progress and remaining time, or its error.
-
-    A damaged run has its reason; one that is not in the list otherwise is below the others.
-    """
+    """The whole list of runs as HTML: `active_html` and `ended_html`."""
     runs = lab.runs() if runs is None else runs
-    items, queue_order = [], 0
+    return active_html(lab, runs) + ended_html(lab, runs)
+
+
+def active_html(lab: Lab, runs: Sequence[Run]) -> str:
+    """The runs that train or wait as HTML, each with its state, progress, remaining time and a button to stop it."""
+    shown, queue_order, items = groups.names(runs), 0, []
     for run in recent(runs):
+        if run.state in ENDED:
+            break
         queue_order += run.state == "queued"
-        items.append(_item(lab, run, queue_order))
-    damaged = {damage.run_id: damage for damage in lab.damaged()}  # after the items, which read files
-    items = [_with_damage(lab, item, damaged.pop(item.id, None)) for item in items]
-    items += [_damaged_item(lab, damage) for damage in list(damaged.values())[:SHOWN]]
-    older = sum(run.state in ENDED for run in runs) - SHOWN
-    return render("train/queue.html", runs=items, older=f"{older:,}" if older > 0 else "")
+        text, share = describe(lab, run, queue_position=queue_order)
+        progress = share if run.state == "running" else None
+        items.append(Item(run.id, shown[run.id], run.state, groups.about(run), text, progress, stops=True))
+    return _html(active=_with_damage(lab, items, _damage_of(lab))) if items else ""
 
 
-def _with_damage(lab: Lab, item: Item, damage: Damage | None) -> Item:
-    return replace(item, text=f"{item.text.rstrip('.')}. {lab.shown(str(damage))}") if damage else item
+def ended_html(lab: Lab, runs: Sequence[Run]) -> str:
+    """The ended runs as HTML: a person's own suites, newest first, then the example runs, then damaged ones.
+
+    A damaged run has its reason; one whose run.json cannot be read is below the others.
+    """
+    shown = groups.names(runs)
+    folds = [_fold(lab, group, shown) for group in groups.ended(runs)]
+    damaged = _damage_of(lab)  # after the items are made, which read files
+    folds = [replace(fold, items=_with_damage(lab, fold.items, damaged)) for fold in folds]
+    examples = folds.pop() if folds and folds[-1].key == groups.EXAMPLES else None
+    if folds:
+        folds[0] = replace(folds[0], open=True)
+    known, older = {run.id for run in runs}, folds[SHOWN:]
+    broken = [_damaged_item(lab, damage) for run_id, damage in damaged.items() if run_id not in known]
+    return _html(
+        empty=not runs and not broken,
+        groups=folds[:SHOWN],
+        older=older,
+        older_count=f"{sum(len(fold.items) for fold in older):,}",
+        examples=examples,
+        damaged=broken[:SHOWN],
+    )
+
+
+def _html(**parts: Any) -> str:
+    without = {"empty": False, "active": [], "groups": [], "older": [], "older_count": "", "examples": None}
+    return render("train/queue.html", **without | {"damaged": []} | parts)
+
+
+def _fold(lab: Lab, group: groups.Group, shown: dict[str, str]) -> Fold:
+    folded = len(group.runs) > 1 or group.key == groups.EXAMPLES
+    # What the runs of a suite share stands in its title.
+    alike = folded and len({groups.about(run) for run in group.runs}) == 1
+    items = [
+        Item(run.id, shown[run.id], run.state, "" if alike else groups.about(run), describe(lab, run)[0])
+        for run in group.runs
+    ]
+    return Fold(group.key, group.title, items, folded, open=False)
+
+
+def _damage_of(lab: Lab) -> dict[str, Damage]:
+    return {damage.run_id: damage for damage in lab.damaged()}
+
+
+def _with_damage(lab: Lab, items: list[Item], damaged: dict[str, Damage]) -> list[Item]:
+    """The items, those of damaged runs with the reason."""
+    reasons = {run_id: lab.shown(str(damage)) for run_id, damage in damaged.items()}
+    return [
+        replace(item, text=f"{item.text.rstrip('.')}. {reasons[item.id]}") if item.id in reasons else item
+        for item in items
+    ]
 
 
 def _damaged_item(lab: Lab, damage: Damage) -> Item:
-    return Item(damage.run_id, damage.run_id, DAMAGED, "", lab.shown(str(damage)), None)
-
-
-def _item(lab: Lab, run: Run, queue_order: int) -> Item:
-    text, share = describe(lab, run, queue_position=queue_order)
-    about = f"{task_name(run)}, {Path(run.recipe.backbone).name}" if run.label else ""
-    return Item(run.id, run_name(run), run.state, about, text, share if run.state == "running" else None)
-
-
-def describe(lab: Lab, run: Run, *, queue_position: int = 1) -> tuple[str, float]:
-    """(a sentence on a run's state, the completed share of its steps). `queue_position` counts queued runs from 1."""
-    if run.state == "finished":
-        metric, time = METRICS["test_accuracy"], METRICS["train_minutes"]
-        accuracy = metric.show(metric.of(run))
-        if run.adopted:
-            return tr("test accuracy {accuracy}%, trained elsewhere, evaluated here", accuracy=accuracy), 1.0
-        minutes = time.show(time.of(run))
-        if run.bundled:
-            whole = tr("test accuracy {accuracy}%, came with the program", accuracy=accuracy)
-            bare = tr("test accuracy {accuracy}%, came with the program without its weights", accuracy=accuracy)
-            return whole if run.can_predict else bare, 1.0
-        return tr("test accuracy {accuracy}%, trained in {minutes} min", accuracy=accuracy, minutes=minutes), 1.0
-    if run.state in ENDED:
-        error = run.error or ""
-        return lab.shown(tr(error)), 0.0
-    if run.state == "queued":
-        before = queue_position - 1
-        return tr("{count} before it in the queue", count=before) if before else tr("comes next"), 0.0
-    step = last_step(lab, run)
-    if step is None:
-        return tr("loading the task and the backbone"), 0.0
-    text = tr(
-        "epoch {epoch} of {epochs}, step {step} of {steps}, loss {loss}, {speed} sentences/s, {time} left",
-        epoch=f"{step['epoch']:.1f}",
-        epochs=run.recipe.epochs,
-        step=f"{step['step']:,}",
-        steps=f"{step['total_steps']:,}",
-        loss=f"{step['loss']:.3f}",
-        speed=f"{step['sentences_per_second']:,.0f}",
-        time=duration(step["seconds_left"]),
-    )
-    return text, step["step"] / step["total_steps"]
-
-
-def last_step(lab: Lab, run: Run) -> dict[str, Any] | None:
-    """A run's newest "step" event, or None."""
-    events, _ = lab.store.events(run.id)
-    return next((event for event in reversed(events) if event["type"] == "step"), None)
-
-
-def choices(runs: Sequence[Run], damaged: Sequence[Damage] = ()) -> list[tuple[str, str]]:
-    """(name, id) of every run, in the order of the list and then the older ones; last damaged ones not in `runs`."""
-    first = recent(runs)
-    listed = {run.id for run in first}
-    rest = [run for run in reversed(runs) if run.id not in listed]
-    known = [(f"{run_name(run)}: {tr(run.state)} ({run.id[-8:]})", run.id) for run in [*first, *rest]]
-    ids = {run.id for run in runs}
-    broken = [damage.run_id for damage in damaged if damage.run_id not in ids]
-    return known + [(f"{run_id}: {tr(DAMAGED)}", run_id) for run_id in broken]
+    return Item(damage.run_id, damage.run_id, DAMAGED, "", lab.shown(str(damage)))
 
 
 def find(lab: Lab, run_id: str | None) -> Run | None:
@@ -208,7 +215,7 @@ def as_zip(lab: Lab, run_id: str | None) -> tuple[str, Any]:
         return tr("{name} is ready to download.", name=path.name)
 
     message = _do(lab, run_id, act)
-    return message, gr.update(value=made[0] if made else None, interactive=bool(made))
+    return message, gr.update(value=made[0] if made else None, **seen_if(made))
 
 
 def _do(lab: Lab, run_id: str | None, act: Callable[[Run], str]) -> str:

@@ -1,4 +1,4 @@
-"""Live progress: updates of the list of runs and of the charts from the store."""
+"""Live progress: updates of the list of runs, of the open panel and of the charts from the store."""
 
 from __future__ import annotations
 
@@ -9,41 +9,40 @@ from typing import Any
 
 import gradio as gr
 
-from trainer.analysis import tables as analysis
 from trainer.jobs import queue as jobs
+from trainer.markup import render
 from trainer.runs.store import ENDED, Run
-from trainer.ui.common import charts
 from trainer.ui.common.lab import Lab
+from trainer.ui.train import curves as train_curves
+from trainer.ui.train import panel as train_panel
 from trainer.ui.train import queue as train_queue
+from trainer.ui.train.panel import Panel
 
 SECONDS_BETWEEN_CHARTS = 4.0
 """The least time between two drawings of the live charts, each of which replaces the picture."""
-LIVE_CURVES = {"step loss": "step", "validation loss": "epoch", "validation accuracy": "epoch", "memory": "seconds"}
-"""The live charts: curve -> horizontal axis."""
+BUSY, IDLE = 1.5, 15.0
+"""Seconds between two requests of an open page: while a run trains or waits, and otherwise (train-pulse.js)."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The components that are updated. `seen` has the state that the page shows: list, choice of runs, charts."""
+    """The components that are updated. `seen` has the state that the page shows; `pulse` asks for updates."""
 
     seen: gr.State
-    queue: gr.HTML
-    run: gr.Dropdown
-    plots: dict[str, gr.Plot]
+    pulse: gr.HTML
+    active: gr.HTML
+    ended: gr.HTML
+    panel: Panel
 
     @property
     def outputs(self) -> list[Any]:
         """Everything that `refresh` may change."""
-        return [self.seen, self.queue, self.run, *self.plots.values()]
+        return [self.seen, self.pulse, self.active, self.ended, *self.panel.shown, *self.panel.curves.outputs]
 
 
-def plots() -> dict[str, gr.Plot]:
-    """Lay out the live charts, by curve."""
-    with gr.Row():
-        return {
-            curve: gr.Plot(show_label=False, label=charts.curve_title(curve), min_width=280, visible=False)
-            for curve in LIVE_CURVES
-        }
+def pulse_html(seconds: float) -> str:
+    """What tells the page how often to ask for updates."""
+    return render("train/pulse.html", seconds=seconds)
 
 
 def refresh(lab: Lab, view: View, seen: dict[str, Any], chosen: str | None) -> dict[Any, Any]:
@@ -52,15 +51,18 @@ def refresh(lab: Lab, view: View, seen: dict[str, Any], chosen: str | None) -> d
     _start_worker(lab, runs)
     now = _state(lab, runs, chosen)
     changes: dict[Any, Any] = {}
-    if now["list"] != seen.get("list"):
-        changes[view.queue] = train_queue.queue_html(lab, runs)
-    if now["runs"] != seen.get("runs"):
-        offered = train_queue.choices(runs, lab.damaged())
-        value = chosen if chosen in {run_id for _, run_id in offered} else None
-        changes[view.run] = gr.update(choices=offered, value=value)
+    if now["busy"] != seen.get("busy"):
+        changes[view.pulse] = pulse_html(BUSY if now["busy"] else IDLE)
+    if now["active"] != seen.get("active"):
+        changes[view.active] = train_queue.active_html(lab, runs)
+    if now["ended"] != seen.get("ended"):
+        changes[view.ended] = train_queue.ended_html(lab, runs)
+    if chosen and now["panel"] != seen.get("panel"):
+        changes |= train_panel.follow(lab, view.panel, chosen)
     at_work, drawn = any(run.state == "running" for run in runs), seen.get("drawn", 0.0)
-    if now["charts"] != seen.get("charts") and (not at_work or time.time() - drawn > SECONDS_BETWEEN_CHARTS):
-        changes |= live_charts(lab, view, runs, chosen)
+    soon = now["of"] == seen.get("of") and at_work and time.time() - drawn <= SECONDS_BETWEEN_CHARTS
+    if now["charts"] != seen.get("charts") and not soon:
+        changes |= train_curves.draw(lab, view.panel.curves, runs, chosen)
         drawn = time.time()
     else:
         now["charts"] = seen.get("charts")
@@ -78,33 +80,26 @@ def _start_worker(lab: Lab, runs: Sequence[Run]) -> None:
 
 
 def _state(lab: Lab, runs: Sequence[Run], chosen: str | None) -> dict[str, Any]:
-    """The state that the list, the choice of runs and the charts depend on, as texts to compare."""
-    listed = train_queue.recent(runs)
+    """The state that the lists, the panel and the charts depend on, as texts to compare."""
     damaged = "".join(f"|{damage}" for damage in lab.damaged())
+    active = [run for run in runs if run.state not in ENDED]
+    run = next((run for run in runs if run.id == chosen), None)
+    ended = "|".join(f"{run.id}:{run.state}:{run.label}" for run in runs if run.state in ENDED)
+    drawn = train_curves.drawn(runs, chosen)
+    # A name depends on the others of its suite.
+    names = "|".join(f"{run.id}:{run.label}" for run in runs)
     return {
-        "list": ("|".join(f"{run.id}:{run.state}:{run.label}:{_size(run)}" for run in listed) or "empty") + damaged,
-        "runs": ("|".join(f"{run.id}:{run.state}:{run.label}" for run in runs) or "empty") + damaged,
-        "charts": f"{chosen}|" + "|".join(f"{run.id}:{_size(run)}" for run in listed),
+        "busy": bool(active),
+        "active": "|".join(f"{run.id}:{run.state}:{_size(run)}" for run in active) + names * bool(active) + damaged,
+        "ended": (ended or "empty") + f"|{len(runs)}" + damaged,
+        "panel": f"{chosen}:{run.state}:{run.label}:{_size(run)}:{_size(run, 'log.txt')}" if run else f"{chosen}",
+        "of": f"{chosen}",
+        "charts": f"{chosen}|" + "|".join(f"{run.id}:{run.label}:{_size(run)}" for run in drawn),
     }
 
 
-def _size(run: Run) -> int:
+def _size(run: Run, file: str = "events.jsonl") -> int:
     try:
-        return (run.folder / "events.jsonl").stat().st_size
+        return (run.folder / file).stat().st_size
     except OSError:
         return 0
-
-
-def live_charts(lab: Lab, view: View, runs: Sequence[Run], run_id: str | None) -> dict[Any, Any]:
-    """A chart for each of `LIVE_CURVES` of the chosen run's suite, else the newest; hidden before the first point."""
-    run = next((run for run in runs if run.id == run_id), None) or next(iter(train_queue.recent(runs)), None)
-    if run is None:
-        return {plot: gr.update(visible=False) for plot in view.plots.values()}
-    suite = [other for other in runs if other.suite == run.suite and other.suite] or [run]
-    points = analysis.curves(lab.store, suite)
-    changes = {}
-    for curve, over in LIVE_CURVES.items():
-        there = len(points) > 0 and bool((points["curve"] == curve).any())
-        chart = charts.curves(points, curve, x=over) if there else None
-        changes[view.plots[curve]] = gr.update(visible=there, value=chart)
-    return changes

@@ -1,0 +1,13 @@
+// A heading's press opens or closes its content (page.css). Whether it is open stands on the fold, not on the heading's
+// button, which may be drawn again. The body of a function of Gradio's with the element.
+const fold = element.closest(".lab-fold");
+const show = () => {
+  const button = element.querySelector("button[aria-expanded]"), open = `${"open" in fold.dataset}`;
+  if (button && button.getAttribute("aria-expanded") !== open) button.setAttribute("aria-expanded", open);
+};
+element.addEventListener("click", event => {
+  if (!event.target.closest("button[aria-expanded]")) return;
+  fold.toggleAttribute("data-open");
+  show();
+});
+new MutationObserver(show).observe(element, {childList: true, subtree: true});

@@ -1,0 +1,63 @@
+// Live: what a press brings is shown where the eye is, with a sign at the button until it comes, and an address.
+
+// Goes to an element where it is not whole in view, now and while its content arrives, until the reader moves the page.
+let labStopShowing = () => {};
+function labShow(id) {
+  labStopShowing();
+  const kinds = ["wheel", "touchmove", "keydown", "pointerdown"];
+  const start = Date.now(), calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const show = () => {
+    const element = document.getElementById(id), high = element?.getBoundingClientRect().height > innerHeight;
+    const target = (high && element.querySelector(".lab-answers")) || element; // of what does not fit, the cards
+    const box = target?.getBoundingClientRect();
+    if (!box?.height || (box.top >= 0 && box.bottom <= innerHeight)) return;
+    if (box.top >= 0 && box.top < 24) return; // higher than the window: it begins at the top
+    target.scrollIntoView({block: "start", behavior: calm ? "instant" : "smooth"});
+  };
+  const observer = new MutationObserver(() => { if (Date.now() - start > 20000) labStopShowing(); else show(); });
+  labStopShowing = () => {
+    observer.disconnect();
+    for (const kind of kinds) removeEventListener(kind, labStopShowing);
+  };
+  const element = document.getElementById(id);
+  if (element) observer.observe(element, {childList: true, subtree: true, characterData: true});
+  for (const kind of kinds) addEventListener(kind, labStopShowing, {passive: true});
+  show();
+}
+
+// The sign at the button, until the answers begin to arrive: they then say themselves that they are being computed.
+function labBusy(id, area) {
+  const button = document.getElementById(id), element = document.getElementById(area);
+  if (!button || !element) return;
+  button.setAttribute("aria-busy", "true");
+  const done = () => { button.removeAttribute("aria-busy"); observer.disconnect(); };
+  const observer = new MutationObserver(done);
+  observer.observe(element, {childList: true, subtree: true, characterData: true});
+  setTimeout(done, 10000);
+}
+
+// The task for an address: none where there is no choice of it.
+function labTask(task) {
+  return document.getElementById("live-task")?.checkVisibility() ? task : null;
+}
+
+// `js` of the events that predict: shows the answers, and puts the sentence into the address unless the class guesses.
+function labPredict(inputs) {
+  const [text, runs, , guessing, , , calibrated, task] = inputs;
+  labBusy("live-predict", "live-answers");
+  // The press of Enter that predicts ends no showing.
+  setTimeout(labShow, 0, "live-answers");
+  if (text?.trim() && !guessing) {
+    const place = {text, run: runs ?? [], task: labTask(task), calibrated: calibrated ? "1" : null};
+    labAddress({tab: "live", ...Object.fromEntries(labPlaces.map(name => [name, null])), ...place});
+  }
+  return inputs;
+}
+
+addEventListener("labaddress", event => {
+  const text = event.detail.get("text"), area = document.querySelector("#live-text textarea");
+  if ((event.detail.get("tab") ?? "live") !== "live" || !text || !area || area.value === text) return;
+  area.value = text;
+  area.dispatchEvent(new Event("input", {bubbles: true}));
+  setTimeout(() => document.getElementById("live-predict")?.click(), 150);
+});
