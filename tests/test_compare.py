@@ -21,6 +21,7 @@ from conftest import app_on, serious, shoot, trainer
 from trainer import methods
 from trainer.analysis import comparisons, disputes, intervals, paired, published, variants
 from trainer.analysis import tables as analysis
+from trainer.analysis.figures import show, show_mean
 from trainer.runs import recipes
 from trainer.runs.metrics import METRICS
 from trainer.runs.result import SCHEMA_VERSION
@@ -63,8 +64,8 @@ def test_means_have_the_sample_standard_deviation():
     assert (first["runs"], first["seeds"], first["test_accuracy:n"], first["f1:n"]) == (3, 3, 3, 0)
     assert np.isnan(second["test_accuracy:sd"])
     metric = METRICS["test_accuracy"]
-    assert charts.show_mean(metric, 81.0, first["test_accuracy:sd"]) == "81.00 ± 1.00"
-    assert charts.show_mean(metric, 70.0, second["test_accuracy:sd"]) == "70.00"
+    assert show_mean(metric, 81.0, first["test_accuracy:sd"]) == "81.00 ± 1.00"
+    assert show_mean(metric, 70.0, second["test_accuracy:sd"]) == "70.00"
 
 
 def fake(number: int, *, adopted: str | None = None, **settings):
@@ -735,7 +736,7 @@ def test_texts_are_never_html(seeds):
     ],
 )  # fmt: skip
 def test_durations_have_their_unit(key, value, text):
-    assert charts.show(METRICS[key], value) == text
+    assert show(METRICS[key], value) == text
     assert charts.title(METRICS["train_minutes"]) == "Training time"
     assert charts.title(METRICS["test_accuracy"]) == "Test accuracy (%)"
 

@@ -290,3 +290,11 @@ def test_energy_of_all_packages_is_summed_and_wraps_around(tmp_path):
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("what")
     assert meter.read() is None
     assert measure.Rapl(tmp_path / "none").read() is None
+
+
+@pytest.mark.parametrize(
+    ("bases", "text"),
+    [((), ""), (("5 earlier runs",) * 3, "5 earlier runs"), (("5 runs", "20 runs"), "5 runs or 20 runs, by method")],
+)
+def test_what_several_methods_figures_stand_on_is_one_phrase(bases, text):
+    assert estimate.bases(bases) == text

@@ -11,6 +11,7 @@ import html5lib
 import pandas as pd
 import pytest
 
+from trainer.analysis import figures
 from trainer.publish import bundled, report, report_charts
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import Store
@@ -118,10 +119,10 @@ def test_times_are_in_peoples_units_and_small_p_has_a_bound(page):
 
 @pytest.mark.parametrize(
     ("minutes", "shown"),
-    [(0.14, "8 s"), (0.004, "0.2 s"), (1.5, "1 min 30 s"), (125.2, "2 h 05 min"), (float("nan"), "–"), (None, "–")],
+    [(0.14, "8.4 s"), (0.004, "0.24 s"), (1.5, "1 min 30 s"), (125.2, "2 h 05 min"), (float("nan"), "–"), (None, "–")],
 )
 def test_a_time_is_shown_as_people_say_it(minutes, shown):
-    assert report.show(METRICS["train_minutes"], minutes) == shown
+    assert figures.show(METRICS["train_minutes"], minutes) == shown
 
 
 def test_charts_are_cut_into_pages_and_keep_every_row():

@@ -148,7 +148,7 @@ def _plan(configs: Sequence[Any], earlier: Sequence[Any]) -> str:
     sentences = sorted({tasks.extent(config)[0] for config in configs})
     epochs = sorted({config.epochs for config in configs})
     seconds = sum(cost.seconds + cost.parents_seconds for cost in costs)
-    basis = ", ".join(dict.fromkeys(cost.based_on for cost in costs))
+    basis = estimate.bases(cost.based_on for cost in costs)
     runs = "1 run" if len(configs) == 1 else f"{len(configs)} runs, one after another"
     return (
         f"{runs}: {' or '.join(f'{count:,}' for count in sentences)} training sentences, "

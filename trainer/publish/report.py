@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.analysis import comparisons, parents
 from trainer.analysis import tables as analysis
+from trainer.analysis.figures import show
 from trainer.analysis.variants import means, ordered, variants
 from trainer.errors import UserError
-from trainer.jobs.progress import duration
 from trainer.markup import render
 from trainer.publish import report_charts
 from trainer.publish.report_charts import Chart, Figure
@@ -109,14 +109,6 @@ def _group(store: Store, runs: list[Run]) -> dict[str, Any]:
 def heading(metric: Metric) -> str:
     """A metric's heading in the report, where times have their unit beside the number."""
     return metric.title.removesuffix(" (min)") if metric.scale == MINUTES else metric.title
-
-
-def show(metric: Metric, value: float | None) -> str:
-    """A value for people: a time in seconds, minutes or hours, as it is long."""
-    if metric.scale != MINUTES or value is None or value != value:
-        return metric.show(value)
-    seconds = value / MINUTES
-    return duration(seconds) if seconds >= 1 else f"{seconds:.1f} s"
 
 
 def _tables(

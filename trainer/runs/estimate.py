@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,6 +36,14 @@ class Estimate:
     memory_based_on: str = ""
     time_measured: bool = False
     memory_measured: bool = False
+
+
+def bases(texts: Iterable[str]) -> str:
+    """What the figures of several methods stand on, in words: once if it is the same, else by method."""
+    known = list(dict.fromkeys(texts))
+    if len(known) < 2:
+        return "".join(known)
+    return tr("{bases}, by method", bases=tr(" or ").join(known))
 
 
 def estimate(

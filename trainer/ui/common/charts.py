@@ -11,7 +11,7 @@ import pandas as pd
 
 from trainer.analysis import published
 from trainer.analysis import tables as analysis
-from trainer.jobs.progress import duration
+from trainer.analysis.figures import show, show_mean
 from trainer.runs.metrics import METRICS, MINUTES, PERCENT, Metric
 from trainer.texts import mark, tr
 from trainer.ui.common.chart_parts import (
@@ -333,26 +333,10 @@ def value_range(points: pd.DataFrame, names: Sequence[str]) -> tuple[float, floa
     return max(low - room, 0.0) if low >= 0 else low - room, high + room
 
 
-def show(metric: Metric, value: float | None) -> str:
-    """A figure for people: a duration as "8 s" or "3 min 05 s", others in the metric's format."""
-    if metric.scale != MINUTES or value is None or value != value:
-        return metric.show(value)
-    seconds = value / MINUTES
-    if seconds >= 10 or seconds <= 0:
-        return duration(seconds)
-    return tr("{seconds} s", seconds=f"{seconds:.2g}")
-
-
 def title(metric: Metric) -> str:
     """A metric's heading; that of a duration without the unit, which each figure of `show` has."""
     heading = tr(metric.title)
     return _UNIT.sub("", heading) if metric.scale == MINUTES else heading
-
-
-def show_mean(metric: Metric, mean: float, sd: float) -> str:
-    """A mean with its sample standard deviation, where there is one that is not 0 as shown: 81.20 ± 0.61."""
-    nothing = sd is None or sd != sd or show(metric, sd) == show(metric, 0.0)
-    return show(metric, mean) if nothing else f"{show(metric, mean)} ± {show(metric, sd)}"
 
 
 def _inside(title: str) -> str:

@@ -13,7 +13,7 @@ from trainer.ui.common.access import inner_name, visitor_of
 from trainer.ui.common.lab import Lab
 
 MOST_EVENTS = 2_000
-"""The most events of any kind that wait; each open page asks for its list of runs every 1.5 seconds."""
+"""The most events of any kind that wait; each page whose runs train asks for its list of them every 1.5 seconds."""
 PREDICTING = ("predict", "predict_waiting", "recalibrate", "explain", "explain_one", "predict_file", "predict_api")
 """The handlers that compute predictions, whose waiting events are counted."""
 

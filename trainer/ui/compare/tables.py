@@ -11,6 +11,7 @@ import pandas as pd
 
 from trainer.analysis import published
 from trainer.analysis import tables as analysis
+from trainer.analysis.figures import show, show_mean
 from trainer.analysis.variants import differing, means
 from trainer.markup import render
 from trainer.runs.metrics import METRICS, Metric
@@ -114,12 +115,12 @@ def results(
             value = metric.of(run)
             interval = analysis.accuracy_interval([run], metric.key, store=store) if run.result else None
             marked = value is not None and value == best.get(metric.key)
-            cells += _with_interval(metric, Cell(charts.show(metric, value), value, best=marked), interval)
+            cells += _with_interval(metric, Cell(show(metric, value), value, best=marked), interval)
         rows.append([*cells, *(_text(IDENTITY[name](run)) for name in identity)])
     for name, row in [*_baselines(runs), *_published(reference)]:
         cells = [name] + [Cell("–")] * unfinished + [Cell("")] * len(varied)
         for metric in shown:
-            cells += [Cell(charts.show(metric, row.get(metric.key)), row.get(metric.key)), *_no_ends(metric)]
+            cells += [Cell(show(metric, row.get(metric.key)), row.get(metric.key)), *_no_ends(metric)]
         rows.append(cells + [Cell("")] * len(identity))
     table = tables.table(columns, rows, name="results", title=tr("Results, a row a run"))
     return _with_meanings(table, _on_page(shown, visible), f"{tr(INTERVALS)} {_tested_on(runs)}".strip())
@@ -173,7 +174,7 @@ def _beside(
         cells = [name, *spare]
         for metric in shown:
             value = row.get(metric.key)
-            cells += [Cell(charts.show(metric, value), value), Cell(""), Cell(""), *_no_ends(metric)]
+            cells += [Cell(show(metric, value), value), Cell(""), Cell(""), *_no_ends(metric)]
         rows.append(cells)
     return rows
 
@@ -233,7 +234,7 @@ def _means(
         for metric in shown:
             mean, sd = row[metric.key], row[f"{metric.key}:sd"]
             interval = analysis.accuracy_interval(own, metric.key, store=store)
-            mean_cell = Cell(charts.show_mean(metric, mean, sd), mean, best=mean == best.get(metric.key))
+            mean_cell = Cell(show_mean(metric, mean, sd), mean, best=mean == best.get(metric.key))
             if 0 < row[f"{metric.key}:n"] < row["runs"]:
                 few = tr("{count} of {runs} runs", count=row[f"{metric.key}:n"], runs=row["runs"])
                 mean_cell = replace(mean_cell, below=few)

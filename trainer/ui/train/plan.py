@@ -103,8 +103,8 @@ def estimate_html(
 
 def _legend(costs: list[estimate.Estimate]) -> str:
     """Sentences on which figures are exact, measured or estimated, and from what. A column is of one kind."""
-    memory = ", ".join(dict.fromkeys(cost.memory_based_on for cost in costs))
-    time = ", ".join(dict.fromkeys(cost.based_on for cost in costs))
+    memory = estimate.bases(cost.memory_based_on for cost in costs)
+    time = estimate.bases(cost.based_on for cost in costs)
     memory_measured, time_measured = costs[0].memory_measured, costs[0].time_measured
     about_memory = (
         tr("Memory is as measured in {runs}.", runs=memory)
