@@ -10,6 +10,8 @@ import torch
 from test_loop import ready_loop, recipe
 
 from trainer import methods
+from trainer.errors import UserError
+from trainer.jobs import queue
 from trainer.methods import Parent
 from trainer.training import train
 from trainer.training.request import Request
@@ -85,3 +87,19 @@ def test_a_tokenizer_without_a_token_that_fills_batches_trains_as_one_with_it(ti
         config = recipe("full", tiny_file, source, epochs=1)
         losses.append(train.train(Request(config, tmp_path / str(number), lambda event: None, costs=False)).test.loss)
     assert losses[0] == losses[1]
+
+
+def test_a_folder_whose_output_is_not_finite_is_refused_before_anything_is_queued(tiny_backbone, tiny_file, own_store):
+    """Its weights are finite, of the right names and shapes: two sentences passed through it show the fault."""
+    from safetensors.torch import load_file, save_file
+
+    folder = own_store.root.parent / "loud"
+    shutil.copytree(tiny_backbone, folder)
+    weights = load_file(folder / "model.safetensors")
+    loud = {name: torch.full_like(value, 3e38) if "query" in name else value for name, value in weights.items()}
+    save_file(loud, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"gives finite numbers: .*loud, got NaN"):
+        queue.launch(own_store, [recipe("lora", tiny_file, folder)])
+    assert own_store.list() == []
+    queue.launch(own_store, [recipe("lora", tiny_file, tiny_backbone)])
+    assert len(own_store.list()) == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.errors import ArgumentError, one_of
 from trainer.machine import measure
-from trainer.sources import assets, cleaned, configs, hub
+from trainer.sources import assets, cleaned, configs, hub, trial
 from trainer.sources.shapes import FAMILIES, Family, Part, Shape
 from trainer.texts import mark, tr
 
@@ -157,9 +157,13 @@ def locate(name: str, *, download: bool = True) -> Located:
 
 
 def require_sound(name: str) -> None:
-    """Raise `UserError` for a local folder whose weights or tokenizer are not those of its configuration."""
+    """Raise `UserError` for a local folder whose weights or tokenizer are not those of its configuration.
+
+    Two sentences pass through it, once for its files.
+    """
     if name not in BACKBONES:
-        locate(name)
+        found = locate(name)
+        trial.forward(found.folder, pad_id=found.pad_id, shown=name)
 
 
 def _read(name: str) -> tuple[Path, dict[str, Any], Shape]:
