@@ -112,6 +112,8 @@ def _serve() -> None:
     if hosting.copies_bundled_runs(empty=bundled.lacking(lab.store.root)):
         bundled.bring(lab.store.root)
     log.configure()
+    if about := hosting.about_kernels():
+        print(about, file=sys.stderr)
     page = build_app(lab)
     # Requests twice: around Gradio's own layers, and within them for what its routes raise.
     layers = [*requests.middleware(lab), *config_cache.middleware(), *language.middleware(), *uploads.middleware(lab)]

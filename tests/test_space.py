@@ -415,6 +415,14 @@ def test_zero_gpu_computes_on_the_cpu_and_says_why(monkeypatch):
     monkeypatch.setenv("SPACE_ID", "a/b")
     assert "t4-small" in hosting.about_hardware("cpu")
     assert hosting.about_hardware("cuda") == ""
+
+
+def test_a_package_through_which_code_could_come_is_named(tmp_path, monkeypatch):
+    assert hosting.about_kernels() == ""
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "The package kernels is installed" in hosting.about_kernels()
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     found = device.detect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import os
 import re
@@ -213,6 +214,16 @@ def about_runs(root: Path) -> str:
     return tr(
         "Runs are lost when this Space restarts or sleeps: this Space has no volume. "
         "To keep one, open it in Train, make a zip and download it."
+    )
+
+
+def about_kernels() -> str:
+    """A sentence on the package through which transformers can run code from the Hub; empty where it is not there."""
+    if importlib.util.find_spec("kernels") is None:
+        return ""
+    return tr(
+        "The package kernels is installed: through it transformers can run code from the Hub (CVE-2026-4372). No file "
+        "that is opened here can ask for that; uninstall the package if nothing else needs it."
     )
 
 
