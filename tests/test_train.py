@@ -760,9 +760,9 @@ def test_a_press_on_a_name_opens_a_panel_in_view_which_has_the_focus_and_an_addr
 
     page, (address, _) = trained_page, trained
     title = page.locator("#lab-run-title")
+    page.goto(f"{address}/?tab=train")
     for width, height in SIZES:
         page.set_viewport_size({"width": width, "height": height})
-        page.goto(f"{address}/?tab=train")
         name = page.locator(".lab-run-name").last
         name.scroll_into_view_if_needed()
         run = name.get_attribute("data-pick")
@@ -773,15 +773,15 @@ def test_a_press_on_a_name_opens_a_panel_in_view_which_has_the_focus_and_an_addr
         for button in ("Close", "Retrain", "Export"):
             expect(page.get_by_role("button", name=button, exact=True)).to_be_in_viewport(ratio=1)
         expect(page).to_have_url(re.compile(f"[?&]run={run}"))
-        page.reload()
-        expect(title).to_have_attribute("data-run", run)
-        expect(title).to_be_in_viewport(ratio=1)
         page.get_by_role("button", name="Close", exact=True).click()
         expect(title).to_be_hidden()
         expect(page.locator(f'[data-pick="{run}"]')).to_be_focused()
         expect(page).not_to_have_url(re.compile("run="))
-        page.go_back()
-        expect(title).to_have_attribute("data-run", run)
+    page.go_back()
+    expect(title).to_have_attribute("data-run", run)
+    page.reload()
+    expect(title).to_have_attribute("data-run", run)
+    expect(title).to_be_in_viewport(ratio=1)
 
 
 def test_the_train_button_and_what_it_costs_stay_in_view(trained_page, trained):
@@ -840,6 +840,14 @@ def test_a_page_asks_often_while_a_run_waits_seldom_otherwise_and_never_unseen(t
         page.wait_for_timeout(1000 * seconds)
         return list(sent)
 
+    def is_sent(event: int) -> bool:
+        sent.clear()
+        for _ in range(100):
+            page.wait_for_timeout(100)
+            if event in sent:
+                return True
+        return False
+
     page.on("request", lambda r: sent.append(r.post_data_json["fn_index"]) if "queue/join" in r.url else None)
     page.goto(f"{address}/?tab=train")
     page.locator(".lab-run-name").first.wait_for()
@@ -859,12 +867,12 @@ def test_a_page_asks_often_while_a_run_waits_seldom_otherwise_and_never_unseen(t
         page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, get: () => true})")
         assert tick not in count(4)
         page.evaluate("delete document.hidden")
-        assert tick in count(1)
+        assert is_sent(tick)
         page.get_by_role("tab", name="Compare").click()
         page.wait_for_timeout(500)
         assert tick not in count(4)
         page.get_by_role("tab", name="Train").click()
-        assert tick in count(1)
+        assert is_sent(tick)
         page.locator("[data-stop]").click()
         page.get_by_text("is being cancelled").wait_for()
         expect(page.locator("[data-stop]")).to_have_count(0)

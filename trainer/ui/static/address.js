@@ -63,12 +63,20 @@ function labSync() {
   }
 }
 
-// Presses a tab until it is open: the page may still be drawn.
+// Presses a tab until it is open, first once the page is drawn: Gradio fails where it draws a tab's content beside the
+// page's, or twice at once.
+let labChanged = 0;
+new MutationObserver(() => { labChanged = Date.now(); }).observe(document.documentElement, {subtree: true, childList: true});
 async function labSelect(name, number, seconds) {
-  for (const end = Date.now() + 1000 * seconds; Date.now() < end && labRestoring === number;) {
-    const tab = labTab(name);
+  const since = Date.now();
+  let pressed = 0;
+  for (const end = since + 1000 * seconds; Date.now() < end && labRestoring === number;) {
+    const tab = labTab(name), now = Date.now();
     if (tab?.getAttribute("aria-selected") === "true") return;
-    tab?.click();
+    if (tab && now - pressed > 3000 && (now - labChanged > 250 || now - since > 5000)) {
+      pressed = now;
+      tab.click();
+    }
     await new Promise(done => setTimeout(done, 50));
   }
 }

@@ -6,7 +6,11 @@ document.documentElement.lang = labTexts.language;
 
 // In one of some thousand loads the Svelte of this Gradio fails while it draws the page (sveltejs/svelte#18610), which
 // then stays covered. Loading it once more helps; only where nothing was entered that would be lost.
-const labBroken = /Cannot read properties of undefined \(reading 'e'\)|undefined is not an object .*\.e\b|is undefined.*"e"/;
+// The same where a tab is pressed while the page is being drawn: its content then never comes.
+const labBroken = new RegExp([
+  "Cannot read properties of undefined \\(reading 'e'\\)", "undefined is not an object .*\\.e\\b", 'is undefined.*"e"',
+  "is not a function or its return value is not iterable",
+].join("|"));
 let labEntered = false;
 document.addEventListener("input", () => { labEntered = true; }, true);
 function labReload(message) {
