@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -89,9 +88,7 @@ def press(root: Path, repeats: int) -> list[dict[str, float]]:
         wait_until_it_answers(port)
         _wait_for_the_imports(port)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox"]
-            )
+            browser = playwright.chromium.launch(executable_path=common.browser(), args=["--no-sandbox"])
             return [_press(browser, port) for _ in range(repeats)]
     finally:
         app.kill()

@@ -31,6 +31,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from benchmarks import common
 from trainer import cli as command_line
 from trainer.jobs import queue, worker
 from trainer.runs.store import Store
@@ -146,11 +147,10 @@ def _write_sentences(path: Path, count: int, *, seed: int = 0) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The browser's path: the one without a window, if it is there, takes about half the time."""
-    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
+    """The browser's path."""
+    found = common.browser()
     if found is None:
-        leave_out("no Chromium here: install Debian's package chromium to run the browser tests")
+        leave_out("no Chromium here: install Debian's package chromium-headless-shell to run the browser tests")
     return found
 
 

@@ -886,6 +886,13 @@ def test_the_table_in_a_browser(trained_page, tmp_path):
     drawn(page, 1)
 
 
+def test_an_address_opens_compare_drawn_each_time(trained_page, trained):
+    """Gradio fails where a tab is pressed while the page is drawn: an error on the page fails the test."""
+    for view in ("overview", "table", "overview"):
+        trained_page.goto(f"{trained[0]}/?tab=compare&view={view}")
+        trained_page.locator(SIGNS[view]).filter(visible=True).first.wait_for()
+
+
 def test_two_choices_in_quick_succession_both_stay(trained_page):
     page = trained_page
     compare(page)
