@@ -1053,6 +1053,8 @@ def test_targets_are_large_enough_for_fingers_on_a_phone(trained_page):
           .map(one => `${one.tagName} ${one.innerText || one.getAttribute("aria-label")} ${one.offsetHeight}`)"""
     )
     assert not small, small
+    links = page.locator(".lab-header nav a")
+    assert all((box := link.bounding_box())["x"] + box["width"] <= 390 for link in links.all()), "none is cut off"
 
 
 # Shared weights
