@@ -128,7 +128,7 @@ def say_how(table: pd.DataFrame, runs: Sequence[Run], names: Mapping[str, str], 
     """Add the column `HOW` to `table`: in its first row each run's name, id, temperature and maximum length."""
     from trainer.serving.predictor import temperature
 
-    said = []
+    parts = []
     for run in runs:
         scale = temperature(run) if calibrated else None
         scaled = (
@@ -137,8 +137,8 @@ def say_how(table: pd.DataFrame, runs: Sequence[Run], names: Mapping[str, str], 
             else tr("probabilities scaled by T = {scale}", scale=f"{scale:.3f}")
         )
         read = tr("first {count} tokens read", count=run.recipe.max_length)
-        said.append(f"{names[run.id]}: {run.id}, {scaled}, {read}")
-    table[HOW] = ["; ".join(said), *[""] * (len(table) - 1)][: len(table)]
+        parts.append(f"{names[run.id]}: {run.id}, {scaled}, {read}")
+    table[HOW] = ["; ".join(parts), *[""] * (len(table) - 1)][: len(table)]
 
 
 def cut_sentences(table: pd.DataFrame, runs: Sequence[Run], names: Mapping[str, str] | None = None) -> int:

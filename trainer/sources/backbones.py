@@ -162,8 +162,8 @@ def require_sound(name: str) -> None:
     Two sentences pass through it, once for its files.
     """
     if name not in BACKBONES:
-        found = locate(name)
-        trial.forward(found.folder, pad_id=found.pad_id, shown=name)
+        located = locate(name)
+        trial.forward(located.folder, pad_id=located.pad_id, shown=name)
 
 
 def _read(name: str) -> tuple[Path, dict[str, Any], Shape]:

@@ -42,8 +42,8 @@ def links() -> dict[str, str]:
     The source is where the app's host has it, else what this app itself serves.
     """
     own = {"documentation": README, "teaching": TEACHING}
-    found = {what: f"{PATH}/{name}" for what, name in own.items() if name in served()}
-    return found | {"source": hosting.source_address() or f"{PATH}/{SOURCE}"}
+    addresses = {what: f"{PATH}/{name}" for what, name in own.items() if name in served()}
+    return addresses | {"source": hosting.source_address() or f"{PATH}/{SOURCE}"}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What Gradio is told of a component that comes and goes."""
+"""The visibility of components that come and go."""
 
 from __future__ import annotations
 

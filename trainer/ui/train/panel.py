@@ -171,7 +171,7 @@ def picked(event: gr.EventData) -> str:
 
 
 def open_chosen(panel: Panel, opened: Any, run_id: str | None) -> dict[Any, Any]:
-    """`open_run` without what was said, asked or exported of another run; a sentence for a run that is gone."""
+    """`open_run` without the messages, questions and files of another run; a sentence for a run that is gone."""
     hidden, changes = gr.update(**seen_if(False)), opened(run_id)
     gone = run_id and not changes[panel.title]
     message = note(tr("This run is no longer in the store."), "warning") if gone else ""
