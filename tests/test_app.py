@@ -158,6 +158,22 @@ def test_an_empty_page_brings_the_example_runs_and_predicts_with_them(open_page,
         assert bundled.bring(store.root, again=True) == len(bundled.shipped())
 
 
+def test_an_open_page_rests(page):
+    """In every tab. Gradio's tabs measured themselves again in every frame, up to 27,000 times in four seconds."""
+    frames = """async () => {
+        const request = requestAnimationFrame;
+        let asked = 0;
+        window.requestAnimationFrame = call => (asked++, request(call));
+        await new Promise(done => setTimeout(done, 1000));
+        window.requestAnimationFrame = request;
+        return asked;
+    }"""
+    for tab in ("Live", "Compare", "Train", "Lesson"):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        page.wait_for_timeout(1500)
+        assert page.evaluate(frames) < 150, f"{tab}: one or two a frame at most"
+
+
 def test_a_page_whose_drawing_failed_loads_itself_once_more(browser, served):
     """As with the fault of Gradio's Svelte; only once, and never where something was entered."""
     fails = """() => setTimeout(() => { throw new TypeError("Cannot read properties of undefined (reading 'e')"); })"""

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from trainer.machine import limits
+from trainer.ui import static
 from trainer.ui.common import faults, log
 from trainer.ui.common.access import inner_name, visitor_of
 from trainer.ui.common.lab import Lab
@@ -24,6 +25,17 @@ class Page(gr.Blocks):
     def __init__(self, lab: Lab, **settings: Any) -> None:
         self.lab = lab
         super().__init__(**settings)
+
+    def __exit__(self, *failure: Any) -> None:
+        """End the layout. What listens to the page's load listens to an element of it instead.
+
+        In Gradio 6.11 to 6.17 a page with tabs and any listener of `load` measures its tabs again in every frame, for
+        as long as it is open (gradio-app/gradio, issue 13301): up to half a core of the browser
+        """
+        opened = gr.HTML(js_on_load=static.read("opened.js"), elem_classes="lab-off")
+        super().__exit__(*failure)
+        for fn in self.fns.values():
+            fn.targets = [(opened._id, "tick") if target == (self._id, "load") else target for target in fn.targets]
 
     def queue(self, *arguments: Any, **named: Any) -> Page:
         """Gradio's queue, which refuses a prediction while too many wait."""

@@ -1,0 +1,3 @@
+// Tells the listeners that the page is drawn, in place of Gradio's load event (page.py says why). The body of a function
+// of Gradio's with the element and its trigger.
+setTimeout(() => trigger("tick"), 0);
