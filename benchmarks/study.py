@@ -21,7 +21,8 @@ from trainer import methods
 from trainer.analysis import intervals, paired, published, seeds
 from trainer.publish import bundled
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.sources import backbones
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "published-study.md"

@@ -25,7 +25,8 @@ from trainer.analysis.figures import show, show_mean
 from trainer.runs import recipes
 from trainer.runs.metrics import METRICS
 from trainer.runs.result import SCHEMA_VERSION
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.ui.common import charts
 from trainer.ui.common.lab import Lab
 from trainer.ui.compare import draw as compare_draw

@@ -17,7 +17,8 @@ from trainer.jobs import queue as jobs
 from trainer.jobs import worker
 from trainer.publish.bundled import BUNDLED
 from trainer.runs import estimate, recipes
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.sources import backbones
 
 

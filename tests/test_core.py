@@ -637,11 +637,11 @@ def test_deleting_a_parent_that_a_waiting_run_needs_is_refused(own_store):
 
 
 def test_a_run_is_read_again_only_when_it_changed(own_store, monkeypatch):
-    from trainer.runs import store as stores
+    from trainer.runs import run as run_file
 
     run = own_store.create(recipes.make(method="lora", task="movies", backbone="minilm"))
-    read, parse = [], stores.upgrade
-    monkeypatch.setattr(stores, "upgrade", lambda content: read.append(1) or parse(content))
+    read, parse = [], run_file.upgrade
+    monkeypatch.setattr(run_file, "upgrade", lambda content: read.append(1) or parse(content))
     assert own_store.list()[0].label == own_store.list()[0].label == ""
     assert len(read) == 1
     Store(own_store.root).update(run.id, label="changed elsewhere")

@@ -125,6 +125,8 @@ VARIANTS = [
     {"use_dora": True},
     {"use_rslora": True},
     {"use_dora": True, "use_rslora": True, "r": 4, "target_modules": ("query", "intermediate", "output")},
+    {"lora_bias": True, "target_modules": ("query", "output")},
+    {"train_pooler": True, "lora_bias": True, "use_rslora": True},
 ]
 
 
@@ -139,12 +141,20 @@ def test_variants_of_lora_are_counted_saved_opened_and_recognised(family, name, 
 
     backbone, method = located(family, tmp_path), methods.get(name)
     setup = Setup(backbone, LABELS, method.options(**given), device.detect())
+    if setup.options.train_pooler and not backbone.family.uses_pooler:
+        for refused in (method.build, lambda s: method.trainable_parameters(backbone.shape, s.options, len(LABELS))):
+            with pytest.raises(ArgumentError, match="turn train_pooler off"):
+                refused(setup)
+        return
     model = method.build(setup)
     trainable, _ = counted(model)
-    plain = method.trainable_parameters(backbone.shape, method.options(**given | {"use_dora": False}), len(LABELS))
+    off = {"use_dora": False, "lora_bias": False, "train_pooler": False}
+    plain = method.trainable_parameters(backbone.shape, method.options(**given | off), len(LABELS))
     outputs = [backbone.shape.linear(target)[1] for target in setup.options.target_modules]
-    magnitudes = backbone.shape.layers * sum(outputs) if setup.options.use_dora else 0
-    assert trainable == method.trainable_parameters(backbone.shape, setup.options, len(LABELS)) == plain + magnitudes
+    each = backbone.shape.layers * sum(outputs) * (setup.options.use_dora or setup.options.lora_bias)
+    width = backbone.shape.hidden
+    more = each + (width * width + width) * setup.options.train_pooler
+    assert trainable == method.trainable_parameters(backbone.shape, setup.options, len(LABELS)) == plain + more
     parts = method.parts(backbone.shape, setup.options, len(LABELS))
     assert sum(part.total for part in parts if part.trains) == trainable
     for parameter in model.parameters():
@@ -263,7 +273,6 @@ LOST = [
     ("bert", {"exclude_modules": ["value"]}),
     ("bert", {"bias": "all"}),
     ("bert", {"bias": "lora_only"}),
-    ("bert", {"lora_bias": True}),
     ("bert", {"init_lora_weights": "pissa"}),
     ("bert", {"init_lora_weights": "pissa_niter_16"}),
     ("bert", {"init_lora_weights": "olora"}),
@@ -271,7 +280,7 @@ LOST = [
     ("bert", {"init_lora_weights": "loftq"}),
     ("bert", {"init_lora_weights": "lora_ga"}),
     ("bert", {"loftq_config": {"loftq_bits": 4}}),
-    ("bert", {"modules_to_save": ["classifier", "pooler"]}),
+    ("bert", {"modules_to_save": ["classifier", "encoder"]}),
     ("bert", {"task_type": "TOKEN_CLS"}),
     ("bert", {"task_type": "FEATURE_EXTRACTION"}),
     ("bert", {"use_qalora": True}),
@@ -327,11 +336,12 @@ def test_a_setting_that_no_option_has_is_refused_by_its_name(family, given):
         {"init_lora_weights": False},
         {"modules_to_save": None, "task_type": None},
         {"modules_to_save": ["classifier", "score"], "inference_mode": True, "revision": "main"},
+        {"modules_to_save": ["classifier", "pooler"], "lora_bias": True},
         {"fan_in_fan_out": True, "lora_dropout": 0.3, "runtime_config": {"ephemeral_gpu_offload": False}},
         {"of_a_later_version": None, "another": [], "third": False},
     ],
 )
-def test_what_changes_no_prediction_is_no_obstacle(given):
+def test_what_changes_no_prediction_or_is_an_option_is_no_obstacle(given):
     told = methods.get("lora").recognise(peft_config(**given), backbones.shape_of("minilm"))
     assert methods.get("lora").options(**told).r == 4
 
@@ -358,6 +368,6 @@ def test_a_foreign_config_of_any_content_is_taken_whole_or_refused_in_a_sentence
     except (ArgumentError, ValidationError):
         return
     if options is not None:
-        for name in ("r", "lora_alpha", "lora_dropout", "use_dora", "use_rslora"):
+        for name in ("r", "lora_alpha", "lora_dropout", "use_dora", "use_rslora", "lora_bias"):
             if not isinstance(config[name], str):  # pydantic reads "yes" and "0.5" too
                 assert getattr(options, name) == (config[name] or 0)

@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, app_on
@@ -411,6 +413,42 @@ def test_the_next_worker_ends_what_the_last_one_left_hanging_and_goes_on(train, 
     assert own_store.load(run.id).error.startswith("Expected progress within")
 
 
+def test_the_next_worker_removes_the_temporary_files_of_one_that_was_killed(own_store, tmp_path, monkeypatch):
+    """Its own, those of other stores and those of a worker that lives stay."""
+    there = tmp_path / "temporary"
+    there.mkdir()
+    (there / "of-another-program").mkdir()
+    # `Popen` is given the environment, so that this process's folder for temporary files stays as it is.
+    waits = "import time, tempfile; from trainer.cli import worker; from trainer.jobs import worker as jobs\n"
+    waits += "jobs.work = lambda store: (tempfile.mkdtemp(), print(flush=True), time.sleep(60))\nworker.worker()"
+
+    def started(store):
+        environment = os.environ | {"TMPDIR": str(there), "ADAPTERS_STORE": str(store.root)}
+        process = subprocess.Popen([sys.executable, "-c", waits], env=environment, stdout=subprocess.PIPE)
+        process.stdout.readline()
+        return process
+
+    store = Store(tmp_path / "another")
+    killed, other, alive = started(own_store), started(store), started(own_store)
+    for process in (killed, other):
+        process.kill()
+        process.wait()
+    assert len([*there.glob("peft-lab-*/tmp*")]) == 3
+    monkeypatch.setattr(tempfile, "tempdir", str(there))
+    with leftovers.temporary_folder(own_store):
+        leftovers.remove_of_store(own_store)
+        own = Path(tempfile.gettempdir())
+        assert own.parent == there
+        assert own.is_dir()
+        owners = [processes.recorded(one / leftovers.OWNER) for one in there.glob("peft-lab-*")]
+        assert sorted(owners, key=str) == sorted([None, alive.pid, os.getpid()], key=str), "None: of the other store"
+    alive.kill()
+    alive.wait()
+    leftovers.remove_of_store(own_store)
+    leftovers.remove_of_store(store)
+    assert [path.name for path in there.iterdir()] == ["of-another-program"]
+
+
 def test_the_next_worker_cancels_what_the_last_one_left(own_store):
     run, process = orphan(own_store, ignores_requests)
     queue.cancel(own_store, run.id)
@@ -573,10 +611,31 @@ def test_a_launch_is_refused_for_memory_only_beyond_the_margin(own_store, monkey
                 room.check_memory([config], earlier=[], memory=int(memory))
         else:
             room.check_memory([config], earlier=[], memory=int(memory))
-    monkeypatch.setattr(room, "memory_of_machine", lambda: needed // 4)
-    with pytest.raises(UserError, match="this machine's"):
+    monkeypatch.setattr(room, "memory_for_training", lambda: needed // 4)
+    with pytest.raises(UserError, match="GB of memory here"):
         queue.launch(own_store, [config])
     assert own_store.list() == []
+
+
+@pytest.mark.parametrize(
+    ("build", "memories", "chosen", "expected"),
+    [
+        ("2.13.0+cpu", (16,), "", "machine"),
+        ("2.13.0+cu126", (), "", "machine"),
+        ("2.13.0+cu126", (16,), "cpu", "machine"),
+        ("2.13.0+cu126", (16,), "", 16),
+        ("2.13.0+cu126", (16, 80), "", 80),  # CUDA may take either
+        ("2.13.0+cu126", (None,), "", None),  # known from the kernel alone
+    ],
+)
+def test_the_memory_of_a_launch_is_that_of_the_device_that_trains(build, memories, chosen, expected, monkeypatch):
+    from trainer.machine import cuda
+
+    monkeypatch.setattr(room, "version", lambda package: build)
+    monkeypatch.setattr(cuda, "cards", lambda: tuple(cuda.Card("T4", "550", memory=one) for one in memories))
+    monkeypatch.setenv(cuda.DEVICE, chosen)
+    memory = room.memory_for_training()
+    assert memory > 10**8 if expected == "machine" else memory == expected
 
 
 @pytest.mark.parametrize(

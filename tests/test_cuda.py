@@ -8,6 +8,7 @@ import sys
 import types
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from trainer.ui.common import health
 from trainer.ui.common import lab as lab_module
 from trainer.ui.common.lab import Lab
 
-T4 = Card("Tesla T4", "550.54.15", (7, 5))
+T4 = Card("Tesla T4", "550.54.15", (7, 5), 16_106_127_360)
 TOO_OLD = "The NVIDIA driver on your system is too old (found version 12040)"
 CUDA_13 = Torch("2.13.0+cu130", "13.0", False, reason=f"{TOO_OLD}. Please update your GPU driver.")
 ON_13 = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
@@ -192,6 +193,7 @@ def nvml(*names: str | bytes, fails: str = "") -> types.ModuleType:
         "nvmlDeviceGetHandleByIndex": lambda index: index,
         "nvmlDeviceGetName": lambda handle: names[handle],
         "nvmlDeviceGetCudaComputeCapability": lambda handle: [7, 5],
+        "nvmlDeviceGetMemoryInfo": lambda handle: types.SimpleNamespace(total=T4.memory),
     }
 
     def failing(*_):
@@ -204,10 +206,12 @@ def nvml(*names: str | bytes, fails: str = "") -> types.ModuleType:
 
 def test_nvml_names_every_card(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", nvml("Tesla T4", "NVIDIA L4"))
-    assert cuda.cards() == (T4, Card("NVIDIA L4", "550.54.15", (7, 5)))
+    assert cuda.cards() == (T4, replace(T4, name="NVIDIA L4"))
     assert sys.modules["pynvml"].shut
     monkeypatch.setitem(sys.modules, "pynvml", nvml(b"Tesla T4"))  # as before version 12
     assert cuda.cards() == (T4,)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml("Tesla T4", fails="nvmlDeviceGetMemoryInfo"))
+    assert cuda.cards() == (replace(T4, memory=None),)
 
 
 @pytest.fixture

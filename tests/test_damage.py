@@ -30,7 +30,8 @@ from trainer.publish import bundled, report
 from trainer.runs import archive
 from trainer.runs.damage import FILES
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import DamagedRun, Run, Store
+from trainer.runs.run import DamagedRun, Run
+from trainer.runs.store import Store
 from trainer.ui.common.isolation import damaged_html, isolated
 from trainer.ui.common.lab import Lab
 from trainer.ui.compare import api as compare_api

@@ -48,6 +48,7 @@ SAVED = [
     ("full", {}),
     ("lora", {"r": 4, "target_modules": ["query", "intermediate", "output"]}),
     ("lora", {"r": 4, "use_dora": True, "use_rslora": True}),
+    ("lora", {"r": 4, "lora_bias": True}),
     ("qlora", {"r": 4}),
     ("adapter", {"reduction_factor": 4}),
     ("adapter", {"placement": "houlsby"}),

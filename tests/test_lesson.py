@@ -673,18 +673,29 @@ def test_an_address_opens_a_step_and_a_sentence_goes_to_live(open_page, served):
     next(opened, None)
 
 
-@pytest.mark.parametrize(
-    ("query", "index"), [({"step": "3"}, 2), ({"step": "99"}, 0), ({"step": "x"}, 5), ({}, 5), ({"step": "0"}, 0)]
-)
-def test_an_address_chooses_its_step_or_the_one_that_the_browser_stored(query, index):
-    stored = named_view(lesson_tab.Stored)
-    drawn = lesson_tab.arrive(stored, "tabs", 5, SimpleNamespace(query_params=query | {"tab": "lesson"}))
-    assert drawn["index"] == index
-    assert drawn["tabs"].selected == "lesson"
-    alone = lesson_tab.arrive(stored, "tabs", 5, SimpleNamespace(query_params=query | {"present": "1"}))
-    assert (alone["index"], alone["tabs"].selected) == (index, "lesson"), "the presentation is the lesson's"
-    other = lesson_tab.arrive(stored, "tabs", 5, SimpleNamespace(query_params=query | {"tab": "live"}))
-    assert other == gr.skip(), "another tab's address changes nothing"
+def test_an_address_opens_the_tab_and_its_step_or_the_one_that_the_browser_stored(browser, served):
+    from playwright.sync_api import expect
+
+    def of(query):
+        return SimpleNamespace(query_params=query)
+
+    for query in ({"tab": "lesson"}, {"present": "1"}):
+        assert lesson_tab.arrive("tabs", of(query))["tabs"].selected == "lesson"
+    for query in ({"tab": "live"}, {"tab": "live", "present": "1"}, {}):
+        assert lesson_tab.arrive("tabs", of(query)) == gr.skip(), "another tab's address changes nothing"
+    context = browser.new_context()
+    page = context.new_page()
+    shown = page.locator(".lab-lesson-title")
+    for query, step in (("step=6", 6), ("step=2", 2), ("", 2), ("step=x", 2), ("step=99", 1), ("step=0", 1)):
+        page.goto(f"{served[0]}/?tab=lesson&{query}")
+        expect(shown).to_have_text(re.compile(f"^{step}[.]"))
+        page.locator(f'.lab-lesson-steps [data-pick="{step - 1}"][aria-current]').wait_for()
+        if step > 1:  # so that the browser stores it
+            page.locator(f'.lab-lesson-steps [data-pick="{step - 2}"]').click()
+            expect(shown).to_have_text(re.compile(f"^{step - 1}[.]"))
+            page.get_by_role("button", name="Next step").click()
+            expect(shown).to_have_text(re.compile(f"^{step}[.]"))
+    context.close()
 
 
 @pytest.mark.parametrize(

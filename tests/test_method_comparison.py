@@ -12,7 +12,8 @@ from conftest import trainer
 
 from trainer.analysis import method_comparison
 from trainer.publish import bundled
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 
 TYPES = {
     "experiment_name": "string", "model_id": "string", "train_config": "string", "peft_type": "string",

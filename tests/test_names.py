@@ -10,7 +10,7 @@ import pytest
 from trainer.analysis.names import short_names
 from trainer.runs import recipes
 from trainer.runs.result import SCHEMA_VERSION
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 
 BUNDLED = {"bundled": {"command": "", "weights": True}}
 

@@ -30,6 +30,7 @@ from trainer.jobs import queue as jobs
 from trainer.publish import bundled
 from trainer.runs import archive, damage, recipes, result, store, upgrade
 from trainer.runs.metrics import METRICS
+from trainer.runs.run import STATES, Run
 from trainer.runs.store import Store
 from trainer.ui.common.lab import Lab
 from trainer.ui.compare import tables as compare_tables
@@ -122,15 +123,15 @@ def problems(content: Any, of: dict[str, Any] | None = None) -> list[str]:
     return [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(content)]
 
 
-def content(run: store.Run) -> dict[str, Any]:
+def content(run: Run) -> dict[str, Any]:
     return json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
 
 
-def lines(run: store.Run) -> list[dict[str, Any]]:
+def lines(run: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run.folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def hold(run: store.Run) -> None:
+def hold(run: Run) -> None:
     """A run's run.json and events.jsonl are what the schema says, which has no room for what it does not name."""
     assert problems(content(run)) == []
     if (run.folder / "events.jsonl").is_file():
@@ -143,7 +144,7 @@ def an_event() -> dict[str, Any]:
     return {"$ref": "#/$defs/event", "$defs": schema()["$defs"]}
 
 
-def wait(own: Store, run_id: str, *states: str) -> store.Run:
+def wait(own: Store, run_id: str, *states: str) -> Run:
     end = time.monotonic() + 120
     while (run := own.load(run_id)).state not in states:
         assert time.monotonic() < end, f"{run_id} stayed {run.state}"
@@ -160,8 +161,8 @@ def test_the_schema_is_what_the_programs_models_say():
     assert found == json.loads(json.dumps(generated())), "PYTHONPATH=. python tests/test_run_format.py writes it again"
     head = found["properties"]
     assert head["schema_version"]["const"] == store.SCHEMA_VERSION
-    assert tuple(found["properties"]["state"]["enum"]) == store.STATES
-    assert set(head) == set(store.Run.model_fields) - {"folder"}
+    assert tuple(found["properties"]["state"]["enum"]) == STATES
+    assert set(head) == set(Run.model_fields) - {"folder"}
     assert head["id"]["pattern"] == f"^{archive.RUN_ID.pattern}$"
 
 
@@ -332,7 +333,7 @@ def test_no_value_anywhere_in_run_json_breaks_a_table(own_store):
         for run in found:
             read[f"spoilt-{number}"] = path, value, run.model_copy(update={"id": f"spoilt-{number}"})
 
-    def draw(runs: list[store.Run]) -> None:
+    def draw(runs: list[Run]) -> None:
         [metric.show(metric.of(run)) for run in runs for metric in METRICS.values()]
         both = [fusion, *runs]
         tables.runs_table(both), tables.comparable(both), variants.variants(both)
@@ -389,7 +390,8 @@ def test_every_older_version_is_raised_by_one_step():
     assert set(upgrade.STEPS) == set(range(1, store.SCHEMA_VERSION))
 
 
-LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": False}
+LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": False, "lora_bias": False}
+LATER |= {"train_pooler": False}
 LATER |= {"class_weights": "none", "label_smoothing": 0.0, "best_by": "accuracy"}
 LATER |= dict.fromkeys(
     (
@@ -548,7 +550,7 @@ def test_pefts_own_reader_gets_the_figures_of_every_method(suite, tmp_path):
         assert read["memory"] == [0] * 3 or min(read["memory"]) > 0
 
 
-def events_of(run: store.Run, kind: str) -> list[dict[str, Any]]:
+def events_of(run: Run, kind: str) -> list[dict[str, Any]]:
     return [event for event in lines(run) if event["type"] == kind]
 
 

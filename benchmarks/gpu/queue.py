@@ -17,7 +17,8 @@ def run(kit: Kit) -> None:
     """A suite of every method, then what goes wrong."""
     from trainer.jobs import queue
     from trainer.runs import recipes
-    from trainer.runs.store import ENDED, Store
+    from trainer.runs.run import ENDED
+    from trainer.runs.store import Store
 
     store = Store(kit.folder / "store")
     file, second = kit.file("sentences", kit.scale.sentences), kit.file("second", kit.scale.sentences, seed=1)

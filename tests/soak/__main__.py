@@ -31,7 +31,8 @@ import psutil
 from benchmarks import common
 from tests.soak.crowd import Answers, Client, Plain, Seen
 from trainer.errors import UserError
-from trainer.runs.store import ENDED, Store
+from trainer.runs.run import ENDED
+from trainer.runs.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 THINGS = ("film", "story", "cast", "script", "ending", "music")

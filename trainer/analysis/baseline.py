@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import tr
 
 

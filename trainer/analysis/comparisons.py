@@ -14,7 +14,8 @@ from trainer.analysis.seeds import Difference
 from trainer.analysis.tables import group_codes
 from trainer.analysis.variants import ordered
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.texts import mark
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 
 from trainer.analysis.comparisons import Comparison, Comparisons
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark, tr, tr_count
 
 TOLD_APART = 0.03

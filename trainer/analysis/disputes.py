@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.methods import METHODS
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.texts import mark
 
 UNEQUAL = {"method", "options", "learning_rate", "fairness", "track"}

@@ -13,7 +13,7 @@ from trainer.machine.device import Device
 from trainer.runs import estimate, recipes
 from trainer.runs.metrics import METRICS
 from trainer.runs.presets import PRESETS
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.sources import backbones
 from trainer.sources.backbones import Part
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainer.config import RunConfig
 from trainer.methods import METHODS
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import tr
 
 LEFT_OUT = {"method", "task", "backbone", "seed", "fairness", "parents", "track", "precision", "options"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.methods import METHODS
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import tr
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from trainer.analysis import intervals
 from trainer.runs.metrics import MEGABYTES, METRICS
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.texts import mark, tr
 
 if TYPE_CHECKING:

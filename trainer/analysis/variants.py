@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trainer.analysis.names import short_names
 from trainer.methods import METHODS
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark, tr
 
 if TYPE_CHECKING:

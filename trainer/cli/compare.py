@@ -16,7 +16,7 @@ from trainer.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainer.runs.store import Run
+    from trainer.runs.run import Run
 
 
 def compare(

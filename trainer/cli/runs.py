@@ -90,7 +90,8 @@ def again(run: RunName) -> None:
 
 def delete(run: RunName, yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False) -> None:
     """Remove a run and its files."""
-    from trainer.runs.store import DamagedRun, Store
+    from trainer.runs.run import DamagedRun
+    from trainer.runs.store import Store
 
     store = Store()
     try:

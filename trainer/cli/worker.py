@@ -3,7 +3,10 @@
 
 def worker() -> None:
     """Train the queued runs, then exit. The app and the other commands start this process."""
+    from trainer.jobs.leftovers import temporary_folder
     from trainer.jobs.worker import work
     from trainer.runs.store import Store
 
-    work(Store())
+    store = Store()
+    with temporary_folder(store):
+        work(store)

@@ -12,7 +12,8 @@ from trainer.errors import ArgumentError
 from trainer.jobs import queue as jobs
 from trainer.methods import foreign
 from trainer.runs import recipes
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.sources import backbones, configs, hub
 from trainer.texts import tr
 

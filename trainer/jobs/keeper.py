@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from trainer.errors import sentence
 from trainer.jobs import queue
-from trainer.runs.store import ENDED, Store
+from trainer.runs.run import ENDED
+from trainer.runs.store import Store
 
 SECONDS_BETWEEN = 5.0
 

@@ -1,16 +1,20 @@
-"""Temporary files and folders that a killed process leaves in the store."""
+"""Temporary files and folders that a killed process leaves in the store, and in the system's folder for them."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trainer.jobs import heartbeat
+from trainer.jobs import heartbeat, processes
 from trainer.jobs.queue import RESERVE
-from trainer.runs.store import ENDED, Store
+from trainer.runs.run import ENDED
+from trainer.runs.store import Store
 
 PATTERNS = (
     *(".model", ".old-model", ".run.json.*", RESERVE, heartbeat.FILE),
@@ -21,6 +25,45 @@ PATTERNS_OF_STORE = (".deleted-*", ".new-*", ".loading-*", ".files/*/.*")
 """In the store's folder."""
 SECONDS_NEW = 3600.0
 """What is not yet in the list is left over if it is older than this."""
+
+OWNER = "process.json"
+"""In a worker's temporary folder: the process whose it is."""
+
+
+@contextmanager
+def temporary_folder(store: Store) -> Iterator[None]:
+    """A folder for the temporary files of this process and of those that it starts, removed at the end.
+
+    A process that is killed removes nothing: the next worker of the store does it (`remove_of_store`).
+    """
+    before = tempfile.gettempdir(), os.environ.get("TMPDIR")
+    folder = tempfile.mkdtemp(prefix=_prefix(store))
+    (Path(folder) / OWNER).write_text(processes.record(), encoding="utf-8")
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before[0]
+        if before[1] is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before[1]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(store: Store) -> str:
+    return f"peft-lab-{hashlib.sha256(str(store.root.resolve()).encode()).hexdigest()[:8]}-"
+
+
+def _remove_temporary_folders(store: Store) -> None:
+    """Remove those of this store's workers that are gone; what they train may go on, and keeps them."""
+    if any(run.state == "running" and store.is_at_work(run.folder) for run in store.list()):
+        return
+    here = Path(tempfile.gettempdir())
+    for folder in (here.parent if (here / OWNER).exists() else here).glob(_prefix(store) + "*"):
+        with suppress(OSError):
+            if (folder / OWNER).exists() and processes.recorded(folder / OWNER) is None:
+                shutil.rmtree(folder)
 
 
 def remove_of_run(folder: Path) -> None:
@@ -41,6 +84,7 @@ def remove_of_store(store: Store) -> None:
 
     A run may have ended with its worker, when a machine or a container stopped.
     """
+    _remove_temporary_folders(store)
     for path in (path for pattern in PATTERNS_OF_STORE for path in store.root.glob(pattern)):
         with suppress(OSError):
             if path.name.startswith(".deleted-") or time.time() - path.stat().st_mtime > SECONDS_NEW:

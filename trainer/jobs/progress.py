@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import tr
 
 PLAIN_SECONDS = 5.0

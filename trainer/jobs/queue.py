@@ -23,7 +23,8 @@ from trainer.jobs import processes, room
 from trainer.machine.cuda import require_usable_card
 from trainer.machine.device import environment_for_training
 from trainer.runs import recipes
-from trainer.runs.store import ENDED, Run, Store
+from trainer.runs.run import ENDED, Run
+from trainer.runs.store import Store
 from trainer.sources import backbones
 from trainer.texts import tr
 

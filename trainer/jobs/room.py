@@ -13,7 +13,8 @@ from trainer.engine.checkpoints import KEPT
 from trainer.errors import UserError
 from trainer.machine import cgroup, cuda
 from trainer.runs import estimate, ways
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.sources import backbones
 from trainer.texts import tr
 
@@ -28,7 +29,7 @@ def check(store: Store, configs: Sequence[RunConfig]) -> None:
     """Raise `UserError` if these runs cannot fit on the store's disk, or one of them in this machine's memory."""
     earlier = store.list()
     check_disk(store, configs, earlier=earlier)
-    check_memory(configs, earlier=earlier, memory=memory_of_machine())
+    check_memory(configs, earlier=earlier, memory=memory_for_training())
 
 
 def check_disk(store: Store, configs: Sequence[RunConfig], *, earlier: Sequence[Run] = ()) -> None:
@@ -55,7 +56,7 @@ def check_memory(configs: Sequence[RunConfig], *, earlier: Sequence[Run], memory
             continue
         if needed > MARGIN * memory:
             raise UserError(
-                expected=tr("runs that fit in this machine's {memory} GB of memory", memory=_gb(memory)),
+                expected=tr("runs that fit in the {memory} GB of memory here", memory=_gb(memory)),
                 got=tr(
                     "{method}, which needs about {needed} GB, {missing} GB more",
                     method=tr(methods.get(config.method).title),
@@ -66,13 +67,17 @@ def check_memory(configs: Sequence[RunConfig], *, earlier: Sequence[Run], memory
             )
 
 
-def memory_of_machine() -> int | None:
-    """Bytes of memory and swap that this machine has, or its container may use; None if it trains on a GPU."""
+def memory_for_training() -> int | None:
+    """Bytes of memory that a run may take: of the GPU where runs train on one (None where its driver does not say).
+
+    Else the memory and swap that this machine has, or its container may use. Of several GPUs the largest counts: CUDA
+    orders them in its own way.
+    """
     import psutil
 
-    on_cpu = version("torch").endswith("+cpu") or cuda.cpu_is_chosen() or not cuda.cards()
-    if not on_cpu:
-        return None
+    cards = () if version("torch").endswith("+cpu") or cuda.cpu_is_chosen() else cuda.cards()
+    if cards:
+        return max((card.memory for card in cards if card.memory), default=None)
     limit, memory = cgroup.memory_limit(), psutil.virtual_memory().total
     return min(memory, memory if limit is None else limit) + psutil.swap_memory().total
 

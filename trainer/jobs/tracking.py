@@ -11,7 +11,7 @@ from typing import Any
 
 from trainer.events import Evaluated, Event, Finished, Started, Step
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 
 PROJECT = "peft-lab"
 

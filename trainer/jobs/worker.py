@@ -29,7 +29,8 @@ from trainer.machine.cuda import require_usable_card
 from trainer.machine.device import reuse_freed_memory
 from trainer.runs import recipes
 from trainer.runs.result import Result
-from trainer.runs.store import ENDED, INTERRUPTED, Run, Store
+from trainer.runs.run import ENDED, INTERRUPTED, Run
+from trainer.runs.store import Store
 from trainer.sources import backbones
 from trainer.texts import tr
 

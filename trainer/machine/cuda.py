@@ -10,6 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainer.errors import UserError
 from trainer.machine import hosting
@@ -40,11 +41,12 @@ class UnusableCard(UserError):
 
 @dataclass(frozen=True)
 class Card:
-    """An NVIDIA card, its driver's version, and its compute capability where that is known."""
+    """An NVIDIA card, its driver's version, and its compute capability and bytes of memory where they are known."""
 
     name: str
     driver: str
     capability: tuple[int, int] | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -203,13 +205,25 @@ def _cards_of_nvml() -> tuple[Card, ...]:
         driver = _text(pynvml.nvmlSystemGetDriverVersion())
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         return tuple(
-            Card(_text(pynvml.nvmlDeviceGetName(one)), driver, tuple(pynvml.nvmlDeviceGetCudaComputeCapability(one)))
+            Card(
+                _text(pynvml.nvmlDeviceGetName(one)),
+                driver,
+                tuple(pynvml.nvmlDeviceGetCudaComputeCapability(one)),
+                _memory(pynvml, one),
+            )
             for one in handles
         )
     except pynvml.NVMLError:
         return ()
     finally:
         pynvml.nvmlShutdown()
+
+
+def _memory(pynvml: Any, card: Any) -> int | None:
+    try:
+        return int(pynvml.nvmlDeviceGetMemoryInfo(card).total)
+    except pynvml.NVMLError:  # such as a slice of a card, whose owner may not ask
+        return None
 
 
 def _cards_of_kernel() -> tuple[Card, ...]:

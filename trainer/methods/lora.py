@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError, UserError
@@ -60,6 +61,22 @@ class LoraOptions(Options):
             "LoRA changes the direction of each weight's rows, and their lengths are trained too (Liu et al. 2024)"
         ),
     )
+    lora_bias: bool = Field(
+        False,
+        title=mark("Bias of the update (lora_bias)"),
+        description=mark("B has a bias; not together with use_dora"),
+    )
+    train_pooler: bool = Field(
+        False,
+        title=mark("Train the pooler"),
+        description=mark("the pooler of a BERT, between encoder and head, is trained and saved with the head"),
+    )
+
+    @model_validator(mode="after")
+    def _check_bias(self) -> LoraOptions:
+        if self.lora_bias and self.use_dora:
+            raise ValueError(tr("expected lora_bias or use_dora, got both; turn one off"))
+        return self
 
 
 class Lora(Method):
@@ -91,8 +108,9 @@ class Lora(Method):
             "lora_dropout": options.lora_dropout,
             "use_rslora": options.use_rslora,
             "use_dora": options.use_dora,
+            "lora_bias": options.lora_bias,
             "target_modules": target_pattern(setup.backbone.family, options.target_modules),
-            "modules_to_save": list(setup.backbone.family.head),
+            "modules_to_save": [*setup.backbone.family.head, *_pooler(setup.backbone.shape, options)],
         }
 
     def config_of(self, setup: Setup) -> dict[str, Any]:
@@ -146,12 +164,17 @@ class Lora(Method):
             added[f"{path}.lora_B.weight"] = (outputs, options.r)
             if options.use_dora:
                 added[f"{path}.lora_magnitude_vector"] = (outputs,)
+            if options.lora_bias:
+                added[f"{path}.lora_B.bias"] = (outputs,)
         return added
 
     def _tensors(self, shape: Shape, options: Any, labels: int) -> weights.Shapes:
-        """The tensors that PEFT saves: those inside the encoder, and the head."""
-        head = {f"base_model.model.{name}": size for name, size in tensors.head(shape, labels).items()}
-        return self.update_tensors(shape, options) | head
+        """The tensors that PEFT saves: those inside the encoder, the head, and the pooler if it is trained."""
+        whole = {f"base_model.model.{name}": size for name, size in tensors.head(shape, labels).items()}
+        for name in _pooler(shape, options):
+            inner = {key: size for key, size in tensors.encoder(shape).items() if key.startswith(f"{name}.")}
+            whole |= {f"base_model.model.{shape.family}.{key}": size for key, size in inner.items()}
+        return self.update_tensors(shape, options) | whole
 
     def merge(self, model):
         return model.merge_and_unload()
@@ -167,24 +190,22 @@ class Lora(Method):
         self, shape: Shape, options: LoraOptions, labels: int, *, parents: Sequence[Any] = ()
     ) -> int:
         linears = common_linears(shape, options.target_modules)
-        magnitudes = sum(o for _, o in linears) if options.use_dora else 0
-        updates = sum(options.r * (i + o) for i, o in linears)
-        return shape.layers * (updates + magnitudes) + shape.head_parameters(labels)
+        updates = sum(_update(options, *sizes) for sizes in linears)
+        pooler = sum(part.total for part in shape.parts() if part.name in _pooler(shape, options))
+        return shape.layers * updates + pooler + shape.head_parameters(labels)
 
     def added_parts(self, shape: Shape, options: LoraOptions, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
-        # A is (r, inputs), B is (outputs, r); DoRA has one magnitude for each output.
+        linears = zip(options.target_modules, common_linears(shape, options.target_modules), strict=True)
         return tuple(
-            Part(
-                "lora",
-                options.r * (inputs + outputs) + outputs * options.use_dora,
-                shape.layers,
-                beside=name,
-                trains=True,
-            )
-            for name, (inputs, outputs) in zip(
-                options.target_modules, common_linears(shape, options.target_modules), strict=True
-            )
+            Part("lora", _update(options, *sizes), shape.layers, beside=name, trains=True) for name, sizes in linears
         )
+
+    def parts(
+        self, shape: Shape, options: LoraOptions, labels: int, *, parents: Sequence[Any] = ()
+    ) -> tuple[Part, ...]:
+        trained = _pooler(shape, options)
+        parts = super().parts(shape, options, labels, parents=parents)
+        return tuple(replace(part, trains=part.trains or part.name in trained) for part in parts)
 
     def recognise(self, config: dict[str, Any], shape: Shape) -> dict[str, Any] | None:
         if config.get("peft_type") != "LORA":
@@ -193,7 +214,8 @@ class Lora(Method):
         head = FAMILIES[shape.family].head
         also = config.get("modules_to_save") or []
         also = also if isinstance(also, list) else [also]
-        saved = [name for name in also if str(name).split(".")[0] not in (*head, "score")]
+        # PEFT ignores names of modules that the model does not have.
+        saved = [name for name in also if str(name).split(".")[0] not in (*head, "score", POOLER)]
         start = config.get("init_lora_weights", True)
         settings = config | {
             "target_modules": beside,
@@ -210,6 +232,8 @@ class Lora(Method):
             "target_modules": adapted,
             "use_rslora": config.get("use_rslora") or False,
             "use_dora": config.get("use_dora") or False,
+            "lora_bias": config.get("lora_bias") or False,
+            "train_pooler": POOLER in also and FAMILIES[shape.family].uses_pooler,
         }
 
     def check_source(self, source: Path, shape: Shape, options: LoraOptions) -> None:
@@ -232,11 +256,12 @@ class Lora(Method):
         save_file(whole, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
+POOLER = "pooler"
 STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Values of PEFT's init_lora_weights that leave the backbone's weights as they are."""
 PLAIN = {"bias": "none", "task_type": "SEQ_CLS"}
 IGNORED = {
-    *("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"),
+    *("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "lora_bias"),
     *("peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode"),
     # For linear layers that are stored transposed, which no encoder here has.
     "fan_in_fan_out",
@@ -246,12 +271,26 @@ IGNORED = {
 """Settings of PEFT's LoRA that are options here or change no prediction; all others must be off (`refuse_lost`)."""
 
 
-_PREDICTING = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora")
+_PREDICTING = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "lora_bias", "train_pooler")
 """Options that change predictions."""
 
 
 def _comparable(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in _PREDICTING} | {"target_modules": set(options["target_modules"])}
+
+
+def _pooler(shape: Shape, options: LoraOptions) -> list[str]:
+    """The pooler's name if it is trained. Raises `ArgumentError` for an encoder whose head reads no pooler."""
+    if options.train_pooler and not FAMILIES[shape.family].uses_pooler:
+        raise ArgumentError(
+            expected=tr("a backbone with a pooler for train_pooler"), got=shape.family, fix=tr("turn train_pooler off")
+        )
+    return [POOLER] * options.train_pooler
+
+
+def _update(options: LoraOptions, inputs: int, outputs: int) -> int:
+    """The parameters of one update: A (r, inputs), B (outputs, r), DoRA's magnitude or B's bias for each output."""
+    return options.r * (inputs + outputs) + outputs * (options.use_dora + options.lora_bias)
 
 
 def adapted_paths(shape: Shape, names: Sequence[str]) -> list[tuple[str, str]]:

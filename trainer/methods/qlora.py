@@ -119,7 +119,8 @@ class Qlora(Lora):
     ) -> tuple[Part, ...]:
         quantised = FAMILIES[shape.family].linears
         return tuple(
-            replace(part, bits=4) if part.name in quantised else part for part in super().parts(shape, options, labels)
+            replace(part, bits=4) if part.name in quantised else part
+            for part in super().parts(shape, options, labels, parents=parents)
         )
 
     def weight_bytes(self, shape: Shape) -> float:

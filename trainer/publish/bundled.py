@@ -16,7 +16,8 @@ from trainer.config import RunConfig
 from trainer.errors import sentence
 from trainer.runs import archive, recipes
 from trainer.runs.presets import PRESETS
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.texts import tr
 
 if TYPE_CHECKING:

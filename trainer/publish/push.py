@@ -11,7 +11,8 @@ from trainer import methods, tasks
 from trainer.analysis.tables import per_class
 from trainer.errors import ArgumentError, UserError
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.sources import backbones, hub
 from trainer.texts import tr
 

@@ -18,7 +18,8 @@ from trainer.publish.report_charts import Chart, Figure
 from trainer.runs import recipes
 from trainer.runs.damage import Damage, culprits, log_failure
 from trainer.runs.metrics import METRICS, MINUTES, PERCENT, Metric
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.runs import entry
-from trainer.runs import store as run_store
+from trainer.runs import run as run_file
 from trainer.runs.result import RUN_ID
-from trainer.runs.store import ENDED, Run, Store
+from trainer.runs.run import ENDED, Run
+from trainer.runs.store import Store
 from trainer.sources import configs
 from trainer.texts import tr
 
@@ -148,7 +149,7 @@ def _admit(store: Store, folder: Path, run_id: str) -> Run:
     """Check the run in a folder inside the store and add it. Raises `UserError` for one that may not enter."""
     if (folder / "run.json").is_file():
         # A loss may be NaN or infinite: of an epoch that diverged.
-        configs.read_object(folder / "run.json", most=run_store.MAX_BYTES, constants=True)
+        configs.read_object(folder / "run.json", most=run_file.MAX_BYTES, constants=True)
     if run := store.prepared(folder):
         try:
             entry.admit(run)

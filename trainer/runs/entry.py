@@ -16,7 +16,7 @@ from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
 from trainer.runs import predictions
 from trainer.runs.damage import LONGEST, PREDICTIONS, Damaged, damage_of
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.sources import backbones, configs, tokenizers, weights
 from trainer.texts import tr
 

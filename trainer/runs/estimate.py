@@ -10,7 +10,7 @@ from trainer import methods
 from trainer.config import RunConfig
 from trainer.machine.device import Device
 from trainer.runs import recipes, ways
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import tr
 
 Way = Callable[[RunConfig], tuple[float, str] | None]

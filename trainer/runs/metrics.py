@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainer.runs.result import Result
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark
 
 

@@ -15,7 +15,7 @@ from trainer import methods, tasks
 from trainer.config import Names, RunConfig, Strict, describe
 from trainer.errors import ArgumentError, Problems, UserError, one_of
 from trainer.runs.result import RateSource
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.sources import backbones
 from trainer.texts import mark, tr
 

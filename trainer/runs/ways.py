@@ -12,7 +12,7 @@ from trainer.config import RunConfig
 from trainer.errors import UserError
 from trainer.machine.device import Device
 from trainer.runs import lengths, recipes, steps
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.sources import backbones
 from trainer.texts import tr, tr_count
 

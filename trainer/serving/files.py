@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError, unreadable
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.tasks import cells, tables
 from trainer.tasks.own_file import choose_text
 from trainer.tasks.tables import READERS

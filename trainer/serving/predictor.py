@@ -24,7 +24,8 @@ from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import ParentWeights, Setup
 from trainer.methods.base import CLASSIFIER_SPEEDUPS, load_classifier
 from trainer.runs import entry
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.serving import attribution
 from trainer.serving.attribution import Attribution
 from trainer.serving.opening import SECONDS, Openings, StillOpening, too_long

@@ -30,7 +30,7 @@ from trainer.methods import Parent, Setup
 from trainer.runs import estimate, recipes, steps
 from trainer.runs import lengths as sentence_lengths
 from trainer.runs.lengths import Lengths
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.sources import backbones
 from trainer.sources.backbones import Located, Shape
 from trainer.training import watch

@@ -10,7 +10,7 @@ from typing import Any
 from trainer.errors import UserError
 from trainer.markup import render
 from trainer.runs.damage import Damage, culprits
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.ui.common.lab import Lab
 
 SHOWN = 20

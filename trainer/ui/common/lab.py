@@ -29,7 +29,8 @@ from trainer.machine.limits import Ledger, Limits
 from trainer.markup import render
 from trainer.runs.damage import FILES, Damage, log_failure
 from trainer.runs.damage_register import signature
-from trainer.runs.store import DamagedRun, Run, Store
+from trainer.runs.run import DamagedRun, Run
+from trainer.runs.store import Store
 from trainer.serving.predictor import Predictor
 from trainer.texts import tr
 from trainer.ui.common.cache import Cache

@@ -14,7 +14,7 @@ from trainer.jobs import adoption
 from trainer.jobs import queue as jobs
 from trainer.machine.limits import few
 from trainer.runs import recipes
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.sources import backbones
 from trainer.texts import mark, tr
 from trainer.ui.common import access, log

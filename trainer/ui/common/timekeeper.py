@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from trainer.errors import UserError
 from trainer.jobs import queue as jobs
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import tr
 from trainer.ui.common import log
 from trainer.ui.common.lab import Lab

@@ -22,7 +22,7 @@ from trainer.analysis.variants import means, some, variants
 from trainer.markup import render
 from trainer.publish import report as reports
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import charts
 from trainer.ui.common.fold import heading

@@ -10,7 +10,7 @@ from trainer.analysis.disputes import KINDS
 from trainer.analysis.tables import base_name
 from trainer.analysis.variants import ordered, variants
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import STATES, Run
+from trainer.runs.run import STATES, Run
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common.lab import method_title, task_name
 

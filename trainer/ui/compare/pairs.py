@@ -12,7 +12,7 @@ from trainer.analysis.comparisons import Comparison, Comparisons, Setting
 from trainer.markup import render
 from trainer.runs.damage import PREDICTIONS, RUN
 from trainer.runs.damage_register import signature
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import tables
 from trainer.ui.common.lab import Lab, note

@@ -9,7 +9,7 @@ import numpy as np
 from trainer.analysis import disputes
 from trainer.analysis.disputes import KINDS, Outcomes
 from trainer.markup import render
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import tables
 from trainer.ui.common.lab import Lab, note

@@ -15,7 +15,8 @@ from trainer.analysis.figures import show, show_mean
 from trainer.analysis.variants import differing, means
 from trainer.markup import render
 from trainer.runs.metrics import METRICS, Metric
-from trainer.runs.store import Run, Store
+from trainer.runs.run import Run
+from trainer.runs.store import Store
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import charts, tables
 from trainer.ui.common.lab import method_title

@@ -12,7 +12,7 @@ from trainer import methods
 from trainer.analysis import lesson
 from trainer.markup import render
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark, tr
 from trainer.ui.common.lab import Lab
 from trainer.ui.common.tables import Cell, Column, table

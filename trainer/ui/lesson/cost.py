@@ -14,7 +14,7 @@ from trainer.analysis import lesson
 from trainer.analysis.lesson import COSTS, LIGHT, REFERENCE, Cost
 from trainer.markup import render
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark, tr
 from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, method_title

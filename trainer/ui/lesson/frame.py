@@ -12,7 +12,7 @@ import gradio as gr
 from trainer.analysis import lesson
 from trainer.markup import render
 from trainer.runs.metrics import Metric
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark, tr
 from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.tables import Column

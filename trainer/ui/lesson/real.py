@@ -14,7 +14,7 @@ from trainer.analysis import disputes, lesson, paired
 from trainer.analysis.disputes import Outcomes
 from trainer.analysis.paired import Paired
 from trainer.markup import render
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark, tr
 from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, note

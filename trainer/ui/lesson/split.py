@@ -11,7 +11,7 @@ import gradio as gr
 
 from trainer.analysis import disputes
 from trainer.markup import render
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.serving.predictor import Prediction
 from trainer.tasks.base import normalise
 from trainer.texts import mark, tr

@@ -85,10 +85,11 @@ def build(lab: Lab, *, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs, stored: Stor
     view = View(contents, damaged, headings, list(steps), back, onward)
     _connect(lab, view, list(steps.values()), tab=tab, index=stored.index)
     present.click(None, None, None, js="() => labPresent()", **QUIET)
-    page.load(None, None, None, js=static.read("lesson.js"), **QUIET)
+    # In the browser: an answer of the server may come after a person has pressed another step.
+    page.load(None, stored.index, stored.index, js=static.read("lesson.js"), **QUIET)
     # The tab may have been opened, and its step drawn, before the address was read.
-    page.load(endpoint(arrive, stored, tabs), stored.index, [stored.index, tabs], **QUIET).then(
-        None, None, None, js="() => window.labLessonFollow?.()", **QUIET
+    page.load(endpoint(arrive, tabs), None, tabs, **QUIET).then(
+        None, None, None, js="() => window.labLessonArrive?.()", **QUIET
     )
 
 
@@ -166,16 +167,14 @@ def draw_step(steps: list[lesson_frame.Step], index: gr.BrowserState, values: di
     return step.draw(*(values[component] for component in step.inputs))
 
 
-def arrive(stored: Stored, tabs: gr.Tabs, index: Any, request: gr.Request) -> dict[Any, Any]:
-    """The step and the tab of a page whose address is `?tab=lesson`, with `&step=3` at the third step.
+def arrive(tabs: gr.Tabs, request: gr.Request) -> dict[Any, Any]:
+    """The tab of a page whose address is `?tab=lesson`; lesson.js opens the address's step.
 
     `?present=1` alone opens the lesson too; the page itself then draws it for a projector (lesson.js).
     """
     if request.query_params.get("tab", TAB if request.query_params.get("present") == "1" else "") != TAB:
         return gr.skip()
-    number = request.query_params.get("step", "")
-    index = at(int(number) - 1) if number.isdecimal() else at(index)
-    return {stored.index: index, tabs: gr.Tabs(selected=TAB)}
+    return {tabs: gr.Tabs(selected=TAB)}
 
 
 def open_live(live: live_tab.Live, tabs: gr.Tabs, text: str | None) -> dict[Any, Any]:

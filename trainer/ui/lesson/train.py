@@ -16,7 +16,7 @@ from trainer.jobs.progress import duration
 from trainer.markup import render
 from trainer.runs import estimate
 from trainer.runs.metrics import METRICS
-from trainer.runs.store import ENDED, Run
+from trainer.runs.run import ENDED, Run
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import charts, launching
 from trainer.ui.common.access import guarded

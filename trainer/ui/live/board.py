@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.markup import render
 from trainer.runs.damage import log_failure
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.serving.predictor import Prediction, temperature
 from trainer.texts import tr
 from trainer.ui.common.lab import method_title

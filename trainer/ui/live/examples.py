@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trainer.markup import render
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import mark
 from trainer.ui.common.lab import Lab
 from trainer.ui.live.link import MAX_CHARACTERS

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import tr, tr_count
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.live.board import Board

@@ -18,7 +18,7 @@ import gradio as gr
 from trainer.analysis.names import short_names
 from trainer.errors import Problems, UserError, sentence
 from trainer.markup import render
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.serving import files
 from trainer.serving.predictor import temperature
 from trainer.tasks.own_file import TEXT_NAMES

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.ui.common.lab import Lab
 from trainer.ui.common.visibility import seen_if
 from trainer.ui.live import examples as live_examples

@@ -10,7 +10,7 @@ import gradio as gr
 
 from trainer.errors import UserError, sentence
 from trainer.markup import render
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.serving.predictor import Prediction
 from trainer.texts import tr, tr_count
 from trainer.ui.common.lab import Lab, note, task_name

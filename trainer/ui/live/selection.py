@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from trainer.analysis.names import short_names
 from trainer.markup import render
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.serving import predictor as inference
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common.lab import Lab, task_name

@@ -11,7 +11,7 @@ import gradio as gr
 
 from trainer.markup import render
 from trainer.publish import bundled
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.serving import predictor as inference
 from trainer.texts import tr
 from trainer.ui import static

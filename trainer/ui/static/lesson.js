@@ -1,6 +1,7 @@
 // The lesson's place in the page's address (?tab=lesson&step=3), and its presentation mode (&present=1): without the
-// page's header, in larger type. Runs once, when the page is loaded.
-() => {
+// page's header, in larger type. Runs once, when the page is drawn: from the step that the browser stored to the one to
+// open, each counted from 0. The server checks it.
+stored => {
   const parameters = () => new URLSearchParams(location.search);
 
   const show = present => {
@@ -15,7 +16,7 @@
   window.labLessonStep = (index, moved) => {
     show(document.documentElement.classList.contains("lab-present")); // the button may be new
     if (!moved) {
-      follow(); // the address may have come after the step was read
+      arrive(); // the address may have come after the step was read
       return;
     }
     const step = String(Number(index || 0) + 1);
@@ -48,10 +49,14 @@
     const button = document.querySelector(`.lab-lesson-steps [data-pick="${step - 1}"]`);
     if (open === "lesson" && button && !button.hasAttribute("aria-current")) button.click();
   };
-  window.labLessonFollow = follow;
+  // The address that the page opens with, until the person presses a step (page.js): that press is not undone.
+  const arrive = () => { if (!window.labLessonPressed) follow(); };
+  window.labLessonArrive = arrive;
   addEventListener("labaddress", follow);
   addEventListener("keydown", event => {
     if (event.key === "Escape" && document.documentElement.classList.contains("lab-present")) labPresent(false);
   });
-  show(parameters().get("present") === "1" && ["lesson", null].includes(parameters().get("tab")));
+  const open = ["lesson", parameters().get("present") === "1" ? null : "lesson"].includes(parameters().get("tab"));
+  show(open && parameters().get("present") === "1");
+  return open && !window.labLessonPressed && /^\d+$/.test(parameters().get("step") ?? "") ? Number(parameters().get("step")) - 1 : stored;
 }

@@ -23,6 +23,11 @@ addEventListener("unhandledrejection", event => labReload(String(event.reason)))
 // The page that is drawn whole may do so again at its next load.
 addEventListener("load", () => setTimeout(() => sessionStorage.removeItem("labReloaded"), 60000));
 
+// Whether the person has chosen a step of the lesson; lesson.js, which reads it, may come later.
+document.addEventListener("click", event => {
+  window.labLessonPressed ||= event.isTrusted && Boolean(event.target.closest?.(".lab-lesson-steps, .lab-lesson-buttons"));
+}, true);
+
 function labSort(button) {
   const heading = button.closest("th"), table = heading.closest("table"), body = table.tBodies[0];
   const place = heading.cellIndex;

@@ -12,7 +12,7 @@ from trainer import tasks
 from trainer.analysis import baseline
 from trainer.analysis import tables as analysis
 from trainer.errors import UserError
-from trainer.runs.store import Run
+from trainer.runs.run import Run
 from trainer.texts import tr
 from trainer.ui.common import charts
 from trainer.ui.common.lab import Lab, remark

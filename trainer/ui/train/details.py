@@ -10,8 +10,8 @@ from trainer.analysis import baseline
 from trainer.jobs.progress import describe as event_text
 from trainer.markup import render
 from trainer.runs import recipes
+from trainer.runs.run import Run
 from trainer.runs.sizes import asked_and_had
-from trainer.runs.store import Run
 from trainer.texts import tr
 from trainer.ui.common.lab import Lab, run_name
 from trainer.ui.train import groups

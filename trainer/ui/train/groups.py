@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trainer.analysis.names import short_names
 from trainer.methods import METHODS
-from trainer.runs.store import ENDED, Run
+from trainer.runs.run import ENDED, Run
 from trainer.texts import tr, tr_count
 
 EXAMPLES = "examples"

@@ -10,7 +10,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from trainer.markup import render
-from trainer.runs.store import ENDED
+from trainer.runs.run import ENDED
 from trainer.texts import mark, tr
 from trainer.ui import static
 from trainer.ui.common.access import guarded

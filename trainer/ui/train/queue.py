@@ -15,7 +15,7 @@ from trainer.jobs import queue as jobs
 from trainer.markup import render
 from trainer.runs import archive
 from trainer.runs.damage import Damage
-from trainer.runs.store import ENDED, Run
+from trainer.runs.run import ENDED, Run
 from trainer.texts import mark, tr
 from trainer.ui.common import launching
 from trainer.ui.common.lab import Lab, note, run_name

@@ -7,7 +7,7 @@ from typing import Any
 from trainer.analysis import baseline
 from trainer.analysis import tables as analysis
 from trainer.jobs.progress import duration
-from trainer.runs.store import ENDED, Run
+from trainer.runs.run import ENDED, Run
 from trainer.texts import tr
 from trainer.ui.common.lab import Lab
 

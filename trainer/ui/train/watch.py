@@ -11,7 +11,7 @@ import gradio as gr
 
 from trainer.jobs import queue as jobs
 from trainer.markup import render
-from trainer.runs.store import ENDED, Run
+from trainer.runs.run import ENDED, Run
 from trainer.ui.common.lab import Lab
 from trainer.ui.train import curves as train_curves
 from trainer.ui.train import panel as train_panel
