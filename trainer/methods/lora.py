@@ -279,13 +279,15 @@ def _comparable(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in _PREDICTING} | {"target_modules": set(options["target_modules"])}
 
 
-def _pooler(shape: Shape, options: LoraOptions) -> list[str]:
+def _pooler(shape: Shape, options: Any) -> list[str]:
     """The pooler's name if it is trained. Raises `ArgumentError` for an encoder whose head reads no pooler."""
-    if options.train_pooler and not FAMILIES[shape.family].uses_pooler:
+    if not getattr(options, "train_pooler", False):  # a method made of this one may have other options
+        return []
+    if not FAMILIES[shape.family].uses_pooler:
         raise ArgumentError(
             expected=tr("a backbone with a pooler for train_pooler"), got=shape.family, fix=tr("turn train_pooler off")
         )
-    return [POOLER] * options.train_pooler
+    return [POOLER]
 
 
 def _update(options: LoraOptions, inputs: int, outputs: int) -> int:
