@@ -32,9 +32,9 @@ def linked(text: str) -> Markup:
     longest_first = sorted(papers, key=len, reverse=True)
     cited = re.compile(rf"({'|'.join(map(re.escape, longest_first))})(?:, https://[^\s);]*[^\s);.])?")
     parts, last = [], 0
-    for found in cited.finditer(text):
-        parts += [escape(text[last : found.start()]), _link(found[1], papers[found[1]])]
-        last = found.end()
+    for citation in cited.finditer(text):
+        parts += [escape(text[last : citation.start()]), _link(citation[1], papers[citation[1]])]
+        last = citation.end()
     return Markup("").join([*parts, escape(text[last:])])
 
 

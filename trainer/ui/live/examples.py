@@ -93,13 +93,13 @@ def fitting(lab: Lab, runs: Sequence[Run]) -> dict[str, tuple[Example, ...]]:
     names = [{name.lower() for name in run.label_names} for run in runs]
     questions = [len(QUESTION_LABELS & own) >= 3 for own in names]
     opinions = [own <= OPINION_LABELS for own in names]
-    found: dict[str, tuple[Example, ...]] = {mark("Examples"): OPINIONS} if any(opinions) else {}
+    groups: dict[str, tuple[Example, ...]] = {mark("Examples"): OPINIONS} if any(opinions) else {}
     if any(questions):
-        found[mark("Examples of questions")] = QUESTIONS
+        groups[mark("Examples of questions")] = QUESTIONS
     others = [run for run, *known in zip(runs, questions, opinions, strict=True) if not any(known)]
     if others and (own := test_sentences(lab, others[0])):
-        found[mark("From the test sentences")] = own
-    return found or {mark("Examples"): OPINIONS}
+        groups[mark("From the test sentences")] = own
+    return groups or {mark("Examples"): OPINIONS}
 
 
 def test_sentences(lab: Lab, run: Run) -> tuple[Example, ...]:
