@@ -130,11 +130,11 @@ def _correct(trainer: Any, split: Any) -> list[bool]:
     counted, trainer.data_collator.stopped = trainer.data_collator.stopped, True
     # Grouping by length would give predictions in another order than the split's: off while the split is predicted.
     grouped, trainer.args.group_by_length = trainer.args.group_by_length, False
-    found = trainer.predict(split)
+    predicted = trainer.predict(split)
     trainer.args.group_by_length, trainer.data_collator.stopped = grouped, counted
-    logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
+    logits = predicted.predictions[0] if isinstance(predicted.predictions, tuple) else predicted.predictions
     # Labels as the predictions' own order has them, whatever that is.
-    return (logits.argmax(-1) == found.label_ids).tolist()
+    return (logits.argmax(-1) == predicted.label_ids).tolist()
 
 
 def _epochs(trainer: Any, validation: Any) -> Any:

@@ -4,7 +4,7 @@
 
 The store's finished runs are copied, each copy with an id and a seed of its own, until there are `--runs`; what they
 hold besides run.json is linked. The app and a headless Chromium share the machine's cores. Each repeat is a new page;
-the server's first drawing, which reads every run.json, is told apart. Needs what the browser tests need.
+the server's first drawing, which reads every run.json, is reported apart. Needs what the browser tests need.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ def fill(root: Path, source: Path, count: int) -> None:
     from trainer.runs.store import Store
 
     runs = [run for run in Store(source).list() if run.state == "finished"]
-    for place in range(count):
-        run = runs[place % len(runs)]
-        told = run.as_json()
-        told["id"] = f"{run.id[:100]}-{place:05d}"
-        told["queue_order"] += place
-        told["recipe"]["seed"] = place // len(runs)
-        folder = root / told["id"]
+    for index in range(count):
+        run = runs[index % len(runs)]
+        content = run.as_json()
+        content["id"] = f"{run.id[:100]}-{index:05d}"
+        content["queue_order"] += index
+        content["recipe"]["seed"] = index // len(runs)
+        folder = root / content["id"]
         folder.mkdir()
-        (folder / "run.json").write_text(json.dumps(told), encoding="utf-8")
+        (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
         for name in ("events.jsonl", "predictions.parquet"):
             os.symlink((run.folder / name).resolve(), folder / name)
 

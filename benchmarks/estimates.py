@@ -69,11 +69,11 @@ def main() -> None:
             if all(one[part] in chosen for part, chosen in only(arguments.only).items()):
                 rows.append(measured(*one, steps=arguments.steps, root=root, timer=timer))
                 print(rows[-1], flush=True)
-    held = {
+    within = {
         figure: sum(low <= row[f"{figure}_ratio"] <= high for row in rows)
         for figure, (low, high) in {"memory": MEMORY, "time": TIME}.items()
     }
-    write(arguments.out, {"rows": rows, "of": len(rows), "within": held, "processor_time": arguments.processor_time})
+    write(arguments.out, {"rows": rows, "of": len(rows), "within": within, "processor_time": arguments.processor_time})
 
 
 def only(names: list[str]) -> dict[int, set[str]]:

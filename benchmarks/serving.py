@@ -3,7 +3,7 @@
     python -m benchmarks.serving --run RUN_FOLDER --out serving.json
 
 RUN_FOLDER is a finished LoRA or adapter run. Ten copies with slightly different weights are made of it in a store of
-their own, opened together here and each as its library's documentation does it, and asked: the answers must agree.
+their own and opened together here, and each as its library's documentation does it: their predictions must agree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import common
-from benchmarks.asking import Plain
+from benchmarks.predicting import Plain
 from trainer.engine.sharing import unique_bytes
 from trainer.runs.store import Store
 from trainer.serving.predictor import Predictor

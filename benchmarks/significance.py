@@ -66,35 +66,35 @@ def main() -> None:
 def rejections(experiments: int, sentences: int, count: int, *, quality: float) -> dict[str, float]:
     """Shares of equal recipes that each test calls different, and the standard deviation of accuracy over seeds."""
     rng = np.random.default_rng([count, int(1000 * quality)])
-    found, spread = np.zeros(4), 0.0
+    rejected, spread = np.zeros(4), 0.0
     for _ in range(experiments):
         a, b = simulate(rng, count, quality=quality, sentences=sentences)
         low, high = bootstrap(a, b, rng, matched=True)
-        found[0] += paired.mcnemar(int((a[0] & ~b[0]).sum()), int((b[0] & ~a[0]).sum())) < paired.BOUND
-        found[1] += low > 0 or high < 0
-        found[2] += seeds.difference(a, b, matched=True).p < paired.BOUND
-        found[3] += seeds.difference(a, b).p < paired.BOUND
+        rejected[0] += paired.mcnemar(int((a[0] & ~b[0]).sum()), int((b[0] & ~a[0]).sum())) < paired.BOUND
+        rejected[1] += low > 0 or high < 0
+        rejected[2] += seeds.difference(a, b, matched=True).p < paired.BOUND
+        rejected[3] += seeds.difference(a, b).p < paired.BOUND
         spread += a.mean(1).std(ddof=1)
     names = ("mcnemar_of_one_seed", "bootstrap", "matched_seeds", "other_seeds")
-    shares = dict(zip(names, map(float, found / experiments), strict=True))
+    shares = dict(zip(names, map(float, rejected / experiments), strict=True))
     return {"seeds": count, "deviation_over_seeds": float(spread / experiments), **shares}
 
 
 def coverage(
     experiments: int, sentences: int, count: int, *, quality: float = 0.06, better: float = 0.2
 ) -> dict[str, float]:
-    """Shares of the intervals, for matched and for other seeds, that hold the true difference."""
+    """Shares of the intervals, for matched and for other seeds, that contain the true difference."""
     from scipy.stats import norm
 
-    rng, held = np.random.default_rng([count, 7]), np.zeros(2)
+    rng, covered = np.random.default_rng([count, 7]), np.zeros(2)
     deviation = np.sqrt(1 + 0.2**2 + quality**2 + 0.4**2)
     true = norm.cdf((1 + better) / deviation) - norm.cdf(1 / deviation)
     for _ in range(experiments):
         a, b = simulate(rng, count, quality=quality, better=better, sentences=sentences)
         for i, matched in enumerate((True, False)):
-            found = seeds.difference(a, b, matched=matched)
-            held[i] += found.low <= true <= found.high
-    matched, other = map(float, held / experiments)
+            interval = seeds.difference(a, b, matched=matched)
+            covered[i] += interval.low <= true <= interval.high
+    matched, other = map(float, covered / experiments)
     return {"seeds": count, "true_difference": float(true), "matched_seeds": matched, "other_seeds": other}
 
 

@@ -71,35 +71,35 @@ def main() -> None:
 def speed(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[str, Any]:
     """Sentences a second, padding and peak memory of each method both ways; medians over the repeats."""
     count, chosen = arguments.sentences or 512, arguments.methods or METHODS
-    found: dict[tuple[str, str], list[dict]] = {(method, way): [] for method in chosen for way in arguments.ways}
+    results: dict[tuple[str, str], list[dict]] = {(method, way): [] for method in chosen for way in arguments.ways}
     for seed in range(arguments.repeats):
-        for (method, way), results in found.items():
+        for (method, way), rows in results.items():
             order = {"way": way, "method": method, "seed": seed, "epochs": 1, "train_size": count,
                      "validation_size": 32, "test_size": 32}  # fmt: skip
-            results.append(train(order, arguments.task, backbone, root))
-            print(method, way, round(results[-1]["rate"], 1), flush=True)
-    figures = {method: _figures({way: found[method, way] for way in arguments.ways}) for method in chosen}
-    told = {"sentences": count, "repeats": arguments.repeats, "methods": figures}
+            rows.append(train(order, arguments.task, backbone, root))
+            print(method, way, round(rows[-1]["rate"], 1), flush=True)
+    figures = {method: _figures({way: results[method, way] for way in arguments.ways}) for method in chosen}
+    outcome = {"sentences": count, "repeats": arguments.repeats, "methods": figures}
     if {"lora", "qlora"} <= figures.keys() and "ours" in arguments.ways:
-        pairs = zip(found["lora", "ours"], found["qlora", "ours"], strict=True)
-        told["qlora_step_over_lora_step"] = round(statistics.median(a["rate"] / b["rate"] for a, b in pairs), 2)
-    return told
+        pairs = zip(results["lora", "ours"], results["qlora", "ours"], strict=True)
+        outcome["qlora_step_over_lora_step"] = round(statistics.median(a["rate"] / b["rate"] for a, b in pairs), 2)
+    return outcome
 
 
-def _figures(found: dict[str, list[dict]]) -> dict[str, Any]:
+def _figures(rows: dict[str, list[dict]]) -> dict[str, Any]:
     """One method's figures, each by the way; ratios are medians of ours over another way in the same repeat."""
     figures = {
         "sentences_per_second": {
-            way: round(statistics.median(one["rate"] for one in results), 1) for way, results in found.items()
+            way: round(statistics.median(one["rate"] for one in results), 1) for way, results in rows.items()
         },
-        "padded_over_real": {way: round(one[0]["padded"] / one[0]["real"], 3) for way, one in found.items()},
-        "peak_memory_mb": {way: round(max(r["memory"] for r in one) / 1e6) for way, one in found.items()},
+        "padded_over_real": {way: round(one[0]["padded"] / one[0]["real"], 3) for way, one in rows.items()},
+        "peak_memory_mb": {way: round(max(r["memory"] for r in one) / 1e6) for way, one in rows.items()},
     }
-    if "ours" in found:
-        figures["utilisation"] = found["ours"][-1]["utilisation"]
+    if "ours" in rows:
+        figures["utilisation"] = rows["ours"][-1]["utilisation"]
     for name, way in (("ratio", "plain"), ("ratio_to_careful", "careful")):
-        if {"ours", way} <= found.keys():
-            pairs = zip(found["ours"], found[way], strict=True)
+        if {"ours", way} <= rows.keys():
+            pairs = zip(rows["ours"], rows[way], strict=True)
             figures[name] = round(statistics.median(ours["rate"] / other["rate"] for ours, other in pairs), 2)
     return figures
 
@@ -118,14 +118,14 @@ def accuracy(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[s
                 results.append(train(order, arguments.task, backbone, root))
                 print(method, way, seed, {k: v for k, v in results[-1].items() if k != "right"}, flush=True)
         # A test a seed: the seeds share their test sentences, so that pooled they would count each three times.
-        found = [paired.compare(o["right"], p["right"]) for p, o in zip(runs["plain"], runs["ours"], strict=True)]
+        tests = [paired.compare(o["right"], p["right"]) for p, o in zip(runs["plain"], runs["ours"], strict=True)]
         figures[method] = {
             "sentences_per_second": {
                 way: round(statistics.median(one["rate"] for one in results), 1) for way, results in runs.items()
             },
             "test_accuracy": {way: [round(one["accuracy"], 4) for one in results] for way, results in runs.items()},
-            "test_sentences": found[0].sentences,
-            "difference": round(statistics.mean(one.difference for one in found), 4),
+            "test_sentences": tests[0].sentences,
+            "difference": round(statistics.mean(one.difference for one in tests), 4),
             "by_seed": [
                 {
                     "difference": round(one.difference, 4),
@@ -134,7 +134,7 @@ def accuracy(arguments: argparse.Namespace, backbone: str, root: Path) -> dict[s
                     "right_only_plain": one.only_b,
                     "p_holm": round(p, 3),
                 }
-                for one, p in zip(found, paired.holm([one.p for one in found]), strict=True)
+                for one, p in zip(tests, paired.holm([one.p for one in tests]), strict=True)
             ],
             "seconds_to_plain_best_less_0.3_points": [
                 [round(p, 1), o and round(o, 1)] for p, o in map(times, runs["plain"], runs["ours"])
@@ -187,14 +187,14 @@ def parents(config, root: Path) -> tuple:
     method = methods.get(config.method)
     if not method.parent_method:
         return ()
-    lender, found = methods.get(method.parent_method), []
+    parent_method, parents = methods.get(method.parent_method), []
     for name in FUSED:
         folder = root / f"parent-{name}"
         if not folder.is_dir():
-            setup = Setup(backbones.locate(config.backbone), ("a", "b"), lender.options(), detect(), "fp32")
-            lender.save(lender.build(setup), folder, setup)
-        found.append(Parent(name, name, folder))
-    return tuple(found)
+            setup = Setup(backbones.locate(config.backbone), ("a", "b"), parent_method.options(), detect(), "fp32")
+            parent_method.save(parent_method.build(setup), folder, setup)
+        parents.append(Parent(name, name, folder))
+    return tuple(parents)
 
 
 def ourselves(request) -> dict[str, Any]:
@@ -301,7 +301,7 @@ def plainly(request) -> dict[str, Any]:
                     "labels": data.train.labels[i],
                 }
 
-        def judged(split: str):
+        def evaluated(split: str):
             ids = forward.tokenise(tokeniser, getattr(data, split).texts, PLAIN_LENGTH)
             logits = forward.predict_logits(
                 trainer.model, ids, pad_id=tokeniser.pad_token_id, batch_size=64, device=device, precision="fp32"
@@ -309,7 +309,7 @@ def plainly(request) -> dict[str, Any]:
             return evaluation.score(logits, getattr(data, split).labels)
 
         class Epochs(TrainerCallback):
-            """Training seconds and validation accuracy at each epoch's end; the best state is kept, as ours is."""
+            """Training seconds and validation accuracy at each epoch's end; the best state is stored, as ours is."""
 
             seconds, seen, best, state = 0.0, [], -1.0, None
 
@@ -318,10 +318,10 @@ def plainly(request) -> dict[str, Any]:
 
             def on_epoch_end(self, *_, **__) -> None:
                 self.seconds += time.perf_counter() - self.since
-                found = judged("validation").accuracy
-                self.seen.append((self.seconds, found))
-                if found > self.best:
-                    self.best = found
+                accuracy = evaluated("validation").accuracy
+                self.seen.append((self.seconds, accuracy))
+                if accuracy > self.best:
+                    self.best = accuracy
                     trained = {n for n, p in trainer.model.named_parameters() if p.requires_grad}
                     self.state = {n: t.clone() for n, t in trainer.model.state_dict().items() if n in trained}
 
@@ -339,15 +339,15 @@ def plainly(request) -> dict[str, Any]:
         trainer.train()
         memory = Memory(**meter.result()).process_peak
     trainer.model.load_state_dict(epochs.state, strict=False)
-    found = judged("test")
+    tested = evaluated("test")
     return {
         "rate": len(data.train) * config.epochs / epochs.seconds,
         "real": int(padded["attention_mask"].sum()) * config.epochs,
         "padded": padded["input_ids"].numel() * config.epochs,
         "memory": memory,
         "validation": epochs.seen,
-        "accuracy": found.accuracy,
-        "right": (found.predicted == found.labels).tolist(),
+        "accuracy": tested.accuracy,
+        "right": (tested.predicted == tested.labels).tolist(),
     }
 
 

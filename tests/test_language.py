@@ -147,7 +147,7 @@ def test_an_unknown_language_is_one_sentence():
 # In the browser
 
 VISIBLE = """() => {
-  const kept = document.querySelectorAll(".lab-command, .lab-pick, .lab-asked, code, pre");
+  const kept = document.querySelectorAll(".lab-command, .lab-pick, .lab-line, code, pre");
   const before = [...kept].map(one => one.style.display);
   kept.forEach(one => { one.style.display = "none"; });
   const seen = one => one.checkVisibility({visibilityProperty: true});

@@ -84,7 +84,7 @@ def component(block):
     return words(shown | {"value": shown["value"] if isinstance(shown["value"], str) else None})
 
 
-ROOM = [{"text": text, "who": "", "said": {"good": ["full", "lora"], "bad": ["adapter"]}}]
+ROOM = [{"text": text, "who": "", "labels": {"good": ["full", "lora"], "bad": ["adapter"]}}]
 FRAME = view(lesson_tab, columns=["column"] * len(STEPS), headings=[f"heading {name}" for name in STEPS])
 FROZEN, COST, TRAIN, CURVES, SPLIT, REAL, CHOOSE = map(view, (
     lesson_frozen, lesson_cost, lesson_train, lesson_curves, lesson_split, lesson_real, lesson_choose

@@ -343,6 +343,22 @@ def test_every_step_works_with_full_fine_tuning_without_its_weights(silent):
     assert "type one" in empty["predictions"]
 
 
+@pytest.mark.parametrize(
+    ("room", "texts"),
+    [
+        (None, []), ("x", []), ({"text": "a"}, []), ([None, 1, {}, {"text": 1, "labels": {}}], []),
+        ([{"text": "a", "who": "", "labels": {"good": "lora"}}], []),
+        ([{"text": "a" * 2001, "who": "", "labels": {}}], []),
+        ([{"text": "a", "who": "b", "labels": {"good": ["lora"]}}, {"text": "c", "labels": []}], ["a"]),
+        ([{"text": "older", "who": "", "said": {"good": ["gone"], "bad": ["full"]}}], ["older"]),
+        ([{"text": str(number), "labels": {}} for number in range(300)], [str(number) for number in range(100, 300)]),
+    ],
+)  # fmt: skip
+def test_the_rooms_sentences_are_read_as_far_as_they_are_sentences(room, texts):
+    assert [entry.text for entry in lesson_split.stored(room)] == texts
+    assert all(text in lesson_split.score_html(room) for text in texts)
+
+
 @pytest.fixture(scope="module")
 def own(silent, tmp_path_factory):
     """A lab in which a class has trained LoRA with its own number: (lab, the run's id)."""
@@ -370,7 +386,7 @@ def test_the_classs_own_run_is_in_the_steps_after_it(own, silent):
     assert name in html.unescape(str(drawn["comparison"]))
     *_, last = lesson_split.predict(lab, SPLIT, TEXT, "", [], run_id)
     assert last["predictions"].count("<h3>") == 5
-    assert "own" in [key for keys in last["room"][0]["said"].values() for key in keys]
+    assert "own" in [key for keys in last["room"][0]["labels"].values() for key in keys]
     assert "the class's run" in html.unescape(str(last["score"]))
     # Without one, or with one that is gone or on other sentences, the steps are as they were.
     assert len(lesson_frame.members_with_own(lab, None)) == len(lesson_frame.members_with_own(lab, "gone")) == 5
@@ -611,7 +627,7 @@ RESULTS = {
     "train": ".lab-run, .lab-chart svg.marks",
     "curves": ".lab-chart svg.marks",
     "split": ".lab-answer h3",
-    "real": ".lab-lesson-results .lab-said p",
+    "real": ".lab-lesson-results .lab-statement p",
     "choose": ".lab-choose thead",
 }
 """What each step brings: all of it begins above the fold, at the size of a projector."""

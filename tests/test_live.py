@@ -969,7 +969,7 @@ def test_examples_pressed_while_models_load_are_predicted_the_newest_last(open_p
             page.get_by_text("Sentence: “It is not").wait_for()
             page.get_by_text("5 runs predicted.").wait_for()
             page.wait_for_timeout(1000)
-            assert page.locator(".lab-asked").first.inner_text().startswith("Sentence: “It is not")
+            assert page.locator(".lab-line").first.inner_text().startswith("Sentence: “It is not")
 
 
 def expect_busy(page) -> None:

@@ -281,12 +281,12 @@ def test_the_sentence_keeps_its_spaces_in_an_explanation():
     drawn = re.search(r'<p class="lab-sentence">(.*?)</p>', html, re.DOTALL)[1]
     assert re.sub(r"<[^>]*>", "", drawn) == text
     asked = live_board.Board(text, live_groups.groups([run])).html("")
-    assert f'<p class="lab-asked">Sentence: “{text}”</p>' in asked
+    assert f'<p class="lab-line">Sentence: “{text}”</p>' in asked
 
 
 def test_the_lessons_html_is_whole(shipped):
     lab = Lab.open(shipped)
-    room = [{"text": "<i>", "who": "<i>", "said": {"<i>": ["lora"], "good": ["full"]}}]
+    room = [{"text": "<i>", "who": "<i>", "labels": {"<i>": ["lora"], "good": ["full"]}}]
     pages = [part(place) for place in range(len(STEPS)) for part in (lesson_frame.heading, lesson_frame.steps_list)]
     pages += [
         lesson_cost.show(lab, "under1", None, "more", "under1"),

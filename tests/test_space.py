@@ -650,7 +650,7 @@ def test_a_classroom_asks_for_the_password_once(classroom, open_page):
     address, store = classroom
     pages = open_page(f"{address}/?tab=train")
     page = next(pages)
-    page.get_by_text("Looking, comparing and asking are open to everybody.").wait_for()
+    page.get_by_text("Looking, comparing and predicting are open to everybody.").wait_for()
     page.get_by_placeholder("none", exact=True).fill("typed by hand")
     before = len(store.list())
     page.get_by_role("button", name="Train", exact=True).click()
@@ -678,7 +678,7 @@ def test_a_classroom_asks_for_the_password_once(classroom, open_page):
     given = {one["name"]: one["value"] for one in page.context.cookies()}
     assert given.get(ui_access.COOKIE), "uploads are known by it"
     page.get_by_role("button", name="Lock again").click()
-    page.get_by_text("Looking, comparing and asking are open to everybody.").wait_for()
+    page.get_by_text("Looking, comparing and predicting are open to everybody.").wait_for()
     page.wait_for_function(f"!document.cookie.includes('{ui_access.COOKIE}')")
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Yes, delete it").click()

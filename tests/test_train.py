@@ -27,7 +27,7 @@ from trainer.machine.device import Device
 from trainer.methods import METHODS
 from trainer.runs import archive, recipes
 from trainer.runs.presets import PRESETS
-from trainer.runs.sizes import asked_and_had
+from trainer.runs.sizes import requested_and_available
 from trainer.runs.store import Store
 from trainer.serving import predictor as inference
 from trainer.ui.common.lab import SECONDS_BETWEEN_WORKERS, Lab
@@ -218,7 +218,7 @@ def test_an_uploaded_file_is_kept_shown_and_trained_on(own_store, tmp_path, tiny
     assert "one after another" in html
     assert "192 sentences to train on, 24 to validate, 24 to test." in html
     html, *_ = train_plan.plan(lab, form | {"train_size": "1000", "validation_size": ""})
-    assert "1,000 training sentences asked, 192 unique ones there." in html
+    assert "1,000 training sentences requested, 192 unique ones available." in html
     said, _, _ = train_file.keep(lab, str(tmp_path / "gone.csv"))
     assert "which does not exist" in said
 
@@ -387,7 +387,7 @@ def test_a_finished_run_says_what_its_accuracy_stands_on(suite, own_store):
     assert "predicts one label only, bad: test accuracy" in train_status.describe(lab, spoilt)[0]
     details = train_panel.details_html(lab, spoilt)
     assert "bad, whatever the sentence" in details
-    assert "1,000 training sentences asked, 192 unique ones there." in details
+    assert "1,000 training sentences requested, 192 unique ones available." in details
 
 
 @pytest.mark.parametrize(
@@ -414,20 +414,21 @@ def test_the_loss_of_guessing_follows_the_number_of_labels(labels, text):
 
 
 @pytest.mark.parametrize(
-    ("asked", "sizes", "notes", "text"),
+    ("fields", "sizes", "notes", "text"),
     [
         ({}, (192, 24, 24), (), "192 sentences to train on, 24 to validate, 24 to test."),
         ({"train_size": 100}, (100, 24, 24), (), "100 sentences to train on, 24 to validate, 24 to test."),
         (
             {"train_size": 1000, "test_size": 50}, (405, 51, 50), ("195 repeated or empty sentences were left out",),
-            "405 sentences to train on, 51 to validate, 50 to test. 1,000 training sentences asked, 405 unique ones "
-            "there. 195 repeated or empty sentences were left out.",
+            "405 sentences to train on, 51 to validate, 50 to test. 1,000 training sentences requested, 405 unique "
+            "ones available. 195 repeated or empty sentences were left out.",
         ),
     ],
 )  # fmt: skip
-def test_what_was_asked_and_what_was_had(asked, sizes, notes, text):
-    recipe = recipes.make(method="lora", task="movies", backbone="minilm", **asked)
-    assert asked_and_had(recipe, dict(zip(("train", "validation", "test"), sizes, strict=True)), notes) == text
+def test_sentences_requested_and_available(fields, sizes, notes, text):
+    recipe = recipes.make(method="lora", task="movies", backbone="minilm", **fields)
+    by_split = dict(zip(("train", "validation", "test"), sizes, strict=True))
+    assert requested_and_available(recipe, by_split, notes) == text
 
 
 def test_the_estimate_marks_what_is_measured_and_what_is_estimated(suite, tiny_backbone, tiny_file):

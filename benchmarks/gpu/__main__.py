@@ -45,7 +45,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="peft-lab-gpu-") as folder:
         outcomes = Program(Path(folder), arguments.out, minutes=arguments.minutes).run(steps)
     print(table(outcomes))
-    return int(any(outcome["held"] is False for outcome in outcomes))
+    return int(any(outcome["passed"] is False for outcome in outcomes))
 
 
 class Program:
@@ -125,9 +125,9 @@ class Program:
             os.replace(temporary, self.out)
 
 
-def outcome(step: str, check: str, held: bool | None, figure: Any = None, **more: Any) -> dict[str, Any]:
-    """One row of the table; `held` is None for what is only measured or was not run."""
-    return {"step": step, "check": check, "held": held, "figure": figure, "goal": None, "seconds": None, **more}
+def outcome(step: str, check: str, passed: bool | None, figure: Any = None, **more: Any) -> dict[str, Any]:
+    """One row of the table; `passed` is None for what is only measured or was not run."""
+    return {"step": step, "check": check, "passed": passed, "figure": figure, "goal": None, "seconds": None, **more}
 
 
 def end_all(group: int, folder: Path) -> None:
@@ -162,18 +162,18 @@ def tail(log: Path, lines: int = 30) -> str:
 
 def line(row: dict[str, Any]) -> str:
     """One outcome on one line."""
-    held = {True: "held", False: "NOT HELD", None: ""}[row["held"]]
+    passed = {True: "passed", False: "FAILED", None: ""}[row["passed"]]
     goal = "" if row["goal"] is None else f" (goal {row['goal']})"
     figure = "" if row["figure"] is None else f"{row['figure']}"
     seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f} s"
-    return f"  {row['step']:<22} {row['check']:<58} {held:<9} {figure + goal:<44} {seconds:>8}"
+    return f"  {row['step']:<22} {row['check']:<58} {passed:<9} {figure + goal:<44} {seconds:>8}"
 
 
 def table(outcomes: list[dict[str, Any]]) -> str:
-    """All outcomes, and how many checks held."""
-    checks = [row["held"] for row in outcomes if row["held"] is not None]
+    """All outcomes, and how many checks passed."""
+    checks = [row["passed"] for row in outcomes if row["passed"] is not None]
     head = f"  {'step':<22} {'check':<58} {'':<9} {'figure':<44} {'time':>8}"
-    return "\n".join([head, *map(line, outcomes), f"{sum(checks)} of {len(checks)} checks held"])
+    return "\n".join([head, *map(line, outcomes), f"{sum(checks)} of {len(checks)} checks passed"])
 
 
 if __name__ == "__main__":

@@ -63,12 +63,12 @@ class Kit:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._since = time.monotonic()
 
-    def check(self, check: str, held: bool | None, figure: Any = None, *, goal: str | None = None) -> None:
-        """Record one outcome, with the seconds since the last one. `held` None: only measured."""
+    def check(self, check: str, passed: bool | None, figure: Any = None, *, goal: str | None = None) -> None:
+        """Record one outcome, with the seconds since the last one. `passed` None: only measured."""
         now = time.monotonic()
         if isinstance(figure, float):
             figure = float(f"{figure:.4g}")
-        row = {"step": self.step, "check": check, "held": None if held is None else bool(held), "figure": figure,
+        row = {"step": self.step, "check": check, "passed": None if passed is None else bool(passed), "figure": figure,
                "goal": goal, "seconds": round(now - self._since, 2)}  # fmt: skip
         self._since = now
         with (self.root / f"{self.step}.jsonl").open("a", encoding="utf-8") as file:

@@ -45,8 +45,8 @@ def run(kit: Kit) -> None:
             kit.check(f"{name}: growth of the process, MB", None, info.process_growth / 1e6)
         if name != "full":
             ratio, goal = peaks[name] / peaks["full"], GOALS.get(name)
-            held = ratio <= goal if goal and on_gpu else None
-            kit.check(f"{name}: peak over full's", held, ratio, goal=f"{goal} or less" if goal else None)
+            passed = ratio <= goal if goal and on_gpu else None
+            kit.check(f"{name}: peak over full's", passed, ratio, goal=f"{goal} or less" if goal else None)
         simulate.ensure([config], device=kit.device)
         shown = estimate.estimate(config, device=kit.device)
         ratio = shown.memory / peaks[name]

@@ -230,7 +230,7 @@ def quantised(kit: Kit, method: Any, saved: dict[str, Any]) -> None:
     count = sum(weight.quant_state.shape.numel() for weight in weights)
     size = sum(weight.numel() * weight.element_size() for weight in weights)
     expected = kit.scale.layers * 6
-    kit.check("linear layers held in 4 bits", len(weights) == expected, len(weights), goal=str(expected))
+    kit.check("linear layers in 4 bits", len(weights) == expected, len(weights), goal=str(expected))
     kit.check("bytes a quantised weight", count > 0 and size / count <= 0.51, size / max(count, 1), goal="0.5")
     if kit.device.kind == "cuda":
         taken = torch.cuda.memory_allocated() - before

@@ -43,8 +43,8 @@ def run(kit: Kit) -> None:
         kit.check(f"{len(texts)} sentences, {run.recipe.method}: labels are float32's", same == len(texts),
                   f"{len(texts) / seconds:.0f} a second, {len(texts) - same} differ")  # fmt: skip
     for run in runs:
-        found = predictor.explain(text, run)
-        kit.check(f"attributions of {run.recipe.method}", len(found.words) > 0, f"{len(found.words)} words")
+        explanation = predictor.explain(text, run)
+        kit.check(f"attributions of {run.recipe.method}", len(explanation.words) > 0, f"{len(explanation.words)} words")
     for run in runs:
         predictor.forget(run.id)
     del predictor

@@ -31,8 +31,8 @@ def run(kit: Kit) -> None:
     for run in (store.load(run.id) for run in runs):
         where = run.result and run.result.meta_info.system_info.device_kind
         figure = f"{run.state} on {where}, {run.result.train_info.precision}" if run.result else run.error
-        held = run.state == "finished" and where == kit.device.kind
-        kit.check(f"{run.recipe.method} trains through the queue", held, figure)
+        passed = run.state == "finished" and where == kit.device.kind
+        kit.check(f"{run.recipe.method} trains through the queue", passed, figure)
     goes_on(kit, store, file)
     cancelled(kit, store, file)
     killed(kit, store, file)
@@ -56,8 +56,8 @@ def goes_on(kit: Kit, store: Any, file: Any) -> None:
     (second,) = queue.launch(store, [kit.recipe("lora", file, epochs=1, seed=1)])
     wait(lambda: store.load(second.id).state in ("finished", "failed"), 90)
     first, second = store.load(first.id), store.load(second.id)
-    told = first.state == "failed" and reason in (first.error or "") and (first.error or "").count("\n") == 0
-    kit.check(f"a run without its {reason} fails with one sentence", told, (first.error or first.state)[:160])
+    named = first.state == "failed" and reason in (first.error or "") and (first.error or "").count("\n") == 0
+    kit.check(f"a run without its {reason} fails with one sentence", named, (first.error or first.state)[:160])
     kit.check("the queue goes on after it", second.state == "finished", second.error or second.state)
 
 
@@ -69,8 +69,8 @@ def cancelled(kit: Kit, store: Any, file: Any) -> None:
     wait(lambda: has_event(store, run.id, "step"), 60)
     since = time.monotonic()
     queue.cancel(store, run.id)
-    held = wait(lambda: store.load(run.id).state == "cancelled", 20)
-    kit.check("cancel ends a run that trains", held, time.monotonic() - since, goal="10 s or less")
+    passed = wait(lambda: store.load(run.id).state == "cancelled", 20)
+    kit.check("cancel ends a run that trains", passed, time.monotonic() - since, goal="10 s or less")
 
 
 def killed(kit: Kit, store: Any, file: Any) -> None:
@@ -84,11 +84,11 @@ def killed(kit: Kit, store: Any, file: Any) -> None:
         kit.check("a training process is there to be killed", False, store.load(run.id).state)
         return
     process.kill()
-    held = wait(lambda: store.load(run.id).state == "failed", 30)
-    kit.check("a killed run says that it was killed", held, (store.load(run.id).error or "")[:160])
+    passed = wait(lambda: store.load(run.id).state == "failed", 30)
+    kit.check("a killed run says that it was killed", passed, (store.load(run.id).error or "")[:160])
     queue.resume(store, run.id)
-    held = wait(lambda: resumed_at(store, run.id) > 0, 60)
-    kit.check("resumed, it goes on from its checkpoint", held, f"step {resumed_at(store, run.id)}")
+    passed = wait(lambda: resumed_at(store, run.id) > 0, 60)
+    kit.check("resumed, it goes on from its checkpoint", passed, f"step {resumed_at(store, run.id)}")
     queue.cancel(store, run.id)
     wait(lambda: store.load(run.id).state == "cancelled", 20)
 

@@ -15,18 +15,18 @@ def run(kit: Kit) -> None:
 
     file = kit.file("sentences", kit.scale.speed_sentences)
     for name in ("full", "lora"):
-        found = []
+        pairs = []
         for turn in range(2):
             request = kit.request(kit.recipe(name, file, batch_size=32), kit.folder / f"{name}-{turn}")
             info = train(request).train_info
             rows = pd.read_parquet(request.folder / "predictions.parquet")
-            found.append((np.stack(rows["probabilities"]), rows["predicted"].to_numpy()))
+            pairs.append((np.stack(rows["probabilities"]), rows["predicted"].to_numpy()))
             clear()
-        (one, first), (other, second) = found
+        (one, first), (other, second) = pairs
         apart, labels = float(np.abs(one - other).max()), int((first != second).sum())
         # On a CPU a repeat is equal to the bit; on CUDA some sums have no fixed order.
-        held = apart == 0 if kit.device.kind == "cpu" else None
-        kit.check(f"{name} twice: largest difference of a probability", held, apart)
+        passed = apart == 0 if kit.device.kind == "cpu" else None
+        kit.check(f"{name} twice: largest difference of a probability", passed, apart)
         kit.check(f"{name} twice: labels that differ", None, f"{labels} of {len(first)}")
         if kit.device.kind == "cuda":
             utilisation, energy = info.accelerator_utilisation_avg, info.accelerator_energy_joules

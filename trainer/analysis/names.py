@@ -62,12 +62,12 @@ def _details(runs: Sequence[Run]) -> dict[str, str]:
     settings = {run.id: _settings(run) for run in runs}
     keys = dict.fromkeys(key for own in settings.values() for key in own)
     varied = [key for key in keys if len({own.get(key, Setting()).text for own in settings.values()}) > 1]
-    places = [place for place in (_task, _backbone) if len({place(run) for run in runs}) > 1]
+    parts = [part for part in (_task, _backbone) if len({part(run) for run in runs}) > 1]
     details = {}
     for run in runs:
         shown = [(key, settings[run.id][key]) for key in varied if key in settings[run.id]]
         own = [f" {key}={setting.text}" for key, setting in shown if not setting.usual]
-        details[run.id] = "".join([*own, *(f", {place(run)}" for place in places)])
+        details[run.id] = "".join([*own, *(f", {part(run)}" for part in parts)])
     for add in (_origin, _seed):
         for same in _equal(runs, details):
             if len({add(run) for run in same}) > 1:

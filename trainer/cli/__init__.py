@@ -48,8 +48,8 @@ for name, command in COMMANDS.items():
 app.command("worker", hidden=True)(worker.worker)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"PEFT Lab {__version__}")
         raise typer.Exit
 

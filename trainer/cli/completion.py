@@ -37,7 +37,7 @@ end
 complete --command trainer --condition "_trainer is-args" --no-files --arguments "(_trainer get-args)"
 """,
 }
-"""A shell -> its script, with places for this program's folder, its Python and `VARIABLE`."""
+"""A shell -> its script, with markers for this program's folder, its Python and `VARIABLE`."""
 
 
 def prepare() -> None:
@@ -56,6 +56,6 @@ def completion(
         raise one_of("a shell", shell, tuple(SCRIPTS))
     script = SCRIPTS[shell]
     root = Path(__file__).resolve().parents[2]
-    for place, value in (("{root}", str(root)), ("{python}", sys.executable), ("{variable}", VARIABLE)):
-        script = script.replace(place, value if place == "{variable}" else shlex.quote(value))
+    for marker, value in (("{root}", str(root)), ("{python}", sys.executable), ("{variable}", VARIABLE)):
+        script = script.replace(marker, value if marker == "{variable}" else shlex.quote(value))
     typer.echo(script, nl=False)

@@ -67,7 +67,7 @@ def predict(
     if not runs:
         for missing, trains in jobs.without_weights(store):
             fix = f"{trains.id} trains" if trains else f"train it: python -m trainer again {missing.id}"
-            typer.echo(f"Not asked: {missing.id}, which came without its weights ({fix}).", err=True)
+            typer.echo(f"Left out: {missing.id}, which came without its weights ({fix}).", err=True)
     if as_json:
         print_json([prediction.__dict__ | {"cut": prediction.cut} for prediction in predictions])
         return

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def remake(
     names: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN]...", help="which; all if not given")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="put all of them in the place of those there")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="replace those that are there")] = False,
     folder: Annotated[
         Optional[Path],
         typer.Option("--store", metavar="FOLDER", help="train there and keep it, so that a stopped remake goes on"),

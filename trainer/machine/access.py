@@ -115,7 +115,7 @@ class Rules:
                 got=tr("neither"),
                 fix=tr(
                     "sign in with Hugging Face as its owner or give the password at the top of Train, then press again "
-                    "(looking, comparing and asking are open)"
+                    "(looking, comparing and predicting are open)"
                 ),
             )
         if self.sign_in:
@@ -124,7 +124,7 @@ class Rules:
                 got=tr("none"),
                 fix=tr(
                     "sign in with Hugging Face as its owner at the top of Train, then press again "
-                    "(looking, comparing and asking are open)"
+                    "(looking, comparing and predicting are open)"
                 ),
             )
         if self.password:
@@ -132,7 +132,8 @@ class Rules:
                 expected=tr("the password of this app"),
                 got=tr("none"),
                 fix=tr(
-                    "give the password at the top of Train, then press again (looking, comparing and asking are open)"
+                    "give the password at the top of Train, then press again "
+                    "(looking, comparing and predicting are open)"
                 ),
             )
         return Refused(

@@ -30,7 +30,7 @@ class Qlora(Lora):
     name = "qlora"
     peft_type = "LORA"
     title = mark("QLoRA (4-bit)")
-    summary = mark("LoRA over a backbone held in 4 bits: the least memory for weights, at some cost in time.")
+    summary = mark("LoRA over a backbone in 4 bits: the least memory for weights, at some cost in time.")
     paper = "Dettmers et al. 2023, QLoRA, https://arxiv.org/abs/2305.14314"
     library = "peft with bitsandbytes"
     quantised_from = "lora"

@@ -160,7 +160,7 @@ def curves(title: str, points: pd.DataFrame) -> Chart | None:
     across = ticks_of(min(points["epoch"].min(), 1.0), max(points["epoch"].max(), 2.0), whole=True)
     along = ticks_of(points["value"].min(), points["value"].max())
 
-    def place(epoch: float, value: float) -> tuple[float, float]:
+    def position(epoch: float, value: float) -> tuple[float, float]:
         return (
             left + (epoch - across[0]) / (across[-1] - across[0]) * (right - left),
             height - (value - along[0]) / (along[-1] - along[0]) * (height - top),
@@ -168,14 +168,14 @@ def curves(title: str, points: pd.DataFrame) -> Chart | None:
 
     chart = Chart(title, f"{title} by epoch, a line a run.", height + 2 * LINE + 8)
     for tick in along:
-        y = place(across[0], tick)[1]
+        y = position(across[0], tick)[1]
         chart.shapes += [Line([(left, y), (right, y)], faint=True), Text(f"{tick:g}", left - 6, y + 4, "end")]
     for tick in across:
-        chart.shapes.append(Text(f"{tick:g}", place(tick, along[0])[0], height + LINE, "middle"))
+        chart.shapes.append(Text(f"{tick:g}", position(tick, along[0])[0], height + LINE, "middle"))
     chart.shapes.append(Text("Epoch", (left + right) / 2, height + 2 * LINE + 2, "middle"))
     chart.shapes += legend
     for (_, name), run in points.sort_values("epoch").groupby(["run", "method"], sort=False):
-        marks = [place(epoch, value) for epoch, value in zip(run["epoch"], run["value"], strict=True)]
+        marks = [position(epoch, value) for epoch, value in zip(run["epoch"], run["value"], strict=True)]
         chart.shapes.append(Line(marks, *_style(name)))
         if len(marks) == 1:
             chart.shapes.append(Dot(*marks[0], _style(name)[0]))

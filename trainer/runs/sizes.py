@@ -1,4 +1,4 @@
-"""The sentences that a recipe asks for and those that it gets, in words. Imports no torch."""
+"""The sentences that a recipe requests and those that it gets, in words. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from trainer.tasks import note_shown
 from trainer.texts import mark, tr
 
 SHORT = {
-    "train": mark("{asked} training sentences asked, {had} unique ones there."),
-    "validation": mark("{asked} validation sentences asked, {had} unique ones there."),
-    "test": mark("{asked} test sentences asked, {had} unique ones there."),
+    "train": mark("{requested} training sentences requested, {available} unique ones available."),
+    "validation": mark("{requested} validation sentences requested, {available} unique ones available."),
+    "test": mark("{requested} test sentences requested, {available} unique ones available."),
 }
-"""What is said of a split with fewer sentences than the recipe asks for."""
+"""What is said of a split with fewer sentences than the recipe requests."""
 
 
-def asked_and_had(recipe: RunConfig, sizes: Mapping[str, int], notes: Sequence[str]) -> str:
-    """Sentences on the size of each split, on those that have fewer than asked, and on what was left out.
+def requested_and_available(recipe: RunConfig, sizes: Mapping[str, int], notes: Sequence[str]) -> str:
+    """Sentences on the size of each split, on those that have fewer than requested, and on what was left out.
 
     `sizes`: sentences by split that the run uses; `notes`: `TaskData.notes` or `DatasetInfo.notes`.
     """
@@ -25,10 +25,10 @@ def asked_and_had(recipe: RunConfig, sizes: Mapping[str, int], notes: Sequence[s
         "{train} sentences to train on, {validation} to validate, {test} to test.",
         **{split: f"{sizes[split]:,}" for split in SHORT},
     )
-    wanted = {split: getattr(recipe, f"{split}_size") for split in SHORT}
+    requested = {split: getattr(recipe, f"{split}_size") for split in SHORT}
     short = [
-        tr(SHORT[split], asked=f"{asked:,}", had=f"{sizes[split]:,}")
-        for split, asked in wanted.items()
-        if asked is not None and asked > sizes[split]
+        tr(SHORT[split], requested=f"{count:,}", available=f"{sizes[split]:,}")
+        for split, count in requested.items()
+        if count is not None and count > sizes[split]
     ]
     return " ".join([used, *short, *(tr("{sentence}.", sentence=note_shown(note)) for note in notes)])

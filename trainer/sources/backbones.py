@@ -130,7 +130,7 @@ def shape_of(name: str) -> Shape:
 
 
 def locate(name: str, *, download: bool = True) -> Located:
-    """The backbone's files on this machine, downloaded first if needed and wanted.
+    """The backbone's files on this machine, downloaded first if needed and allowed.
 
     What libraries open is in a folder of its own: the configurations are written again, and the weights of a local
     folder are checked (`sources.cleaned`). The embedded backbone's files are pinned by their hashes.

@@ -139,7 +139,7 @@ class Supply:
     notes: tuple[str, ...]
 
     def limited(self, config: RunConfig) -> dict[str, int]:
-        """Sentences by split that a recipe uses: at most as many as it asks for."""
+        """Sentences by split that a recipe uses: at most as many as it requests."""
         return {split: min(getattr(config, f"{split}_size") or size, size) for split, size in self.sizes.items()}
 
 

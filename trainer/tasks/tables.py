@@ -274,7 +274,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
     rows = json.loads(text)
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise ValueError(tr("no object in place {number} of the array", number=number))
+            raise ValueError(tr("no object at position {number} of the array", number=number))
     return rows
 
 

@@ -23,7 +23,7 @@ from trainer.training.request import Work
 
 BATCH = 32
 SINGLES, SENTENCES = 24, 256
-"""Sentences in a repeat: one by one, and the most in batches; as many fewer as `SECONDS` asks, at least one batch."""
+"""Sentences in a repeat: one by one, and the most in batches; fewer where `SECONDS` requires it, one batch at least."""
 REPEATS = 5
 SECONDS = 0.8
 """What the repeats of one model should take at most, where `LEAST_REPEATS` of one batch do not take longer."""

@@ -187,7 +187,7 @@ def describe(lab: Lab, visitor: Visitor) -> str:
     rules = lab.access.rules
     if lab.access.allows(visitor):
         return tr("You may train and change runs here.")
-    lines = [tr("Looking, comparing and asking are open to everybody.")]
+    lines = [tr("Looking, comparing and predicting are open to everybody.")]
     if rules.sign_in and visitor.profile:
         name = visitor.profile.get("preferred_username")
         lines.insert(0, tr("You are signed in as {name}, who does not own this Space.", name=name))

@@ -130,7 +130,7 @@ def _widest(tasks: Sequence[str], runs: Sequence[Run]) -> str:
 def in_words(selection: Selection, runs: Sequence[Run], names: dict[str, str]) -> str:
     """The filters and what passes them as one line. `runs` passed; `names`: run id -> configuration."""
     backbones = dict.fromkeys(base_name(run.recipe.backbone) for run in runs)
-    places = {
+    values = {
         "task": _few(dict.fromkeys(map(task_name, runs))),
         "backbone": _few(backbones),
         "runs": tr_count("{count} run", "{count} runs", len(runs)),
@@ -148,7 +148,7 @@ def in_words(selection: Selection, runs: Sequence[Run], names: dict[str, str]) -
         if selection.state == ("finished",)
         else mark("Runs of {task} on {backbone}: {runs}, {configurations}")
     )
-    line = tr(text, **places)
+    line = tr(text, **values)
     return f"{line} ({', '.join(only)})" if only else line
 
 

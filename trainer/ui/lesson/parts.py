@@ -85,7 +85,7 @@ def _row(part: Part) -> list[Cell]:
     copies = max(part.layers, 1) * part.copies
     title = name(part)
     if part.beside:
-        title = tr("{part} at {place}", part=title, place=name(Part(part.beside, 0)))
+        title = tr("{part} at {layer}", part=title, layer=name(Part(part.beside, 0)))
     return [
         Cell(title),
         Cell(f"{part.count:,}", part.count),

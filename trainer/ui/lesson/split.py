@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import gradio as gr
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from trainer.analysis import disputes
 from trainer.markup import render
@@ -48,6 +50,17 @@ ANSWER_ALONE = mark(
 NO_SENTENCE = mark("Expected a sentence, got nothing; type one or choose a hint.")
 MOST_SENTENCES = 200
 """The most sentences that a browser stores, the newest ones: a class of thirty writes fewer."""
+
+
+class Entry(BaseModel):
+    """A sentence of the room as the browser stores it, with the keys of the runs that predict each label."""
+
+    text: str = Field(max_length=MAX_CHARACTERS)
+    who: str = Field("", max_length=60)
+    # "said" is the name under which older versions stored it.
+    labels: dict[str, Annotated[list[str], Field(max_length=100)]] = Field(
+        max_length=100, validation_alias=AliasChoices("labels", "said")
+    )
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,7 @@ def build(lab: Lab, room: gr.BrowserState, own: gr.BrowserState) -> tuple[Step, 
     return Step("split", [room, own], outputs, partial(draw, lab, view), heading), live, text
 
 
-def draw(lab: Lab, view: View, room: list[dict[str, Any]] | None, own: str | None = None) -> dict[Any, Any]:
+def draw(lab: Lab, view: View, room: Any, own: str | None = None) -> dict[Any, Any]:
     """The room's score, the runs without weights, test sentences as hints, the question; removes predictions."""
     with_weights, without = by_weights(members_with_own(lab, own))
     notice = ""
@@ -140,14 +153,14 @@ def predict(
     view: View,
     text: str | None,
     who: str | None,
-    room: list[dict[str, Any]] | None,
+    room: Any,
     own: str | None = None,
 ) -> Iterator[dict[Any, Any]]:
     """Yield the runs' predictions one after another, then the room's sentences with this one, which counts once."""
     every = members_with_own(lab, own)
     keys = {run.id: key for key, run in every.items()}
     runs, _ = by_weights(every)
-    room = list(room or [])
+    entries = stored(room)
     if len(runs) < 2 or not (text or "").strip():
         problem = NEEDS_TWO_RUNS if len(runs) < 2 else NO_SENTENCE
         yield {view.predictions: note(tr(problem), "warning")}
@@ -160,14 +173,26 @@ def predict(
         prediction = board.predictions.get(run.id)
         if isinstance(prediction, Prediction):
             by_label.setdefault(prediction.predicted, []).append(keys[run.id])
-    if by_label and normalise(board.text) not in {normalise(entry["text"]) for entry in room}:
-        room = [*room, {"text": text, "who": (who or "").strip()[:60], "said": by_label}][-MOST_SENTENCES:]
+    if by_label and normalise(board.text) not in {normalise(entry.text) for entry in entries}:
+        entry = Entry(text=board.text[:MAX_CHARACTERS], who=(who or "").strip()[:60], labels=by_label)
+        entries = [*entries, entry][-MOST_SENTENCES:]
+    room = [entry.model_dump() for entry in entries]
     yield {view.predictions: board.html(""), view.score: score_html(room), view.room: room}
 
 
-def score_html(room: list[dict[str, Any]] | None) -> str:
+def stored(room: Any) -> list[Entry]:
+    """The room's sentences as a browser stored them; what is none, of another version or changed, is left out."""
+    entries = []
+    for entry in room[-MOST_SENTENCES:] if isinstance(room, list) else ():
+        with suppress(ValidationError):
+            entries.append(Entry.model_validate(entry))
+    return entries
+
+
+def score_html(room: Any) -> str:
     """The number of sentences that split the runs, and a table of all, newest first, as HTML."""
-    if not room:
+    entries = stored(room)
+    if not entries:
         return note(tr("No sentence predicted yet."))
     columns = [
         Column.named(mark("Sentence"), numeric=False),
@@ -177,16 +202,16 @@ def score_html(room: list[dict[str, Any]] | None) -> str:
     ]
     rows = [
         [
-            Cell(entry["text"]),
-            Cell(entry["who"]),
-            Cell(tr("yes") if len(entry["said"]) > 1 else tr("no")),
-            Cell(_labels(entry["said"])),
+            Cell(entry.text),
+            Cell(entry.who),
+            Cell(tr("yes") if len(entry.labels) > 1 else tr("no")),
+            Cell(_labels(entry.labels)),
         ]
-        for entry in reversed(room)
+        for entry in reversed(entries)
     ]
-    splits = sum(len(entry["said"]) > 1 for entry in room)
+    splits = sum(len(entry.labels) > 1 for entry in entries)
     grid = tables.table(columns, rows, name="sentences-of-the-room", title=tr("Sentences of the room"), sortable=False)
-    return render("lesson/score.html", splits=splits, count=len(room), table=grid)
+    return render("lesson/score.html", splits=splits, count=len(entries), table=grid)
 
 
 def clear(view: View) -> dict[Any, Any]:

@@ -223,13 +223,13 @@ def _chosen(lab: Lab, chosen: list[str] | None, key: str | None) -> tuple[list[R
 
 
 def _stopped(step: files.Done, runs: int) -> str:
-    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.run_number, "runs": runs}
-    return tr("Stopped at {done} of {of} sentences of run {place} of {runs}. No file was written.", **values)
+    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "number": step.run_number, "runs": runs}
+    return tr("Stopped at {done} of {of} sentences of run {number} of {runs}. No file was written.", **values)
 
 
 def _progress(step: files.Done, name: str, runs: int) -> str:
-    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "place": step.run_number, "runs": runs}
-    return tr("{method} (run {place} of {runs}): {done} of {of} sentences", method=name, **values)
+    values = {"done": f"{step.done:,}", "of": f"{step.of:,}", "number": step.run_number, "runs": runs}
+    return tr("{method} (run {number} of {runs}): {done} of {of} sentences", method=name, **values)
 
 
 def _scaled(runs: Sequence[Run]) -> str:

@@ -138,8 +138,8 @@ def fill(lab: Lab, board: Board) -> Iterator[str]:
             board.predictions[run.id] = error_of(lab, run, prediction) if failed else prediction
     for run in runs:
         if run.id not in board.predictions:
-            progress = {"place": len(board.predictions) + 1, "of": len(runs)}
-            yield tr("Loading {method}, {place} of {of}.", method=names[run.id], **progress)
+            progress = {"number": len(board.predictions) + 1, "of": len(runs)}
+            yield tr("Loading {method}, {number} of {of}.", method=names[run.id], **progress)
             board.predictions[run.id] = _attempt(lab, lab.predictor.predict_one, board.text, run)
     if board.with_untrained:
         yield from _fill_untrained(lab, board)

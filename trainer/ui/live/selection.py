@@ -57,12 +57,12 @@ def task_of(tasks: Sequence[Group], key: str | None = None, chosen: Sequence[str
     None if there are no runs.
     """
     by_run = {run.id: task for task in tasks for run in task.runs}
-    wanted = next((by_run[name] for name in chosen or () if name in by_run), None)
+    chosen_task = next((by_run[name] for name in chosen or () if name in by_run), None)
     own = [run for task in tasks for run in task.runs if not run.bundled]
     newest = by_run[max(own, key=lambda run: run.queue_order).id] if own else None
     named = {task.key: task for task in tasks}.get(key or "")
     examples = next((task for task in tasks if task.runs[0].recipe.task == DEFAULT_TASK), None)
-    return named or wanted or newest or examples or next(iter(tasks), None)
+    return named or chosen_task or newest or examples or next(iter(tasks), None)
 
 
 # The runs

@@ -4,7 +4,7 @@
 // server's handlers read them from the request.
 const labTabs = ["live", "compare", "train", "lesson"];
 const labViews = ["overview", "table", "significance", "errors", "curves", "costs"];
-const labPlaces = ["view", "run", "step", "text", "task", "calibrated"]; // the parameters that belong to one tab
+const labTabParameters = ["view", "run", "step", "text", "task", "calibrated"]; // the parameters that belong to one tab
 const labLeft = {}; // tab -> the parameters that it was left with
 let labRestoring = 1; // the number of the newest restoration; 0 while none is under way
 let labRestorations = 1;
@@ -53,8 +53,8 @@ function labSync() {
   const tab = labSelected(labTabs), before = labTabOf(params);
   if (!tab) return;
   if (tab !== before) {
-    labLeft[before] = Object.fromEntries(labPlaces.map(name => [name, params.getAll(name)]));
-    const changes = {tab, ...Object.fromEntries(labPlaces.map(name => [name, null])), ...labLeft[tab]};
+    labLeft[before] = Object.fromEntries(labTabParameters.map(name => [name, params.getAll(name)]));
+    const changes = {tab, ...Object.fromEntries(labTabParameters.map(name => [name, null])), ...labLeft[tab]};
     if (tab === "compare") changes.view = labSelected(labViews.slice(1)) ?? null;
     labAddress(changes);
   } else if (tab === "compare") {

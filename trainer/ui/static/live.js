@@ -48,8 +48,8 @@ function labPredict(inputs) {
   // The press of Enter that predicts ends no showing.
   setTimeout(labShow, 0, "live-answers");
   if (text?.trim() && !guessing) {
-    const place = {text, run: runs ?? [], task: labTask(task), calibrated: calibrated ? "1" : null};
-    labAddress({tab: "live", ...Object.fromEntries(labPlaces.map(name => [name, null])), ...place});
+    const parameters = {text, run: runs ?? [], task: labTask(task), calibrated: calibrated ? "1" : null};
+    labAddress({tab: "live", ...Object.fromEntries(labTabParameters.map(name => [name, null])), ...parameters});
   }
   return inputs;
 }

@@ -30,10 +30,10 @@ document.addEventListener("click", event => {
 
 function labSort(button) {
   const heading = button.closest("th"), table = heading.closest("table"), body = table.tBodies[0];
-  const place = heading.cellIndex;
+  const column = heading.cellIndex;
   const down = heading.getAttribute("aria-sort") === "ascending" ||
     (heading.getAttribute("aria-sort") === null && heading.dataset.first === "descending");
-  const key = row => row.cells[place].dataset.value ?? row.cells[place].innerText;
+  const key = row => row.cells[column].dataset.value ?? row.cells[column].innerText;
   const missing = value => value === "";
   const rows = [...body.rows].sort((a, b) => {
     const [x, y] = [key(a), key(b)];
@@ -130,7 +130,7 @@ new MutationObserver(() => {
 }).observe(document.documentElement, {childList: true, subtree: true});
 
 // The presses of a gr.HTML whose buttons have data-pick: its `select` event has the button's value. The focus stays on
-// the button where a press draws it anew.
+// the button where a press draws it again.
 function labPick(element, trigger) {
   let pressed = null;
   element.addEventListener("click", event => {

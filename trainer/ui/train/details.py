@@ -11,7 +11,7 @@ from trainer.jobs.progress import describe as event_text
 from trainer.markup import render
 from trainer.runs import recipes
 from trainer.runs.run import Run
-from trainer.runs.sizes import asked_and_had
+from trainer.runs.sizes import requested_and_available
 from trainer.texts import tr
 from trainer.ui.common.lab import Lab, run_name
 from trainer.ui.train import groups
@@ -84,7 +84,7 @@ def _figures(lab: Lab, run: Run) -> list[tuple[str, str]]:
     if (only := baseline.only_label(run)) is not None:
         lines.append((tr("Predicts one label only"), tr("{label}, whatever the sentence", label=only)))
     sizes = {split: getattr(about.sizes, split) for split in tasks.SPLITS}
-    return [*lines, (tr("Sentences"), asked_and_had(run.recipe, sizes, about.notes))]
+    return [*lines, (tr("Sentences"), requested_and_available(run.recipe, sizes, about.notes))]
 
 
 def _value(value: Any) -> str:

@@ -11,7 +11,7 @@ from trainer.jobs.progress import duration
 from trainer.machine.device import free_memory
 from trainer.markup import render
 from trainer.runs import estimate, lengths, recipes
-from trainer.runs.sizes import asked_and_had
+from trainer.runs.sizes import requested_and_available
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common.lab import Lab, note, remark
 from trainer.ui.common.tables import Cell, Column, table
@@ -45,9 +45,9 @@ def plan(lab: Lab, form: dict[str, Any]) -> Plan:
 
 
 def sentences_of(config: RunConfig) -> str:
-    """The sentences that a recipe asks for and gets; empty for a task of the Hub, which is not downloaded for this."""
+    """The sentences that a recipe requests and gets; empty for a task of the Hub, which is not downloaded for this."""
     supply = tasks.supply(config)
-    return asked_and_had(config, supply.limited(config), supply.notes) if supply else ""
+    return requested_and_available(config, supply.limited(config), supply.notes) if supply else ""
 
 
 def command_html(command: str) -> str:

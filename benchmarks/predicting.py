@@ -1,8 +1,8 @@
-"""Five runs asked together, against five models one after another, each opened and asked as its own library does it.
+"""Five runs predict together, against five models one after another, each opened and used as its own library does it.
 
-    python -m benchmarks.asking --store FOLDER --out asking.json
+    python -m benchmarks.predicting --store FOLDER --out predicting.json
 
-FOLDER holds finished runs of every method on `minilm`; the first of each method is asked. One sentence: both ways in
+FOLDER holds finished runs of every method on `minilm`; the first of each method predicts. One sentence: both ways in
 turn, medians. A file: embedded film reviews and their siblings in the order in which they were published, through each
 run in turn, at batch 32 padded to the longest of the batch on the plain side. What is loaded stays loaded.
 """
@@ -109,21 +109,21 @@ def opened(method: str, folder: Path, backbone: Path, labels: int):
 
 def one_sentence(predictor, runs, ways, repeats: int) -> dict:
     """Milliseconds for one sentence through all runs, both ways in turn; and each run alone."""
-    found = timed(
+    figures = timed(
         {
             "plain": lambda: [way.predict([TEXT]) for way in ways.values()],
             "ours": lambda: predictor.predict(TEXT, runs),
         },
         repeats,
     )
-    found["tokens"] = len(next(iter(ways.values())).tokeniser(TEXT)["input_ids"])
+    figures["tokens"] = len(next(iter(ways.values())).tokeniser(TEXT)["input_ids"])
     for run in runs:
         way = ways[run.recipe.method]
-        found[run.recipe.method] = timed(
+        figures[run.recipe.method] = timed(
             {"plain": lambda way=way: way.predict([TEXT]), "ours": lambda run=run: predictor.predict_one(TEXT, run)},
             max(repeats // 3, 5),
         )
-    return found
+    return figures
 
 
 def timed(ways: dict, repeats: int) -> dict:
@@ -142,14 +142,14 @@ def timed(ways: dict, repeats: int) -> dict:
 
 
 def logits(predictor, runs) -> dict:
-    """The largest difference of a logit in float32: as it is asked here, against the method's model opened alone."""
+    """The largest difference of a logit in float32: as it predicts here, against the method's model opened alone."""
     import torch
 
     from trainer import methods
     from trainer.engine import forward
     from trainer.serving import predictor as inference
 
-    found = {}
+    largest = {}
     for run in runs:
         setup = inference.open_setup(run, predictor._device)
         loaded = predictor._models[run.id]
@@ -161,21 +161,21 @@ def logits(predictor, runs) -> dict:
             )
             for model in pair
         )
-        found[run.recipe.method] = float(torch.tensor(a - b).abs().max())
-    return found
+        largest[run.recipe.method] = float(torch.tensor(a - b).abs().max())
+    return largest
 
 
 def file(predictor, runs, ways, sentences: list[str]) -> dict:
     """Seconds for every sentence through each run, the two ways in turn; how far labels and probabilities differ."""
     import pandas as pd
 
-    from trainer.serving import files as questions
+    from trainer.serving import files
 
-    seconds, found = {"plain": [], "ours": []}, {}
+    seconds, by_method = {"plain": [], "ours": []}, {}
     for run in runs:
         table = pd.DataFrame({"text": sentences})
         since = time.perf_counter()
-        for _ in questions.predict(table, "text", [run], predictor):
+        for _ in files.predict(table, "text", [run], predictor):
             pass
         seconds["ours"].append(time.perf_counter() - since)
         since = time.perf_counter()
@@ -183,7 +183,7 @@ def file(predictor, runs, ways, sentences: list[str]) -> dict:
         seconds["plain"].append(time.perf_counter() - since)
         exact = predictor.predict_many(sentences, run)
         quick = predictor.predict_many(sentences, run, quick=True)
-        found[run.recipe.method] = {
+        by_method[run.recipe.method] = {
             "plain": round(seconds["plain"][-1], 1),
             "ours": round(seconds["ours"][-1], 1),
             "ratio": round(seconds["ours"][-1] / seconds["plain"][-1], 3),
@@ -191,10 +191,10 @@ def file(predictor, runs, ways, sentences: list[str]) -> dict:
             "largest_probability_difference_to_float32": round(float(abs(exact - quick).max()), 4),
             "other_labels_than_plain": int((plain.argmax(1) != quick.argmax(1)).sum()),
         }
-        print(run.recipe.method, found[run.recipe.method], flush=True)
+        print(run.recipe.method, by_method[run.recipe.method], flush=True)
     total = {name: round(sum(values), 1) for name, values in seconds.items()}
     ratio = round(sum(seconds["ours"]) / sum(seconds["plain"]), 3)
-    return {"sentences": len(sentences), **total, "ratio": ratio, "methods": found}
+    return {"sentences": len(sentences), **total, "ratio": ratio, "methods": by_method}
 
 
 def texts(count: int) -> list[str]:
@@ -202,10 +202,10 @@ def texts(count: int) -> list[str]:
     from trainer.sources import assets
     from trainer.tasks.embedded import read_ratings
 
-    found = []
+    sentences = []
     for path in sorted(assets.sentences().glob("*GroundTruth.txt"), key=lambda path: "movie" not in path.name):
-        found += read_ratings(path)[0].texts
-    return found[:count]
+        sentences += read_ratings(path)[0].texts
+    return sentences[:count]
 
 
 if __name__ == "__main__":
