@@ -171,7 +171,7 @@ def test_an_option_goes_to_the_methods_that_have_it():
 
 NOT_PATHS = {
     "method", "text_column", "label_column", "group_column", "separator", "encoding", "fairness", "precision",
-    "lr_scheduler", "class_weights", "best_by", "options", "parents", "target_modules", "placement",
+    "lr_scheduler", "class_weights", "best_by", "truncation", "options", "parents", "target_modules", "placement",
 }  # fmt: skip
 """Fields of text that name no file or folder of this machine."""
 

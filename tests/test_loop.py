@@ -20,7 +20,7 @@ from torch import nn
 from trainer import methods
 from trainer.config import RunConfig
 from trainer.engine import checkpoints
-from trainer.errors import TrainingStopped
+from trainer.errors import Cancelled, TrainingStopped
 from trainer.events import Evaluated, Saved, Step
 from trainer.machine import device, measure
 from trainer.methods import Parent, Setup
@@ -160,6 +160,49 @@ def test_a_run_killed_at_several_steps_ends_as_an_unbroken_one_to_the_bit(
     assert files
     for path in files:
         assert (unbroken / path).read_bytes() == (broken / path).read_bytes(), path
+
+
+@pytest.mark.parametrize(("epochs", "evaluated"), [(0.3, [0.3]), (1.5, [1.0, 1.5]), (0.01, [0.05]), (2.0, [1.0, 2.0])])
+def test_a_part_of_an_epoch_is_trained_and_evaluated_at_its_end(epochs, evaluated, tiny_backbone, tiny_file, tmp_path):
+    """192 training sentences in batches of 10 are 20 steps, the last of 2 sentences."""
+    seen, config = [], recipe("lora", tiny_file, tiny_backbone, epochs=epochs, batch_size=10)
+    loop = ready_loop(config, tmp_path, emit=seen.append)
+    assert len(loop.dataset) == 192
+    assert loop.total_steps == round(20 * evaluated[-1])
+    loop.run()
+    assert [event.epoch for event in seen if isinstance(event, Evaluated)] == evaluated
+    whole, part = divmod(loop.total_steps, 20)
+    assert loop.progress.step == loop.total_steps
+    assert loop.samples() == 192 * whole + 10 * part
+    assert loop.collator.real_tokens == sum(
+        len(loop.work.ids["train"][i])
+        for epoch in range(len(evaluated)) for group in loop.groups(epoch) for batch in group for i in batch
+    )  # fmt: skip
+    assert set(loop.schedule.get_last_lr()) == {0.0}, "the schedule ends where training does"
+    assert json.loads(config.model_dump_json())["epochs"] == epochs
+    assert ("." in json.dumps(config.model_dump(mode="json")["epochs"])) == (epochs < 2), (
+        "a whole number is stored as one"
+    )
+
+
+def test_a_part_of_an_epoch_is_resumed_to_the_bit(tiny_backbone, tiny_file, tmp_path, monkeypatch):
+    config = recipe("lora", tiny_file, tiny_backbone, epochs=1.5)
+    unbroken = ready_loop(config, tmp_path / "unbroken")
+    torch.manual_seed(0)
+    unbroken.run()
+    broken = ready_loop(config, tmp_path / "broken")
+    monkeypatch.setattr(training_loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    broken.request = replace(broken.request, should_stop=lambda: broken.progress.step == 14)
+    torch.manual_seed(0)
+    with pytest.raises(Cancelled):
+        broken.run()
+    resumed = ready_loop(config, tmp_path / "broken")
+    resumed.resume_if_possible()
+    assert resumed.progress.step == 13, "the last checkpoint, in the second epoch"
+    resumed.run()
+    assert resumed.progress.step == unbroken.progress.step == resumed.total_steps == 18
+    for name, values in weights(unbroken).items():
+        assert torch.equal(values, weights(resumed)[name]), name
 
 
 def test_long_epochs_have_checkpoints_within_them(tiny_backbone, tiny_file, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import json
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from trainer.errors import Problems
 from trainer.texts import mark, tr
@@ -24,6 +24,13 @@ Weights = Annotated[
     dict[Annotated[str, Field(max_length=200)], Annotated[float, Field(gt=0, le=1e6)]],
     Field(min_length=2, max_length=1000),
 ]
+Epochs = Annotated[
+    float,
+    # A whole number stays an int, so that it is stored, hashed and shown as "3".
+    AfterValidator(lambda value: int(value) if value.is_integer() else value),
+    PlainSerializer(lambda value: value, return_type=Any),
+]
+Truncation = Literal["head", "tail", "head_and_tail"]
 BestBy = Literal["accuracy", "macro_f1", "balanced_accuracy", "loss"]
 Separator = Annotated[
     Literal["comma", "semicolon", "tab", "pipe"],
@@ -158,7 +165,13 @@ class RunConfig(Strict):
             "which full fine-tuning may lose from"
         ),
     )
-    epochs: int = Field(3, ge=1, le=1000, title=mark("Epochs"), description=mark("passes over the training split"))
+    epochs: Epochs = Field(
+        3,
+        gt=0,
+        le=1000,
+        title=mark("Epochs"),
+        description=mark("passes over the training split; 0.5 is half a pass"),
+    )
     warmup_ratio: float = Field(
         0.06,
         ge=0,
@@ -215,6 +228,14 @@ class RunConfig(Strict):
         title=mark("Maximum length (tokens)"),
         description=mark("longer sentences are cut to this many tokens"),
     )
+    truncation: Truncation = Field(
+        "head",
+        title=mark("Longer sentences"),
+        description=mark(
+            "what is read of a longer sentence: its head, its tail, or both (a quarter of the tokens from the head; "
+            "Sun et al. 2019)"
+        ),
+    )
     precision: Precision = Field(
         "auto", title=mark("Precision"), description=mark("auto takes what the device does well: bf16, fp16 or fp32")
     )
@@ -253,6 +274,7 @@ _ADDED = {
     "label_smoothing": 0.0,
     "best_by": "accuracy",
     "early_stopping": None,
+    "truncation": "head",
 }
 """Fields added after the first fingerprints were stored -> the value that a recipe without the field implies."""
 

@@ -47,7 +47,7 @@ class Started(Event):
 
     kind = "started"
     total_steps: Positive
-    epochs: Positive
+    epochs: Annotated[float, Field(gt=0, le=1e6)]
     train_sentences: Count
     trainable_parameters: Count
     total_parameters: Count

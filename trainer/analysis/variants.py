@@ -179,7 +179,7 @@ def _traits(run: Run, *, machines: bool) -> dict[str, str]:
     names = {name for name in recipe if name not in IGNORED}
     if run.adopted:
         traits["source"] = run.adopted.source
-        names = {"max_length"}  # the other settings describe a training that did not happen here
+        names = {"max_length", "truncation"}  # the other settings describe a training that did not happen here
     settings = {name: recipe[name] for name in recipe if name in names} | recipe["options"]
     # One that is not set is known too: empty.
     return traits | {name: "" if value is None else _text(value) for name, value in settings.items()}

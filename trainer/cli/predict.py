@@ -73,7 +73,8 @@ def predict(
         return
     for p in predictions:
         if p.cut:
-            typer.echo(f"Cut: {p.run_id} read the first {p.tokens_read} of the text's {p.tokens} tokens.", err=True)
+            part = {"head": "the first ", "tail": "the last "}.get(p.truncation, "at both ends ")
+            typer.echo(f"Cut: {p.run_id} read {part}{p.tokens_read} of the text's {p.tokens} tokens.", err=True)
     rows = [(p.run_id, p.method, p.predicted, f"{p.confidence:.1%}", f"{p.seconds * 1000:.1f} ms") for p in predictions]
     print_table(("run", "method", "predicted", "probability", "time"), rows)
 

@@ -8,10 +8,35 @@ import numpy as np
 
 from trainer.machine.device import Device, autocast
 
+HEAD = 4
+"""Of a text whose head and tail are read, one in so many tokens is of its head (128 of 510 in Sun et al. 2019)."""
 
-def tokenise(tokeniser, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Token ids of each text, truncated to `max_length`, not padded."""
-    return tokeniser(list(texts), truncation=True, max_length=max_length)["input_ids"]
+
+def tokenise(tokeniser, texts: Sequence[str], max_length: int, truncation: str = "head") -> list[list[int]]:
+    """Token ids of each text, not padded, truncated to `max_length` as `truncation` says (`config.Truncation`)."""
+    if truncation == "head":
+        return tokeniser(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    # `verbose`: it would warn that the text is longer than the model reads.
+    whole = tokeniser(list(texts), truncation=False, verbose=False, return_special_tokens_mask=True)
+    return [
+        ids if len(ids) <= max_length else [ids[i] for i in read_positions(special, max_length, truncation)]
+        for ids, special in zip(whole["input_ids"], whole["special_tokens_mask"], strict=True)
+    ]
+
+
+def read_positions(special: Sequence[int], max_length: int, truncation: str) -> list[int]:
+    """Positions of a longer text's tokens that are read: the special tokens at both ends, and a part between them.
+
+    `special` is 1 for a special token. A text of at most `max_length` tokens is read whole.
+    """
+    count = len(special)
+    if count <= max_length:
+        return list(range(count))
+    start = next((i for i, one in enumerate(special) if not one), count)
+    end = count - next((i for i, one in enumerate(reversed(special)) if not one), 0)
+    room = max(max_length - start - (count - end), 0)
+    head = {"head": room, "tail": 0, "head_and_tail": room // HEAD}[truncation]
+    return [*range(start + head), *range(end - (room - head), count)]
 
 
 def count_tokens(tokeniser, texts: Sequence[str]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -110,7 +111,7 @@ def _checkpoints(config: RunConfig, earlier: Sequence[Run]) -> int:
     """
     method, shape = methods.get(config.method), backbones.shape_of(config.backbone)
     trainable = ways.counts(config, earlier)[0] - method.trains_backbone * shape.vocabulary * shape.hidden
-    return min(config.epochs - 1, KEPT) * 4 * BYTES * trainable
+    return min(math.ceil(config.epochs) - 1, KEPT) * 4 * BYTES * trainable
 
 
 def _gb(count: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainer import methods, tasks
 from trainer.analysis.tables import per_class
+from trainer.engine.forward import HEAD
 from trainer.errors import ArgumentError, UserError
 from trainer.runs.metrics import METRICS
 from trainer.runs.run import Run
@@ -186,17 +187,27 @@ def usage(run: Run, repository: str) -> str:
         head=backbones.FAMILIES[backbones.shape_of(run.recipe.backbone).family].head,
     )
     imports, _, statements = loading.partition("\n\n")
+    longest, side = run.recipe.max_length, ', truncation_side="left"' if run.recipe.truncation == "tail" else ""
+    encoding = (
+        f"""inputs = tokenizer("A warm, funny film.", truncation=True, max_length={longest}, return_tensors="pt")"""
+    )
+    if run.recipe.truncation == "head_and_tail":
+        head = (longest - 2) // HEAD
+        encoding = f"""ids = tokenizer("A warm, funny film.")["input_ids"]
+if len(ids) > {longest}:  # the first token and {head} of the head, then the tail
+    ids = ids[:{1 + head}] + ids[-{longest - 1 - head}:]
+inputs = tokenizer.pad({{"input_ids": [ids]}}, return_tensors="pt")"""
     return f"""import torch
 from huggingface_hub import snapshot_download
 from transformers import AutoTokenizer
 {imports}
 
 folder = snapshot_download("{repository}")
-tokenizer = AutoTokenizer.from_pretrained("{base}"{pinned})
+tokenizer = AutoTokenizer.from_pretrained("{base}"{pinned}{side})
 {statements}
 model.eval()
 labels = {list(run.label_names)!r}
-inputs = tokenizer("A warm, funny film.", truncation=True, max_length={run.recipe.max_length}, return_tensors="pt")
+{encoding}
 with torch.no_grad():
     shares = model(**inputs).logits.softmax(-1)[0].tolist()
 print(dict(zip(labels, shares)))"""

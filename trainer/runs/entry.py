@@ -163,7 +163,7 @@ def require_agreement(run: Run, model: Any, setup: Setup) -> None:
     longest = min(run.recipe.max_length, setup.backbone.shape.longest)
     logits = forward.predict_logits(
         model,
-        forward.tokenise(tokeniser, texts, longest),
+        forward.tokenise(tokeniser, texts, longest, run.recipe.truncation),
         pad_id=setup.backbone.pad_id,
         batch_size=SAMPLE,
         device=setup.device,

@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainer.engine import forward
 from trainer.machine.device import Device
 
 STEPS = (16, 32, 64, 128, 256)
@@ -78,6 +79,7 @@ def explain(
     label_names: Sequence[str],
     max_length: int,
     device: Device,
+    truncation: str = "head",
     pad_id: int | None = None,
     steps: Sequence[int] = STEPS,
 ) -> Attribution:
@@ -88,12 +90,14 @@ def explain(
     import torch
     from captum.attr import LayerIntegratedGradients
 
-    encoded = tokeniser(
-        text, truncation=True, max_length=max_length, return_offsets_mapping=True, return_special_tokens_mask=True
+    encoded = tokeniser(text, verbose=False, return_offsets_mapping=True, return_special_tokens_mask=True)
+    read = forward.read_positions(encoded["special_tokens_mask"], max_length, truncation)
+    token_ids, offsets, specials = (
+        [encoded[name][i] for i in read] for name in ("input_ids", "offset_mapping", "special_tokens_mask")
     )
-    ids = torch.tensor([encoded["input_ids"]], device=device.kind)
+    ids = torch.tensor([token_ids], device=device.kind)
     mask = torch.ones_like(ids)
-    special = torch.tensor([encoded["special_tokens_mask"]], device=device.kind, dtype=torch.bool)
+    special = torch.tensor([specials], device=device.kind, dtype=torch.bool)
     pad_id = tokeniser.pad_token_id if pad_id is None else pad_id
     baseline = torch.where(special, ids, torch.full_like(ids, pad_id))
     embedding = model.get_input_embeddings()
@@ -102,10 +106,10 @@ def explain(
         at_text = float(_log_odds(_logits(model, ids, mask), target))
         at_baseline = float(_log_odds(_baseline_logits(model, embedding, ids, mask, baseline), target))
 
-    def forward(ids, mask):
+    def odds(ids, mask):
         return _log_odds(_logits(model, ids, mask), target)
 
-    gradients = LayerIntegratedGradients(forward, embedding)
+    gradients = LayerIntegratedGradients(odds, embedding)
     for count in steps:
         scores = gradients.attribute(
             ids, baselines=baseline, additional_forward_args=(mask,), n_steps=count, internal_batch_size=AT_ONCE
@@ -115,9 +119,7 @@ def explain(
             break
     pieces = [
         (start, score)
-        for (start, end), score, marked in zip(
-            encoded["offset_mapping"], scores.tolist(), encoded["special_tokens_mask"], strict=True
-        )
+        for (start, end), score, marked in zip(offsets, scores.tolist(), specials, strict=True)
         if not marked and end > start
     ]
     return Attribution(

@@ -12,7 +12,7 @@ from trainer.runs.run import Run
 from trainer.tasks import cells, tables
 from trainer.tasks.own_file import choose_text
 from trainer.tasks.tables import READERS
-from trainer.texts import tr
+from trainer.texts import mark, tr
 from trainer.training import calibration
 
 if TYPE_CHECKING:
@@ -102,7 +102,11 @@ def predict(
         labels, shares, cut = ([None] * len(texts) for _ in range(3))
         done = count = 0
         yield Done(run, run_number, done, of)
-        tokens = run.recipe.backbone, run.recipe.max_length  # runs with the same ones read the same tokens
+        tokens = (
+            run.recipe.backbone,
+            run.recipe.max_length,
+            run.recipe.truncation,
+        )  # runs with the same ones read the same tokens
         if tokens not in known:
             known[tokens] = _longest_first(list(rows), run, predictor)
         for start in range(0, len(rows), AT_ONCE):
@@ -124,6 +128,14 @@ def predict(
             table[f"{name}{CUT}"] = pd.array(cut, dtype="Int64")
 
 
+READ = {
+    "head": mark("first {count} tokens read"),
+    "tail": mark("last {count} tokens read"),
+    "head_and_tail": mark("{count} tokens read, of the head and the tail"),
+}
+"""What a run reads of a longer text, by its recipe's `truncation`."""
+
+
 def say_how(table: pd.DataFrame, runs: Sequence[Run], names: Mapping[str, str], *, calibrated: bool) -> None:
     """Add the column `HOW` to `table`: in its first row each run's name, id, temperature and maximum length."""
     from trainer.serving.predictor import temperature
@@ -136,7 +148,7 @@ def say_how(table: pd.DataFrame, runs: Sequence[Run], names: Mapping[str, str], 
             if scale is None
             else tr("probabilities scaled by T = {scale}", scale=f"{scale:.3f}")
         )
-        read = tr("first {count} tokens read", count=run.recipe.max_length)
+        read = tr(READ[run.recipe.truncation], count=run.recipe.max_length)
         parts.append(f"{names[run.id]}: {run.id}, {scaled}, {read}")
     table[HOW] = ["; ".join(parts), *[""] * (len(table) - 1)][: len(table)]
 

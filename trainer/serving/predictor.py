@@ -46,7 +46,7 @@ class Prediction:
 
     Runs of one call are computed in parallel, so their seconds add up to more than the elapsed time. `temperature` is
     None for probabilities as the model gives them. `tokens_read` of the text's `tokens` were read, the special ones at
-    its ends included: fewer where it is longer than the run's maximum length.
+    its ends included: fewer where it is longer than the run's maximum length; `truncation` says which were then read.
     """
 
     run_id: str
@@ -58,10 +58,11 @@ class Prediction:
     temperature: float | None = None
     tokens_read: int = 0
     tokens: int = 0
+    truncation: str = "head"
 
     @property
     def cut(self) -> bool:
-        """Whether the text is longer than the run's maximum length, so that its end was not read."""
+        """Whether the text is longer than the run's maximum length, so that a part of it was not read."""
         return self.tokens_read < self.tokens
 
     @property
@@ -95,12 +96,18 @@ class _Loaded:
     prepared: Prepared
     tokeniser: Any
     max_length: int
+    truncation: str
     seconds: float = 0.0
     """The time of its last prediction."""
 
     @property
     def model(self) -> Any:
         return self.prepared.model
+
+    @property
+    def reading(self) -> tuple[int, int, str]:
+        """A key of how it reads a text: models with equal keys read equal tokens."""
+        return id(self.tokeniser), self.max_length, self.truncation
 
     @property
     def pad_id(self) -> int:
@@ -190,6 +197,7 @@ class Predictor:
                 text,
                 label_names=run.label_names,
                 max_length=loaded.max_length,
+                truncation=loaded.truncation,
                 device=self._device,
                 pad_id=loaded.pad_id,
             )
@@ -199,7 +207,7 @@ class Predictor:
         _check(text)
         loaded = self._load(run)
         with self._lock:
-            ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length)
+            ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length, loaded.truncation)
             batch = (tensor.to(self._device.kind) for tensor in forward.pad(ids, loaded.pad_id))
             with loaded.prepared.every_token():  # a mean over every token of the text
                 return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
@@ -255,13 +263,12 @@ class Predictor:
         """Predictions of loaded models for one text, by their index in `runs`."""
         tokens = {}
         for loaded in models.values():  # a tokeniser is not thread-safe
-            key = id(loaded.tokeniser), loaded.max_length
-            tokens[key] = tokens.get(key) or _tokenise(loaded, [text])
+            tokens[loaded.reading] = tokens.get(loaded.reading) or _tokenise(loaded, [text])
 
         def predict(index: int) -> Prediction | Exception:
             loaded = models[index]
             try:
-                return self._predict_tokens(loaded, tokens[id(loaded.tokeniser), loaded.max_length], runs[index])
+                return self._predict_tokens(loaded, tokens[loaded.reading], runs[index])
             except Exception as error:
                 return error
 
@@ -307,6 +314,7 @@ class Predictor:
             seconds=loaded.seconds,
             tokens_read=tokens.read[0],
             tokens=tokens.lengths[0],
+            truncation=loaded.truncation,
         )
 
     def _token_probabilities(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
@@ -369,7 +377,7 @@ class Predictor:
     def _load_untrained(self, run: Run) -> _Loaded:
         """The run's backbone with a new head, from the cache or built now. Call it without the lock."""
         name = f"untrained {run.recipe.backbone}"
-        key = (run.recipe.backbone, run.label_names, run.recipe.max_length)
+        key = (run.recipe.backbone, run.label_names, run.recipe.max_length, run.recipe.truncation)
         return self._openings.wait(key, name, lambda: self._open_untrained(run, name))
 
     def _open_untrained(self, run: Run, name: str) -> _Loaded:
@@ -377,7 +385,7 @@ class Predictor:
 
         self._device = self._device or detect()
         setup = open_setup(run, self._device)
-        key = (setup.backbone.sha256(), run.label_names, run.recipe.max_length)
+        key = (setup.backbone.sha256(), run.label_names, run.recipe.max_length, run.recipe.truncation)
         with self._lock:
             if key in self._untrained:
                 self._untrained.move_to_end(key)
@@ -425,7 +433,7 @@ class Predictor:
             longest=longest,
             pool=self._pool,
         )
-        loaded = _Loaded(prepared, tokeniser, longest)
+        loaded = _Loaded(prepared, tokeniser, longest, run.recipe.truncation)
         # The first pass of a new model allocates memory: it must not count in a prediction's time.
         with self._lock:  # a tokeniser is not thread-safe
             ids = _tokenise(loaded, ["warm up"]).ids
@@ -437,7 +445,7 @@ class Predictor:
 
 
 def _tokenise(loaded: _Loaded, texts: Sequence[str]) -> Tokens:
-    ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length)
+    ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length, loaded.truncation)
     lengths = [len(one) for one in ids]
     # Only a text of that length may be longer: the others are not tokenised again.
     if full := [row for row, length in enumerate(lengths) if length >= loaded.max_length]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Loop:
             similar=config.group_by_length,
         )
         self.steps_per_epoch = steps_per_epoch(config, len(self.dataset))
-        self.total_steps = self.steps_per_epoch * config.epochs
+        self.total_steps = total_steps(config, len(self.dataset))
         optimizer = make_optimizer(prepared.model, config, precision=work.setup.precision)
         self.schedule = make_schedule(optimizer, config, steps=self.total_steps)
         self.loss = Loss(config, label_names=work.data.label_names, labels=work.data.train.labels)
@@ -96,7 +97,7 @@ class Loop:
         self.first_step, self.started = self.progress.step, time.perf_counter()
         self.reported_at, self.saved_at = 0.0, self.started
         self.model.train()
-        for epoch in range(self.progress.step // self.steps_per_epoch, self.config.epochs):
+        for epoch in range(self.progress.step // self.steps_per_epoch, math.ceil(self.config.epochs)):
             done = self.progress.step % self.steps_per_epoch
             if done == 0:
                 self.prepared.start_epoch()
@@ -117,9 +118,13 @@ class Loop:
             self.checkpoint()
 
     def groups(self, epoch: int) -> list[list[list[int]]]:
-        """The sentence indices of an epoch: for each step a group of `gradient_accumulation_steps` batches."""
+        """The sentence indices of an epoch: for each step a group of `gradient_accumulation_steps` batches.
+
+        Of an epoch that is trained in part, only the steps that are trained.
+        """
         batches, count = self.sampler.batches(epoch), self.config.gradient_accumulation_steps
-        return [batches[start : start + count] for start in range(0, len(batches), count)]
+        groups = [batches[start : start + count] for start in range(0, len(batches), count)]
+        return groups[: self.total_steps - epoch * self.steps_per_epoch]
 
     def load(self, groups: list[list[list[int]]]) -> Iterator[dict[str, torch.Tensor]]:
         """An iterator over this process's share of each batch, collated."""
@@ -207,7 +212,7 @@ class Loop:
         evaluating = sum(row["seconds"] for row in progress.epochs if row["step"] > self.first_step)
         per_step = (now - self.started - evaluating) / (progress.step - self.first_step)
         per_evaluation = progress.epochs[-1]["seconds"] if progress.epochs else 0.0
-        steps_left, evaluations_left = self.total_steps - progress.step, config.epochs - len(progress.epochs)
+        steps_left, evaluations_left = self.total_steps - progress.step, math.ceil(config.epochs) - len(progress.epochs)
         self.request.emit(
             Step(
                 step=progress.step,
@@ -342,6 +347,12 @@ class Loop:
         self.prepared.load_state_dict(own["prepared"])
         checkpoints.restore_random(own["random"])
 
+    def samples(self) -> int:
+        """Sentences trained on so far, those of each epoch counted again."""
+        epochs, steps = divmod(self.progress.step, self.steps_per_epoch)
+        part = sum(map(len, chain.from_iterable(self.groups(epochs)[:steps]))) if steps else 0
+        return epochs * len(self.dataset) + part
+
     def tokens(self) -> tuple[int, int]:
         """(real, padded) tokens of training so far, over all processes."""
         own = torch.tensor([self.collator.real_tokens, self.collator.padded_tokens], device=self.accelerator.device)
@@ -352,6 +363,12 @@ class Loop:
 def steps_per_epoch(config: RunConfig, sentences: int) -> int:
     """Optimiser steps in one pass over the training split."""
     return math.ceil(math.ceil(sentences / config.batch_size) / config.gradient_accumulation_steps)
+
+
+def total_steps(config: RunConfig, sentences: int) -> int:
+    """Optimiser steps of all epochs; a part of an epoch is at least one."""
+    # Rounded before: 0.1 * 30 is a little more than 3 in binary.
+    return math.ceil(round(steps_per_epoch(config, sentences) * config.epochs, 6))
 
 
 def eval_batch_size(batch_size: int) -> int:

@@ -88,7 +88,7 @@ def train(request: Request) -> Result:
         epochs=loop.progress.epochs,
         best=loop.progress.best,
         steps=loop.progress.step,
-        samples=len(loop.dataset) * len(loop.progress.epochs),
+        samples=loop.samples(),
         real_tokens=real_tokens,
         padded_tokens=padded_tokens,
         seconds=clock.seconds["training"],
@@ -161,7 +161,10 @@ def _load(request: Request, device: Device) -> Work:
     backbone = backbones.locate(config.backbone)
     tokeniser = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True, trust_remote_code=False)
     longest = min(config.max_length, backbone.shape.longest)
-    ids = {split: forward.tokenise(tokeniser, getattr(data, split).texts, longest) for split in tasks.SPLITS}
+    ids = {
+        split: forward.tokenise(tokeniser, getattr(data, split).texts, longest, config.truncation)
+        for split in tasks.SPLITS
+    }
     method = methods.get(config.method)
     options = method.options(**config.options)
     setup = Setup(backbone, data.label_names, options, device, precision, request.parents, training=True)

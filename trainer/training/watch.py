@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 
 import torch
 
@@ -53,7 +54,7 @@ def largest_groups(loop: Loop, count: int) -> list[Group]:
     def padded(group: Group) -> int:
         return max(loop.collator.size([lengths[i] for i in batch]) for batch in group)
 
-    groups = (group for epoch in range(loop.config.epochs) for group in loop.groups(epoch))
+    groups = (group for epoch in range(math.ceil(loop.config.epochs)) for group in loop.groups(epoch))
     # Padding is compared among few: packing every batch of a large task once more would take long.
     longest = heapq.nlargest(8 * count, groups, key=real)
     return sorted(longest, key=padded, reverse=True)[:count]

@@ -10,7 +10,7 @@ from trainer.markup import render
 from trainer.runs.damage import log_failure
 from trainer.runs.run import Run
 from trainer.serving.predictor import Prediction, temperature
-from trainer.texts import tr
+from trainer.texts import mark, tr
 from trainer.ui.common.lab import method_title
 from trainer.ui.common.theme import COLOURS
 from trainer.ui.live import why
@@ -152,12 +152,22 @@ def _figures(prediction: Prediction | str | None, labels: Sequence[str]) -> dict
     }
 
 
+CUT = {
+    "head": mark("The text is cut: the first {read} of its {tokens} tokens were read, the run's maximum length."),
+    "tail": mark("The text is cut: the last {read} of its {tokens} tokens were read, the run's maximum length."),
+    "head_and_tail": mark(
+        "The text is cut: {read} of its {tokens} tokens were read, at both ends, the run's maximum length."
+    ),
+}
+"""What was read of a longer text, by the recipe's `truncation`."""
+
+
 def cut_text(prediction: Prediction) -> str:
     """A sentence on how much of a text that is too long was read; empty for one that was read whole."""
     if not prediction.cut:
         return ""
     return tr(
-        "The text is cut: the first {read} of its {tokens} tokens were read, the run's maximum length.",
+        CUT[prediction.truncation],
         read=f"{prediction.tokens_read:,}",
         tokens=f"{prediction.tokens:,}",
     )

@@ -169,8 +169,8 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
 
     Each object has run_id, label (the run's own name, may be empty), method, predicted, probabilities (by label),
     seconds, the run's temperature, and calibrated: the probabilities scaled by it. The last two are null for a run
-    without a temperature. cut says whether the text is longer than the run's maximum length: the first tokens_read of
-    its tokens were read.
+    without a temperature. cut says whether the text is longer than the run's maximum length: tokens_read of its
+    tokens were read, those that truncation names (head, tail or head_and_tail).
     """
     # No third parameter: Gradio refuses calls that send the first two alone.
     with arguments.sentence_errors(lab):

@@ -14,6 +14,11 @@ from trainer.ui.train.form import default
 CHOICES = {
     "fairness": [(mark("Own learning rates"), "own_learning_rate"), (mark("Everything the same"), "same")],
     "class_weights": [(mark("None"), "none"), (mark("Balanced"), "balanced")],
+    "truncation": [
+        (mark("Head"), "head"),
+        (mark("Tail"), "tail"),
+        (mark("Head and tail"), "head_and_tail"),
+    ],
     "best_by": [
         (mark("Accuracy"), "accuracy"),
         (mark("F1, macro"), "macro_f1"),

@@ -22,6 +22,7 @@ RECIPE = {
     "gradient_accumulation_steps": TRAINING,
     "group_by_length": TRAINING,
     "max_length": TRAINING,
+    "truncation": TRAINING,
     "learning_rate": TRAINING,
     "fairness": TRAINING,
     "precision": TRAINING,

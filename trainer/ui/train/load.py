@@ -108,7 +108,16 @@ def adopt(lab: Lab, form: dict[str, Any], source: str, labels: str) -> str:
     order = [name.strip() for name in (labels or "").split(",") if name.strip()]
     try:
         suite = train_form.suite_of({**form, "methods": []})
-        shared = ("train_size", "validation_size", "test_size", "split_seed", "max_length", "batch_size", "precision")
+        shared = (
+            "train_size",
+            "validation_size",
+            "test_size",
+            "split_seed",
+            "max_length",
+            "truncation",
+            "batch_size",
+            "precision",
+        )
         settings = {name: suite[name] for name in (*shared, *train_form.COLUMNS) if name in suite}
         run = launching.adopt(
             lab, source, task=suite["task"], backbone=suite["backbone"], label=suite["label"],
