@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PACKAGES = (
     "texts",
+    "pairs",
     "markup",
     "errors",
     "events",

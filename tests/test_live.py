@@ -588,11 +588,11 @@ def visit(lab: Lab, query: str):
 def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
     run = of(lab, "lora")
     drawn = visit(lab, live_link.build(TEXT, [run.id, "gone-1"]))
-    assert drawn["text"] == TEXT
+    assert drawn["text"]["value"] == TEXT
     assert drawn["runs"]["value"] == [run.id]
     assert drawn["calibrated"] is False
     assert visit(lab, live_link.build(TEXT, [run.id], calibrated=True))["calibrated"] is True
-    inputs = (drawn["text"], drawn["runs"]["value"], False, False, None, drawn["session"])
+    inputs = (drawn["text"]["value"], drawn["runs"]["value"], False, False, None, drawn["session"])
     html = list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]["predictions"]
     assert "The run gone-1 is no longer in the store; the others predict." in html
     assert html.count("<article") == 1
@@ -604,15 +604,15 @@ def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
 
 def test_a_page_opens_with_an_example_that_waits_to_be_predicted(lab, own_store):
     drawn = visit(lab, "")
-    assert drawn["text"].startswith("The plot is thin")
+    assert drawn["text"]["value"].startswith("The plot is thin")
     assert (drawn["session"].waiting, drawn["session"].fresh) == (True, False)
-    inputs = (drawn["text"], [], False, False, None, drawn["session"], False, drawn["task"]["value"])
+    inputs = (drawn["text"]["value"], [], False, False, None, drawn["session"], False, drawn["task"]["value"])
     last = list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]
     assert last["predictions"].count("<article") == 5
     assert not last["session"].waiting
     # On another tab nothing is computed before Live is opened; then the example is, unless a sentence is in the box.
     drawn = visit(lab, "?tab=compare")
-    assert "text" not in drawn
+    assert "value" not in drawn["text"]
     assert "session" not in drawn
     offered = [live_tab.offer(lab, VIEW, None, [], None, text, Session()) for text in ("", "typed by hand")]
     assert [("session" in one and one["session"].waiting) for one in offered] == [True, False]
@@ -628,7 +628,7 @@ def test_another_task_brings_its_own_runs_and_example(lab):
     assert [run_id for _, run_id in drawn["runs"]["choices"]] == [run.id for run in second.runs]
     assert drawn["task"]["value"] == second.key
     assert seen(drawn["task"])
-    inputs = (drawn["text"], [], False, False, None, drawn["session"], False, second.key)
+    inputs = (drawn["text"]["value"], [], False, False, None, drawn["session"], False, second.key)
     assert list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]["predictions"].count("<article") == 1
 
 

@@ -391,7 +391,7 @@ def test_every_older_version_is_raised_by_one_step():
 
 
 LATER = {"gradient_accumulation_steps": 1, "use_dora": False, "use_rslora": False, "lora_bias": False}
-LATER |= {"train_pooler": False, "truncation": "head"}
+LATER |= {"train_pooler": False, "truncation": "head", "pairs": False}
 LATER |= {"class_weights": "none", "label_smoothing": 0.0, "best_by": "accuracy"}
 LATER |= dict.fromkeys(
     (

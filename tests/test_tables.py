@@ -170,12 +170,6 @@ REFUSED = {
         "toxic, insult",
         "label column",
     ),
-    "pairs": (
-        "x.csv",
-        joined([(t, t, n) for t, n in ROWS], heading="sentence1,sentence2,label"),
-        "pairs of sentences",
-        "one of them",
-    ),
     "an object as a text": (
         "x.jsonl",
         json.dumps({"text": {"a": 1, "b": 2}, "label": "p"}) + "\n",
@@ -184,7 +178,7 @@ REFUSED = {
     ),
     "cp1252": ("x.csv", joined([("caf\xe9", "pos"), *ROWS]).encode("cp1252"), "x.csv in UTF-8", "cp1252"),
     "half a line of JSON": ("x.jsonl", '{"text": "a", "label": "p"}\n{"text"\n', "line 2", "JSON Lines"),
-    "no objects": ("x.json", "[1, 2]", "place 1", "x.json as JSON"),
+    "no objects": ("x.json", "[1, 2]", "position 1", "x.json as JSON"),
     "two lists": (
         "x.json",
         json.dumps({"a": [{"text": "x"}], "b": [{"text": "y"}]}),

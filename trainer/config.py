@@ -75,7 +75,10 @@ class RunConfig(Strict):
     text_column: str | None = Field(
         None,
         title=mark("Text column"),
-        description=mark("for a file: the column with the text (recognised if not given)"),
+        description=mark(
+            "for a file: the column with the text, or two with || between them for pairs of sentences (recognised if "
+            "not given)"
+        ),
     )
     label_column: str | None = Field(
         None,

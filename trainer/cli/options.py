@@ -25,7 +25,9 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run's id, or a be
 Method = Annotated[str, typer.Option(metavar="METHOD", help="full, lora, qlora, adapter or adapter_fusion")]
 Task = Annotated[Optional[str], typer.Option(metavar="TASK", help="a task's name or a file")]
 Backbone = Annotated[Optional[str], typer.Option(metavar="BACKBONE", help="a backbone's name or a local folder")]
-TextColumn = Annotated[Optional[str], typer.Option(metavar="COLUMN", help="for a file: the column with the text")]
+TextColumn = Annotated[
+    Optional[str], typer.Option(metavar="COLUMN", help="for a file: the column with the text, or two as a||b")
+]
 LabelColumn = Annotated[Optional[str], typer.Option(metavar="COLUMN", help="for a file: the column with the label")]
 GroupColumn = Annotated[
     Optional[str], typer.Option(metavar="COLUMN", help="for a file: the column that joins sentences of one document")

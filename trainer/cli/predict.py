@@ -14,7 +14,9 @@ from trainer.errors import ArgumentError, UserError
 
 
 def predict(
-    text: Annotated[Optional[str], typer.Argument(metavar="SENTENCE", help="one sentence")] = None,
+    text: Annotated[
+        Optional[str], typer.Argument(metavar="SENTENCE", help="one sentence, or a pair with || between")
+    ] = None,
     runs: Annotated[
         str, typer.Option(metavar=RunNames, help="which runs predict (all finished ones if not given)")
     ] = "",
@@ -44,7 +46,7 @@ def predict(
     if file is not None and out is None:
         raise ArgumentError(expected="--out with --file", got="none", fix="say where to write the predictions")
     store = Store()
-    selected = inference.choose(store, [name for name in runs.split(",") if name])
+    selected = inference.choose(store, [name for name in runs.split(",") if name], text=text)
     if not selected:
         raise UserError(
             expected="a finished run to ask", got="none", fix="train one: python -m trainer suite --preset quick"

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from trainer.engine import packing
-from trainer.engine.forward import pad
+from trainer.engine.forward import PairIds, pad, token_types
 
 
 class Encoded(Dataset):
@@ -80,7 +80,9 @@ class PaddingCollator:
         self.real_tokens += int(mask.sum())
         self.padded_tokens += mask.numel()
         labels = torch.as_tensor([label for _, label in items])
-        return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+        types = token_types([ids for ids, _ in items], input_ids.shape)
+        own = {} if types is None else {"token_type_ids": types}
+        return {"input_ids": input_ids, "attention_mask": mask, "labels": labels, **own}
 
     def size(self, lengths: Sequence[int]) -> int:
         """Tokens of a batch of sentences of these lengths, with the padding."""
@@ -97,11 +99,17 @@ class PackingCollator(PaddingCollator):
     def __call__(self, items: list[tuple[Sequence[int], int]]) -> dict[str, torch.Tensor]:
         rows = packing.arrange([len(ids) for ids, _ in items], self.longest)
         input_ids = torch.full(rows.sentence.shape, self.pad_id)
+        own = {}
+        if any(isinstance(ids, PairIds) for ids, _ in items):
+            own["token_type_ids"] = torch.zeros_like(input_ids)
         for (ids, _), start in zip(items, rows.start.tolist(), strict=True):
             input_ids.view(-1)[start : start + len(ids)] = torch.as_tensor(ids)
+            if isinstance(ids, PairIds):
+                own["token_type_ids"].view(-1)[start + ids.second : start + len(ids)] = 1
         self.real_tokens += sum(len(ids) for ids, _ in items)
         self.padded_tokens += input_ids.numel()
-        return {"input_ids": input_ids, "labels": torch.as_tensor([label for _, label in items]), **rows.tensors()}
+        labels = torch.as_tensor([label for _, label in items])
+        return {"input_ids": input_ids, "labels": labels, **own, **rows.tensors()}
 
     def size(self, lengths: Sequence[int]) -> int:
         return packing.arrange(lengths, self.longest).sentence.numel()

@@ -12,8 +12,21 @@ HEAD = 4
 """Of a text whose head and tail are read, one in so many tokens is of its head (128 of 510 in Sun et al. 2019)."""
 
 
-def tokenise(tokeniser, texts: Sequence[str], max_length: int, truncation: str = "head") -> list[list[int]]:
-    """Token ids of each text, not padded, truncated to `max_length` as `truncation` says (`config.Truncation`)."""
+class PairIds(list[int]):
+    """Token ids of two sentences; those from index `second` on have the token type 1, as the encoder learned it."""
+
+    second: int
+
+
+def tokenise(
+    tokeniser, texts: Sequence[str] | Sequence[tuple[str, str]], max_length: int, truncation: str = "head"
+) -> list[list[int]]:
+    """Token ids of each text, not padded, truncated to `max_length` as `truncation` says (`config.Truncation`).
+
+    Pairs of sentences are joined as the tokenizer joins them, the longer one truncated; `truncation` is then "head".
+    """
+    if texts and isinstance(texts[0], tuple):
+        return _tokenise_pairs(tokeniser, texts, max_length)
     if truncation == "head":
         return tokeniser(list(texts), truncation=True, max_length=max_length)["input_ids"]
     # `verbose`: it would warn that the text is longer than the model reads.
@@ -22,6 +35,19 @@ def tokenise(tokeniser, texts: Sequence[str], max_length: int, truncation: str =
         ids if len(ids) <= max_length else [ids[i] for i in read_positions(special, max_length, truncation)]
         for ids, special in zip(whole["input_ids"], whole["special_tokens_mask"], strict=True)
     ]
+
+
+def _tokenise_pairs(tokeniser, pairs: Sequence[tuple[str, str]], max_length: int) -> list[list[int]]:
+    first, second = zip(*pairs, strict=True)
+    encoded = tokeniser(list(first), list(second), truncation="longest_first", max_length=max_length)
+    if "token_type_ids" not in encoded:  # RoBERTa and DistilBERT have one type
+        return encoded["input_ids"]
+    every = []
+    for ids, types in zip(encoded["input_ids"], encoded["token_type_ids"], strict=True):
+        one = PairIds(ids)
+        one.second = types.index(1) if 1 in types else len(ids)
+        every.append(one)
+    return every
 
 
 def read_positions(special: Sequence[int], max_length: int, truncation: str) -> list[int]:
@@ -39,10 +65,11 @@ def read_positions(special: Sequence[int], max_length: int, truncation: str) -> 
     return [*range(start + head), *range(end - (room - head), count)]
 
 
-def count_tokens(tokeniser, texts: Sequence[str]) -> list[int]:
-    """Number of tokens of each text when it is not truncated."""
+def count_tokens(tokeniser, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[int]:
+    """Number of tokens of each text, or pair of sentences, when it is not truncated."""
+    parts = zip(*texts, strict=True) if isinstance(texts[0], tuple) else (texts,)
     # `verbose`: it would warn that the text is longer than the model reads.
-    return [len(ids) for ids in tokeniser(list(texts), truncation=False, verbose=False)["input_ids"]]
+    return [len(ids) for ids in tokeniser(*map(list, parts), truncation=False, verbose=False)["input_ids"]]
 
 
 def pad(ids: Sequence[Sequence[int]], pad_id: int):
@@ -56,6 +83,19 @@ def pad(ids: Sequence[Sequence[int]], pad_id: int):
         input_ids[row, : len(tokens)] = torch.as_tensor(tokens)
         mask[row, : len(tokens)] = 1
     return input_ids, mask
+
+
+def token_types(ids: Sequence[Sequence[int]], shape: Sequence[int]):
+    """Token types of one padded batch of this shape; None where no sentence has a second one."""
+    if not any(isinstance(one, PairIds) for one in ids):
+        return None
+    import torch
+
+    types = torch.zeros(tuple(shape), dtype=torch.long)
+    for row, one in enumerate(ids):
+        if isinstance(one, PairIds):
+            types[row, one.second : len(one)] = 1
+    return types
 
 
 def longest_first(ids: Sequence[Sequence[int]]) -> list[int]:
@@ -90,8 +130,12 @@ def predict_logits(
         with torch.inference_mode(), autocast(device, precision):
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
-                input_ids, mask = (t.to(device.kind) for t in pad([ids[i] for i in batch], pad_id))
-                parts.append(model(input_ids=input_ids, attention_mask=mask).logits.float().cpu())
+                input_ids, mask = pad([ids[i] for i in batch], pad_id)
+                inputs = {"input_ids": input_ids, "attention_mask": mask}
+                if (types := token_types([ids[i] for i in batch], input_ids.shape)) is not None:
+                    inputs["token_type_ids"] = types
+                inputs = {name: values.to(device.kind) for name, values in inputs.items()}
+                parts.append(model(**inputs).logits.float().cpu())
                 if on_batch is not None:
                     on_batch(start + len(batch))
     finally:

@@ -232,12 +232,12 @@ class AdapterFusion(Method):
         others = HUB_PARENTS if known and tasks.TASKS[task].needs_hub else tasks.EMBEDDED
         return (task, *(name for name in others if name != task))
 
-    def parent_weights(self, model, input_ids, attention_mask) -> ParentWeights:
+    def parent_weights(self, model, batch) -> ParentWeights:
         """The attention weights over the adapters (section 3.2, equation 1), averaged over the text's tokens."""
         import torch
 
         with torch.inference_mode():
-            output = model(input_ids=input_ids, attention_mask=attention_mask, output_adapter_fusion_attentions=True)
+            output = model(**batch, output_adapter_fusion_attentions=True)
         ((fused, layers),) = output.adapter_fusion_attentions.items()
         # A layer has one fusion with pfeiffer's placement and two with houlsby's; each is (1, tokens, parents).
         fusions = [(layer, location, values) for layer in sorted(layers) for location, values in layers[layer].items()]

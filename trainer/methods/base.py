@@ -273,8 +273,11 @@ class Method(ABC):
         """Tasks whose runs are fused when no parents are named; empty for most methods."""
         return ()
 
-    def parent_weights(self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> ParentWeights | None:
-        """The parents' weights for one text, (1, tokens) ids and mask on the model's device; None without parents."""
+    def parent_weights(self, model: nn.Module, batch: dict[str, Tensor]) -> ParentWeights | None:
+        """The parents' weights for one text; None without parents.
+
+        `batch`: the model's inputs, such as ids and mask, (1, tokens) each, on its device.
+        """
         return None
 
 

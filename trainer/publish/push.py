@@ -188,9 +188,8 @@ def usage(run: Run, repository: str) -> str:
     )
     imports, _, statements = loading.partition("\n\n")
     longest, side = run.recipe.max_length, ', truncation_side="left"' if run.recipe.truncation == "tail" else ""
-    encoding = (
-        f"""inputs = tokenizer("A warm, funny film.", truncation=True, max_length={longest}, return_tensors="pt")"""
-    )
+    text = '"One sentence.", "Another."' if run.has_pairs else '"A warm, funny film."'
+    encoding = f"""inputs = tokenizer({text}, truncation=True, max_length={longest}, return_tensors="pt")"""
     if run.recipe.truncation == "head_and_tail":
         head = (longest - 2) // HEAD
         encoding = f"""ids = tokenizer("A warm, funny film.")["input_ids"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer import methods, tasks
+from trainer import methods, pairs, tasks
 from trainer.engine import forward
 from trainer.engine.building import BUILDING
 from trainer.errors import ArgumentError, UserError
@@ -163,7 +163,7 @@ def require_agreement(run: Run, model: Any, setup: Setup) -> None:
     longest = min(run.recipe.max_length, setup.backbone.shape.longest)
     logits = forward.predict_logits(
         model,
-        forward.tokenise(tokeniser, texts, longest, run.recipe.truncation),
+        forward.tokenise(tokeniser, pairs.inputs(texts, run.has_pairs), longest, run.recipe.truncation),
         pad_id=setup.backbone.pad_id,
         batch_size=SAMPLE,
         device=setup.device,

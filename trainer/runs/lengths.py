@@ -6,9 +6,9 @@ import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from trainer import tasks
+from trainer import pairs, tasks
 from trainer.config import RunConfig
 from trainer.sources import assets, backbones
 from trainer.texts import tr
@@ -70,7 +70,8 @@ def of(config: RunConfig) -> Lengths:
     tokenizer = _tokenizer(config.backbone)
     key = (*own.values(), longest, tokenizer, *tasks.contents(config).items())
     if key not in _known:
-        texts = list(tasks.from_config(config).train.texts)
+        data = tasks.from_config(config)
+        texts = pairs.inputs(data.train.texts, data.pairs)
         _known[key] = _measured(texts, longest, tokenizer, vocabulary=backbones.shape_of(config.backbone).vocabulary)
     return _known[key]
 
@@ -131,7 +132,8 @@ _fits: dict[tuple, Fit] = {}
 
 
 def _fit(config: RunConfig, path: Path, limit: int) -> Fit:
-    texts = tasks.from_config(config).train.texts
+    data = tasks.from_config(config)
+    texts = pairs.inputs(data.train.texts, data.pairs)
     some = random.Random(0).sample(texts, min(TOKENISED, len(texts)))
     encoder = _encoder(path)
     encoded = encoder.encode_batch(list(some))
@@ -157,15 +159,15 @@ def _encoder(path: Path) -> Tokenizer:
     return encoder
 
 
-def _measured(texts: list[str], longest: int, tokenizer: Path | None, *, vocabulary: int) -> Lengths:
-    """Lengths of texts by a tokenizer.json, or from their words without one."""
+def _measured(texts: list[Any], longest: int, tokenizer: Path | None, *, vocabulary: int) -> Lengths:
+    """Lengths of texts or pairs of sentences by a tokenizer.json, or from their words without one."""
     some = random.Random(0).sample(texts, min(TOKENISED, len(texts)))
     if tokenizer is not None:
         encoded = [one.ids for one in _encoder(tokenizer).encode_batch(some)]
         lengths = [len(ids) for ids in encoded]
         distinct = len({token for ids in encoded for token in ids[:longest]})
     else:
-        words = [re.findall(r"\w+|[^\w\s]", text) for text in some]
+        words = [re.findall(r"\w+|[^\w\s]", text if isinstance(text, str) else " ".join(text)) for text in some]
         lengths = [round(PIECES * len(one)) + 2 for one in words]
         distinct = len({word.lower() for one in words for word in one})
     distinct = round(distinct * (len(texts) / len(some)) ** DISTINCT[1])

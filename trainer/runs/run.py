@@ -74,6 +74,11 @@ class Run(Content):
         return self.result.meta_info.dataset_info.label_names if self.result else ()
 
     @property
+    def has_pairs(self) -> bool:
+        """Whether it was trained on pairs of sentences; false before it has finished."""
+        return self.result.meta_info.dataset_info.pairs if self.result else False
+
+    @property
     def split_fingerprint(self) -> str | None:
         """Hash over the sentences and labels of the splits; equal for equal data. None before the run has finished."""
         return self.result.meta_info.dataset_info.fingerprint if self.result else None

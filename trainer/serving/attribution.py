@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainer import pairs
 from trainer.engine import forward
 from trainer.machine.device import Device
 
@@ -74,7 +75,7 @@ def tolerance(difference: float) -> float:
 def explain(
     model,
     tokeniser,
-    text: str,
+    text: str | tuple[str, str],
     *,
     label_names: Sequence[str],
     max_length: int,
@@ -83,37 +84,49 @@ def explain(
     pad_id: int | None = None,
     steps: Sequence[int] = STEPS,
 ) -> Attribution:
-    """Integrated gradients of one text, summed over the pieces of each word. `model`: evaluation mode, float32.
+    """Integrated gradients of one text, or pair of sentences, summed over the pieces of each word.
+
+    `model`: evaluation mode, float32. Words of a pair are those of the joined text.
 
     The baseline has `pad_id`, by default the tokeniser's own, in place of each piece.
     """
     import torch
     from captum.attr import LayerIntegratedGradients
 
-    encoded = tokeniser(text, verbose=False, return_offsets_mapping=True, return_special_tokens_mask=True)
-    read = forward.read_positions(encoded["special_tokens_mask"], max_length, truncation)
-    token_ids, offsets, specials = (
+    also = {"return_offsets_mapping": True, "return_special_tokens_mask": True}
+    if isinstance(text, tuple):
+        encoded = tokeniser(*text, truncation="longest_first", max_length=max_length, **also)
+        read, start = range(len(encoded["input_ids"])), len(pairs.join(text[0], ""))
+        shifts = [start if sequence == 1 else 0 for sequence in encoded.sequence_ids()]
+        text = pairs.join(*text)
+    else:
+        encoded = tokeniser(text, verbose=False, **also)
+        read = forward.read_positions(encoded["special_tokens_mask"], max_length, truncation)
+        shifts = [0] * len(encoded["input_ids"])
+    token_ids, spans, specials = (
         [encoded[name][i] for i in read] for name in ("input_ids", "offset_mapping", "special_tokens_mask")
     )
+    offsets = [(start + shifts[i], end + shifts[i]) for i, (start, end) in zip(read, spans, strict=True)]
     ids = torch.tensor([token_ids], device=device.kind)
-    mask = torch.ones_like(ids)
+    batch = {"attention_mask": torch.ones_like(ids)}
+    if any(encoded.get("token_type_ids", ())):
+        batch["token_type_ids"] = torch.tensor([encoded["token_type_ids"]], device=device.kind)
     special = torch.tensor([specials], device=device.kind, dtype=torch.bool)
     pad_id = tokeniser.pad_token_id if pad_id is None else pad_id
     baseline = torch.where(special, ids, torch.full_like(ids, pad_id))
     embedding = model.get_input_embeddings()
     with torch.no_grad():
-        target = int(_logits(model, ids, mask).argmax())
-        at_text = float(_log_odds(_logits(model, ids, mask), target))
-        at_baseline = float(_log_odds(_baseline_logits(model, embedding, ids, mask, baseline), target))
+        target = int(_logits(model, ids, batch).argmax())
+        at_text = float(_log_odds(_logits(model, ids, batch), target))
+        at_baseline = float(_log_odds(_baseline_logits(model, embedding, ids, batch, baseline), target))
 
-    def odds(ids, mask):
-        return _log_odds(_logits(model, ids, mask), target)
+    def odds(ids):
+        # Interpolated copies of the one text have its mask and types.
+        return _log_odds(_logits(model, ids, {name: v.expand(len(ids), -1) for name, v in batch.items()}), target)
 
     gradients = LayerIntegratedGradients(odds, embedding)
     for count in steps:
-        scores = gradients.attribute(
-            ids, baselines=baseline, additional_forward_args=(mask,), n_steps=count, internal_batch_size=AT_ONCE
-        )[0].sum(dim=-1)
+        scores = gradients.attribute(ids, baselines=baseline, n_steps=count, internal_batch_size=AT_ONCE)[0].sum(dim=-1)
         total = float(scores.detach().sum())
         if abs(total - (at_text - at_baseline)) <= tolerance(at_text - at_baseline):
             break
@@ -179,8 +192,8 @@ def _sum_to_words(text: str, pieces: Sequence[tuple[int, float]]) -> tuple[Word,
     return tuple(Word(start, end, scores.get(index)) for index, (start, end) in enumerate(spans))
 
 
-def _logits(model, ids, mask):
-    return model(input_ids=ids, attention_mask=mask).logits.float()
+def _logits(model, ids, batch):
+    return model(input_ids=ids, **batch).logits.float()
 
 
 def _log_odds(logits, target: int):
@@ -191,13 +204,13 @@ def _log_odds(logits, target: int):
     return logits[:, target] - torch.logsumexp(others, dim=1)
 
 
-def _baseline_logits(model, embedding, ids, mask, baseline):
+def _baseline_logits(model, embedding, ids, batch, baseline):
     """Logits of the baseline's embeddings with the text's own positions.
 
     The baseline's ids as input would change them: RoBERTa counts positions over the ids that are not padding.
     """
     handle = embedding.register_forward_hook(lambda module, _, output: module.weight[baseline].to(output.dtype))
     try:
-        return _logits(model, ids, mask)
+        return _logits(model, ids, batch)
     finally:
         handle.remove()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError, unreadable
 from trainer.runs.run import Run
-from trainer.tasks import cells, tables
-from trainer.tasks.own_file import choose_text
+from trainer.tasks import tables
+from trainer.tasks.own_file import choose_text, text_cells
 from trainer.tasks.tables import READERS
 from trainer.texts import mark, tr
 from trainer.training import calibration
@@ -91,7 +91,7 @@ def predict(
 
     from trainer.serving.predictor import temperature
 
-    texts = [None if cells.missing(value) else cells.text(value, column) for value in table[column]]
+    texts, _ = text_cells(table, column, as_written=True)
     rows: dict[str, list[int]] = {}  # of each different text
     for row, text in enumerate(texts):
         if text is not None:

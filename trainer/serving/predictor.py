@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer import methods
+from trainer import methods, pairs
 from trainer.engine import forward
 from trainer.engine.building import BUILDING
 from trainer.engine.prepare import Prepared, Speedups, prepare
@@ -97,6 +97,7 @@ class _Loaded:
     tokeniser: Any
     max_length: int
     truncation: str
+    pairs: bool = False
     seconds: float = 0.0
     """The time of its last prediction."""
 
@@ -105,9 +106,9 @@ class _Loaded:
         return self.prepared.model
 
     @property
-    def reading(self) -> tuple[int, int, str]:
+    def reading(self) -> tuple[int, int, str, bool]:
         """A key of how it reads a text: models with equal keys read equal tokens."""
-        return id(self.tokeniser), self.max_length, self.truncation
+        return id(self.tokeniser), self.max_length, self.truncation, self.pairs
 
     @property
     def pad_id(self) -> int:
@@ -194,7 +195,7 @@ class Predictor:
             return attribution.explain(
                 loaded.model,
                 loaded.tokeniser,
-                text,
+                _inputs(loaded, [text])[0],
                 label_names=run.label_names,
                 max_length=loaded.max_length,
                 truncation=loaded.truncation,
@@ -207,10 +208,13 @@ class Predictor:
         _check(text)
         loaded = self._load(run)
         with self._lock:
-            ids = forward.tokenise(loaded.tokeniser, [text], loaded.max_length, loaded.truncation)
-            batch = (tensor.to(self._device.kind) for tensor in forward.pad(ids, loaded.pad_id))
+            ids = _tokenise(loaded, [text]).ids
+            batch = dict(zip(("input_ids", "attention_mask"), forward.pad(ids, loaded.pad_id), strict=True))
+            if (types := forward.token_types(ids, batch["input_ids"].shape)) is not None:
+                batch["token_type_ids"] = types
+            batch = {name: values.to(self._device.kind) for name, values in batch.items()}
             with loaded.prepared.every_token():  # a mean over every token of the text
-                return methods.get(run.recipe.method).parent_weights(loaded.model, *batch)
+                return methods.get(run.recipe.method).parent_weights(loaded.model, batch)
 
     def predict_many(self, texts: Sequence[str], run: Run, *, batch_size: int = 64, quick: bool = False) -> np.ndarray:
         """Probabilities (texts, labels) of one run, in the order given; equal texts are computed once.
@@ -263,12 +267,19 @@ class Predictor:
         """Predictions of loaded models for one text, by their index in `runs`."""
         tokens = {}
         for loaded in models.values():  # a tokeniser is not thread-safe
-            tokens[loaded.reading] = tokens.get(loaded.reading) or _tokenise(loaded, [text])
+            if loaded.reading not in tokens:
+                try:
+                    tokens[loaded.reading] = _tokenise(loaded, [text])
+                except ArgumentError as error:  # the other runs still predict
+                    tokens[loaded.reading] = error
 
         def predict(index: int) -> Prediction | Exception:
             loaded = models[index]
+            read = tokens[loaded.reading]
+            if isinstance(read, Exception):
+                return read
             try:
-                return self._predict_tokens(loaded, tokens[loaded.reading], runs[index])
+                return self._predict_tokens(loaded, read, runs[index])
             except Exception as error:
                 return error
 
@@ -377,7 +388,7 @@ class Predictor:
     def _load_untrained(self, run: Run) -> _Loaded:
         """The run's backbone with a new head, from the cache or built now. Call it without the lock."""
         name = f"untrained {run.recipe.backbone}"
-        key = (run.recipe.backbone, run.label_names, run.recipe.max_length, run.recipe.truncation)
+        key = (run.recipe.backbone, run.label_names, run.recipe.max_length, run.recipe.truncation, run.has_pairs)
         return self._openings.wait(key, name, lambda: self._open_untrained(run, name))
 
     def _open_untrained(self, run: Run, name: str) -> _Loaded:
@@ -385,7 +396,7 @@ class Predictor:
 
         self._device = self._device or detect()
         setup = open_setup(run, self._device)
-        key = (setup.backbone.sha256(), run.label_names, run.recipe.max_length, run.recipe.truncation)
+        key = (setup.backbone.sha256(), run.label_names, run.recipe.max_length, run.recipe.truncation, run.has_pairs)
         with self._lock:
             if key in self._untrained:
                 self._untrained.move_to_end(key)
@@ -433,10 +444,10 @@ class Predictor:
             longest=longest,
             pool=self._pool,
         )
-        loaded = _Loaded(prepared, tokeniser, longest, run.recipe.truncation)
+        loaded = _Loaded(prepared, tokeniser, longest, run.recipe.truncation, run.has_pairs)
         # The first pass of a new model allocates memory: it must not count in a prediction's time.
         with self._lock:  # a tokeniser is not thread-safe
-            ids = _tokenise(loaded, ["warm up"]).ids
+            ids = _tokenise(loaded, ["warm up || here" if loaded.pairs else "warm up"]).ids
         self._token_probabilities(loaded, ids, 1, "fp32")
         return loaded
 
@@ -445,13 +456,27 @@ class Predictor:
 
 
 def _tokenise(loaded: _Loaded, texts: Sequence[str]) -> Tokens:
-    ids = forward.tokenise(loaded.tokeniser, texts, loaded.max_length, loaded.truncation)
+    inputs = _inputs(loaded, texts)
+    ids = forward.tokenise(loaded.tokeniser, inputs, loaded.max_length, loaded.truncation)
     lengths = [len(one) for one in ids]
     # Only a text of that length may be longer: the others are not tokenised again.
     if full := [row for row, length in enumerate(lengths) if length >= loaded.max_length]:
-        for row, length in zip(full, forward.count_tokens(loaded.tokeniser, [texts[row] for row in full]), strict=True):
+        for row, length in zip(
+            full, forward.count_tokens(loaded.tokeniser, [inputs[row] for row in full]), strict=True
+        ):
             lengths[row] = length
     return Tokens(ids, lengths)
+
+
+def _inputs(loaded: _Loaded, texts: Sequence[str]) -> list[str] | list[tuple[str, str]]:
+    """Texts as the run's tokenizer takes them. Raises `ArgumentError` for one sentence where it takes pairs."""
+    if loaded.pairs and (single := next((text for text in texts if pairs.split(text) is None), None)) is not None:
+        raise ArgumentError(
+            expected=tr("two sentences with || between them, as this run was trained on pairs"),
+            got=tr("one ({text})", text=repr(single[:40])),
+            fix=tr("add the other"),
+        )
+    return pairs.inputs(texts, loaded.pairs)
 
 
 def temperature(run: Run) -> float | None:
@@ -496,10 +521,17 @@ def open_setup(run: Run, device: Device) -> Setup:
     return entry.setup(run, backbone, device)
 
 
-def choose(store: Store, names: Sequence[str] | None = None) -> list[Run]:
-    """The named runs, or every run that can predict, in the order of the methods and then of the queue."""
+def choose(store: Store, names: Sequence[str] | None = None, *, text: str | None = None) -> list[Run]:
+    """The named runs, or every run that can predict, in the order of the methods and then of the queue.
+
+    With a `text` and no names, those that take it: runs of pairs where it is a pair, the others where it is not; where
+    there are none of its kind, all.
+    """
     if names:
         return [store.load(name) for name in names]
     order = {name: index for index, name in enumerate(methods.METHODS)}
     runs = [run for run in store.list() if run.can_predict]
+    if text is not None:
+        is_pair = pairs.split(text) is not None
+        runs = [run for run in runs if run.has_pairs == is_pair] or runs
     return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.queue_order))

@@ -65,7 +65,8 @@ class Split:
 class TaskData:
     """A task's three splits. `notes`: in English, what was left out and why (`note_shown` translates).
 
-    `group`: what joins sentences that are not independent, such as "document"; None if each stands alone.
+    `group`: what joins sentences that are not independent, such as "document"; None if each stands alone. `pairs`:
+    whether each text is a pair of sentences, joined as in `trainer.pairs`.
     """
 
     name: str
@@ -75,6 +76,7 @@ class TaskData:
     test: Split
     notes: tuple[str, ...] = ()
     group: str | None = None
+    pairs: bool = False
 
     @cached_property
     def fingerprint(self) -> str:

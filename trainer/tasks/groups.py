@@ -64,8 +64,8 @@ def check_enough_groups(
         )
 
 
-def check_column(group: str, columns: list[str], text: str, label: str, path: Path) -> None:
-    """Raise `ArgumentError` for a group column that the file lacks, or that is its text or label column."""
+def check_column(group: str, columns: list[str], others: Sequence[str], path: Path) -> None:
+    """Raise `ArgumentError` for a group column that the file lacks, or that is one of its text and label columns."""
     if group not in columns:
         raise ArgumentError(
             expected=tr("a group column {name} in {file}", name=repr(group), file=path.name),
@@ -73,7 +73,7 @@ def check_column(group: str, columns: list[str], text: str, label: str, path: Pa
             fix=tr("choose another group column"),
             option_fix=tr("name another --group-column"),
         )
-    if group in (text, label):
+    if group in others:
         raise ArgumentError(
             expected=tr("a group column that is neither the text nor the label column"),
             got=repr(group),

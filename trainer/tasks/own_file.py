@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer import pairs
 from trainer.errors import ArgumentError
 from trainer.tasks import cells
 from trainer.tasks.base import (
@@ -48,9 +50,14 @@ GROUP_NAMES = (
     "author",
 )
 """Usual names of a group column: proposed to a person, never taken unasked."""
-PAIRS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("text_a", "text_b"))
-"""Usual names of the two columns of a file of sentence pairs, which cannot be trained yet."""
+PAIRS = (
+    ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("text_a", "text_b"),
+    ("question", "sentence"), ("text1", "text2"),
+)  # fmt: skip
+"""Usual names of the two columns of a file of sentence pairs."""
 MAX_CLASSES = 200
+FEW = 8
+"""The most columns of a file of which any two in a row are offered as pairs of sentences."""
 
 Row = tuple[int, str, str, str | None]
 """(row number, text, label, group) of one complete row; the group is None for a row that stands alone."""
@@ -60,17 +67,20 @@ Row = tuple[int, str, str, str | None]
 class Usable:
     """The usable part of a file: its distinct, complete sentences before they are split, and its held-out files'.
 
-    `notes`: in English, what was left out and why (`note_shown` translates).
+    `notes`: in English, what was left out and why (`note_shown` translates). `pairs`: as in `TaskData`.
     """
 
     sentences: Split
     label_names: tuple[str, ...]
     notes: tuple[str, ...]
     held_out: dict[str, Split]
+    pairs: bool = False
 
 
 class FileTask(Task):
     """A task of a file with a text and a label column, chosen or recognised by their usual names.
+
+    Two text columns, `pairs.join`ed to one name, make pairs of sentences.
 
     Sentences with the same value in `group_column` come into the same split; a row without a value stands alone.
     """
@@ -104,11 +114,14 @@ class FileTask(Task):
             usable.sentences, seed=split_seed, label_names=usable.label_names, held_out=usable.held_out,
             share=self.share, least=self._least,
         )  # fmt: skip
-        return TaskData(self.name, usable.label_names, notes=usable.notes, group=self.group_column, **splits)
+        return TaskData(
+            self.name, usable.label_names, notes=usable.notes, group=self.group_column, pairs=usable.pairs,
+            **splits,
+        )  # fmt: skip
 
     def usable(self) -> Usable:
         """The usable part of the file. Raises `ArgumentError` for an unsuitable file, or one with too few sentences."""
-        rows, incomplete = self._rows(self.path)
+        rows, incomplete, paired = self._rows(self.path)
         names = label_names(name for _, _, name, _ in rows)
         held_out = {split: self._held_out(file, names) for split, file in self.held_out.items() if file}
         elsewhere = {repeat_key(text) for split in held_out.values() for text in split.texts}
@@ -132,15 +145,18 @@ class FileTask(Task):
                 check_enough_groups(sentences.labels, sentences.groups, names, splits=splits)
             if alone := sum(group == _alone(row) for row, group in zip(sentences.rows, sentences.groups, strict=True)):
                 notes += (note("alone", alone),)
-        return Usable(sentences, names, notes, held_out)
+        return Usable(sentences, names, notes, held_out, paired)
 
     @property
     def _least(self) -> int:
         """The fewest sentences of a label: fewer are enough where none is taken away for validation and test."""
         return FEWEST if all(self.held_out.values()) else LEAST
 
-    def _rows(self, path: Path) -> tuple[list[Row], int]:
-        """(the complete rows, the number of incomplete rows). A row needs a text and a label, but no group."""
+    def _rows(self, path: Path) -> tuple[list[Row], int, bool]:
+        """(the complete rows, the number of incomplete ones, whether their texts are pairs).
+
+        A row needs a text, or both of a pair, and a label, but no group.
+        """
         frame = read_table(path, self.separator, self.encoding)
         try:
             text, label = choose_columns(list(frame.columns), self.text_column, self.label_column, path)
@@ -148,20 +164,22 @@ class FileTask(Task):
             raise unusual(frame, path) or error from None
         groups = [None] * len(frame)
         if self.group_column is not None:
-            check_column(self.group_column, list(frame.columns), text, label, path)
+            columns = list(frame.columns)
+            check_column(self.group_column, columns, (*(pair_columns(columns, text) or (text,)), label), path)
             column = self.group_column
             groups = [None if cells.missing(value) else cells.label(value, column) for value in frame[column]]
+        texts, paired = text_cells(frame, text)
         complete = [
-            (row, cells.sentence(words, text), cells.label(name, label), group)
-            for row, (words, name, group) in enumerate(zip(frame[text], frame[label], groups, strict=True))
-            if not cells.missing(words) and not cells.missing(name)
+            (row, words, cells.label(name, label), group)
+            for row, (words, name, group) in enumerate(zip(texts, frame[label], groups, strict=True))
+            if words is not None and not cells.missing(name)
         ]
         check_single([name for _, _, name, _ in complete], label)
-        return complete, len(frame) - len(complete)
+        return complete, len(frame) - len(complete), paired
 
     def _held_out(self, file: str, names: tuple[str, ...]) -> Split:
         """A validation or test file's sentences: all but exact repeats, so that its size is the one it is known by."""
-        rows, _ = self._rows(Path(file).expanduser())
+        rows, _, _ = self._rows(Path(file).expanduser())
         unknown = sorted({name for _, _, name, _ in rows} - set(names))
         if unknown or not rows:
             raise ArgumentError(
@@ -186,8 +204,67 @@ class FileTask(Task):
         )
 
 
+def text_cells(frame: pd.DataFrame, column: str, *, as_written: bool = False) -> tuple[list[str | None], bool]:
+    """(the text of each row, None for an empty one; whether they are pairs) of a column or of two that are joined.
+
+    Texts have single spaces, as training reads them, unless `as_written`. Raises `ArgumentError`.
+    """
+    read = cells.text if as_written else cells.sentence
+    columns = pair_columns(list(frame.columns), column)
+    if columns is None:
+        return [None if cells.missing(words) else read(words, column) for words in frame[column]], False
+    first, second = (frame[name] for name in columns)
+    texts: list[str | None] = []
+    for row, both in enumerate(zip(first, second, strict=True)):
+        if any(map(cells.missing, both)):
+            texts.append(None)
+            continue
+        one, other = (read(words, name) for words, name in zip(both, columns, strict=True))
+        if pairs.MARK in one or pairs.MARK in other:
+            raise ArgumentError(
+                expected=tr("sentences without the sign {sign}, which joins the two of a pair", sign=pairs.MARK),
+                got=tr("one with it in row {row}", row=row + 1),
+                fix=tr("write another sign there"),
+            )
+        texts.append(pairs.join(one, other))
+    return texts, True
+
+
+def pair_columns(columns: list[str], name: str) -> tuple[str, str] | None:
+    """The two columns that a joined name means; None for a column's own name, or where one of the two is missing."""
+    both = None if name in columns else pairs.split(name)
+    return both if both and set(both) <= set(columns) else None
+
+
+def recognise_pair(columns: list[str]) -> str | None:
+    """The joined name of two columns with usual names of a pair; None without them."""
+    for usual in PAIRS:
+        both = [recognise(columns, (name,)) for name in usual]
+        if None not in both:
+            return pairs.join(*both)
+    return None
+
+
+def text_choices(columns: list[str]) -> list[str]:
+    """What may be chosen as the text: each column, and for pairs of sentences those with usual names or in a row.
+
+    Two columns in a row are offered of a file with few columns: of many there would be too many.
+    """
+    usual = recognise_pair(columns)
+    in_a_row = [pairs.join(one, other) for one, other in itertools.pairwise(columns)] if len(columns) <= FEW else []
+    return list(dict.fromkeys([*columns, *([usual] if usual else []), *in_a_row]))
+
+
+def recognise_text(columns: list[str]) -> str | None:
+    """The text column by its usual names: a pair's before a single one's; None without any."""
+    return recognise_pair(columns) or recognise(columns, TEXT_NAMES)
+
+
 def choose_columns(columns: list[str], text: str | None, label: str | None, path: Path) -> tuple[str, str]:
-    """The text and the label column: as named, else by their usual names. Raises `ArgumentError`."""
+    """The text and the label column: as named, else by their usual names. Raises `ArgumentError`.
+
+    The text column may be two, `pairs.join`ed, for pairs of sentences.
+    """
     problems, chosen = [], []
     without = {
         "text": (mark("no column {name} for the text"), mark("none with a usual name for the text")),
@@ -207,10 +284,10 @@ def choose_columns(columns: list[str], text: str | None, label: str | None, path
             fix=tr("choose both columns by their names"),
             option_fix=tr("name them with --text-column and --label-column"),
         )
-    if chosen[0] == chosen[1]:
+    if chosen[1] in (pair_columns(columns, chosen[0]) or chosen[:1]):
         raise ArgumentError(
             expected=tr("two different columns"),
-            got=tr("{name} for both", name=repr(chosen[0])),
+            got=tr("{name} for both", name=repr(chosen[1])),
             fix=tr("choose another label column"),
             option_fix=tr("name another --label-column"),
         )
@@ -220,14 +297,6 @@ def choose_columns(columns: list[str], text: str | None, label: str | None, path
 def unusual(frame: pd.DataFrame, path: Path) -> ArgumentError | None:
     """The error for a file whose columns are not recognised because it is of another kind; None if it is not known."""
     columns = list(frame.columns)
-    lower = {column.strip().lower() for column in columns}
-    pair = next((pair for pair in PAIRS if lower.issuperset(pair)), None)
-    if pair is not None:
-        return ArgumentError(
-            expected=tr("one text column in {file}", file=path.name),
-            got=tr("pairs of sentences in {columns}", columns=", ".join(pair)),
-            fix=tr("name one of them as the text column; pairs cannot be trained yet"),
-        )
     if all(len(name.split()) > 4 or name in set(map(str, frame[name].head(1000))) for name in columns):
         return ArgumentError(
             expected=tr("a heading with the columns' names in the first line of {file}", file=path.name),
@@ -245,7 +314,7 @@ def unusual(frame: pd.DataFrame, path: Path) -> ArgumentError | None:
 
 
 def choose_text(columns: list[str], text: str | None, path: Path) -> str:
-    """The text column: as named, by its usual names, or the only one. Raises `ArgumentError`."""
+    """The text column, or two joined: as named, by their usual names, or the only one. Raises `ArgumentError`."""
     column = _find(columns, text, TEXT_NAMES) or (columns[0] if len(columns) == 1 and text is None else None)
     if column is None:
         raise ArgumentError(
@@ -259,8 +328,10 @@ def choose_text(columns: list[str], text: str | None, path: Path) -> str:
 
 def _find(columns: list[str], named: str | None, usual: tuple[str, ...]) -> str | None:
     if named is not None:
+        if usual is TEXT_NAMES and (both := pair_columns(columns, named)):
+            return pairs.join(*both)
         return named if named in columns else None
-    return recognise(columns, usual)
+    return recognise_text(columns) if usual is TEXT_NAMES else recognise(columns, usual)
 
 
 def recognise(columns: list[str], usual: tuple[str, ...]) -> str | None:

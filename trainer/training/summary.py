@@ -76,6 +76,7 @@ def assemble(
                     "name": data.name,
                     "label_names": data.label_names,
                     "sizes": {split: len(getattr(data, split)) for split in tasks.SPLITS},
+                    "pairs": data.pairs,
                     "group": data.group,
                     "groups": _groups(data),
                     "fingerprint": data.fingerprint,

@@ -9,10 +9,10 @@ from typing import Any
 
 from transformers import AutoTokenizer, set_seed
 
-from trainer import methods, tasks
+from trainer import methods, pairs, tasks
 from trainer.engine import checkpoints, forward
 from trainer.engine.prepare import Prepared, prepare
-from trainer.errors import TrainingStopped
+from trainer.errors import ArgumentError, TrainingStopped
 from trainer.events import Evaluated, Finished, Saved, Started, State
 from trainer.machine import measure
 from trainer.machine.cuda import require_usable_card
@@ -20,6 +20,7 @@ from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
 from trainer.runs.result import Result
 from trainer.sources import backbones
+from trainer.texts import tr
 from trainer.training import baselines, speed, watch
 from trainer.training import evaluate as evaluation
 from trainer.training import summary as results
@@ -161,8 +162,16 @@ def _load(request: Request, device: Device) -> Work:
     backbone = backbones.locate(config.backbone)
     tokeniser = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True, trust_remote_code=False)
     longest = min(config.max_length, backbone.shape.longest)
+    if data.pairs and config.truncation != "head":
+        raise ArgumentError(
+            expected=tr("truncation head for pairs of sentences, of which the longer one is cut"),
+            got=config.truncation,
+            fix=tr("choose head"),
+        )
     ids = {
-        split: forward.tokenise(tokeniser, getattr(data, split).texts, longest, config.truncation)
+        split: forward.tokenise(
+            tokeniser, pairs.inputs(getattr(data, split).texts, data.pairs), longest, config.truncation
+        )
         for split in tasks.SPLITS
     }
     method = methods.get(config.method)

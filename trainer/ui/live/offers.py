@@ -15,7 +15,7 @@ from trainer.ui.live import link as live_link
 from trainer.ui.live.groups import groups
 from trainer.ui.live.selection import able, choices, empty, labels_of, missing, resolve, task_choices, task_of
 from trainer.ui.live.session import Session
-from trainer.ui.live.view import View
+from trainer.ui.live.view import View, box
 
 
 def offer(
@@ -56,6 +56,7 @@ def _offered(lab: Lab, view: View, key: str | None, chosen: list[str] | None) ->
         view.examples: live_examples.html(live_examples.fitting(lab, runs)),
         view.guess: gr.update(choices=labels_of(runs), value=None),
         view.bring: gr.update(**seen_if(not tasks)),
+        view.text: gr.update(**box(runs)),
     }, runs
 
 
@@ -64,7 +65,8 @@ def _waiting(lab: Lab, view: View, runs: list[Run], session: Session) -> dict[An
     example = live_examples.first(lab, runs)
     if example is None:
         return {view.predictions: empty(lab), view.session: session}
-    return {view.text: example.text, view.predictions: "", view.session: replace(session, waiting=True, fresh=False)}
+    text = gr.update(value=example.text, **box(runs))
+    return {view.text: text, view.predictions: "", view.session: replace(session, waiting=True, fresh=False)}
 
 
 def suit(lab: Lab, view: View, chosen: list[str] | None, key: str | None = None) -> dict[Any, Any]:
@@ -92,4 +94,5 @@ def arrive(lab: Lab, view: View, session: Session, request: gr.Request) -> dict[
     if not link.text.strip():
         return drawn | _waiting(lab, view, runs, session)
     session = replace(session, waiting=True, fresh=False)
-    return drawn | {view.text: link.text, view.predictions: "", view.session: session}
+    text = gr.update(value=link.text, **box(runs))
+    return drawn | {view.text: text, view.predictions: "", view.session: session}

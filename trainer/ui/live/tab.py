@@ -164,7 +164,7 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
     """Predictions of trained runs for one text: one object a run, in a fixed order.
 
     Parameters:
-        text: the sentence.
+        text: the sentence, or a pair of sentences with || between them.
         runs: ids of runs; every finished run that has its weights if not given.
 
     Each object has run_id, label (the run's own name, may be empty), method, predicted, probabilities (by label),
@@ -174,13 +174,17 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
     """
     # No third parameter: Gradio refuses calls that send the first two alone.
     with arguments.sentence_errors(lab):
-        chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs))
-        predictions = lab.predictor.predict(arguments.text("text", text, most=arguments.LONGEST), chosen)
+        text = arguments.text("text", text, most=arguments.LONGEST)
+        chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs), text=text)
+        predictions = lab.predictor.predict(text, chosen)
         return [_object(prediction, run) for prediction, run in zip(predictions, chosen, strict=True)]
 
 
 def _object(prediction: inference.Prediction, run: Run) -> dict[str, Any]:
     scaled = prediction.calibrated(run)
     temperature = {"temperature": scaled.temperature, "calibrated": scaled.temperature and scaled.probabilities}
-    lengths = {"cut": prediction.cut, "tokens_read": prediction.tokens_read, "tokens": prediction.tokens}
+    lengths = {
+        "cut": prediction.cut, "tokens_read": prediction.tokens_read, "tokens": prediction.tokens,
+        "truncation": prediction.truncation,
+    }  # fmt: skip
     return {name: value for name, value in vars(prediction).items() if name not in lengths} | temperature | lengths

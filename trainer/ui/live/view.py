@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from trainer.markup import render
+from trainer.runs.run import Run
 from trainer.texts import mark, tr
 from trainer.ui.common import confirm, tables
 from trainer.ui.common.fold import fold
@@ -77,8 +79,7 @@ def layout(tally: str) -> dict[str, Any]:
 def _sentence() -> dict[str, Any]:
     with gr.Row(elem_id="live-ask"):
         text = gr.Textbox(
-            label=tr("A sentence"),
-            placeholder=tr("Type a sentence and press Enter"),
+            **box(()),
             lines=1,  # with more, Gradio would send the sentence with Shift and Enter only
             max_lines=4,
             elem_id="live-text",
@@ -92,6 +93,13 @@ def _sentence() -> dict[str, Any]:
             tr("Predict with all runs"), variant="primary", elem_id="live-predict", scale=2, min_width=130
         )
     return {"text": text, "task": task, "predict": predict}
+
+
+def box(runs: Sequence[Run]) -> dict[str, str]:
+    """The label and the placeholder of the text box: for one sentence, or for a pair where the runs take pairs."""
+    if any(run.has_pairs for run in runs):
+        return {"label": tr("Two sentences"), "placeholder": tr("First sentence || second sentence")}
+    return {"label": tr("A sentence"), "placeholder": tr("Type a sentence and press Enter")}
 
 
 def _options() -> dict[str, Any]:

@@ -153,12 +153,13 @@ def open_file(
         columns = list(tables.read_table(Path(task), *(value or None for value in dialect)).columns)
     except UserError as error:
         return {view.columns: gr.update(**seen_if(True)), view.preview: note(str(error), "warning")}
-    text = text if text in columns else own_file.recognise(columns, own_file.TEXT_NAMES)
+    texts = own_file.text_choices(columns)
+    text = text if text in texts else own_file.recognise_text(columns)
     label = label if label in columns else own_file.recognise(columns, own_file.LABEL_NAMES)
     group = group if group in columns else ""
     return {
         view.columns: gr.update(**seen_if(True)),
-        view.text: gr.update(choices=columns, value=text),
+        view.text: gr.update(choices=texts, value=text),
         view.label: gr.update(choices=columns, value=label),
         view.group: gr.update(choices=[(tr("(no groups)"), ""), *columns], value=group),
         view.preview: preview_html(task, text, label, group, *dialect),
@@ -191,8 +192,9 @@ def preview_html(
     spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
     if len(counts) > 8:
         spread = tr("{labels}, and {count} more", labels=spread, count=len(counts) - 8)
-    columns, first = [text, label, *([group] if group else [])], frame.head(ROWS)
-    rows = [[_cell(row[column], column, text=column == text) for column in columns] for _, row in first.iterrows()]
+    texts = own_file.pair_columns(list(frame.columns), text) or (text,)
+    columns, first = [*texts, label, *([group] if group else [])], frame.head(ROWS)
+    rows = [[_cell(row[column], column, text=column in texts) for column in columns] for _, row in first.iterrows()]
     shown = table(
         [Column(column, numeric=False) for column in columns],
         rows,
