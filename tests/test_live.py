@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -499,6 +501,47 @@ def test_models_beyond_the_limit_are_dropped_and_come_back(suite):
     assert [a.probabilities for a in small.predict(TEXT, runs)] == [a.probabilities for a in once]
     small.forget(runs[1].id)
     assert not small.is_loaded(runs[1])
+
+
+def test_a_model_that_goes_leaves_no_memory_behind(copied):
+    """Evicted, forgotten, or of a run that was deleted by another program: a cycle of references keeps none of them."""
+    store, runs = copied.store, inference.choose(copied.store)
+    small, models = Predictor(store, max_models=2), {}
+    gc.collect()
+    gc.disable()  # as in a process with so many objects that Python seldom looks for cycles
+    try:
+        for run in runs[:3]:
+            small.predict_one(TEXT, run)
+            models[run.id] = weakref.ref(small._models[run.id].model)
+        evicted, deleted, forgotten = (models[run.id] for run in runs[:3])
+        assert (evicted(), deleted() is None, forgotten() is None) == (None, False, False)
+        shutil.rmtree(runs[1].folder)
+        small.predict_one(TEXT, runs[3])
+        assert (deleted(), forgotten() is None) == (None, False)
+        small.forget(runs[2].id)
+        assert forgotten() is None
+        untrained = Predictor(store, max_untrained=1)
+        untrained.untrained(TEXT, runs[3])
+        model = weakref.ref(next(iter(untrained._untrained.values())).model)
+        shorter = runs[3].model_copy(update={"recipe": runs[3].recipe.model_copy(update={"max_length": 9})})
+        untrained.untrained(TEXT, shorter)
+        assert model() is None
+    finally:
+        gc.enable()
+
+
+def test_a_run_that_is_deleted_while_it_is_opened_is_called_deleted(copied, monkeypatch):
+    run = inference.choose(copied.store)[0]
+    method = type(methods.get(run.recipe.method))
+    check = method.check
+
+    def delete_then_check(self, folder, setup):
+        shutil.rmtree(run.folder)
+        check(self, folder, setup)
+
+    monkeypatch.setattr(method, "check", delete_then_check)
+    with pytest.raises(UserError, match=f"Expected the run {run.id}, got one that was deleted"):
+        Predictor(copied.store).predict(TEXT, [run])
 
 
 AT_ONCE = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections import OrderedDict
@@ -97,7 +98,9 @@ class _Loaded:
     tokeniser: Any
     max_length: int
     truncation: str
-    pairs: bool = False
+    pairs: bool
+    folder: Path
+    """Of the run that it predicts for."""
     seconds: float = 0.0
     """The time of its last prediction."""
 
@@ -259,7 +262,9 @@ class Predictor:
     def forget(self, run_id: str) -> None:
         """Remove a model from memory, such as a deleted run's."""
         with self._lock:
-            self._models.pop(run_id, None)
+            known = self._models.pop(run_id, None) is not None
+        if known:
+            gc.collect()  # see `_evict`
 
     def _predict_loaded(
         self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]
@@ -355,15 +360,16 @@ class Predictor:
             if not run.model_folder.is_dir():
                 self._models.pop(run.id, None)
             if not run.folder.is_dir():
-                raise UserError(
-                    expected=tr("the run {run}", run=run.id),
-                    got=tr("one that was deleted"),
-                    fix=tr("choose another run"),
-                )
+                raise _deleted(run)
             if run.id in self._models:
                 self._models.move_to_end(run.id)
                 return self._models[run.id]
-        return self._openings.wait(run.id, run.id, lambda: self._open(run), seconds=seconds)
+        try:
+            return self._openings.wait(run.id, run.id, lambda: self._open(run), seconds=seconds)
+        except Exception:
+            if not run.folder.is_dir():  # deleted while it was opened: files were missing
+                raise _deleted(run) from None
+            raise
 
     def _open(self, run: Run) -> _Loaded:
         self._device = self._device or detect()
@@ -379,11 +385,27 @@ class Predictor:
         with self._lock:
             if run.folder.is_dir():  # else it was deleted meanwhile
                 self._models[run.id] = loaded
+        self._evict()
+        return loaded
+
+    def _evict(self) -> None:
+        """Remove models of deleted runs, and those used longest ago that are too many or too large.
+
+        A model with the hooks of its speed-ups and of its library is a cycle of references, which Python collects very
+        seldom where there are as many objects as here: full models of 90 MB stayed for an hour.
+        """
+        with self._lock:
+            evicted = [name for name, loaded in self._models.items() if not loaded.folder.is_dir()]
+            for name in evicted:
+                del self._models[name]
             while len(self._models) > 1 and (
                 len(self._models) > self.max_models or self._bytes() > self._device.memory / 2
             ):
-                self._models.popitem(last=False)
-        return loaded
+                evicted.append(self._models.popitem(last=False)[0])
+            while len(self._untrained) > self.max_untrained:
+                evicted.append(str(self._untrained.popitem(last=False)[0]))
+        if evicted:
+            gc.collect()
 
     def _load_untrained(self, run: Run) -> _Loaded:
         """The run's backbone with a new head, from the cache or built now. Call it without the lock."""
@@ -409,8 +431,7 @@ class Predictor:
                 loaded = self._prepare(model, CLASSIFIER_SPEEDUPS, setup, run)
                 with self._lock:
                     self._untrained[key] = loaded
-                    while len(self._untrained) > self.max_untrained:
-                        self._untrained.popitem(last=False)
+                self._evict()
             with self._lock:
                 self._untrained.move_to_end(key)
                 return self._untrained[key]
@@ -444,7 +465,7 @@ class Predictor:
             longest=longest,
             pool=self._pool,
         )
-        loaded = _Loaded(prepared, tokeniser, longest, run.recipe.truncation, run.has_pairs)
+        loaded = _Loaded(prepared, tokeniser, longest, run.recipe.truncation, run.has_pairs, run.folder)
         # The first pass of a new model allocates memory: it must not count in a prediction's time.
         with self._lock:  # a tokeniser is not thread-safe
             ids = _tokenise(loaded, ["warm up || here" if loaded.pairs else "warm up"]).ids
@@ -488,6 +509,14 @@ def temperature(run: Run) -> float | None:
 def _check(text: str) -> None:
     if not text.strip():
         raise ArgumentError(expected=tr("a sentence"), got=tr("nothing"), fix=tr("type one"))
+
+
+def _deleted(run: Run) -> UserError:
+    return UserError(
+        expected=tr("the run {run}", run=run.id),
+        got=tr("one that was deleted"),
+        fix=tr("choose another run"),
+    )
 
 
 def open_setup(run: Run, device: Device) -> Setup:
