@@ -210,7 +210,7 @@ def test_a_suite_is_trained_compared_and_asked(page, served):
     page.get_by_label("Epochs", exact=True).fill("-1")
     page.get_by_role("button", name="Train", exact=True).click()
     # Said with the estimate, and again under the button.
-    expect(page.get_by_text("epochs: expected a number of at least 1")).to_have_count(2)
+    expect(page.get_by_text("epochs: expected a number above 0")).to_have_count(2)
     page.get_by_label("Epochs", exact=True).fill("2")
     page.get_by_label("Training sentences").fill("200")
     page.get_by_label("Validation sentences").fill("50")

@@ -165,7 +165,7 @@ def test_the_estimate_counts_exactly_warns_and_says_what_is_wrong(own_store):
         train_plan.free_memory = lab_free
     assert "Full fine-tuning needs about" in html
     html, command, short = train_plan.plan(lab, form | {"epochs": -1, "methods": ["lora"]})
-    assert "epochs: expected a number of at least 1, got -1" in html
+    assert "epochs: expected a number above 0, got -1" in html
     assert command == short == ""
 
 
