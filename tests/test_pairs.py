@@ -70,7 +70,7 @@ def test_a_joined_pair_is_split_into_the_same_sentences(first, second):
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("a || b", ("a", "b")), ("a||b", ("a", "b")), ("a ‖ b", ("a", "b")), ("a\nb", ("a", "b")),
+        ("a || b", ("a", "b")), ("a||b", ("a", "b")), ("a ‖ b", ("a", "b")), ("a\nb", None),
         ("a || b ‖ c", ("a || b", "c")), ("a", None), ("", None), ("a ||", None), ("|| b", None), ("a | b", None),
     ],
 )  # fmt: skip
@@ -234,14 +234,14 @@ def test_predictions_are_those_of_the_plain_library(runs, tokenizer):
 
 def test_a_single_sentence_is_refused_by_name_and_left_to_the_others(runs):
     store, by_name = runs
-    predictor, pair = Predictor(store), "the film is warm || the cast is warm"
+    predictor = Predictor(store)
     with pytest.raises(ArgumentError, match=r"two sentences with \|\| between them.*got one \('the film is warm'\)"):
         predictor.predict("the film is warm", [by_name["full"]])
     mixed = predictor.predict_each("the film is warm", [by_name["full"], by_name["single"]])
     assert isinstance(mixed[0], ArgumentError)
     assert mixed[1].predicted in ("bad", "good")
-    assert {run.id for run in inference.choose(store, text="the film is warm")} == {by_name["single"].id}
-    assert {run.id for run in inference.choose(store, text=pair)} == {by_name["full"].id, by_name["lora"].id}
+    assert {run.id for run in inference.choose(store, pair=False)} == {by_name["single"].id}
+    assert {run.id for run in inference.choose(store, pair=True)} == {by_name["full"].id, by_name["lora"].id}
 
 
 def test_attributions_cover_both_sentences_and_are_complete(runs):
@@ -267,6 +267,8 @@ def test_a_file_of_pairs_is_predicted_by_its_two_columns(runs):
     assert column == "sentence1 ‖ sentence2"
     for _ in files.predict(table, column, [run], predictor, names={run.id: "full"}):
         pass
+    with pytest.raises(ArgumentError, match=r"one text column for .*, which was trained on single sentences"):
+        next(files.predict(table, column, [by_name["single"]], predictor))
     names = [run.label_names[i] for i in stored["predicted"]]
     assert table["full"].isna().tolist() == [row == 3 for row in range(20)]
     assert list(table["full"].dropna()) == [*names[:3], *names[4:]]

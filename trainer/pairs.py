@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 MARK = "‖"
 """The sign between the two sentences of a stored text: U+2016, which no sentence of a pair may have."""
-TYPED = (MARK, "||", "\n")
-"""Signs that a person may type between them, the first that occurs in this order counts."""
+TYPED = (MARK, "||")
+"""Signs that a person may type between them; the first that occurs in this order counts."""
 
 
 def join(first: str, second: str) -> str:

@@ -36,17 +36,26 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict the label of one sentence, or of each sentence of a file, with trained runs."""
+    from trainer import pairs
     from trainer.jobs import queue as jobs
     from trainer.runs.store import Store
     from trainer.serving import files
     from trainer.serving import predictor as inference
+    from trainer.tasks.own_file import pair_columns
 
     if (text is None) == (file is None):
         raise ArgumentError(expected="a sentence or --file", got="both" if text else "neither", fix="give one of them")
     if file is not None and out is None:
         raise ArgumentError(expected="--out with --file", got="none", fix="say where to write the predictions")
     store = Store()
-    selected = inference.choose(store, [name for name in runs.split(",") if name], text=text)
+    table = column = None
+    if file is not None:
+        table = files.read(file, **_dialect(separator, encoding))
+        column = files.text_column(table, file, text_column)
+    pair = (
+        pairs.split(text or "") is not None if table is None else pair_columns(list(table.columns), column) is not None
+    )
+    selected = inference.choose(store, [name for name in runs.split(",") if name], pair=pair)
     if not selected:
         raise UserError(
             expected="a finished run to ask", got="none", fix="train one: python -m trainer suite --preset quick"
@@ -56,9 +65,7 @@ def predict(
         for run in selected:
             if inference.temperature(run) is None:
                 typer.echo(f"Not scaled: {run.id}, which has no temperature.", err=True)
-    if file is not None:
-        table = files.read(file, **_dialect(separator, encoding))
-        column = files.text_column(table, file, text_column)
+    if table is not None:
         _predict_file(predictor, selected, table, column, calibrated=calibrated)
         files.write(table, out, spreadsheet=spreadsheet)
         _report_file(table, selected, out, as_json)

@@ -91,7 +91,14 @@ def predict(
 
     from trainer.serving.predictor import temperature
 
-    texts, _ = text_cells(table, column, as_written=True)
+    texts, are_pairs = text_cells(table, column, as_written=True)
+    for run in runs:
+        if are_pairs and not run.has_pairs:
+            raise ArgumentError(
+                expected=tr("one text column for {run}, which was trained on single sentences", run=run.id),
+                got=repr(column),
+                fix=tr("choose one column, or runs of pairs"),
+            )
     rows: dict[str, list[int]] = {}  # of each different text
     for row, text in enumerate(texts):
         if text is not None:
@@ -102,11 +109,8 @@ def predict(
         labels, shares, cut = ([None] * len(texts) for _ in range(3))
         done = count = 0
         yield Done(run, run_number, done, of)
-        tokens = (
-            run.recipe.backbone,
-            run.recipe.max_length,
-            run.recipe.truncation,
-        )  # runs with the same ones read the same tokens
+        # Runs with the same ones read the same tokens.
+        tokens = run.recipe.backbone, run.recipe.max_length, run.recipe.truncation, run.has_pairs
         if tokens not in known:
             known[tokens] = _longest_first(list(rows), run, predictor)
         for start in range(0, len(rows), AT_ONCE):

@@ -550,17 +550,16 @@ def open_setup(run: Run, device: Device) -> Setup:
     return entry.setup(run, backbone, device)
 
 
-def choose(store: Store, names: Sequence[str] | None = None, *, text: str | None = None) -> list[Run]:
+def choose(store: Store, names: Sequence[str] | None = None, *, pair: bool | None = None) -> list[Run]:
     """The named runs, or every run that can predict, in the order of the methods and then of the queue.
 
-    With a `text` and no names, those that take it: runs of pairs where it is a pair, the others where it is not; where
-    there are none of its kind, all.
+    `pair`: of those that are not named, the ones that take a pair of sentences, or a single one; all where there are
+    none of this kind, so that each says what it takes.
     """
     if names:
         return [store.load(name) for name in names]
     order = {name: index for index, name in enumerate(methods.METHODS)}
     runs = [run for run in store.list() if run.can_predict]
-    if text is not None:
-        is_pair = pairs.split(text) is not None
-        runs = [run for run in runs if run.has_pairs == is_pair] or runs
+    if pair is not None:
+        runs = [run for run in runs if run.has_pairs == pair] or runs
     return sorted(runs, key=lambda run: (order.get(run.recipe.method, len(order)), run.queue_order))

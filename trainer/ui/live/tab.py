@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from trainer import pairs
 from trainer.markup import render
 from trainer.publish import bundled
 from trainer.runs.run import Run
@@ -175,7 +176,8 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
     # No third parameter: Gradio refuses calls that send the first two alone.
     with arguments.sentence_errors(lab):
         text = arguments.text("text", text, most=arguments.LONGEST)
-        chosen = inference.choose(lab.store, None if runs is None else arguments.texts("runs", runs), text=text)
+        named = None if runs is None else arguments.texts("runs", runs)
+        chosen = inference.choose(lab.store, named, pair=pairs.split(text) is not None)
         predictions = lab.predictor.predict(text, chosen)
         return [_object(prediction, run) for prediction, run in zip(predictions, chosen, strict=True)]
 
