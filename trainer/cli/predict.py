@@ -48,14 +48,13 @@ def predict(
     if file is not None and out is None:
         raise ArgumentError(expected="--out with --file", got="none", fix="say where to write the predictions")
     store = Store()
-    table = column = None
-    if file is not None:
+    if file is None:
+        table, pair = None, pairs.split(text)
+    else:
         table = files.read(file, **_dialect(separator, encoding))
         column = files.text_column(table, file, text_column)
-    pair = (
-        pairs.split(text or "") is not None if table is None else pair_columns(list(table.columns), column) is not None
-    )
-    selected = inference.choose(store, [name for name in runs.split(",") if name], pair=pair)
+        pair = pair_columns(list(table.columns), column)
+    selected = inference.choose(store, [name for name in runs.split(",") if name], pair=pair is not None)
     if not selected:
         raise UserError(
             expected="a finished run to ask", got="none", fix="train one: python -m trainer suite --preset quick"
