@@ -100,4 +100,4 @@ def test_a_failed_check_is_the_programs_exit_status(tmp_path):
     command = [sys.executable, "-m", "benchmarks.gpu", "--out", str(out), "--only", "predict", "--minutes", "2"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
-    assert "NOT HELD" in done.stdout
+    assert "FAILED" in done.stdout

@@ -323,7 +323,7 @@ def _sentence(problem: Any) -> str:
     kind, context, got = problem["type"], problem.get("ctx", {}), problem["input"]
     if kind in _BOUNDS:
         key, text = _BOUNDS[kind]
-        expected = tr(text, bound=context[key])
+        expected = tr(text, bound=f"{context[key]:.15g}")
     elif kind == "literal_error":
         choices, _, last = context["expected"].rpartition(" or ")
         expected = tr("one of {choices}", choices=tr("{one} or {other}", one=choices, other=last) if choices else last)

@@ -25,12 +25,13 @@ def tokenise(
 
     Pairs of sentences are joined as the tokenizer joins them, the longer one truncated; `truncation` is then "head".
     """
+    texts = list(texts)
     if texts and isinstance(texts[0], tuple):
         return _tokenise_pairs(tokeniser, texts, max_length)
     if truncation == "head":
-        return tokeniser(list(texts), truncation=True, max_length=max_length)["input_ids"]
+        return tokeniser(texts, truncation=True, max_length=max_length)["input_ids"]
     # `verbose`: it would warn that the text is longer than the model reads.
-    whole = tokeniser(list(texts), truncation=False, verbose=False, return_special_tokens_mask=True)
+    whole = tokeniser(texts, truncation=False, verbose=False, return_special_tokens_mask=True)
     return [
         ids if len(ids) <= max_length else [ids[i] for i in read_positions(special, max_length, truncation)]
         for ids, special in zip(whole["input_ids"], whole["special_tokens_mask"], strict=True)
