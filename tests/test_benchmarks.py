@@ -14,10 +14,11 @@ from trainer.publish import bundled
 
 STORE = str(bundled.BUNDLED)
 LORA = str(bundled.BUNDLED / "lora-movies-minilm-s0-bundled")
+TINY = ("--random", "bert-tiny")
 RUN = {
     # The plain way is that of the accuracies below.
-    "training speed": ("--sentences", "32", "--repeats", "1", "--methods", "lora", "--ways", "careful", "ours"),
-    "training accuracy": ("--sentences", "32", "--epochs", "1", "--seeds", "0", "--methods", "lora"),
+    "training speed": ("--sentences", "32", "--repeats", "1", "--methods", "lora", "--ways", "careful", "ours", *TINY),
+    "training accuracy": ("--sentences", "32", "--epochs", "1", "--seeds", "0", "--methods", "lora", *TINY),
     "serving": ("--run", LORA, "--count", "2"),
     "predicting": ("--store", STORE, "--sentences", "40", "--repeats", "2"),
     "start": ("--repeats", "1"),
