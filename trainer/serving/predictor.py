@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections import OrderedDict
@@ -21,7 +20,7 @@ from trainer.engine.building import BUILDING
 from trainer.engine.prepare import Prepared, Speedups, prepare
 from trainer.engine.sharing import Pool, unique_bytes
 from trainer.errors import ArgumentError, UserError
-from trainer.machine.device import Device, detect, quiet_libraries
+from trainer.machine.device import Device, detect, quiet_libraries, release_freed_memory
 from trainer.methods import ParentWeights, Setup
 from trainer.methods.base import CLASSIFIER_SPEEDUPS, load_classifier
 from trainer.runs import entry
@@ -264,7 +263,7 @@ class Predictor:
         with self._lock:
             known = self._models.pop(run_id, None) is not None
         if known:
-            gc.collect()  # see `_evict`
+            release_freed_memory()
 
     def _predict_loaded(
         self, text: str, runs: Sequence[Run], models: dict[int, _Loaded]
@@ -389,11 +388,7 @@ class Predictor:
         return loaded
 
     def _evict(self) -> None:
-        """Remove models of deleted runs, and those used longest ago that are too many or too large.
-
-        A model with the hooks of its speed-ups and of its library is a cycle of references, which Python collects very
-        seldom where there are as many objects as here: full models of 90 MB stayed for an hour.
-        """
+        """Remove models of deleted runs, and those used longest ago that are too many or too large."""
         with self._lock:
             evicted = [name for name, loaded in self._models.items() if not loaded.folder.is_dir()]
             for name in evicted:
@@ -405,7 +400,7 @@ class Predictor:
             while len(self._untrained) > self.max_untrained:
                 evicted.append(str(self._untrained.popitem(last=False)[0]))
         if evicted:
-            gc.collect()
+            release_freed_memory()
 
     def _load_untrained(self, run: Run) -> _Loaded:
         """The run's backbone with a new head, from the cache or built now. Call it without the lock."""
