@@ -70,8 +70,8 @@ def test_a_joined_pair_is_split_into_the_same_sentences(first, second):
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("a || b", ("a", "b")), ("a||b", ("a", "b")), ("a ‖ b", ("a", "b")), ("a\nb", None),
-        ("a || b ‖ c", ("a || b", "c")), ("a", None), ("", None), ("a ||", None), ("|| b", None), ("a | b", None),
+        ("a || b", ("a", "b")), ("a||b", ("a", "b")), ("a\nb", None), ("a ‖ b", None),
+        ("a || b || c", ("a", "b || c")), ("a", None), ("", None), ("a ||", None), ("|| b", None), ("a | b", None),
     ],
 )  # fmt: skip
 def test_what_a_person_types_between_two_sentences(typed, expected):
@@ -101,8 +101,8 @@ def test_two_columns_are_recognised_or_named_and_make_one_text(pair_file, tmp_pa
     single = tasks.get(str(pair_file), text_column="sentence2").load(0)
     assert not single.pairs
     assert not any(pairs.MARK in text for text in single.train.texts)
-    assert text_choices(["claim", "evidence", "label"])[3:] == ["claim ‖ evidence", "evidence ‖ label"]
-    assert text_choices(["label", "x", "premise", "y", "hypothesis"])[5] == "premise ‖ hypothesis"
+    assert text_choices(["claim", "evidence", "label"])[3:] == ["claim || evidence", "evidence || label"]
+    assert text_choices(["label", "x", "premise", "y", "hypothesis"])[5] == "premise || hypothesis"
 
 
 def test_a_pair_without_one_of_its_sentences_is_left_out_and_said(tmp_path):
@@ -126,11 +126,11 @@ def test_columns_that_are_no_pair_are_refused(column, message, pair_file):
 
 def test_the_sign_within_a_sentence_of_a_pair_is_refused_with_its_row(tmp_path):
     frame = pd.DataFrame(rows(), columns=["sentence1", "sentence2", "label"])
-    frame.loc[4, "sentence2"] = "the ‖ of two lines"
+    frame.loc[4, "sentence2"] = "the || of two lines"
     with pytest.raises(ArgumentError, match="got one with it in row 5"):
         tasks.get(write(tmp_path / "sign.csv", frame)).load(0)
     single = tasks.get(write(tmp_path / "sign.csv", frame), text_column="sentence2").load(0)
-    assert any("‖" in text for split in tasks.SPLITS for text in getattr(single, split).texts), "a sign like any other"
+    assert any("||" in text for split in tasks.SPLITS for text in getattr(single, split).texts), "a sign like any other"
 
 
 # Tokens
@@ -246,14 +246,18 @@ def test_a_single_sentence_is_refused_by_name_and_left_to_the_others(runs):
 
 def test_attributions_cover_both_sentences_and_are_complete(runs):
     store, by_name = runs
-    predictor, text = Predictor(store), "the film is warm ‖ the cast is dull"
-    for name in ("full", "lora"):
-        explained = predictor.explain(text, by_name[name])
-        words = [text[word.start : word.end] for word in explained.words]
-        assert words == ["the", "film", "is", "warm", "‖", "the", "cast", "is", "dull"]
-        assert [word.score is None for word in explained.words] == [word == "‖" for word in words]
-        assert explained.complete
-        assert explained.label == predictor.predict_one(text, by_name[name]).predicted
+    predictor, scores = Predictor(store), {}
+    for text in ("the film is warm || the cast is dull", " the film is warm||the cast  is dull"):
+        for name in ("full", "lora"):
+            explained = predictor.explain(text, by_name[name])
+            words = [text[word.start : word.end] for word in explained.words]
+            assert words == ["the", "film", "is", "warm", "the", "cast", "is", "dull"], "the sign is no word"
+            assert scores.setdefault(name, explained.words[-1].score) == pytest.approx(explained.words[-1].score)
+            assert None not in [word.score for word in explained.words]
+            assert explained.complete
+            assert explained.label == predictor.predict_one(text, by_name[name]).predicted
+    with pytest.raises(ArgumentError, match="two sentences"):
+        predictor.explain("the film is warm", by_name["full"])
 
 
 def test_a_file_of_pairs_is_predicted_by_its_two_columns(runs):
@@ -264,7 +268,7 @@ def test_a_file_of_pairs_is_predicted_by_its_two_columns(runs):
     table = pd.DataFrame({"id": range(20), "sentence1": [a for a, _ in both], "sentence2": [b for _, b in both]})
     table.loc[3, "sentence2"] = None
     column = files.text_column(table, store.root / "in.csv")
-    assert column == "sentence1 ‖ sentence2"
+    assert column == "sentence1 || sentence2"
     for _ in files.predict(table, column, [run], predictor, names={run.id: "full"}):
         pass
     with pytest.raises(ArgumentError, match=r"one text column for .*, which was trained on single sentences"):

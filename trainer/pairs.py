@@ -1,13 +1,11 @@
-"""Pairs of sentences as one text, "first ‖ second", in files, predictions and what a person types."""
+"""Pairs of sentences as one text, "first || second", in files, predictions and what a person types."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-MARK = "‖"
-"""The sign between the two sentences of a stored text: U+2016, which no sentence of a pair may have."""
-TYPED = (MARK, "||")
-"""Signs that a person may type between them; the first that occurs in this order counts."""
+MARK = "||"
+"""The sign between the two sentences of a text, which no sentence of a pair may have."""
 
 
 def join(first: str, second: str) -> str:
@@ -17,11 +15,14 @@ def join(first: str, second: str) -> str:
 
 def split(text: str) -> tuple[str, str] | None:
     """The two sentences of a text, each of which has something; None for a text of one sentence."""
-    sign = next((sign for sign in TYPED if sign in text), None)
-    if sign is None:
-        return None
-    first, _, second = text.partition(sign)
-    return (first.strip(), second.strip()) if first.strip() and second.strip() else None
+    first, sign, second = text.partition(MARK)
+    return (first.strip(), second.strip()) if sign and first.strip() and second.strip() else None
+
+
+def starts(text: str) -> tuple[int, int]:
+    """Index of the first character of each of the two sentences of a text that `split` takes."""
+    first, _, second = text.partition(MARK)
+    return len(first) - len(first.lstrip()), len(text) - len(second.lstrip())
 
 
 def inputs(texts: Sequence[str], pairs: bool) -> list[str] | list[tuple[str, str]]:

@@ -335,7 +335,7 @@ class DatasetInfo(Record):
     name: str
     label_names: Annotated[Many[str], Field(min_length=2)] = Field(description="label i is the i-th")
     sizes: Sizes
-    pairs: bool = Field(False, description="whether each text is a pair of sentences, joined by ‖")
+    pairs: bool = Field(False, description="whether each text is a pair of sentences, joined by ||")
     group: str | None = Field(
         None, description="what joins sentences that are not independent, such as document; null if each stands alone"
     )

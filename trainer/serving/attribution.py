@@ -75,8 +75,9 @@ def tolerance(difference: float) -> float:
 def explain(
     model,
     tokeniser,
-    text: str | tuple[str, str],
+    text: str,
     *,
+    pair: bool = False,
     label_names: Sequence[str],
     max_length: int,
     device: Device,
@@ -84,9 +85,9 @@ def explain(
     pad_id: int | None = None,
     steps: Sequence[int] = STEPS,
 ) -> Attribution:
-    """Integrated gradients of one text, or pair of sentences, summed over the pieces of each word.
+    """Integrated gradients of one text, summed over the pieces of each word. `model`: evaluation mode, float32.
 
-    `model`: evaluation mode, float32. Words of a pair are those of the joined text.
+    A `pair` is a text of two sentences (see `trainer.pairs`); the sign between them is no word.
 
     The baseline has `pad_id`, by default the tokeniser's own, in place of each piece.
     """
@@ -94,11 +95,10 @@ def explain(
     from captum.attr import LayerIntegratedGradients
 
     also = {"return_offsets_mapping": True, "return_special_tokens_mask": True}
-    if isinstance(text, tuple):
-        encoded = tokeniser(*text, truncation="longest_first", max_length=max_length, **also)
-        read, start = range(len(encoded["input_ids"])), len(pairs.join(text[0], ""))
-        shifts = [start if sequence == 1 else 0 for sequence in encoded.sequence_ids()]
-        text = pairs.join(*text)
+    if pair:
+        encoded = tokeniser(*pairs.split(text), truncation="longest_first", max_length=max_length, **also)
+        read, starts = range(len(encoded["input_ids"])), pairs.starts(text)
+        shifts = [starts[sequence or 0] for sequence in encoded.sequence_ids()]
     else:
         encoded = tokeniser(text, verbose=False, **also)
         read = forward.read_positions(encoded["special_tokens_mask"], max_length, truncation)
@@ -137,7 +137,7 @@ def explain(
     ]
     return Attribution(
         label=label_names[target],
-        words=_sum_to_words(text, pieces),
+        words=_sum_to_words(text, pieces, sign=pairs.MARK if pair else None),
         total=total,
         at_baseline=at_baseline,
         at_text=at_text,
@@ -179,11 +179,18 @@ def _ideograph(character: str) -> bool:
     return "\u3040" <= character <= "\u30ff" or "\u3400" <= character <= "\u9fff" or "\uf900" <= character <= "\ufaff"
 
 
-def _sum_to_words(text: str, pieces: Sequence[tuple[int, float]]) -> tuple[Word, ...]:
-    """The words with their pieces' scores summed. A piece counts for the word in which it starts: none is lost."""
+def _sum_to_words(text: str, pieces: Sequence[tuple[int, float]], *, sign: str | None = None) -> tuple[Word, ...]:
+    """The words with their pieces' scores summed. A piece counts for the word in which it starts: none is lost.
+
+    The first `sign`, between two sentences, is left out.
+    """
     from bisect import bisect_right
 
     spans = words(text)
+    if sign is not None:
+        at = text.index(sign)
+        around = [part for start, end in spans for part in ((start, min(end, at)), (max(start, at + len(sign)), end))]
+        spans = [(start, end) for start, end in around if start < end]
     starts = [start for start, _ in spans]
     scores: dict[int, float] = {}
     for start, score in pieces:

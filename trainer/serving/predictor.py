@@ -193,11 +193,13 @@ class Predictor:
         """The word attributions of the run's prediction (see `attribution`)."""
         _check(text)
         loaded = self._load(run)
+        _inputs(loaded, [text])  # raises where it takes a pair and this is none
         with self._lock:
             return attribution.explain(
                 loaded.model,
                 loaded.tokeniser,
-                _inputs(loaded, [text])[0],
+                text,
+                pair=loaded.pairs,
                 label_names=run.label_names,
                 max_length=loaded.max_length,
                 truncation=loaded.truncation,
