@@ -12,10 +12,15 @@ from typing import Any
 from trainer.config import RunConfig
 from trainer.methods import METHODS
 from trainer.runs.run import Run
+from trainer.tasks import FILE_FIELDS
 from trainer.texts import tr
 
 LEFT_OUT = {"method", "task", "backbone", "seed", "fairness", "parents", "track", "precision", "options"}
 """Fields of a recipe that a name has otherwise, or that are no part of what is compared."""
+HELD_OUT = ("validation_size", "test_size")
+"""Fields that change no model: named only where they alone tell runs apart."""
+MOST = 3
+"""The most settings in a name; the others are in the table's columns."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +66,25 @@ def _details(runs: Sequence[Run]) -> dict[str, str]:
     """Run id -> what tells it from the other runs of its method: settings, task, backbone, and at last the seed."""
     settings = {run.id: _settings(run) for run in runs}
     keys = dict.fromkeys(key for own in settings.values() for key in own)
-    varied = [key for key in keys if len({own.get(key, Setting()).text for own in settings.values()}) > 1]
+    varied = [key for key in keys if key not in HELD_OUT and _differs(key, runs, settings)]
     parts = [part for part in (_task, _backbone) if len({part(run) for run in runs}) > 1]
     details = {}
     for run in runs:
         shown = [(key, settings[run.id][key]) for key in varied if key in settings[run.id]]
         own = [f" {key}={setting.text}" for key, setting in shown if not setting.usual]
+        own = [*own[:MOST], " …"] if len(own) > MOST else own
         details[run.id] = "".join([*own, *(f", {part(run)}" for part in parts)])
-    for add in (_origin, _seed):
+    for add in (_origin, _seed, _held_out):
         for same in _equal(runs, details):
             if len({add(run) for run in same}) > 1:
                 details |= {run.id: details[run.id] + add(run) for run in same}
     return details
+
+
+def _differs(key: str, runs: Sequence[Run], settings: dict[str, dict[str, Setting]]) -> bool:
+    """Whether a setting differs among the runs; one of how a file is read, among the runs of one file."""
+    groups = [members for _, members in _grouped(runs, lambda run: run.recipe.task)] if key in FILE_FIELDS else [runs]
+    return any(len({settings[run.id].get(key, Setting()).text for run in members}) > 1 for members in groups)
 
 
 def _equal(runs: Sequence[Run], names: dict[str, str]) -> list[list[Run]]:
@@ -119,6 +131,11 @@ def _origin(run: Run) -> str:
 
 def _seed(run: Run) -> str:
     return ", " + tr("seed {seed}", seed=run.recipe.seed)
+
+
+def _held_out(run: Run) -> str:
+    sizes = [(name, getattr(run.recipe, name)) for name in HELD_OUT]
+    return "".join(f" {name}={size}" for name, size in sizes if size is not None)
 
 
 def _numbered(names: dict[str, str], runs: Sequence[Run]) -> dict[str, str]:

@@ -14,6 +14,8 @@ PLAIN_SECONDS = 5.0
 
 def duration(seconds: float) -> str:
     """A duration in words: seconds, minutes and seconds, or hours and minutes."""
+    if 0 < seconds < 1:
+        return tr("<1 s")
     whole = round(max(seconds, 0))
     if whole >= 3600:
         return tr("{hours} h {minutes} min", hours=whole // 3600, minutes=f"{whole % 3600 // 60:02d}")

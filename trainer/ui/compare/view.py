@@ -12,6 +12,7 @@ from trainer.analysis.comparisons import MOST_TOGETHER
 from trainer.runs.metrics import METRICS
 from trainer.texts import mark, tr
 from trainer.ui.common import charts, tables
+from trainer.ui.common.choice import Dropdown, Radio
 from trainer.ui.common.fold import fold
 from trainer.ui.common.lab import remark
 from trainer.ui.common.visibility import seen_if
@@ -173,15 +174,15 @@ def _filters() -> list[gr.Dropdown]:
     about_task = tr("Runs on the same sentences compare.")
     with gr.Row():
         first = [
-            gr.Dropdown([], value=None, label=tr("Task"), info=about_task, min_width=200),
-            gr.Dropdown([], label=tr("Backbone"), info=every, **several),
-            gr.Dropdown([], label=tr("Method"), info=every, **several),
+            Dropdown([], value=None, label=tr("Task"), info=about_task, min_width=200),
+            Dropdown([], label=tr("Backbone"), info=every, **several),
+            Dropdown([], label=tr("Method"), info=every, **several),
         ]
     with gr.Row():
         second = [
-            gr.Dropdown(finished, value=["finished"], label=tr("State"), info=every, **several),
-            gr.Dropdown([], label=tr("Label"), info=every, **several),
-            gr.Dropdown([], label=tr("Seed"), info=every, **several),
+            Dropdown(finished, value=["finished"], label=tr("State"), info=every, **several),
+            Dropdown([], label=tr("Label"), info=every, **several),
+            Dropdown([], label=tr("Seed"), info=every, **several),
         ]
     return [*first, *second]
 
@@ -243,7 +244,7 @@ def _significance() -> dict[str, Any]:
             "accuracy.",
             most=MOST_TOGETHER,
         )
-        against = gr.Dropdown(compare_pairs.choices([]), value=AUTOMATIC, label=tr("Compare with"), info=about)
+        against = Dropdown(compare_pairs.choices([]), value=AUTOMATIC, label=tr("Compare with"), info=about)
         unlike = gr.Checkbox(
             False,
             label=tr("Test unlike configurations too"),
@@ -255,7 +256,7 @@ def _significance() -> dict[str, Any]:
 
 
 def _errors() -> dict[str, Any]:
-    cards = gr.Dropdown(
+    cards = Dropdown(
         [],
         value=[],
         multiselect=True,
@@ -265,7 +266,7 @@ def _errors() -> dict[str, Any]:
     )
     matrices = gr.HTML()
     gr.Markdown("## " + tr("Error analysis"))
-    kind = gr.Radio(
+    kind = Radio(
         [(tr("Models disagree"), "split")],
         value="split",
         label=tr("Test sentences"),

@@ -12,6 +12,7 @@ from trainer.markup import render
 from trainer.runs.run import Run
 from trainer.texts import mark, tr
 from trainer.ui.common import confirm, tables
+from trainer.ui.common.choice import Dropdown, Radio
 from trainer.ui.common.fold import fold
 from trainer.ui.common.lab import remark
 from trainer.ui.common.visibility import seen_if
@@ -65,7 +66,7 @@ def layout(tally: str) -> dict[str, Any]:
     with gr.Row(elem_id="live"):
         with gr.Column(scale=5, min_width=320):
             parts |= _sentence() | _options()
-            parts["guess"] = gr.Radio([], label=tr("What does the class say?"), value=None, **seen_if(False))
+            parts["guess"] = Radio([], label=tr("What does the class say?"), value=None, **seen_if(False))
             parts["predictions"] = gr.HTML(js_on_load=tables.PICK, elem_id="live-answers")
             parts["status"] = gr.HTML()
             parts["bring"] = gr.Button(tr("Add the example runs"), variant="primary", min_width=200, **seen_if(False))
@@ -88,7 +89,7 @@ def _sentence() -> dict[str, Any]:
             scale=6,
             min_width=300,
         )
-        task = gr.Dropdown([], label=tr("Task"), elem_id="live-task", scale=2, min_width=130, **seen_if(False))
+        task = Dropdown([], label=tr("Task"), elem_id="live-task", scale=2, min_width=130, **seen_if(False))
         predict = gr.Button(
             tr("Predict with all runs"), variant="primary", elem_id="live-predict", scale=2, min_width=130
         )
@@ -105,7 +106,7 @@ def box(runs: Sequence[Run]) -> dict[str, str]:
 def _options() -> dict[str, Any]:
     """What is seldom changed, closed at first."""
     with fold(tr("Options: runs, untrained model, guess first, explain, link"), elem_id="live-options"):
-        runs = gr.Dropdown([], multiselect=True, label=tr("Runs"), info=tr("One run of each recipe if none is chosen."))
+        runs = Dropdown([], multiselect=True, label=tr("Runs"), info=tr("One run of each recipe if none is chosen."))
         with gr.Row():
             untrained = gr.Checkbox(
                 False, label=tr("Include untrained model"), info=tr("what it says before training"), min_width=220

@@ -12,7 +12,9 @@ function labShow(id) {
     const box = target?.getBoundingClientRect();
     if (!box?.height || (box.top >= 0 && box.bottom <= innerHeight)) return;
     if (box.top >= 0 && box.top < 24) return; // higher than the window: it begins at the top
-    target.scrollIntoView({block: "start", behavior: calm ? "instant" : "smooth"});
+    // Only as far as it takes to see its end: what was pressed stays in view where both fit.
+    const far = box.top < 0 ? box.top : Math.min(box.top, box.bottom - innerHeight);
+    scrollBy({top: far, behavior: calm ? "instant" : "smooth"});
   };
   const observer = new MutationObserver(() => { if (Date.now() - start > 20000) labStopShowing(); else show(); });
   labStopShowing = () => {

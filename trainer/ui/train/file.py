@@ -44,7 +44,9 @@ class View:
 def build(lab: Lab, fields: dict[str, Any]) -> None:
     """Lay out the upload, the columns and the preview; adds the columns to `fields`."""
     with fold(tr("Your own sentences")):
-        gr.Markdown(tr("A table with a column of text and a column of labels, any number of classes."))
+        gr.Markdown(
+            tr("A table with a column of text, or two for pairs, and a column of labels, any number of classes.")
+        )
         upload = gr.File(
             label=tr("CSV, TSV, JSON, Parquet or Excel file"),
             file_types=list(tables.READERS),
@@ -205,7 +207,8 @@ def preview_html(
     )
     summary = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
     left_out = [tr("{sentence}.", sentence=tasks.note_shown(note)) for note in usable.notes]
-    about = _about_groups(usable, list(frame.columns), columns)
+    about = [tr("Each text is a pair of sentences.")] if usable.pairs else []
+    about += _about_groups(usable, list(frame.columns), columns)
     how = filter(None, [read.dialect.shown()])
     return render("train/preview.html", summary=" ".join([summary, *how, *left_out, *about]), table=shown)
 

@@ -64,7 +64,7 @@ def build(lab: Lab, page: gr.Blocks, stored: Stored) -> None:
             form = train_fields.build(lab)
             launch = _launch()
             loaders = train_load.build()
-        with gr.Column(scale=3, min_width=320, elem_classes="lab-runs"):
+        with gr.Column(scale=3, min_width=320, elem_id="lab-runs", elem_classes="lab-runs"):
             gr.Markdown("## " + tr("Runs"))
             # Two lists: what trains changes at every look, and the many runs that have ended seldom.
             active = gr.HTML(js_on_load=static.read("train-list.js"))
@@ -79,7 +79,7 @@ def build(lab: Lab, page: gr.Blocks, stored: Stored) -> None:
     fields = list(form.fields.values())
     launch.train.click(submitted, fields, launch.message, api_visibility="private", show_progress="minimal").then(
         **refresh
-    )
+    ).then(None, None, None, js=SHOW_RUNS, **QUIET)
     train_panel.connect(lab, panel, refresh)
     train_panel.choose(lab, panel, refresh, [active, ended])
     train_load.connect(lab, loaders, form.fields, refresh)
@@ -123,6 +123,9 @@ def _connect_form(lab: Lab, page: gr.Blocks, form: Form, launch: Launch, stored:
         shown.then(trigger_mode="always_last", **better)
 
 
+SHOW_RUNS = "() => { if (!document.querySelector('#lab-train-bar .lab-warning')) labShow('lab-runs'); }"
+"""Goes to the runs, unless the bar says why nothing was queued."""
+
 # Handlers
 
 
@@ -148,7 +151,7 @@ def submit(lab: Lab, form: dict[str, Any]) -> str:
         return note(sentence(error), "warning")
     return note(
         tr_count(
-            "{count} run queued. They go on without this page.",
+            "{count} run queued. It goes on without this page.",
             "{count} runs queued. They go on without this page.",
             len(launched),
         )
