@@ -16,7 +16,7 @@ import gradio as gr
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import app_on, serious, shoot, trainer
+from conftest import ROOT, app_on, serious, shoot, trainer
 
 from trainer import methods
 from trainer.analysis import comparisons, disputes, intervals, paired, published, variants
@@ -27,7 +27,7 @@ from trainer.runs.metrics import METRICS
 from trainer.runs.result import SCHEMA_VERSION
 from trainer.runs.run import Run
 from trainer.runs.store import Store
-from trainer.ui.common import charts
+from trainer.ui.common import charts, choice
 from trainer.ui.common.lab import Lab
 from trainer.ui.compare import draw as compare_draw
 from trainer.ui.compare import pairs as compare_pairs
@@ -913,6 +913,20 @@ def test_two_choices_in_quick_succession_both_stay(trained_page):
     assert page.locator(".lab-results tbody th").all_inner_texts()[:2] == ["Full fine-tuning", "QLoRA (4-bit)"]
 
 
+def test_another_task_brings_its_own_runs_without_an_error(trained_page):
+    """The runs chosen for the matrices are of the earlier task, and an event that follows still sends them."""
+    page = trained_page
+    compare(page)
+    opened(page, "errors")
+    page.wait_for_function("document.querySelectorAll('#compare-errors .lab-card, .lab-card').length >= 2")
+    page.get_by_role("button", name="Finished runs of").click()
+    page.locator("input[aria-label='Task']:visible").click()
+    page.get_by_role("option").filter(has_text="second.csv").click()
+    page.wait_for_function("document.querySelectorAll('.lab-card').length == 1")
+    page.wait_for_timeout(2000)
+    assert page.locator(".toast-body").count() == 0
+
+
 def test_a_sentence_goes_to_live_again_and_again(trained_page):
     from playwright.sync_api import expect
 
@@ -981,3 +995,21 @@ def test_with_300_runs_each_sub_page_has_its_first_result_in_view_and_ends(crowd
     assert abs(first["x"] - place["x"]) < 3
     assert abs(first["y"] - place["y"]) < 3
     next(pages, None)
+
+
+@pytest.mark.parametrize(
+    ("payload", "taken"),
+    [(None, True), ("gone", True), (["a", "gone"], True), ([], True), (3, True), ({"a": 1}, False), ([["a"]], False),
+     ("x" * 5000, False), (["a"] * 1001, False)],
+)  # fmt: skip
+def test_a_value_that_has_left_its_choices_is_for_the_handler_to_judge(payload, taken):
+    """And no file is written beside the module, as Gradio does for a subclass of a component."""
+    for kind in (choice.Dropdown, choice.Radio):
+        control = kind(["a"])
+        assert control.get_block_name() == kind.__name__.lower()
+        if taken:
+            assert control.preprocess(payload) == payload
+        else:
+            with pytest.raises(ValueError, match="no choice"):
+                control.preprocess(payload)
+    assert not list((ROOT / "trainer").rglob("*.pyi"))

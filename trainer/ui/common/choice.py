@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from typing import Any
 
 import gradio as gr
+from gradio.component_meta import ComponentMeta
 
 MOST, LONGEST = 1_000, 4_000
 """The most values of a control, and the most characters of one."""
 
 
-class Dropdown(gr.Dropdown):
-    """A dropdown whose value may have left its choices: an event that follows new choices still sends the old value.
-
-    Gradio would show an error for it. What is no text, or too much, is still refused.
-    """
-
-    is_template = True  # for Gradio: drawn as its base class is
-
-    def preprocess(self, payload: Any) -> Any:
-        return _checked(payload)
-
-
-class Radio(gr.Radio):
-    """Radio buttons whose value may have left their choices: see `Dropdown`."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        return _checked(payload)
-
-
-def _checked(payload: Any) -> Any:
+def checked(payload: Any) -> Any:
+    """A control's value, whatever its choices. Raises `ValueError` for what is no text or number, or too much."""
     values = payload if isinstance(payload, list) else [payload]
-    if len(values) > MOST or any(
-        not (value is None or (isinstance(value, str | int) and len(str(value)) <= LONGEST)) for value in values
-    ):
+    if len(values) > MOST or not all(_is_value(value) for value in values):
         raise ValueError("no choice")
     return payload
+
+
+def _is_value(value: Any) -> bool:
+    return value is None or (isinstance(value, str | int) and len(str(value)) <= LONGEST)
+
+
+def _with_changing_choices(base: type) -> type:
+    """A subclass whose value may have left its choices: an event that follows new choices still sends the old value.
+
+    Gradio's own check would show an error for it. Its metaclass writes a file of types beside the module of a subclass,
+    so that one is passed over; `is_template` says that the subclass is drawn as its base.
+    """
+    own = {"__module__": __name__, "is_template": True, "preprocess": lambda self, payload: checked(payload)}
+    return ABCMeta.__new__(ComponentMeta, base.__name__, (base,), own)
+
+
+Dropdown = _with_changing_choices(gr.Dropdown)
+Radio = _with_changing_choices(gr.Radio)
