@@ -64,7 +64,7 @@ def test_a_run_says_how_much_it_trains_before_it_starts_and_takes_held_out_files
     with no_worker(own_store):
         one = trainer("run", "--method", "lora", *arguments, "--set", "train_size=40", store=own_store).stdout
         two = trainer("suite", "--method", "lora", "--method", "full", *arguments, store=own_store).stdout
-    about = r"training sentences, 2 epochs\. About \d+ s of training here, estimated from .+\.\n"
+    about = r"training sentences, 2 epochs\. About (\d+|<1) s of training here, estimated from .+\.\n"
     assert re.fullmatch(rf"1 run: 40 {about}", one)
     assert re.fullmatch(rf"2 runs, one after another: \d+ {about}", two)
     runs = own_store.list()

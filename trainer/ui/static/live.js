@@ -27,6 +27,11 @@ function labShow(id) {
   show();
 }
 
+// After a press on Train: goes to the runs, unless the bar says why nothing was queued.
+function labShowRuns() {
+  if (!document.querySelector("#lab-train-bar .lab-warning")) labShow("lab-runs");
+}
+
 // The sign at the button, until the answers begin to arrive: they then say themselves that they are being computed.
 function labBusy(id, area) {
   const button = document.getElementById(id), element = document.getElementById(area);

@@ -79,7 +79,7 @@ def build(lab: Lab, page: gr.Blocks, stored: Stored) -> None:
     fields = list(form.fields.values())
     launch.train.click(submitted, fields, launch.message, api_visibility="private", show_progress="minimal").then(
         **refresh
-    ).then(None, None, None, js=SHOW_RUNS, **QUIET)
+    ).then(None, None, None, js="() => labShowRuns()", **QUIET)
     train_panel.connect(lab, panel, refresh)
     train_panel.choose(lab, panel, refresh, [active, ended])
     train_load.connect(lab, loaders, form.fields, refresh)
@@ -122,9 +122,6 @@ def _connect_form(lab: Lab, page: gr.Blocks, form: Form, launch: Launch, stored:
     for shown in (changed, page.load(restored, stored, form.controls, **QUIET).then(**plan)):
         shown.then(trigger_mode="always_last", **better)
 
-
-SHOW_RUNS = "() => { if (!document.querySelector('#lab-train-bar .lab-warning')) labShow('lab-runs'); }"
-"""Goes to the runs, unless the bar says why nothing was queued."""
 
 # Handlers
 
