@@ -108,6 +108,16 @@ def once(place: Path, make: Callable[[Path], None]) -> Path:
     return place
 
 
+def finished_run(store: Store, config: Any) -> Any:
+    """A run of the recipe in the store, trained in this process."""
+    from trainer.training.request import Request
+    from trainer.training.train import train
+
+    run = store.create(config)
+    store.update(run.id, state="finished", result=train(Request(config, run.folder, lambda event: None, costs=False)))
+    return store.load(run.id)
+
+
 @pytest.fixture(scope="session")
 def tiny_backbone(shared) -> Path:
     """A two-layer BERT with random weights and its own tokenizer, as a local folder."""

@@ -16,7 +16,7 @@ from trainer import __version__
 from trainer.cli import app
 from trainer.cli import train as cli_train
 from trainer.errors import ArgumentError
-from trainer.tasks import own_file
+from trainer.tasks import columns
 
 COMMANDS = [name for name, command in typer.main.get_command(app).commands.items() if not command.hidden]
 OPTION = re.compile(r"(?<![\w-])--[a-z]|python -m trainer")
@@ -80,7 +80,7 @@ def test_a_hint_is_in_the_words_of_its_surface(own_store, tiny_backbone, tmp_pat
     path = tmp_path / "odd.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ArgumentError) as caught:
-        own_file.choose_columns(["a", "b"], None, None, path)
+        columns.choose_columns(["a", "b"], None, None, path)
     assert not OPTION.search(str(caught.value))
     done = trainer(
         "run", "--method", "lora", "--task", str(path), "--backbone", str(tiny_backbone), store=own_store, check=False

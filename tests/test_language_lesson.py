@@ -16,7 +16,7 @@ from babel.messages.pofile import read_po
 from conftest import ROOT
 
 from trainer import methods, texts
-from trainer.tasks.own_file import TEXT_NAMES
+from trainer.tasks.columns import TEXT_NAMES
 from trainer.ui.lesson import papers
 from trainer.ui.lesson.steps import STEPS
 from trainer.ui.live import examples as live_examples

@@ -28,7 +28,8 @@ from trainer.runs.store import Store
 from trainer.serving import attribution
 from trainer.serving import files as questions
 from trainer.serving import predictor as inference
-from trainer.serving.predictor import Prediction, Predictor
+from trainer.serving.prediction import Prediction
+from trainer.serving.predictor import Predictor
 from trainer.sources import backbones
 from trainer.tasks.cells import missing
 from trainer.tasks.own_file import FileTask

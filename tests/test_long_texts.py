@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from conftest import BAD, GOOD, THINGS
+from conftest import BAD, GOOD, THINGS, finished_run
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
@@ -16,8 +16,6 @@ from trainer.runs import recipes
 from trainer.runs.store import Store
 from trainer.serving import files
 from trainer.serving.predictor import Predictor
-from trainer.training import train
-from trainer.training.request import Request
 from trainer.ui.live.board import cut_text
 
 LONGEST = 16
@@ -82,10 +80,7 @@ def runs(late_file, tiny_backbone, tmp_path_factory):
             method="full", task=str(late_file), backbone=str(tiny_backbone), max_length=LONGEST, truncation=truncation,
             epochs=8, batch_size=16, learning_rate=1e-3, precision="fp32",
         )  # fmt: skip
-        run = store.create(config)
-        result = train.train(Request(config, run.folder, lambda event: None, costs=False))
-        store.update(run.id, state="finished", result=result)
-        runs[truncation] = store.load(run.id)
+        runs[truncation] = finished_run(store, config)
     return store, runs
 
 

@@ -21,7 +21,7 @@ from trainer.runs import recipes
 from trainer.runs.store import Store
 from trainer.serving import predictor as inference
 from trainer.serving.attribution import Attribution, Word
-from trainer.serving.predictor import Prediction
+from trainer.serving.prediction import Prediction
 from trainer.ui import static
 from trainer.ui.common import script, tables
 from trainer.ui.common.lab import Lab, note

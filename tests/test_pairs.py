@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import BAD, GOOD, THINGS
+from conftest import BAD, GOOD, THINGS, finished_run
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertForSequenceClassification
@@ -24,7 +24,7 @@ from trainer.runs.store import Store
 from trainer.serving import files
 from trainer.serving import predictor as inference
 from trainer.serving.predictor import Predictor
-from trainer.tasks.own_file import text_choices
+from trainer.tasks.columns import text_choices
 from trainer.training import train
 from trainer.training.request import Request
 from trainer.ui.common.lab import Lab
@@ -187,10 +187,7 @@ def runs(pair_file, tiny_file, tiny_backbone, tmp_path_factory):
         ("single", "lora", tiny_file, {"epochs": 1}),
     ):
         config = recipes.make(method=method, task=str(task), **common, **settings)
-        run = store.create(config)
-        result = train.train(Request(config, run.folder, lambda event: None, costs=False))
-        store.update(run.id, state="finished", result=result)
-        finished[name] = store.load(run.id)
+        finished[name] = finished_run(store, config)
     return store, finished
 
 

@@ -36,7 +36,7 @@ def compare(
     runs = [run for run in stored if run.state == "finished"]
     try:
         table = runs_table(runs)
-    except Exception:  # of any kind: what one run's figures break is said of that run, and the others are compared
+    except Exception:  # of any kind: one run's error is reported for it, and the others are compared
         failed = [log_failure(error, run_id=run.id, folder=run.folder) for run, error in culprits(runs, runs_table)]
         names = {damage.run_id for damage in failed}
         runs = [run for run in runs if run.id not in names]

@@ -41,7 +41,8 @@ def predict(
     from trainer.runs.store import Store
     from trainer.serving import files
     from trainer.serving import predictor as inference
-    from trainer.tasks.own_file import pair_columns
+    from trainer.serving.prediction import temperature
+    from trainer.tasks.columns import pair_columns
 
     if (text is None) == (file is None):
         raise ArgumentError(expected="a sentence or --file", got="both" if text else "neither", fix="give one of them")
@@ -62,7 +63,7 @@ def predict(
     predictor = inference.Predictor(store)
     if calibrated:
         for run in selected:
-            if inference.temperature(run) is None:
+            if temperature(run) is None:
                 typer.echo(f"Not scaled: {run.id}, which has no temperature.", err=True)
     if table is not None:
         _predict_file(predictor, selected, table, column, calibrated=calibrated)

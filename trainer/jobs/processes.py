@@ -1,4 +1,4 @@
-"""Processes that another process started: found again by a stored record, signalled with their children."""
+"""Processes that another process started: looked up by a stored record, signalled with their children."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ SHORT = {
     "validation": mark("{requested} validation sentences requested, {available} unique ones available."),
     "test": mark("{requested} test sentences requested, {available} unique ones available."),
 }
-"""What is said of a split with fewer sentences than the recipe requests."""
+"""The sentence on a split with fewer sentences than the recipe requests."""
 
 
 def requested_and_available(recipe: RunConfig, sizes: Mapping[str, int], notes: Sequence[str]) -> str:

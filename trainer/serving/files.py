@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError, unreadable
 from trainer.runs.run import Run
+from trainer.serving.prediction import temperature
 from trainer.tasks import tables
-from trainer.tasks.own_file import choose_text, text_cells
+from trainer.tasks.columns import choose_text, text_cells
 from trainer.tasks.tables import READERS
 from trainer.texts import mark, tr
 from trainer.training import calibration
@@ -89,8 +90,6 @@ def predict(
     """
     import pandas as pd
 
-    from trainer.serving.predictor import temperature
-
     texts, are_pairs = text_cells(table, column, as_written=True)
     for run in runs:
         if are_pairs and not run.has_pairs:
@@ -142,8 +141,6 @@ READ = {
 
 def say_how(table: pd.DataFrame, runs: Sequence[Run], names: Mapping[str, str], *, calibrated: bool) -> None:
     """Add the column `HOW` to `table`: in its first row each run's name, id, temperature and maximum length."""
-    from trainer.serving.predictor import temperature
-
     parts = []
     for run in runs:
         scale = temperature(run) if calibrated else None

@@ -29,66 +29,15 @@ from trainer.runs.store import Store
 from trainer.serving import attribution
 from trainer.serving.attribution import Attribution
 from trainer.serving.opening import SECONDS, Openings, StillOpening, too_long
+from trainer.serving.prediction import Prediction, Tokens
 from trainer.sources import backbones
 from trainer.texts import tr
-from trainer.training import calibration
 
 UNTRAINED_SEED = 0
 
 
 NEAR = 0.05
 """Where the two best probabilities differ by less, a quick prediction is computed again in float32."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One run's prediction for one text. `seconds` is the time of its forward pass, without loading the model.
-
-    Runs of one call are computed in parallel, so their seconds add up to more than the elapsed time. `temperature` is
-    None for probabilities as the model gives them. `tokens_read` of the text's `tokens` were read, the special ones at
-    its ends included: fewer where it is longer than the run's maximum length; `truncation` says which were then read.
-    """
-
-    run_id: str
-    label: str
-    method: str
-    predicted: str
-    probabilities: dict[str, float]
-    seconds: float
-    temperature: float | None = None
-    tokens_read: int = 0
-    tokens: int = 0
-    truncation: str = "head"
-
-    @property
-    def cut(self) -> bool:
-        """Whether the text is longer than the run's maximum length, so that a part of it was not read."""
-        return self.tokens_read < self.tokens
-
-    @property
-    def confidence(self) -> float:
-        """The probability of the predicted label."""
-        return self.probabilities[self.predicted]
-
-    def calibrated(self, run: Run) -> Prediction:
-        """The prediction scaled by the run's temperature; unchanged if the run has none. The label stays the same."""
-        if (value := temperature(run)) is None:
-            return self
-        shares = calibration.scaled(np.array([*self.probabilities.values()]), value)
-        probabilities = dict(zip(self.probabilities, map(float, shares), strict=True))
-        return replace(self, probabilities=probabilities, temperature=value)
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Token ids of texts, truncated to a run's maximum length and not padded, and each text's tokens in all."""
-
-    ids: list[list[int]]
-    lengths: list[int]
-
-    @property
-    def read(self) -> list[int]:
-        return [len(ids) for ids in self.ids]
 
 
 @dataclass
@@ -495,12 +444,6 @@ def _inputs(loaded: _Loaded, texts: Sequence[str]) -> list[str] | list[tuple[str
             fix=tr("add the other"),
         )
     return pairs.inputs(texts, loaded.pairs)
-
-
-def temperature(run: Run) -> float | None:
-    """The run's temperature from its validation split; None if it has none."""
-    fitted = run.result.temperature if run.result else None
-    return fitted.value if fitted else None
 
 
 def _check(text: str) -> None:

@@ -112,7 +112,7 @@ def application(lab: Lab, page: gr.Blocks, *, outside: Sequence[Middleware] = ()
 
 
 def serve(lab: Lab, app: FastAPI, page: gr.Blocks, ready: Callable[[], None]) -> None:
-    """Serve until the process is told to end. `ready` is called once the app takes requests.
+    """Serve until the process gets a signal to end. `ready` is called once the app takes requests.
 
     Raises `UserError` where no port is free.
     """

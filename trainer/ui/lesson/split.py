@@ -14,7 +14,7 @@ from pydantic import AliasChoices, BaseModel, Field, ValidationError
 from trainer.analysis import disputes
 from trainer.markup import render
 from trainer.runs.run import Run
-from trainer.serving.predictor import Prediction
+from trainer.serving.prediction import Prediction
 from trainer.tasks.base import normalise
 from trainer.texts import mark, tr
 from trainer.ui.common import confirm, tables

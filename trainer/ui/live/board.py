@@ -9,7 +9,7 @@ from typing import Any
 from trainer.markup import render
 from trainer.runs.damage import log_failure
 from trainer.runs.run import Run
-from trainer.serving.predictor import Prediction, temperature
+from trainer.serving.prediction import Prediction, temperature
 from trainer.texts import mark, tr
 from trainer.ui.common.lab import method_title
 from trainer.ui.common.theme import COLOURS

@@ -20,14 +20,14 @@ from trainer.errors import Problems, UserError, sentence
 from trainer.markup import render
 from trainer.runs.run import Run
 from trainer.serving import files
-from trainer.serving.predictor import temperature
-from trainer.tasks.own_file import TEXT_NAMES
+from trainer.serving.prediction import temperature
+from trainer.tasks.columns import TEXT_NAMES, text_choices
 from trainer.texts import mark, tr, tr_count
 from trainer.ui.common import access, uploads
 from trainer.ui.common.fold import fold
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.live import selection
-from trainer.ui.live.file_preview import preview_html, text_choices, text_column
+from trainer.ui.live.file_preview import preview_html, text_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def opened(view: View, file: str | None) -> dict[Any, Any]:
         return drawn | {view.status: note(sentence(error), "warning")}
     column, text = text_column(table, Path(file))
     return drawn | {
-        view.column: gr.update(choices=text_choices(table), value=column),
+        view.column: gr.update(choices=text_choices(list(table.columns)), value=column),
         view.status: note(text),
         view.preview: preview,
     }
@@ -163,7 +163,7 @@ class Section:
         table = files.read(Path(file))
         if len(table) > uploads.ROWS and not access.may_change(self.lab, request):
             raise uploads.too_many_rows(len(table))
-        if column not in text_choices(table):
+        if column not in text_choices(list(table.columns)):
             usual = ", ".join(TEXT_NAMES[:3])
             text = tr(
                 "Expected the column with the sentences, got none; choose it (usual names are {names}).", names=usual

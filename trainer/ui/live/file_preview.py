@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from trainer.errors import UserError
 from trainer.markup import render
 from trainer.serving import files
-from trainer.tasks import own_file
 from trainer.tasks.cells import missing
 from trainer.texts import tr_count
 from trainer.ui.common import tables
@@ -38,11 +37,6 @@ def text_column(table: pd.DataFrame, file: Path) -> tuple[str | None, str]:
         len(table),
         column=column,
     )
-
-
-def text_choices(table: pd.DataFrame) -> list[str]:
-    """What may be chosen as the column with the sentences: each column, and each two that follow one another."""
-    return own_file.text_choices(list(table.columns))
 
 
 def preview_html(table: pd.DataFrame, title: str) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from trainer.analysis.names import short_names
 from trainer.runs.run import Run
-from trainer.serving.predictor import Prediction
+from trainer.serving.prediction import Prediction
 from trainer.texts import tr, tr_count
 from trainer.ui.common.lab import method_title, task_name
 

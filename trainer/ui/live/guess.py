@@ -9,7 +9,7 @@ import gradio as gr
 
 from trainer.analysis.names import short_names
 from trainer.markup import render
-from trainer.serving.predictor import Prediction
+from trainer.serving.prediction import Prediction
 from trainer.tasks.base import normalise
 from trainer.texts import mark, tr
 from trainer.ui.common import tables

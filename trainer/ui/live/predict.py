@@ -11,7 +11,7 @@ import gradio as gr
 from trainer.errors import UserError, sentence
 from trainer.markup import render
 from trainer.runs.run import Run
-from trainer.serving.predictor import Prediction
+from trainer.serving.prediction import Prediction
 from trainer.texts import tr, tr_count
 from trainer.ui.common.lab import Lab, note, task_name
 from trainer.ui.live.board import Board, untrained_key

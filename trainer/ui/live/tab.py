@@ -14,6 +14,7 @@ from trainer.markup import render
 from trainer.publish import bundled
 from trainer.runs.run import Run
 from trainer.serving import predictor as inference
+from trainer.serving.prediction import Prediction
 from trainer.texts import tr
 from trainer.ui import static
 from trainer.ui.common import arguments
@@ -182,7 +183,7 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
         return [_object(prediction, run) for prediction, run in zip(predictions, chosen, strict=True)]
 
 
-def _object(prediction: inference.Prediction, run: Run) -> dict[str, Any]:
+def _object(prediction: Prediction, run: Run) -> dict[str, Any]:
     scaled = prediction.calibrated(run)
     temperature = {"temperature": scaled.temperature, "calibrated": scaled.temperature and scaled.probabilities}
     lengths = {

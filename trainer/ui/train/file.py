@@ -16,6 +16,15 @@ from trainer.config import Encoding
 from trainer.errors import ArgumentError, UserError, sentence
 from trainer.markup import render
 from trainer.tasks import cells, own_file, tables
+from trainer.tasks.columns import (
+    GROUP_NAMES,
+    LABEL_NAMES,
+    pair_columns,
+    recognise,
+    recognise_text,
+    text_choices,
+    unusual,
+)
 from trainer.tasks.separated import SEPARATORS
 from trainer.tasks.tables import SEPARATOR_NAMES
 from trainer.texts import tr
@@ -155,9 +164,9 @@ def open_file(
         columns = list(tables.read_table(Path(task), *(value or None for value in dialect)).columns)
     except UserError as error:
         return {view.columns: gr.update(**seen_if(True)), view.preview: note(str(error), "warning")}
-    texts = own_file.text_choices(columns)
-    text = text if text in texts else own_file.recognise_text(columns)
-    label = label if label in columns else own_file.recognise(columns, own_file.LABEL_NAMES)
+    texts = text_choices(columns)
+    text = text if text in texts else recognise_text(columns)
+    label = label if label in columns else recognise(columns, LABEL_NAMES)
     group = group if group in columns else ""
     return {
         view.columns: gr.update(**seen_if(True)),
@@ -178,7 +187,7 @@ def preview_html(
         read = tables.read(Path(task), *(value or None for value in dialect))
         frame = read.frame
         if text is None or label is None:
-            raise own_file.unusual(frame, Path(task)) or ArgumentError(
+            raise unusual(frame, Path(task)) or ArgumentError(
                 expected=tr("a text and a label column"),
                 got=tr("one that is not chosen"),
                 fix=tr("choose both columns"),
@@ -194,7 +203,7 @@ def preview_html(
     spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
     if len(counts) > 8:
         spread = tr("{labels}, and {count} more", labels=spread, count=len(counts) - 8)
-    texts = own_file.pair_columns(list(frame.columns), text) or (text,)
+    texts = pair_columns(list(frame.columns), text) or (text,)
     columns, first = [*texts, label, *([group] if group else [])], frame.head(ROWS)
     rows = [[_cell(row[column], column, text=column in texts) for column in columns] for _, row in first.iterrows()]
     shown = table(
@@ -218,7 +227,7 @@ def _about_groups(usable: own_file.Usable, columns: list[str], chosen: list[str]
     if usable.sentences.groups is not None:
         count = len(set(usable.sentences.groups))
         return [tr("{count} groups, each in one split.", count=f"{count:,}")]
-    usual = own_file.recognise([column for column in columns if column not in chosen], own_file.GROUP_NAMES)
+    usual = recognise([column for column in columns if column not in chosen], GROUP_NAMES)
     if usual is None:
         return []
     return [tr("If sentences with the same {column} belong together, choose it as the group column.", column=usual)]

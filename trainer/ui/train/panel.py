@@ -215,7 +215,7 @@ def close_run(panel: Panel) -> dict[Any, Any]:
 def follow(lab: Lab, panel: Panel, run_id: str) -> dict[Any, Any]:
     """The panel again, after the run's state or log changed; a name that is being typed is not replaced.
 
-    Nor is a panel opened: it may have been closed since the page asked.
+    Nor is a panel opened: it may have been closed since the request.
     """
     changes = open_run(lab, panel, run_id)
     del changes[panel.head], changes[panel.rest]

@@ -72,7 +72,7 @@ def accuracy_text(lab: Lab, run: Run) -> str:
 
 
 def interval(lab: Lab, run: Run) -> tuple[float, float] | None:
-    """The interval of a finished run's test accuracy at 95%, as shares; None where it cannot be told."""
+    """The interval of a finished run's test accuracy at 95%, as shares; None where it is not known."""
     key = run.folder, run.split_fingerprint, run.result.test.accuracy
     return lab.intervals.get(key, lambda: analysis.accuracy_interval([run], "test_accuracy", store=lab.store))
 
