@@ -35,7 +35,7 @@ from trainer.machine.hosting import Hosts
 from trainer.machine.limits import Ledger, Limits
 from trainer.runs import recipes
 from trainer.runs.store import Store
-from trainer.ui.common import config_cache, faults, health, launching, log, requests, server
+from trainer.ui.common import config_cache, faults, health, launching, log, requests, server, sessions
 from trainer.ui.common.lab import Lab
 from trainer.ui.common.page import PREDICTING, Page
 from trainer.ui.common.timekeeper import Timekeeper
@@ -765,3 +765,22 @@ def test_the_app_starts_however_slow_and_ends_by_the_keyboard(tmp_path):
     written = process.communicate()[0]
     assert written.startswith(f"* Running on local URL:  {address}")
     assert "Traceback" not in written
+
+
+def test_a_session_is_small_and_only_the_newest_are_stored(own_store, monkeypatch):
+    """One for each page and each question of a program: Gradio's own take half a megabyte each, and stay."""
+    monkeypatch.setattr(sessions, "MOST", 5)
+    with Page(lab_on(own_store)) as page:
+        box, state = gr.Textbox("first"), gr.State("its own")
+    server.application(page.lab, page)
+    stored = page.state_holder
+    assert isinstance(stored, sessions.Sessions)
+    for number in range(3):
+        assert stored[f"page{number}"].config_values == {}
+    stored["page0"][state._id] = "changed"
+    for number in range(4):
+        stored[f"program{number}"].is_closed = False
+        assert stored["page0"][state._id] == "changed", "a page that is used stays"
+    assert list(stored.session_data) == ["program0", "program1", "program2", "program3", "page0"]
+    assert set(stored.time_last_used) == set(stored.session_data)
+    assert stored["page1"][box._id].value == "first", "one that went begins again"

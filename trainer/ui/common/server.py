@@ -24,6 +24,7 @@ from trainer.machine.hosting import LOOPBACK, Hosts
 from trainer.texts import tr
 from trainer.ui.common import documents
 from trainer.ui.common.lab import Lab
+from trainer.ui.common.sessions import Sessions
 
 PORT, PORTS = 7860, 100
 """The first port if none is named, and how many are tried from the first on, as Gradio does."""
@@ -107,6 +108,9 @@ def application(lab: Lab, page: gr.Blocks, *, outside: Sequence[Middleware] = ()
         "show_error": True,
     } | settings
     gr.mount_gradio_app(outer, page, "/", **settings)
+    inner = next(route.app for route in outer.routes if isinstance(getattr(route, "app", None), gr.routes.App))
+    inner.state_holder = Sessions()
+    inner.state_holder.set_blocks(page)
     page.custom_mount_path = None  # it is the whole site: addresses are as after `launch`
     return outer
 

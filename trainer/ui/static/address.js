@@ -63,17 +63,17 @@ function labSync() {
   }
 }
 
-// Presses a tab until it is open, first once the page is drawn: Gradio fails where it draws a tab's content beside the
-// page's, or twice at once.
+// Presses a tab until it is open, first once the page is quiet, or after `patience` seconds: Gradio fails where it draws
+// a tab's content beside the page's, or twice at once.
 let labChanged = 0;
 new MutationObserver(() => { labChanged = Date.now(); }).observe(document.documentElement, {subtree: true, childList: true});
-async function labSelect(name, number, seconds) {
+async function labSelect(name, number, seconds, patience) {
   const since = Date.now();
   let pressed = 0;
   for (const end = since + 1000 * seconds; Date.now() < end && labRestoring === number;) {
     const tab = labTab(name), now = Date.now();
     if (tab?.getAttribute("aria-selected") === "true") return;
-    if (tab && now - pressed > 3000 && (now - labChanged > 250 || now - since > 5000)) {
+    if (tab && now - pressed > 3000 && (now - labChanged > 250 || now - since > 1000 * patience)) {
       pressed = now;
       tab.click();
     }
@@ -81,19 +81,19 @@ async function labSelect(name, number, seconds) {
   }
 }
 
-async function labRestore(seconds) {
+async function labRestore(seconds, patience) {
   const number = labRestoring = ++labRestorations, params = new URLSearchParams(location.search);
   const tab = labTabOf(params);
-  await labSelect(tab, number, seconds);
+  await labSelect(tab, number, seconds, patience);
   const view = labViews.includes(params.get("view")) ? params.get("view") : labViews[0];
-  if (tab === "compare") await labSelect(view, number, 3);
+  if (tab === "compare") await labSelect(view, number, 10, patience);
   if (labRestoring !== number) return;
   if (tab !== (params.get("tab") ?? "live")) labAddress({tab}, true);
   labRestoring = 0;
 }
 
 addEventListener("popstate", async () => {
-  await labRestore(3);
+  await labRestore(10, 1.5);
   dispatchEvent(new CustomEvent("labaddress", {detail: new URLSearchParams(location.search)}));
 });
 // Who presses a tab while the page still goes to that of its address wants the pressed one.
@@ -101,7 +101,7 @@ document.addEventListener("click", event => {
   if (event.isTrusted && event.target.closest?.('[role="tab"]')) labRestoring = 0;
 }, true);
 new MutationObserver(labSync).observe(document.documentElement, {subtree: true, attributeFilter: ["aria-selected"]});
-labRestore(60);
+labRestore(60, 5);
 
 document.addEventListener("click", event => {
   const name = event.target.closest?.("[data-open-tab]")?.dataset.openTab;
