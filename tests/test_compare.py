@@ -11,6 +11,7 @@ import statistics
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import gradio as gr
 import numpy as np
@@ -30,6 +31,7 @@ from trainer.runs.store import Store
 from trainer.ui.common import charts, choice
 from trainer.ui.common.lab import Lab
 from trainer.ui.compare import draw as compare_draw
+from trainer.ui.compare import filters
 from trainer.ui.compare import pairs as compare_pairs
 from trainer.ui.compare import sentences as compare_sentences
 from trainer.ui.compare import tables as compare_tables
@@ -278,7 +280,7 @@ def whole(lab: Lab, view: compare_view.View, *values) -> dict:
     drawn = {}
     for page in compare_view.PAGES:
         drawn |= compare_draw.draw(lab, view, page, *values)
-    more = compare_draw.conclude(lab, view, "overview", *values)
+    more = compare_draw.conclude(lab, view, "overview", "", *values)
     return drawn | (more if view.conclusion in more else {})
 
 
@@ -329,16 +331,72 @@ def test_the_tab_is_drawn_for_several_seeds(seeds, view):
     assert "LoRA, published elsewhere" in text
     assert "89.45% in the table" in text
     assert text.count("<h4>Confusion matrix") == compare_draw.FIRST_CARDS
-    assert ">Finished runs of tiny.csv on tiny-bert0: 7 runs, 5 configurations<" in drawn[view.controls]
+    line = ">Finished runs of tiny.csv on tiny-bert0: 7 runs, 5 configurations; 1 more on other sentences<"
+    assert line in drawn[view.controls]
     alone = whole(lab, view, None, [], ["full"])
-    assert ": 1 run, 1 configuration (Full fine-tuning)<" in alone[view.controls]
+    assert ": 1 run, 1 configuration (Full fine-tuning); 1 more on other sentences<" in alone[view.controls]
     assert "published" not in words(alone)
     assert "There is one configuration" in words(alone)
     assert compare_draw.NOTHING in words(whole(lab, view, None, [], ["full"], ["finished"], [], [1]))
     failed = words(whole(lab, view, None, [], [], ["failed"]))
     assert "None of them has finished" in failed
-    assert "not all trained and tested on the same sentences" in words(whole(lab, view, ALL))
+    every = whole(lab, view, ALL)
+    assert "not all trained and tested on the same sentences" in words(every)
+    assert "on other sentences" not in every[view.controls]
     assert compare_draw.EMPTY in words(whole(Lab.open(Store(seeds.root / "none")), view))
+
+
+@pytest.mark.parametrize(
+    ("query", "changes"),
+    [
+        ("", {"method": ("lora",), "state": ("failed",)}),
+        ("?tab=compare", {}),
+        (
+            "?tab=compare&view=table&method=full&method=qlora&seed=0&seed=3",
+            {"method": ("full", "qlora"), "seed": (0, 3)},
+        ),
+        ("?state=all", {"state": ()}),
+        ("?state=failed&state=cancelled", {"state": ("failed", "cancelled")}),
+        ("?task=all&label=a%26b&backbone=owner/name", {"task": ALL, "label": ("a&b",), "backbone": ("owner/name",)}),
+        ("?seed=x&seed=-1&seed=" + "9" * 99, {}),
+        ("?" + "&".join(f"method={n}" for n in range(5000)), {"method": tuple(str(n) for n in range(100))}),
+    ],
+)
+def test_an_addresss_filters(query, changes):
+    before = filters.Selection(method=("lora",), state=("failed",), unit="mean")
+    after = filters.of_address(before, query)
+    assert after == replace(filters.Selection(unit="mean"), **changes)
+
+
+def test_what_an_address_names_and_no_run_has_is_said(seeds, view):
+    lab = Lab.open(seeds)
+    drawn = compare_draw.draw(lab, view, "table", query="?tab=compare&method=lora&method=ropa&seed=77&state=all")
+    assert "The address names what no run here has: ropa, 77." in drawn[view.summary]
+    assert "(LoRA)" in drawn[view.controls]
+    assert drawn[view.filters[2]]["value"] == ["lora"], "the control shows what the address chose"
+    known = compare_draw.draw(lab, view, "table", query="?tab=compare&method=lora&state=all")
+    assert "The address names" not in known[view.summary]
+
+
+def test_sets_of_sentences_are_told_apart_by_a_fingerprint_only_where_their_titles_agree(seeds):
+    run = next(run for run in seeds.list() if run.result)
+    size = run.result.meta_info.dataset_info.sizes.train
+
+    def on(fingerprint: str, train: int) -> Run:
+        dataset = run.result.meta_info.dataset_info
+        sizes = dataset.sizes.model_copy(update={"train": train})
+        dataset = dataset.model_copy(update={"fingerprint": fingerprint, "sizes": sizes})
+        meta = run.result.meta_info.model_copy(update={"dataset_info": dataset})
+        result = run.result.model_copy(update={"meta_info": meta})
+        return run.model_copy(update={"result": result})
+
+    titles = filters.groups([on("a" * 40, size), on("b" * 40, size), on("c" * 40, size + 1)])
+    plain = f"tiny.csv, {size:,} training sentences"
+    assert titles == {
+        "a" * 40: f"{plain} (aaaaaa)",
+        "b" * 40: f"{plain} (bbbbbb)",
+        "c" * 40: f"tiny.csv, {size + 1:,} training sentences",
+    }
 
 
 def test_a_sub_page_draws_itself_alone(seeds, view):
@@ -911,6 +969,19 @@ def test_two_choices_in_quick_succession_both_stay(trained_page):
     page.wait_for_timeout(2000)
     drawn(page, 2)
     assert page.locator(".lab-results tbody th").all_inner_texts()[:2] == ["Full fine-tuning", "QLoRA (4-bit)"]
+    # They are in the address: a reload has them, and Back takes them back one by one.
+    chosen = {"tab": ["compare"], "view": ["table"], "method": ["qlora", "full"]}
+    assert parse_qs(urlsplit(page.url).query) == chosen | {"seed": ["0"]}
+    page.reload()
+    drawn(page, 2)
+    page.go_back()
+    page.wait_for_function("!location.search.includes('seed=')")
+    page.get_by_role("button", name="(QLoRA (4-bit), Full fine-tuning)").wait_for()
+    assert parse_qs(urlsplit(page.url).query) == chosen
+    for _ in range(2):
+        page.go_back()
+    drawn(page, 5)
+    assert parse_qs(urlsplit(page.url).query) == {"tab": ["compare"], "view": ["table"]}
 
 
 def test_another_task_brings_its_own_runs_without_an_error(trained_page):

@@ -153,7 +153,15 @@ def _not_shown(pairs: Sequence[Comparison], *, named: bool) -> list[str]:
     counts = [pair.result.sentences_for(TOLD_APART, pair.level) for pair in pairs]
     points = f"{100 * TOLD_APART:g}"
     if None in counts:
-        return [*sentences, tr("To tell {points} points apart it takes more seeds.", points=points)]
+        if largest >= 1:
+            return [*sentences, tr("To tell {points} points apart it takes more seeds.", points=points)]
+        text = tr(
+            "In the least certain pair a difference below {largest} points may not show; to tell {points} points apart "
+            "there it takes more seeds.",
+            largest=f"{100 * largest:.1f}",
+            points=points,
+        )
+        return [*sentences, text]
     more = max(count - pair.result.sentences for count, pair in zip(counts, pairs, strict=True))
     text = tr(
         "About {count} more test sentences would tell {points} points apart.", count=_round_up(more), points=points

@@ -41,6 +41,8 @@ CURVES = {
     "memory": mark("Process or GPU memory (MB)"),
 }
 """The titles of analysis.curves' curves; another curve has its name as title."""
+_MIDDLE = "-8 * (length(split(datum.shown, '\\n')) - 1)"
+"""Vega's expression for how far a figure of several lines begins above the middle of its bar, in pixels."""
 _UNIT = re.compile(r"\s*\([^()]*\)$")
 DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2])
 
@@ -59,14 +61,17 @@ def bars(table: pd.DataFrame, metric: Metric, *, reference: pd.DataFrame | None 
     data = data[["Variant", "method", "run", "seed", "value", "parents"]]
     means, elsewhere = _bar_means(data, metric), _elsewhere(reference, metric)
     order = [*means["Variant"], *elsewhere["Variant"]]
-    lines = max((name.count(", ") + 1 for name in order), default=1)
+    names = (name.count(", ") + 1 for name in order)
+    lines = max([*names, *(text.count("\n") + 1 for text in means["shown"])], default=1)
     y = alt.Y("Variant:N", sort=order, title=None, axis=alt.Axis(labelLimit=180, labelExpr="split(datum.label, ', ')"))
     x = _bar_lengths(metric, [*means["end"], *elsewhere["value"]], [*means["shown"], *elsewhere["shown"]])
     tooltip = [tip("Variant:N", tr("Variant")), tip("shown:N", name)]
     base = alt.Chart(means).encode(y=y)
     layers = [
         base.mark_bar(height={"band": 0.7}).encode(x=x, color=colour(means["method"], legend=None), tooltip=tooltip),
-        base.mark_text(align="left", dx=8, fontSize=TEXT).encode(x=alt.X("end:Q"), text=alt.Text("shown:N")),
+        base.mark_text(align="left", dx=8, fontSize=TEXT, lineBreak="\n", dy=alt.expr(_MIDDLE)).encode(
+            x=alt.X("end:Q"), text=alt.Text("shown:N")
+        ),
     ]
     if (fused := means.dropna(subset=["parents"])).size:
         more = alt.Chart(fused).mark_bar(height={"band": 0.7}, opacity=0.35)
@@ -101,7 +106,7 @@ def _bar_means(data: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     means["shown"] = [show_mean(metric, mean, sd) for mean, sd in zip(means["value"], spread, strict=True)]
     fused = means["parents"].notna()
     means.loc[fused, "shown"] = [
-        f"{own} + {show(metric, parents)}"
+        f"{own}\n+ {show(metric, parents)}"
         for own, parents in means.loc[fused, ["shown", "parents"]].itertuples(index=False)
     ]
     return means
@@ -110,7 +115,8 @@ def _bar_means(data: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 def _bar_lengths(metric: Metric, ends: Sequence[float], figures: Sequence[str]) -> alt.X:
     """The axis along the bars, with room for the figures at their ends, on a phone too."""
     longest = max([*ends, 0]) or 1.0
-    room = [end + longest * (0.15 + 0.075 * len(shown)) for end, shown in zip(ends, figures, strict=True)]
+    longest_lines = [max(map(len, shown.split("\n"))) for shown in figures]
+    room = [end + longest * (0.15 + 0.075 * count) for end, count in zip(ends, longest_lines, strict=True)]
     limit = max([*room, longest * 1.15])
     axis = axis_of(metric, [limit], 4)
     if metric.scale == PERCENT and longest > 25:

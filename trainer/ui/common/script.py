@@ -24,7 +24,7 @@ NAMES = (
 """Gradio's names of its parts for a screen reader, which are English in every language."""
 
 
-SCRIPTS = ("page.js", "address.js", "live.js")
+SCRIPTS = ("page.js", "address.js", "live.js", "compare.js")
 """In the order in which they use each other."""
 
 

@@ -32,11 +32,25 @@ from trainer.ui.common.visibility import seen_if
 from trainer.ui.compare import pairs as compare_pairs
 from trainer.ui.compare import sentences as compare_sentences
 from trainer.ui.compare import tables as compare_tables
-from trainer.ui.compare.filters import AUTOMATIC, FILTERS, Selection, choices, in_words, known_metrics, select, settle
+from trainer.ui.compare.filters import (
+    AUTOMATIC,
+    FILTERS,
+    Selection,
+    choices,
+    elsewhere,
+    in_words,
+    known_metrics,
+    missing,
+    of_address,
+    select,
+    settle,
+)
 from trainer.ui.compare.tables import cards, over_seeds, results, run_names, with_variant
 from trainer.ui.compare.view import COSTS, CURVES, LOSSES, MOST_CARDS, OVERVIEW, View
 
 MAX_BARS, MAX_CURVES, MAX_CARDS, FIRST_CARDS = 12, 20, 12, 2
+MOST_CHARACTERS = 200
+"""The most that is shown of an address's unknown values."""
 EMPTY = mark("No finished runs yet. Train some in the Train tab: they appear here.")
 NOTHING = mark("No run fits these filters. Take a choice out of one of them.")
 
@@ -52,10 +66,10 @@ class Shown:
     runs: list[Run]
 
     @classmethod
-    def of(cls, lab: Lab, *values: Any) -> Shown:
-        """`values`: the fields of `Selection`; missing ones have their defaults."""
+    def of(cls, lab: Lab, *values: Any, query: str = "") -> Shown:
+        """`values`: the fields of `Selection`; missing ones have their defaults. `query`: see `filters.of_address`."""
         every, chosen = lab.runs(), Selection.of(*values)
-        selection = settle(chosen, every)
+        selection = settle(of_address(chosen, query), every)
         return cls(lab, chosen, selection, every, select(selection, every))
 
     @cached_property
@@ -90,17 +104,19 @@ class Shown:
         return gr.update(choices=offered, value=list(value) if isinstance(value, tuple) else value)
 
 
-def draw(lab: Lab, view: View, page: str = OVERVIEW, *values: Any) -> dict[Block, Any]:
-    """The updates of a sub-page, one of `view.PAGES`, and of the filters. `values`: see `Shown.of`.
+def draw(lab: Lab, view: View, page: str = OVERVIEW, *values: Any, query: str = "") -> dict[Block, Any]:
+    """The updates of a sub-page, one of `view.PAGES`, and of the filters. `values` and `query`: see `Shown.of`.
 
     Choices that no longer exist are dropped; a task is then the one with the most configurations.
     """
-    shown = Shown.of(lab, *values)
+    shown = Shown.of(lab, *values, query=query)
     offered = choices(shown.every)
     changes: dict[Block, Any] = {
         control: shown.offer(name, offered[name]) for name, control in zip(FILTERS, view.filters, strict=True)
     }
     line = in_words(shown.selection, shown.runs, shown.names)
+    if others := elsewhere(shown.selection, shown.every):
+        line = f"{line}; {others}"
     changes |= {
         view.controls: heading(line if shown.every else ""),
         view.body: gr.update(**seen_if(shown.runs)),
@@ -109,20 +125,25 @@ def draw(lab: Lab, view: View, page: str = OVERVIEW, *values: Any) -> dict[Block
     if shown.runs and (shown.finished or page == "table"):
         changes |= DRAWN[page](view, shown)
     # Last: the figures read files, which may be found damaged.
-    return changes | {view.summary: _summary(shown)}
+    return changes | {view.summary: _summary(shown, query)}
 
 
-def open_page(lab: Lab, view: View, page: str, *values: Any) -> dict[Block, Any]:
-    """`draw` of a sub-page that a person opens, which the filters then draw again."""
-    return {view.page: page} | draw(lab, view, page, *values)
+def redraw(lab: Lab, view: View, page: str, query: str | None, *values: Any) -> dict[Block, Any]:
+    """`draw` with the page's address, of which the browser sends the part after the question mark (compare.js)."""
+    return draw(lab, view, page, *values, query=query or "")
 
 
-def conclude(lab: Lab, view: View, page: str, *values: Any) -> dict[Block, Any]:
+def open_page(lab: Lab, view: View, page: str, _: str = "", query: str | None = "", *values: Any) -> dict[Block, Any]:
+    """`redraw` of a sub-page that a person opens, in place of the one before, which the filters then draw again."""
+    return {view.page: page} | draw(lab, view, page, *values, query=query or "")
+
+
+def conclude(lab: Lab, view: View, page: str, query: str | None = "", *values: Any) -> dict[Block, Any]:
     """What may be concluded, for the overview: after it is drawn, since the tests read every run's predictions."""
-    shown = Shown.of(lab, *values)
+    shown = Shown.of(lab, *values, query=query or "")
     if page != OVERVIEW or not shown.finished:
         return gr.skip()
-    return {view.conclusion: _conclusion(shown), view.summary: _summary(shown)}
+    return {view.conclusion: _conclusion(shown), view.summary: _summary(shown, query or "")}
 
 
 def make_report(lab: Lab, view: View, *values: Any) -> dict[Block, Any]:
@@ -290,13 +311,16 @@ DRAWN: dict[str, Callable[[View, Shown], dict[Block, Any]]] = {
 # Their parts
 
 
-def _summary(shown: Shown) -> Markup:
-    """Why nothing is shown, reasons why the runs cannot be compared, and the damaged runs, as HTML."""
+def _summary(shown: Shown, query: str = "") -> Markup:
+    """Why nothing is shown or some runs are not, why the runs cannot be compared, and the damaged ones, as HTML."""
     empty, line = "", ""
     if not shown.runs:
         empty = tr(NOTHING) if any(run.state == "finished" for run in shown.every) else tr(EMPTY)
     elif not shown.finished:
         line = tr("None of them has finished: figures come when one has.")
+    if shown.every and (gone := missing(query, shown.every)):
+        gone_text = tr("The address names what no run here has: {values}.", values=", ".join(gone)[:MOST_CHARACTERS])
+        line = f"{gone_text} {line}".strip()
     warnings = [] if empty else analysis.comparable(shown.runs) + parents.other_tasks(shown.runs)
     return render("compare/summary.html", empty=empty, line=line, warnings=warnings) + damaged_html(shown.lab)
 

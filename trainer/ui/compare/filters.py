@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import parse_qs
 
 from trainer.analysis.disputes import KINDS
 from trainer.analysis.tables import base_name
@@ -18,6 +20,8 @@ ALL = "all"
 FILTERS = ("task", "backbone", "method", "state", "label", "seed")
 AUTOMATIC, EVERY_PAIR = "automatic", "every pair"
 """Values of `Selection.against`; any other is the name of the configuration that the others are compared with."""
+MOST_NAMED = 100
+"""The most values of one filter that an address may name."""
 UNITS = ("run", "mean")
 """Values of `Selection.unit`: a row a run, or one a configuration with the mean over its seeds."""
 UNLABELLED = mark("(no label)")
@@ -59,20 +63,37 @@ class Selection:
         return cls(*(tuple(value) if isinstance(value, list) else value for value in values))
 
 
+def of_address(selection: Selection, query: str) -> Selection:
+    """The selection with the filters of an address as compare.js writes them: `?tab=compare&method=lora&seed=1`.
+
+    A filter that it does not name has its default, but the task, which then stays as it is. An empty query changes
+    nothing. A state that is not one of a run's stands for all.
+    """
+    if not query:
+        return selection
+    values = parse_qs(query.removeprefix("?"))
+    named = {name: tuple(values.get(name, ())[:MOST_NAMED]) for name in FILTERS[1:]}
+    states = tuple(state for state in named["state"] if state in STATES)
+    changes: dict[str, Any] = named | {
+        "state": states if named["state"] else Selection.state,
+        "seed": tuple(int(seed) for seed in named["seed"] if seed.isdecimal() and len(seed) < 20),
+    }
+    if "task" in values:
+        changes["task"] = values["task"][0]
+    return replace(selection, **changes)
+
+
 def groups(runs: Sequence[Run]) -> dict[str, str]:
     """Fingerprint -> title of each set of splits that finished runs were trained on, the newest first."""
     titles: dict[str, str] = {}
     for run in sorted(runs, key=lambda run: -run.queue_order):
-        if run.state == "finished":
-            splits = run.result.meta_info.dataset_info
-            title = tr(
-                "{task}, {count} sentences ({fingerprint})",
-                task=task_name(run),
-                count=f"{splits.sizes.train:,}",
-                fingerprint=splits.fingerprint[:6],
-            )
-            titles.setdefault(splits.fingerprint, title)
-    return titles
+        if run.state == "finished" and run.split_fingerprint not in titles:
+            count = run.result.meta_info.dataset_info.sizes.train
+            title = tr("{task}, {count} training sentences", task=task_name(run), count=f"{count:,}")
+            titles[run.split_fingerprint] = title
+    many = Counter(titles.values())
+    # Two sets of as many sentences of one task are told apart by their fingerprints.
+    return {key: title if many[title] == 1 else f"{title} ({key[:6]})" for key, title in titles.items()}
 
 
 def choices(runs: Sequence[Run]) -> dict[str, list[Any]]:
@@ -150,6 +171,34 @@ def in_words(selection: Selection, runs: Sequence[Run], names: dict[str, str]) -
     )
     line = tr(text, **values)
     return f"{line} ({', '.join(only)})" if only else line
+
+
+def elsewhere(selection: Selection, runs: Sequence[Run]) -> str:
+    """How many finished runs stay out because they are on other sentences, in words; empty if none does."""
+    if selection.task == ALL:
+        return ""
+    count = sum(run.state == "finished" and run.split_fingerprint != selection.task for run in runs)
+    if not count:
+        return ""
+    return tr_count(
+        "{count} more on other sentences",
+        "{count} more on other sentences",
+        count,
+    )
+
+
+def missing(query: str, runs: Sequence[Run]) -> list[str]:
+    """The values that an address names for the filters and that no run has."""
+    values, offered = parse_qs(query.removeprefix("?")), choices(runs)
+    known = {
+        name: {str(choice[1] if isinstance(choice, tuple) else choice) for choice in offered[name]} for name in FILTERS
+    }
+    return [
+        value
+        for name in FILTERS
+        for value in values.get(name, ())[:MOST_NAMED]
+        if value not in known[name] and (name, value) != ("state", ALL)
+    ]
 
 
 def _few(names: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ ABOUT = mark(
     "(Holm 1979). Configurations that differ in backbone, precision, sentences or batch size are not tested against "
     "each other unless you choose so: the difference could be that of the setting."
 )
+ADJUSTED = mark("The verdict is adjusted for the number of differences (Holm); intervals and p are of one pair alone.")
 ONE_SEED = mark(
     "One run each: McNemar's exact test (McNemar 1947; Dietterich 1998), and Tango's interval (Tango 1998), widened to "
     "agree with it. They speak of other test sentences of this kind; of other seeds they cannot speak."
@@ -92,19 +93,23 @@ def section(lab: Lab, runs: Sequence[Run], names: dict[str, str], selection: Sel
     if made is None or not made.pairs:
         return note(tr("This needs two configurations whose runs kept predictions of the same test sentences."))
     lines = _lines(made, chosen=made.reference == selection.against)
-    return render("compare/pairs.html", summary=_summary(made), lines=lines, table=_table(made.pairs))
+    adjusted = tr(ADJUSTED) if len(made.tested) > 1 else ""
+    parts = {"summary": _summary(made), "adjusted": adjusted, "lines": lines, "table": _table(made.pairs)}
+    return render("compare/pairs.html", **parts)
 
 
 def _summary(compared: Comparisons) -> str:
     tested = compared.tested
     if not tested:
         return tr("None of these configurations could be tested against each other.")
-    return tr(
+    return tr_count(
+        "Of {pairs} differences on {sentences} test sentences {count} is significant at 5%. "
+        "Not significant is not equal.",
         "Of {pairs} differences on {sentences} test sentences {count} are significant at 5%. "
         "Not significant is not equal.",
+        sum(pair.significant for pair in tested),
         pairs=len(tested),
         sentences=_range(pair.result.sentences for pair in tested),
-        count=sum(pair.significant for pair in tested),
     )
 
 

@@ -14,6 +14,9 @@ from trainer.ui.compare import api as compare_api
 from trainer.ui.compare import draw as compare_draw
 from trainer.ui.compare import view as compare_view
 
+FILTERS_IN_ADDRESS, FILTERS_DRAWN = "(...inputs) => labFilter(inputs)", "(...inputs) => labFilter(inputs, true)"
+"""These write the filters that a person chose into the page's address, and give the address as the second input."""
+
 
 def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
     """Lay out the tab and connect it; its open sub-page is drawn with it. Returns the component with the sentences.
@@ -26,16 +29,22 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
 
     view = compare_view.build()
     quiet = {"api_visibility": "private", "show_progress": "minimal", "trigger_mode": "always_last"}
-    inside = [view.page, *view.inputs]
-    draw, conclude = drawing(compare_draw.draw, view), drawing(compare_draw.conclude, view)
+    inside = [view.page, view.address, *view.inputs]
+    draw, conclude = drawing(compare_draw.redraw, view), drawing(compare_draw.conclude, view)
     # One event for all filters: a change of any of them while the tab is drawn is drawn next.
-    chosen = [tab.select, *(control.input for control in (*view.filters, view.reference, view.machines))]
-    drawn = [gr.on(chosen, draw, inside, view.outputs, show_progress_on=view.summary, **quiet)]
+    changed = [control.input for control in (*view.filters, view.reference, view.machines)]
+    drawing_page = {"outputs": view.outputs, "show_progress_on": view.summary, "js": FILTERS_IN_ADDRESS, **quiet}
+    drawn = [gr.on([tab.select, view.address.select, *changed], draw, inside, **drawing_page)]
     for name, page in view.tabs.items():
         opened = drawing(compare_draw.open_page, view, name)
-        drawn.append(page.select(opened, view.inputs, view.outputs, show_progress_on=view.summary, **quiet))
-    for one in (drawn[0], drawn[1 + list(view.tabs).index(compare_view.OVERVIEW)]):
-        one.then(conclude, inside, [view.conclusion, view.summary], show_progress_on=view.conclusion, **quiet)
+        drawn.append(page.select(opened, inside, **drawing_page))
+    concluding = {"outputs": [view.conclusion, view.summary], "show_progress_on": view.conclusion}
+    overviews = drawn[0], drawn[1 + list(view.tabs).index(compare_view.OVERVIEW)]
+    for one in drawn:
+        if one in overviews:
+            one.then(conclude, inside, js=FILTERS_DRAWN, **concluding, **quiet)
+        else:
+            one.then(None, inside, None, js=FILTERS_DRAWN, **quiet)
     for control in (view.unit, view.columns, view.differing):
         control.input(drawing(compare_draw.redraw_table), view.inputs, view.table, **quiet)
     for control in (view.x, view.y):

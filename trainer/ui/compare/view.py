@@ -11,6 +11,7 @@ import gradio as gr
 from trainer.analysis.comparisons import MOST_TOGETHER
 from trainer.runs.metrics import METRICS
 from trainer.texts import mark, tr
+from trainer.ui import static
 from trainer.ui.common import charts, tables
 from trainer.ui.common.choice import Dropdown, Radio
 from trainer.ui.common.fold import fold
@@ -71,10 +72,12 @@ ABOUT = {
 class View:
     """The tab's components. `controls` and `figures` are hidden while they have no content, `body` if no run is shown.
 
-    `page` is the id of the open sub-page, one of `PAGES`, and `figures` are the contents of those that need a finished
-    run. `filters` are in the order of `filters.FILTERS`, `costs` in that of `COSTS`, `curves` of `CURVES`.
+    `address` has the query of the page's address, and its event `select` comes when Back or Forward changes the filters
+    in it. `page` is the id of the open sub-page, one of `PAGES`, and `figures` are the contents of those that need a
+    finished run. `filters` are in the order of `filters.FILTERS`, `costs` in that of `COSTS`, `curves` of `CURVES`.
     """
 
+    address: gr.HTML
     page: gr.State
     tabs: dict[str, gr.Tab]
     controls: gr.HTML
@@ -137,6 +140,7 @@ class View:
 def build() -> View:
     """Lay out the tab."""
     made: dict[str, Any] = {"page": gr.State(OVERVIEW), "tabs": {}, "figures": []}
+    made["address"] = gr.HTML(js_on_load=static.read("compare-address.js"), elem_classes="lab-off")
     with fold("", elem_id="lab-filters") as made["controls"]:
         made["filters"] = _filters()
         with gr.Row():

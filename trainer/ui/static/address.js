@@ -1,10 +1,11 @@
-// The page's place is in its address: ?tab=compare&view=table, ?tab=train&run=ID, ?tab=lesson&step=3&present=1, and of
-// Live ?tab=live&text=...; Back, Forward and a reload return to it. Other scripts change it with `labAddress`, and hear
-// of Back and Forward by the window's event "labaddress", whose detail has the parameters. When a page is loaded the
-// server's handlers read them from the request.
+// The page's place is in its address: ?tab=compare&view=table&method=lora, ?tab=train&run=ID,
+// ?tab=lesson&step=3&present=1, and of Live ?tab=live&text=...; Back, Forward and a reload return to it. Other scripts
+// change it with `labAddress`, and hear of Back and Forward by the window's event "labaddress", whose detail has the
+// parameters. When a page is loaded the server's handlers read them from the request; Compare's get them (compare.js).
 const labTabs = ["live", "compare", "train", "lesson"];
 const labViews = ["overview", "table", "significance", "errors", "curves", "costs"];
-const labTabParameters = ["view", "run", "step", "text", "task", "calibrated"]; // the parameters that belong to one tab
+const labFilters = ["task", "backbone", "method", "state", "label", "seed"]; // Compare's, in the order of its controls
+const labTabParameters = [...new Set(["view", "run", "step", "text", "task", "calibrated", ...labFilters])]; // of one tab
 const labLeft = {}; // tab -> the parameters that it was left with
 let labRestoring = 1; // the number of the newest restoration; 0 while none is under way
 let labRestorations = 1;
@@ -86,7 +87,7 @@ async function labRestore(seconds, patience) {
   const tab = labTabOf(params);
   await labSelect(tab, number, seconds, patience);
   const view = labViews.includes(params.get("view")) ? params.get("view") : labViews[0];
-  if (tab === "compare") await labSelect(view, number, 10, patience);
+  if (tab === "compare") await labSelect(view, number, 10, Infinity);
   if (labRestoring !== number) return;
   if (tab !== (params.get("tab") ?? "live")) labAddress({tab}, true);
   labRestoring = 0;

@@ -4,8 +4,10 @@
 stored => {
   const parameters = () => new URLSearchParams(location.search);
 
+  const wide = matchMedia("(min-width: 900px)");
   const show = present => {
     document.documentElement.classList.toggle("lab-present", present);
+    document.documentElement.classList.toggle("lab-present-wide", present && wide.matches);
     document.getElementById("lab-present")?.setAttribute("aria-pressed", present);
     dispatchEvent(new Event("resize")); // charts take the width that they have now
   };
@@ -53,6 +55,7 @@ stored => {
   const arrive = () => { if (!window.labLessonPressed) follow(); };
   window.labLessonArrive = arrive;
   addEventListener("labaddress", follow);
+  wide.addEventListener("change", () => show(document.documentElement.classList.contains("lab-present")));
   addEventListener("keydown", event => {
     if (event.key === "Escape" && document.documentElement.classList.contains("lab-present")) labPresent(false);
   });

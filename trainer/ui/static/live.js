@@ -61,6 +61,17 @@ function labPredict(inputs) {
   return inputs;
 }
 
+// The example that was pressed is marked until the sentence is changed.
+function labMark(example) {
+  for (const one of document.querySelectorAll(".lab-examples [aria-current]")) one.removeAttribute("aria-current");
+  example?.setAttribute("aria-current", "true");
+}
+document.addEventListener("click", event => {
+  const example = event.target.closest?.(".lab-examples [data-pick]");
+  if (example) labMark(example);
+});
+document.addEventListener("input", event => { if (event.target.closest?.("#live-text")) labMark(null); });
+
 addEventListener("labaddress", event => {
   const text = event.detail.get("text"), area = document.querySelector("#live-text textarea");
   if ((event.detail.get("tab") ?? "live") !== "live" || !text || !area || area.value === text) return;

@@ -128,14 +128,20 @@ def _table(costs: list[tuple[RunConfig, estimate.Estimate]]) -> str:
     ]
     rows = []
     for config, cost in costs:
-        memory, time = ("" if measured else ESTIMATED for measured in (cost.memory_measured, cost.time_measured))
+        known = (cost.memory_measured, cost.time_measured)
+        memory, time = ("" if measured else ESTIMATED for measured in known)
+        about_memory, about_time = (tr("measured") if measured else tr("estimated") for measured in known)
         trained = tr("{count} parameters train", count=f"{cost.trainable_parameters:,}")
         parents = tr("and {time} for its parents", time=time + duration(cost.parents_seconds))
         rows.append(
             [
                 Cell(tr(methods.get(config.method).title), below=trained),
-                Cell(f"{memory}{cost.memory / 1e6:,.0f} MB", cost.memory / 1e6),
-                Cell(time + duration(cost.seconds), cost.seconds, below=parents if cost.parents_seconds else ""),
+                Cell(f"{memory}{cost.memory / 1e6:,.0f} MB", cost.memory / 1e6, below=about_memory),
+                Cell(
+                    time + duration(cost.seconds),
+                    cost.seconds,
+                    below=f"{about_time}; {parents}" if cost.parents_seconds else about_time,
+                ),
             ]
         )
     return table(columns, rows, name="estimate", title=tr("Estimated cost of each run"), sortable=False, csv=False)

@@ -1,0 +1,37 @@
+// Compare: the filters that a person chose are in the page's address, which the server reads.
+
+let labFiltered = null; // the filters' values at the last event
+let labFilteredBy = ""; // the address's filters then
+let labChoosing = false; // whether a person has used the filters since the address was last gone to
+
+for (const kind of ["pointerdown", "keydown"]) {
+  document.addEventListener(kind, event => { labChoosing ||= Boolean(event.target.closest?.("#lab-filters")); }, true);
+}
+addEventListener("popstate", () => { labChoosing = false; });
+
+// The filters of the address, empty on another tab.
+function labFilterQuery() {
+  const params = new URLSearchParams(location.search);
+  return labTabOf(params) === "compare" ? labFilters.map(name => `${name}=${params.getAll(name)}`).join("&") : "";
+}
+
+// `js` of the events that draw, and once they have drawn (`drawn`), when the server may have changed a filter. `inputs`:
+// the sub-page, the address, the filters, and others. What a person has changed since the last event is written into the
+// address, but not the task that the server chose first. The state "finished" is what an address without a state means;
+// none at all is "all".
+function labFilter(inputs, drawn = false) {
+  const values = inputs.slice(2, 2 + labFilters.length);
+  if (labFilterQuery() && labFiltered && labChoosing) {
+    const changes = {};
+    labFilters.forEach((name, i) => {
+      const before = JSON.stringify(labFiltered[i] ?? values[i]);
+      if (before !== JSON.stringify(values[i])) changes[name] = values[i];
+    });
+    if (changes.state) changes.state = changes.state.length ? changes.state : "all";
+    if (`${changes.state}` === "finished") changes.state = null;
+    if (Object.keys(changes).length) labAddress(changes, drawn);
+  }
+  labFiltered = values;
+  labFilteredBy = labFilterQuery();
+  return [inputs[0], labFilteredBy ? location.search : "", ...inputs.slice(2)];
+}
