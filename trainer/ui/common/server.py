@@ -22,9 +22,8 @@ from trainer.errors import Problems, UserError, sentence
 from trainer.machine import hosting
 from trainer.machine.hosting import LOOPBACK, Hosts
 from trainer.texts import tr
-from trainer.ui.common import documents
+from trainer.ui.common import documents, sessions
 from trainer.ui.common.lab import Lab
-from trainer.ui.common.sessions import Sessions
 
 PORT, PORTS = 7860, 100
 """The first port if none is named, and how many are tried from the first on, as Gradio does."""
@@ -109,8 +108,7 @@ def application(lab: Lab, page: gr.Blocks, *, outside: Sequence[Middleware] = ()
     } | settings
     gr.mount_gradio_app(outer, page, "/", **settings)
     inner = next(route.app for route in outer.routes if isinstance(getattr(route, "app", None), gr.routes.App))
-    inner.state_holder = Sessions()
-    inner.state_holder.set_blocks(page)
+    sessions.bound(inner, page)
     page.custom_mount_path = None  # it is the whole site: addresses are as after `launch`
     return outer
 

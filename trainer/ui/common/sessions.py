@@ -5,10 +5,34 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 from gradio.state_holder import SessionState, StateHolder
+from gradio.utils import LRUCache
 
 MOST = 1_000
 """Sessions that are stored, those used last: each open page has one, and each question of a program."""
+MOST_EVENTS = 1_000
+"""Events that are stored, the newest: Gradio looks up those that wait or run, of which there are far fewer."""
+
+
+def bound(app: gr.routes.App, page: gr.Blocks) -> None:
+    """Bound what an app stores of the sessions and the events of its page, which Gradio stores without end."""
+    app.state_holder = Sessions()
+    app.state_holder.set_blocks(page)
+    queue = page._queue
+    # An event has its request: 20 kB. The statistics over all events were computed anew after each.
+    queue.event_ids_to_events = LRUCache(MOST_EVENTS)
+    queue.event_analytics = Figures(MOST_EVENTS)
+    queue.compute_analytics_summary = lambda _: queue.cached_event_analytics_summary
+    # A session whose events are done has an empty set here.
+    queue.pending_event_ids_session = LRUCache(10 * MOST)
+
+
+class Figures(LRUCache):
+    """Event -> its figures; those of an event that is no longer stored may still be written, to nowhere."""
+
+    def __missing__(self, key: str) -> dict[str, Any]:
+        return {}
 
 
 class Session(SessionState):
