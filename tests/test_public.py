@@ -13,7 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +24,7 @@ import gradio as gr
 import httpx
 import pytest
 from conftest import free_port, no_worker
+from gradio.utils import LRUCache
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -538,26 +541,34 @@ def test_every_error_is_one_sentence_and_a_toast_is_no_html(noisy, name, capfd, 
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-def test_a_toast_shows_what_was_sent_as_text(own_store, browser):
+@contextmanager
+def serving(app) -> Iterator[str]:
+    """A server of the application in a thread; yields its address."""
     import uvicorn
 
-    app = going_wrong(lab_on(own_store)).app
     _, port, bound = server.bind({"GRADIO_SERVER_PORT": str(free_port())})
     running = server.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1), lambda: None)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
-    context = browser.new_context()
     try:
-        page = context.new_page()
-        page.goto(f"http://127.0.0.1:{port}")
-        page.get_by_role("button", name="Go wrong").click()
-        page.get_by_text("<img src=x onerror=alert(1)>").wait_for()
-        assert page.locator("img[src='x']").count() == 0
+        yield f"http://127.0.0.1:{port}"
     finally:
-        context.close()
         running.should_exit = True
         thread.join(20)
         bound.close()
+
+
+def test_a_toast_shows_what_was_sent_as_text(own_store, browser):
+    with serving(going_wrong(lab_on(own_store)).app) as address:
+        context = browser.new_context()
+        try:
+            page = context.new_page()
+            page.goto(address)
+            page.get_by_role("button", name="Go wrong").click()
+            page.get_by_text("<img src=x onerror=alert(1)>").wait_for()
+            assert page.locator("img[src='x']").count() == 0
+        finally:
+            context.close()
 
 
 @pytest.mark.parametrize(
@@ -784,3 +795,20 @@ def test_a_session_is_small_and_only_the_newest_are_stored(own_store, monkeypatc
     assert list(stored.session_data) == ["program0", "program1", "program2", "program3", "page0"]
     assert set(stored.time_last_used) == set(stored.session_data)
     assert stored["page1"][box._id].value == "first", "one that went begins again"
+
+
+def test_events_that_have_ended_are_not_stored_without_end(own_store, monkeypatch):
+    monkeypatch.setattr(sessions, "MOST_EVENTS", 3)
+    with Page(lab_on(own_store)) as page:
+        gr.Button().click(lambda: "answer", None, gr.Textbox(), api_name="answer", concurrency_limit=1)
+    with serving(server.application(page.lab, page)) as address:
+        for _ in range(8):
+            sent = httpx.post(f"{address}/gradio_api/call/answer", json={"data": []}, timeout=60)
+            line = httpx.get(f"{address}/gradio_api/call/answer/{sent.json()['event_id']}", timeout=60).text
+            assert line == 'event: complete\ndata: ["answer"]\n\n'
+    queue = page._queue
+    assert 0 < len(queue.event_ids_to_events) <= 3
+    assert 0 < len(queue.event_analytics) <= 3
+    assert isinstance(queue.pending_event_ids_session, LRUCache)
+    queue.event_analytics["of an event that went"]["status"] = "success"
+    assert "of an event that went" not in queue.event_analytics
