@@ -74,7 +74,8 @@ async function labSelect(name, number, seconds, patience) {
   for (const end = since + 1000 * seconds; Date.now() < end && labRestoring === number;) {
     const tab = labTab(name), now = Date.now();
     if (tab?.getAttribute("aria-selected") === "true") return;
-    if (tab && now - pressed > 3000 && (now - labChanged > 250 || now - since > 1000 * patience)) {
+    const quiet = window.labDrawn && now - labChanged > 250;
+    if (tab && now - pressed > 3000 && (quiet || now - since > 1000 * patience)) {
       pressed = now;
       tab.click();
     }
