@@ -30,8 +30,10 @@ from trainer.runs.run import Run
 from trainer.runs.store import Store
 from trainer.ui.common import charts, choice
 from trainer.ui.common.lab import Lab
+from trainer.ui.compare import cards as compare_cards
 from trainer.ui.compare import draw as compare_draw
 from trainer.ui.compare import filters
+from trainer.ui.compare import pages as compare_pages
 from trainer.ui.compare import pairs as compare_pairs
 from trainer.ui.compare import sentences as compare_sentences
 from trainer.ui.compare import tables as compare_tables
@@ -330,20 +332,20 @@ def test_the_tab_is_drawn_for_several_seeds(seeds, view):
     assert " ± " in text
     assert "LoRA, published elsewhere" in text
     assert "89.45% in the table" in text
-    assert text.count("<h4>Confusion matrix") == compare_draw.FIRST_CARDS
+    assert text.count("<h4>Confusion matrix") == compare_pages.FIRST_CARDS
     line = ">Finished runs of tiny.csv on tiny-bert0: 7 runs, 5 configurations; 1 more on other sentences<"
     assert line in drawn[view.controls]
     alone = whole(lab, view, None, [], ["full"])
     assert ": 1 run, 1 configuration (Full fine-tuning); 1 more on other sentences<" in alone[view.controls]
     assert "published" not in words(alone)
     assert "There is one configuration" in words(alone)
-    assert compare_draw.NOTHING in words(whole(lab, view, None, [], ["full"], ["finished"], [], [1]))
+    assert compare_pages.NOTHING in words(whole(lab, view, None, [], ["full"], ["finished"], [], [1]))
     failed = words(whole(lab, view, None, [], [], ["failed"]))
     assert "None of them has finished" in failed
     every = whole(lab, view, ALL)
     assert "not all trained and tested on the same sentences" in words(every)
     assert "on other sentences" not in every[view.controls]
-    assert compare_draw.EMPTY in words(whole(Lab.open(Store(seeds.root / "none")), view))
+    assert compare_pages.EMPTY in words(whole(Lab.open(Store(seeds.root / "none")), view))
 
 
 @pytest.mark.parametrize(
@@ -704,8 +706,8 @@ def test_an_absent_label_is_named_in_the_report(seeds):
     assert analysis.absent(without) == [first]
     macro = analysis.per_class(without).iloc[-2]
     assert macro["f1"] == pytest.approx(np.mean([scores[name].f1 for name in others]))
-    assert f"No test sentence has the label {first}" in compare_tables.cards([without], names)
-    assert "No test sentence" not in compare_tables.cards([full], names)
+    assert f"No test sentence has the label {first}" in compare_cards.cards([without], names)
+    assert "No test sentence" not in compare_cards.cards([full], names)
 
 
 def test_an_axis_of_more_than_two_decades_is_logarithmic():
@@ -726,8 +728,8 @@ def test_only_what_is_shown_is_read(seeds, view, monkeypatch):
     for name in ("events", "predictions"):
         found = getattr(Store, name)
         monkeypatch.setattr(Store, name, lambda self, run, found=found: (read.append(run), found(self, run))[1])
-    monkeypatch.setattr(compare_draw, "MAX_CURVES", 2)
-    monkeypatch.setattr(compare_draw, "MAX_CARDS", 2)
+    monkeypatch.setattr(compare_pages, "MAX_CURVES", 2)
+    monkeypatch.setattr(compare_pages, "MAX_CARDS", 2)
     lab = Lab.open(seeds)
     for page, count in {"overview": 0, "table": 0, "costs": 0, "curves": 2, "errors": 2, "significance": 7}.items():
         read.clear()

@@ -33,7 +33,7 @@ from trainer.runs.metrics import METRICS
 from trainer.runs.run import STATES, Run
 from trainer.runs.store import Store
 from trainer.ui.common.lab import Lab
-from trainer.ui.compare import tables as compare_tables
+from trainer.ui.compare import cards as compare_cards
 from trainer.ui.train import panel as train_panel
 
 SCHEMA = ROOT / "docs" / "run.schema.json"
@@ -337,7 +337,7 @@ def test_no_value_anywhere_in_run_json_breaks_a_table(own_store):
         [metric.show(metric.of(run)) for run in runs for metric in METRICS.values()]
         both = [fusion, *runs]
         tables.runs_table(both), tables.comparable(both), variants.variants(both)
-        compare_tables.cards([run for run in runs if run.result], {run.id: "a run" for run in runs})
+        compare_cards.cards([run for run in runs if run.result], {run.id: "a run" for run in runs})
         for run in runs:
             train_panel.details_html(lab, run)
             json.dumps(run.as_json())

@@ -74,8 +74,6 @@ IDENTITY: dict[str, Callable[[Run], Any]] = {
 }
 """Columns of the CSV file that say which run it is; of a file or folder the name alone."""
 MAX_ROWS = 200
-MAX_LABELS = 20
-"""The most labels of a confusion matrix that is drawn."""
 
 
 def results(
@@ -277,61 +275,6 @@ def published_notes() -> str:
     """The origin of the published figures and the contradictions among them, as HTML."""
     origin, disagreements = published.origin(), published.disagreements()
     return render("compare/published.html", origin=origin, disagreements=disagreements)
-
-
-def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
-    """Cards with confusion matrix and classification report on the test split, one a finished run, as HTML."""
-    unique = run_names(runs, names)
-    shown = [
-        {
-            "name": unique[run.id],
-            "labels": len(run.label_names),
-            "confusion": _confusion(run, unique[run.id]),
-            "report": _report(run, unique[run.id]),
-            "absent": ", ".join(analysis.absent(run)),
-        }
-        for run in runs
-    ]
-    return render("compare/cards.html", cards=shown, wide=any(len(run.label_names) > 3 for run in runs))
-
-
-def _confusion(run: Run, name: str) -> str | None:
-    """The confusion matrix as a table: counts and shares of the true label's sentences; None for too many labels."""
-    labels, matrix = run.label_names, run.result.test.confusion_matrix
-    if len(labels) > MAX_LABELS:
-        return None
-    columns = [Column.named(mark("True ↓ predicted →"), numeric=False, csv="true label")]
-    columns += [Column(label, csv=f"predicted {label}") for label in labels]
-    rows = []
-    for label, counts in zip(labels, matrix, strict=True):
-        total = sum(counts) or 1
-        cells = [Cell(str(n), n, markup=render("compare/count.html", number=n, share=n / total)) for n in counts]
-        rows.append([Cell(label), *cells])
-    title = tr("Confusion matrix of {run}", run=name)
-    return tables.table(columns, rows, name=f"confusion-{run.id}", title=title, sortable=False)
-
-
-def _report(run: Run, name: str) -> str:
-    """The classification report as a table: precision, recall, F1 and support of each label, and their means."""
-    scores = (mark("Precision (%)"), mark("Recall (%)"), mark("F1 (%)"))
-    columns = [Column.named(mark("Label"), numeric=False), *map(Column.named, scores)]
-    columns.append(Column.named(mark("Support"), mark("Test sentences with this label.")))
-    labels = len(run.result.test.per_class)
-    rows = [
-        [
-            # The rows after the labels are the means; a label may have the same name as a mean.
-            _mean(row["label"]) if index >= labels else Cell(row["label"]),
-            *(Cell(f"{100 * row[score]:.1f}", 100 * row[score]) for score in ("precision", "recall", "f1")),
-            Cell(f"{row['support']:,}", row["support"]),
-        ]
-        for index, row in enumerate(analysis.per_class(run).to_dict("records"))
-    ]
-    title = tr("Classification report of {run}", run=name)
-    return tables.table(columns, rows, name=f"report-{run.id}", title=title, sortable=False)
-
-
-def _mean(title: str) -> Cell:
-    return Cell(tr(title), title)
 
 
 def run_names(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
