@@ -358,6 +358,7 @@ def test_the_tab_is_drawn_for_several_seeds(seeds, view):
             {"method": ("full", "qlora"), "seed": (0, 3)},
         ),
         ("?state=all", {"state": ()}),
+        ("?tab=compare&task=", {"task": None}),
         ("?state=failed&state=cancelled", {"state": ("failed", "cancelled")}),
         ("?task=all&label=a%26b&backbone=owner/name", {"task": ALL, "label": ("a&b",), "backbone": ("owner/name",)}),
         ("?seed=x&seed=-1&seed=" + "9" * 99, {}),
@@ -365,9 +366,9 @@ def test_the_tab_is_drawn_for_several_seeds(seeds, view):
     ],
 )
 def test_an_addresss_filters(query, changes):
-    before = filters.Selection(method=("lora",), state=("failed",), unit="mean")
+    before = filters.Selection("a task", method=("lora",), state=("failed",), unit="mean")
     after = filters.of_address(before, query)
-    assert after == replace(filters.Selection(unit="mean"), **changes)
+    assert after == replace(filters.Selection("a task", unit="mean"), **changes)
 
 
 def test_what_an_address_names_and_no_run_has_is_said(seeds, view):
@@ -984,6 +985,13 @@ def test_two_choices_in_quick_succession_both_stay(trained_page):
         page.go_back()
     drawn(page, 5)
     assert parse_qs(urlsplit(page.url).query) == {"tab": ["compare"], "view": ["table"]}
+    if not page.locator("input[aria-label='Task']:visible").count():
+        page.get_by_role("button", name="Finished runs of").click()
+    page.locator("input[aria-label='Task']:visible").click()
+    page.get_by_role("option").filter(has_text="second.csv").click()
+    page.get_by_role("button", name="Finished runs of second.csv").wait_for()
+    page.go_back()
+    page.get_by_role("button", name="Finished runs of tiny.csv").wait_for()
 
 
 def test_another_task_brings_its_own_runs_without_an_error(trained_page):

@@ -75,7 +75,7 @@ def axis_of(metric: Metric, values: Sequence[float], ticks: int = 5) -> alt.Axis
 def whole_ticks(values: pd.Series) -> alt.Axis:
     """An axis with ticks on whole numbers only, for steps and epochs; of a part of one epoch, on its end."""
     if len(values) and 0 < values.max() < 1:
-        return alt.Axis(values=[float(values.max())], format="~g")
+        return alt.Axis(values=[float(values.max())], format=".3~g")
     low, high = (math.ceil(values.min()), math.floor(values.max())) if len(values) else (0, 1)
     stride = max(math.ceil((high - low) / 6), 1)
     return alt.Axis(values=list(range(low, high + 1, stride)), format="d")

@@ -66,12 +66,12 @@ class Selection:
 def of_address(selection: Selection, query: str) -> Selection:
     """The selection with the filters of an address as compare.js writes them: `?tab=compare&method=lora&seed=1`.
 
-    A filter that it does not name has its default, but the task, which then stays as it is. An empty query changes
-    nothing. A state that is not one of a run's stands for all.
+    A filter that it does not name has its default; the task then stays as it is, unless it is named empty. An empty
+    query changes nothing. A state that is not one of a run's stands for all.
     """
     if not query:
         return selection
-    values = parse_qs(query.removeprefix("?"))
+    values = parse_qs(query.removeprefix("?"), keep_blank_values=True)
     named = {name: tuple(values.get(name, ())[:MOST_NAMED]) for name in FILTERS[1:]}
     states = tuple(state for state in named["state"] if state in STATES)
     changes: dict[str, Any] = named | {
@@ -79,7 +79,7 @@ def of_address(selection: Selection, query: str) -> Selection:
         "seed": tuple(int(seed) for seed in named["seed"] if seed.isdecimal() and len(seed) < 20),
     }
     if "task" in values:
-        changes["task"] = values["task"][0]
+        changes["task"] = values["task"][0] or None
     return replace(selection, **changes)
 
 

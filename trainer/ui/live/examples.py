@@ -81,6 +81,8 @@ QUESTION_LABELS = {"abbr", "enty", "desc", "hum", "loc", "num"}  # TREC's six co
 
 
 OPINION_LABELS = {"positive", "negative", "neutral", "mixed", "good", "bad", "pos", "neg"}
+OTHER_SUBJECTS = {"products", "tweets", "news"}
+"""Tasks of opinions that are not on films: their examples are their own test sentences."""
 OWN = 8
 """The most test sentences that are the examples of another task."""
 
@@ -92,7 +94,9 @@ def fitting(lab: Lab, runs: Sequence[Run]) -> dict[str, tuple[Example, ...]]:
     """
     names = [{name.lower() for name in run.label_names} for run in runs]
     questions = [len(QUESTION_LABELS & own) >= 3 for own in names]
-    opinions = [own <= OPINION_LABELS for own in names]
+    opinions = [
+        own <= OPINION_LABELS and run.task_name not in OTHER_SUBJECTS for own, run in zip(names, runs, strict=True)
+    ]
     groups: dict[str, tuple[Example, ...]] = {mark("Examples"): OPINIONS} if any(opinions) else {}
     if any(questions):
         groups[mark("Examples of questions")] = QUESTIONS

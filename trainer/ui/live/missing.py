@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from trainer.analysis.variants import variants
 from trainer.errors import UserError, sentence
 from trainer.jobs import queue as jobs
 from trainer.markup import render
@@ -15,7 +16,7 @@ from trainer.texts import tr
 from trainer.ui.common import launching, tables
 from trainer.ui.common.access import guarded
 from trainer.ui.common.isolation import damaged_html, isolated
-from trainer.ui.common.lab import Lab, method_title, note
+from trainer.ui.common.lab import Lab, note
 from trainer.ui.live.groups import Group, groups
 from trainer.ui.live.selection import able, task_of
 
@@ -45,16 +46,21 @@ def missing_html(lab: Lab, key: str | None = None) -> str:
     tasks = groups(able(lab))
     task = task_of(tasks, key) if tasks else None
     size = METRICS["file_size"]
+    lacking = [
+        (run, trains)
+        for run, trains in jobs.without_weights(lab.store)
+        if lab.drawable([run]) and (task is None or key is None or run.recipe.task == task.runs[0].recipe.task)
+    ]
+    names = variants([run for run, _ in lacking])
     runs = [
         {
             "id": run.id,
-            "method": method_title(run.recipe.method),
+            "method": names[run.id],
             "trains": trains,
             "size": f"{size.of(run):,.0f}",
             "seconds": _seconds(run),
         }
-        for run, trains in jobs.without_weights(lab.store)
-        if lab.drawable([run]) and (task is None or key is None or run.recipe.task == task.runs[0].recipe.task)
+        for run, trains in lacking
     ]
     others = _others(lab, task, [run["id"] for run in runs]) if task else 0
     return render("live/missing.html", runs=runs, others=others) + damaged_html(lab)

@@ -121,9 +121,9 @@ def _connect_page(
         **QUIET,
     }
     tab.select(**offer_now).then(**first)
-    view.task.input(isolated(lab, partial(change_task, lab, view)), [view.task, view.session], offered, **QUIET).then(
-        **first
-    )
+    changed = isolated(lab, partial(change_task, lab, view))
+    choosing = {"js": "(...inputs) => labChooseTask(inputs)", **QUIET}
+    view.task.input(changed, [view.task, view.session], offered, **choosing).then(**first)
     added = {"outputs": view.status, "api_visibility": "private", "show_progress": "full"}
     brought = view.bring.click(guarded(lab, partial(bring, lab), adds=True), None, **added)
     brought.then(**offer_now).then(**first).then(**missing)

@@ -3,11 +3,19 @@
 let labFiltered = null; // the filters' values at the last event
 let labFilteredBy = ""; // the address's filters then
 let labChoosing = false; // whether a person has used the filters since the address was last gone to
+let labWentTo = false; // whether Back or Forward went to this address, which then is the task's too
 
 for (const kind of ["pointerdown", "keydown"]) {
-  document.addEventListener(kind, event => { labChoosing ||= Boolean(event.target.closest?.("#lab-filters")); }, true);
+  document.addEventListener(kind, event => {
+    if (!event.target.closest?.("#lab-filters")) return;
+    labChoosing = true;
+    labWentTo = false;
+  }, true);
 }
-addEventListener("popstate", () => { labChoosing = false; });
+addEventListener("popstate", () => {
+  labChoosing = false;
+  labWentTo = true;
+});
 
 // The filters of the address, empty on another tab.
 function labFilterQuery() {
@@ -33,5 +41,6 @@ function labFilter(inputs, drawn = false) {
   }
   labFiltered = values;
   labFilteredBy = labFilterQuery();
-  return [inputs[0], labFilteredBy ? location.search : "", ...inputs.slice(2)];
+  const task = labWentTo && !new URLSearchParams(location.search).has("task") ? "&task=" : "";
+  return [inputs[0], labFilteredBy ? location.search + task : "", ...inputs.slice(2)];
 }

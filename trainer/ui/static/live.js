@@ -48,6 +48,13 @@ function labTask(task) {
   return document.getElementById("live-task")?.checkVisibility() ? task : null;
 }
 
+// `js` of the choice of a task: it stands in the address in place of the sentence, which was of another task.
+function labChooseTask(inputs) {
+  const [task] = inputs;
+  labAddress({tab: "live", ...Object.fromEntries(labTabParameters.map(name => [name, null])), task}, true);
+  return inputs;
+}
+
 // `js` of the events that predict: shows the answers, and puts the sentence into the address unless the class guesses.
 function labPredict(inputs) {
   const [text, runs, , guessing, , , calibrated, task] = inputs;
