@@ -490,6 +490,20 @@ def test_delete_asks_and_removes(own_store):
     assert not own_store.list()
 
 
+def test_runs_that_another_process_deleted_leave_memory(own_store):
+    reader = Store(own_store.root)
+    runs = [own_store.create(recipes.make(method="lora", task="movies", backbone="minilm", seed=n)) for n in range(3)]
+    (runs[2].folder / "run.json").write_text("{", encoding="utf-8")
+    assert [run.id for run in reader.list()] == [runs[0].id, runs[1].id]
+    assert [damage.run_id for damage in reader.damaged()] == [runs[2].id]
+    own_store.delete(runs[0].id)
+    own_store.delete(runs[2].id)
+    assert [run.id for run in reader.list()] == [runs[1].id]
+    assert reader.damaged() == []
+    assert set(reader._parsed) == {runs[1].folder}
+    assert not reader._broken
+
+
 def test_the_report_tells_figures_differences_and_commands(suite, tmp_path):
     store, _ = suite
     trainer("report", "--out", str(tmp_path / "report.html"), store=store)

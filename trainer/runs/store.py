@@ -107,10 +107,12 @@ class Store:
 
     def scan(self) -> tuple[list[Run], list[Damage]]:
         """(`list`, `damaged`) of one reading of the store."""
-        runs, broken = [], []
+        runs, broken, folders = [], [], set(self._folders())
         self._register.refresh()
+        for gone in {*list(self._parsed), *list(self._broken)} - folders:  # deleted by another process
+            self._forget(gone)
         with _no_collection():
-            for folder in self._folders():
+            for folder in folders:
                 if (run := self._read(folder)) is not None:
                     runs.append(run)
                     broken += self._register.of(folder)[:1]
