@@ -6,9 +6,10 @@ Each module has a group of commands as plain functions; they are registered here
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperArgument, TyperCommand
 
 from trainer import __version__
 from trainer.cli import compare, completion, estimate, hub, predict, remake, runs, train, worker
@@ -36,6 +37,17 @@ COMMANDS = {
     "completion": completion.completion,
 }
 
+
+class Command(TyperCommand):
+    """A command whose help names an argument by what it is, without the type that Python gives it."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        for parameter in self.params:
+            if isinstance(parameter, TyperArgument):
+                parameter.display_type_rich = lambda ctx: ""
+
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -44,7 +56,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=Command)(command)
 app.command("worker", hidden=True)(worker.worker)
 
 

@@ -194,9 +194,9 @@ def _filters() -> list[gr.Dropdown]:
 def _overview() -> dict[str, Any]:
     conclusion = gr.HTML(elem_classes="lab-conclusion")
     with gr.Row():
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=5, min_width=320):
             key = gr.HTML(elem_classes="lab-key")
-        with gr.Column(scale=2, min_width=320):
+        with gr.Column(scale=3, min_width=320):
             accuracy = _plot(tr(METRICS["test_accuracy"].title))
     note = gr.HTML()
     with gr.Row():
