@@ -285,7 +285,7 @@ def test_a_fusions_costs_stand_with_its_parents_and_other_tasks_are_named(lab, t
         for table in (compare_tables.results(shown, names), compare_tables.over_seeds(shown, names)):
             assert (METRICS["minutes_with_parents"].title in table) == columns
     bars = charts.bars(compare_tables.with_variant(group, names), METRICS["trainable"]).to_json()
-    assert f"{own.num_trainable_params:,} + {fusion.result.parents.num_trainable_params:,}" in bars
+    assert rf"{own.num_trainable_params:,}\n+ {fusion.result.parents.num_trainable_params:,}" in bars
 
 
 # Charts and pages
