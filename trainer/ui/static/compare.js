@@ -15,7 +15,7 @@ for (const kind of ["pointerdown", "keydown"]) {
 addEventListener("popstate", () => {
   labChoosing = false;
   labWentTo = true;
-});
+}, true); // before address.js, which tells of it within the same event
 
 // The filters of the address, empty on another tab.
 function labFilterQuery() {
