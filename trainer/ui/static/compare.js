@@ -28,7 +28,8 @@ function labFilterQuery() {
 // address, but not the task that the server chose first. The state "finished" is what an address without a state means;
 // none at all is "all".
 function labFilter(inputs, drawn = false) {
-  const values = inputs.slice(2, 2 + labFilters.length);
+  const values = inputs.slice(2, 2 + labFilters.length), here = labFilterQuery();
+  if (here && labFilteredBy && here !== labFilteredBy) labWentTo = true; // not by what is chosen here
   if (labFilterQuery() && labFiltered && labChoosing) {
     const changes = {};
     labFilters.forEach((name, i) => {
