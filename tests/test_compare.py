@@ -985,6 +985,13 @@ def test_two_choices_in_quick_succession_both_stay(trained_page):
         page.go_back()
     drawn(page, 5)
     assert parse_qs(urlsplit(page.url).query) == {"tab": ["compare"], "view": ["table"]}
+    if not page.locator("input[aria-label='Task']:visible").count():
+        page.get_by_role("button", name="Finished runs of").click()
+    page.locator("input[aria-label='Task']:visible").click()
+    page.get_by_role("option").filter(has_text="second.csv").click()
+    page.get_by_role("button", name="Finished runs of second.csv").wait_for()
+    page.go_back()
+    page.get_by_role("button", name="Finished runs of tiny.csv").wait_for()
 
 
 def test_another_task_brings_its_own_runs_without_an_error(trained_page):

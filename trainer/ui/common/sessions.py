@@ -20,7 +20,7 @@ def bound(app: gr.routes.App, page: gr.Blocks) -> None:
     app.state_holder = Sessions()
     app.state_holder.set_blocks(page)
     queue = page._queue
-    # An event has its request: 20 kB. The statistics over all events were computed anew after each.
+    # An event has its request: 20 kB. Gradio computes statistics over all events after each.
     queue.event_ids_to_events = LRUCache(MOST_EVENTS)
     queue.event_analytics = Figures(MOST_EVENTS)
     queue.compute_analytics_summary = lambda _: queue.cached_event_analytics_summary

@@ -172,12 +172,12 @@ def conclusion(shown: Shown, *, only_known: bool = False) -> str:
     names = shown.variants(group)
     if only_known and not compare_pairs.is_known(shown.lab, group, names):
         return render("compare/conclusion.html", sentences=[tr("Testing which differences are significant …")])
-    found = analysis_conclusion.conclusion(
+    lines = analysis_conclusion.conclusion(
         compare_pairs.compared(shown.lab, group, names),
         analysis_conclusion.trained_parameters(group, names),
         len(set(names.values())),
     )
-    return render("compare/conclusion.html", sentences=found) + about
+    return render("compare/conclusion.html", sentences=lines) + about
 
 
 def table(shown: Shown) -> str:

@@ -6,6 +6,7 @@ const labTabs = ["live", "compare", "train", "lesson"];
 const labViews = ["overview", "table", "significance", "errors", "curves", "costs"];
 const labFilters = ["task", "backbone", "method", "state", "label", "seed"]; // Compare's, in the order of its controls
 const labTabParameters = [...new Set(["view", "run", "step", "text", "task", "calibrated", ...labFilters])]; // of one tab
+const labNoParameters = Object.fromEntries(labTabParameters.map(name => [name, null]));
 const labLeft = {}; // tab -> the parameters that it was left with
 let labRestoring = 1; // the number of the newest restoration; 0 while none is under way
 let labRestorations = 1;
@@ -55,7 +56,7 @@ function labSync() {
   if (!tab) return;
   if (tab !== before) {
     labLeft[before] = Object.fromEntries(labTabParameters.map(name => [name, params.getAll(name)]));
-    const changes = {tab, ...Object.fromEntries(labTabParameters.map(name => [name, null])), ...labLeft[tab]};
+    const changes = {tab, ...labNoParameters, ...labLeft[tab]};
     if (tab === "compare") changes.view = labSelected(labViews.slice(1)) ?? null;
     labAddress(changes);
   } else if (tab === "compare") {

@@ -12,10 +12,6 @@ for (const kind of ["pointerdown", "keydown"]) {
     labWentTo = false;
   }, true);
 }
-addEventListener("popstate", () => {
-  labChoosing = false;
-  labWentTo = true;
-}, true); // before address.js, which tells of it within the same event
 
 // The filters of the address, empty on another tab.
 function labFilterQuery() {
@@ -29,8 +25,11 @@ function labFilterQuery() {
 // none at all is "all".
 function labFilter(inputs, drawn = false) {
   const values = inputs.slice(2, 2 + labFilters.length), here = labFilterQuery();
-  if (here && labFilteredBy && here !== labFilteredBy) labWentTo = true; // not by what is chosen here
-  if (labFilterQuery() && labFiltered && labChoosing) {
+  if (here && labFilteredBy && here !== labFilteredBy) { // not by what is chosen here
+    labChoosing = false;
+    labWentTo = true;
+  }
+  if (here && labFiltered && labChoosing) {
     const changes = {};
     labFilters.forEach((name, i) => {
       const before = JSON.stringify(labFiltered[i] ?? values[i]);

@@ -51,7 +51,7 @@ function labTask(task) {
 // `js` of the choice of a task: it stands in the address in place of the sentence, which was of another task.
 function labChooseTask(inputs) {
   const [task] = inputs;
-  labAddress({tab: "live", ...Object.fromEntries(labTabParameters.map(name => [name, null])), task}, true);
+  labAddress({tab: "live", ...labNoParameters, task}, true);
   return inputs;
 }
 
@@ -63,7 +63,7 @@ function labPredict(inputs) {
   setTimeout(labShow, 0, "live-answers");
   if (text?.trim() && !guessing) {
     const parameters = {text, run: runs ?? [], task: labTask(task), calibrated: calibrated ? "1" : null};
-    labAddress({tab: "live", ...Object.fromEntries(labTabParameters.map(name => [name, null])), ...parameters});
+    labAddress({tab: "live", ...labNoParameters, ...parameters});
   }
   return inputs;
 }
