@@ -44,7 +44,7 @@ VERSION_1 = ROOT / "tests" / "version_1"
 """A store of runs as the first version of the run format has them, without weights and predictions."""
 SHOTS = ROOT / "screenshots"
 LEAVING = re.compile(
-    r"AbortError: signal is aborted|Unexpected error Connection errored out"
+    r"AbortError: (signal is|BodyStreamBuffer was) aborted|Unexpected error Connection errored out"
     r"|Cannot read properties of undefined \(reading 'e'\)"
 )
 """What Gradio's page writes to its console when it is left while the server still answers: a reload, the end. And the

@@ -13,10 +13,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -812,3 +814,40 @@ def test_events_that_have_ended_are_not_stored_without_end(own_store, monkeypatc
     assert isinstance(queue.pending_event_ids_session, LRUCache)
     queue.event_analytics["of an event that went"]["status"] = "success"
     assert "of an event that went" not in queue.event_analytics
+
+
+def test_a_stream_that_closes_late_takes_nothing_of_the_next(own_store, monkeypatch):
+    """A page opens its next stream before the server has seen the last one close."""
+    go = threading.Event()
+    with Page(lab_on(own_store)) as page:
+        gr.Button().click(lambda: go.wait(60), None, gr.Textbox(), api_name="slow")
+    queue = page._queue
+    with serving(server.application(page.lab, page)) as address, httpx.Client(base_url=address, timeout=60) as http:
+        stream = "/gradio_api/queue/data?session_hash=someone"
+        asked = {"data": [], "fn_index": 0, "session_hash": "someone"}
+        assert http.post("/gradio_api/queue/join", json=asked).status_code == 200
+        with http.stream("GET", stream) as second:
+            with http.stream("GET", stream) as first:
+                next(first.iter_lines())
+            time.sleep(1)  # the server hears that the first has closed
+            go.set()
+            deadline = time.monotonic() + 30  # a line comes at least every 15 s
+            received = "".join(takewhile(lambda _: time.monotonic() < deadline, second.iter_lines()))
+        assert "process_completed" in received
+        assert '"success":true' in received
+        assert "close_stream" in received
+        assert "404" not in received
+        go.clear()
+        http.post("/gradio_api/queue/join", json=asked)
+        with http.stream("GET", stream) as only:
+            next(only.iter_lines())
+        deadline = time.monotonic() + 20
+        while "someone" in queue.pending_messages_per_session and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "someone" not in queue.pending_messages_per_session, "the last stream takes what is left with it"
+        go.set()
+    monkeypatch.setattr(sessions, "MOST", 2)
+    stored = sessions.Messages(Counter(open=1))
+    for session in ("open", "b", "c"):
+        stored[session] = session
+    assert list(stored) == ["open", "c"]
