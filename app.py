@@ -109,8 +109,7 @@ def _serve() -> None:
     warnings.filterwarnings("ignore", message=".*HTTP_422_UNPROCESSABLE_ENTITY.*")
     hosting.admit_zero_gpu()
     lab = Lab.open()
-    if hosting.copies_bundled_runs(empty=bundled.lacking(lab.store.root)):
-        bundled.bring(lab.store.root)
+    bundled.bring_where_due(lab.store.root)
     log.configure()
     if about := hosting.about_kernels():
         print(about, file=sys.stderr)

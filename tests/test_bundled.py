@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from conftest import trainer
 from typer.testing import CliRunner
 
 from trainer import methods
@@ -215,3 +216,15 @@ def test_again_is_for_what_has_ended_here(suite):
 def test_remake_says_what_it_does_not_take(runs):
     done = CliRunner().invoke(_app(), ["remake", runs[0].id, "--replace"])
     assert "no names beside --replace" in str(done.exception)
+
+
+@pytest.mark.parametrize("setting", ["", "0"])
+def test_commands_that_read_runs_bring_the_example_runs_into_a_new_store(setting, tmp_path, monkeypatch):
+    monkeypatch.setenv("PEFT_LAB_BUNDLED", setting)
+    store = Store(tmp_path / "store")
+    listed = trainer("list", "--json", store=store)
+    assert len(json.loads(listed.stdout)) == (0 if setting else 40)
+    assert ("40 example runs were copied into" in listed.stderr) == (not setting)
+    again = trainer("list", store=store)
+    assert not again.stderr
+    assert ("No runs yet." in again.stdout) == bool(setting)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from trainer.cli.options import AsJson, RunNames
-from trainer.cli.output import print_damaged, print_json, print_table
+from trainer.cli.output import print_damaged, print_json, print_table, store_to_read
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ def compare(
     from trainer.analysis import method_comparison
     from trainer.analysis.tables import csv_table, plain, runs_table
     from trainer.runs.damage import culprits, log_failure
-    from trainer.runs.store import Store
 
-    stored, damaged = Store().scan()
+    stored, damaged = store_to_read().scan()
     runs = [run for run in stored if run.state == "finished"]
     try:
         table = runs_table(runs)
@@ -88,9 +87,8 @@ def report(
 ) -> None:
     """Write a lab report: figures, statistical significance of the differences, and how each run was made."""
     from trainer.publish import report as reports
-    from trainer.runs.store import Store
 
-    store = Store()
+    store = store_to_read()
     selected = [store.load(name) for name in runs.split(",") if name] or store.list()
     finished = [run for run in selected if run.state == "finished"]
     if not finished:

@@ -10,6 +10,18 @@ from typing import Any
 import typer
 
 
+def store_to_read() -> Any:
+    """The store, for a command that reads its runs: one that never had any gets the example runs, as in the app."""
+    from trainer.publish import bundled
+    from trainer.runs.store import Store
+
+    store = Store()
+    if count := bundled.bring_where_due(store.root):
+        text = f"{count} example runs were copied into {store.root}. PEFT_LAB_BUNDLED=0 leaves them out."
+        typer.echo(text, err=True)
+    return store
+
+
 def watch(store: Any, launched: Sequence[Any]) -> None:
     """Print the progress of runs until they end; Ctrl-C cancels those that have not."""
     from trainer.jobs import queue as jobs

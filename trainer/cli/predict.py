@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from trainer.cli.options import AsJson, EncodingName, RunNames, SeparatorName, TextColumn
-from trainer.cli.output import print_json, print_table
+from trainer.cli.output import print_json, print_table, store_to_read
 from trainer.errors import ArgumentError, UserError
 
 
@@ -38,7 +38,6 @@ def predict(
     """Predict the label of one sentence, or of each sentence of a file, with trained runs."""
     from trainer import pairs
     from trainer.jobs import queue as jobs
-    from trainer.runs.store import Store
     from trainer.serving import files
     from trainer.serving import predictor as inference
     from trainer.serving.prediction import temperature
@@ -48,7 +47,7 @@ def predict(
         raise ArgumentError(expected="a sentence or --file", got="both" if text else "neither", fix="give one of them")
     if file is not None and out is None:
         raise ArgumentError(expected="--out with --file", got="none", fix="say where to write the predictions")
-    store = Store()
+    store = store_to_read()
     if file is None:
         table, pair = None, pairs.split(text)
     else:

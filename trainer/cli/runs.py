@@ -8,16 +8,15 @@ from typing import Annotated
 import typer
 
 from trainer.cli.options import AsJson, RunName
-from trainer.cli.output import print_damaged, print_json, print_table, watch
+from trainer.cli.output import print_damaged, print_json, print_table, store_to_read, watch
 from trainer.errors import Cancelled
 
 
 def list_(as_json: AsJson = False) -> None:
     """The runs in the store."""
     from trainer.runs.metrics import METRICS
-    from trainer.runs.store import Store
 
-    runs, damaged = Store().scan()
+    runs, damaged = store_to_read().scan()
     print_damaged(damaged)
     if as_json:
         print_json([run.as_json() | {"folder": str(run.folder)} for run in runs])

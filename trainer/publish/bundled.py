@@ -14,6 +14,7 @@ from trainer import methods
 from trainer.analysis.paired import mcnemar
 from trainer.config import RunConfig
 from trainer.errors import sentence
+from trainer.machine import hosting
 from trainer.runs import archive, recipes
 from trainer.runs.presets import PRESETS
 from trainer.runs.run import Run
@@ -156,6 +157,11 @@ RECORD = ".bundled"
 def lacking(root: Path) -> bool:
     """Whether a store has no runs and bundled ones were never copied into it."""
     return not (root / RECORD).exists() and not any(root.glob("[!.]*/run.json"))
+
+
+def bring_where_due(root: Path) -> int:
+    """`bring` where the settings ask for it: a store without runs gets them, unless they are to be left out."""
+    return bring(root) if hosting.copies_bundled_runs(empty=lacking(root)) else 0
 
 
 def bring(root: Path, *, again: bool = False) -> int:
