@@ -953,6 +953,7 @@ def test_the_page_opens_with_an_example_answered_and_every_press_shows_its_answe
 def test_a_sentence_has_an_address_and_back_returns_to_it(trained_page):
     page = trained_page
     page.get_by_text("5 runs predicted.").wait_for()
+    first = page.get_by_label("A sentence").input_value()
     page.get_by_label("A sentence").fill(TEXT)
     page.get_by_label("A sentence").press("Enter")
     page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
@@ -964,6 +965,18 @@ def test_a_sentence_has_an_address_and_back_returns_to_it(trained_page):
     page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
     assert page.get_by_label("A sentence").input_value() == TEXT
     page.get_by_text("5 runs predicted.").wait_for()
+    page.go_back()
+    page.get_by_text(f"Sentence: “{first}”").wait_for()
+    assert "text=" not in page.url, "the page's own example needs no address"
+    page.get_by_label("A sentence").fill("what is typed and not predicted")
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_url(re.compile("tab=compare"))
+    page.go_back()
+    page.get_by_role("tab", name="Live", selected=True).wait_for()
+    assert page.get_by_label("A sentence").input_value() == "what is typed and not predicted"
+    page.get_by_label("A sentence").fill(TEXT)
+    page.get_by_label("A sentence").press("Enter")
+    page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
     page.reload()
     page.get_by_text(f"Sentence: “{TEXT}”").wait_for()
     page.get_by_text("5 runs predicted.").wait_for()

@@ -307,7 +307,7 @@ def _whole(seed: float) -> str:
 
 def _dashes(field: str, values: list[str], dashes: list[list[int]]) -> alt.StrokeDash:
     """A dash pattern a value, in a legend above the chart."""
-    legend = alt.Legend(title=None, orient="top", labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
+    legend = alt.Legend(title=None, orient="top", columns=3, labelLimit=200, symbolSize=300, symbolStrokeWidth=2)
     return alt.StrokeDash(field, scale=alt.Scale(domain=values, range=dashes), legend=legend)
 
 

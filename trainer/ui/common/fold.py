@@ -12,13 +12,15 @@ from trainer.ui import static
 
 
 @contextmanager
-def fold(label: str, *, elem_id: str | None = None) -> Iterator[gr.HTML]:
+def fold(label: str, *, elem_id: str | None = None, wide: bool = False) -> Iterator[gr.HTML]:
     """Lay out a heading, and what the block lays out as its content, closed at first; gives the heading.
+
+    `wide`: open at first, but for a phone's narrow page.
 
     Gradio's accordion makes its content when it is opened, and loses it where an event changes the page at that moment;
     this content is there from the start. Another `heading` may replace the heading; an empty one hides all.
     """
-    with gr.Column(elem_classes="lab-fold", elem_id=elem_id):
+    with gr.Column(elem_classes=["lab-fold", *(["lab-fold-wide"] if wide else [])], elem_id=elem_id):
         head = gr.HTML(heading(label), js_on_load=static.read("fold.js"), elem_classes="lab-fold-head", padding=False)
         with gr.Column(elem_classes="lab-fold-content"):
             yield head

@@ -28,7 +28,7 @@ def bound(app: gr.routes.App, page: gr.Blocks) -> None:
     queue.event_analytics = Figures(MOST_EVENTS)
     queue.compute_analytics_summary = lambda _: queue.cached_event_analytics_summary
     # A session whose events are done has an empty set here.
-    queue.pending_event_ids_session = LRUCache(10 * MOST)
+    queue.pending_event_ids_session = LRUCache(2 * MOST)
     streams: Counter[str] = Counter()
     app.add_middleware(Streams, streams=streams)
     queue.pending_messages_per_session = Messages(streams)

@@ -39,10 +39,10 @@ def sentences_html(outcomes: Outcomes, kinds: dict[str, np.ndarray], *, names: d
     `kinds`: kind -> positions of its sentences, the most disputed first, from `disputes.find`.
     """
     positions, lines = kinds[kind], [_counts(outcomes, kinds)]
-    couples = disputes.pairs(outcomes.runs)
-    lines += [_flips(outcomes, names, *couple) for couple in couples]
-    if not couples and kind == "flipped":
-        lines.append(tr("No run here is another's recipe over a 4-bit backbone with the same seed."))
+    if kind == "flipped":
+        lines += [_flips(outcomes, names, *couple) for couple in disputes.pairs(outcomes.runs)] or [
+            tr("No run here is another's recipe over a 4-bit backbone with the same seed.")
+        ]
     if len(positions) > SHOWN:
         in_file = f"{min(len(positions), IN_FILE):,}"
         lines.append(tr("The {shown} most disputed are shown; the CSV file has {count}.", shown=SHOWN, count=in_file))

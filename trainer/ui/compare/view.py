@@ -280,8 +280,9 @@ def _errors() -> dict[str, Any]:
     )
     sentences = gr.HTML(js_on_load=tables.PICK)
     note = gr.HTML()
-    reliability = _plot(tr("Are the probabilities right?"), "lab-chart-tall")
-    _about("reliability")
+    with fold(tr("Are the probabilities right?"), wide=True):
+        reliability = _plot(tr("Are the probabilities right?"), "lab-chart-tall")
+        _about("reliability")
     _about("cards")
     return {
         "cards": cards,
@@ -311,11 +312,12 @@ def _costs() -> dict[str, Any]:
     note = gr.HTML()
     _about("bars")
     every = [(tr(metric.title), key) for key, metric in METRICS.items()]
-    with gr.Row():
-        x = gr.Dropdown(every, value="train_minutes", label=tr("X axis"), min_width=260)
-        y = gr.Dropdown(every, value="test_accuracy", label=tr("Y axis"), min_width=260)
-    scatter = _plot(tr("One figure against another"), "lab-chart-tall")
-    _about("scatter")
+    with fold(tr("One figure against another"), wide=True):
+        with gr.Row():
+            x = gr.Dropdown(every, value="train_minutes", label=tr("X axis"), min_width=260)
+            y = gr.Dropdown(every, value="test_accuracy", label=tr("Y axis"), min_width=260)
+        scatter = _plot(tr("One figure against another"), "lab-chart-tall")
+        _about("scatter")
     return {"costs": bars, "costs_note": note, "x": x, "y": y, "scatter": scatter}
 
 

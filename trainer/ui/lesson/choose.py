@@ -10,6 +10,7 @@ import gradio as gr
 
 from trainer import methods
 from trainer.analysis import lesson
+from trainer.analysis.figures import show
 from trainer.markup import render
 from trainer.runs.metrics import METRICS
 from trainer.runs.run import Run
@@ -75,7 +76,7 @@ def rules(runs: dict[str, Run]) -> str:
             [
                 Cell(tr(method.title)),
                 Cell(tr(RULES.get(name, method.summary))),
-                *(Cell(METRICS[key].show(value), value) for key, value in zip(FIGURES, figures, strict=True)),
+                *(Cell(show(METRICS[key], value), value) for key, value in zip(FIGURES, figures, strict=True)),
                 Cell(method.paper, markup=linked(method.paper)),
             ]
         )

@@ -10,12 +10,13 @@ from typing import Any
 import gradio as gr
 
 from trainer import methods
-from trainer.analysis import lesson
+from trainer.analysis import figures, lesson
 from trainer.analysis.lesson import COSTS, LIGHT, REFERENCE, Cost
 from trainer.markup import render
 from trainer.runs.metrics import METRICS
 from trainer.runs.run import Run
 from trainer.texts import mark, tr
+from trainer.ui.common import charts
 from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.tables import Cell, Column, table
@@ -115,12 +116,12 @@ def _card(key: str, costs: tuple[Cost, Cost], *, guess: str | None) -> dict[str,
     reference, light = costs
     part = light.figures[key] / reference.figures[key]
     return {
-        "title": tr(metric.title),
+        "title": charts.title(metric),
         "lines": [
             {
                 "colour": COLOURS[cost.method],
                 "method": method_title(cost.method),
-                "figure": ("" if cost.measured else "≈ ") + metric.show(cost.figures[key]),
+                "figure": ("" if cost.measured else "≈ ") + figures.show(metric, cost.figures[key]),
                 "width": 100 * cost.figures[key] / longest,
             }
             for cost in costs
@@ -138,8 +139,8 @@ def _table(costs: tuple[Cost, Cost], guesses: Sequence[str | None]) -> str:
         part = light.figures[key] / reference.figures[key]
         rows.append(
             [
-                Cell(tr(METRICS[key].title)),
-                *(Cell(METRICS[key].show(cost.figures[key]), cost.figures[key]) for cost in costs),
+                Cell(charts.title(METRICS[key])),
+                *(Cell(figures.show(METRICS[key], cost.figures[key]), cost.figures[key]) for cost in costs),
                 Cell(share(part), 100 * part),
                 Cell(tr(SHARES[guess][1]) if guess else "–"),
             ]

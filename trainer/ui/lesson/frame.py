@@ -14,6 +14,7 @@ from trainer.markup import render
 from trainer.runs.metrics import Metric
 from trainer.runs.run import Run
 from trainer.texts import mark, tr
+from trainer.ui.common import charts
 from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.tables import Column
 from trainer.ui.lesson.papers import linked
@@ -80,7 +81,7 @@ def paragraphs(*texts: str) -> str:
 
 def metric_heading(metric: Metric) -> Column:
     """A metric's heading with its help."""
-    return Column.named(metric.title, metric.help)
+    return Column(charts.title(metric), tr(metric.help), csv=metric.title)
 
 
 def members(lab: Lab) -> dict[str, Run]:

@@ -9,5 +9,8 @@ element.addEventListener("click", event => {
   if (!event.target.closest("button[aria-expanded]")) return;
   fold.toggleAttribute("data-open");
   show();
+  dispatchEvent(new Event("resize")); // a chart that was drawn while folded has no width
 });
+if (fold.classList.contains("lab-fold-wide") && innerWidth > 600) fold.toggleAttribute("data-open", true);
+show();
 new MutationObserver(show).observe(element, {childList: true, subtree: true});

@@ -1,5 +1,8 @@
 // Live: what a press brings is shown where the eye is, with a sign at the button until it comes, and an address.
 
+let labFirst = ""; // the sentence of an address without one: the example that the page opens with
+let labPredicted = ""; // the sentence that was predicted last
+
 // Goes to an element where it is not whole in view, now and while its content arrives, until the reader moves the page.
 let labStopShowing = () => {};
 function labShow(id) {
@@ -61,7 +64,9 @@ function labPredict(inputs) {
   labBusy("live-predict", "live-answers");
   // The press of Enter that predicts ends no showing.
   setTimeout(labShow, 0, "live-answers");
-  if (text?.trim() && !guessing) {
+  labPredicted = text;
+  const first = text === labFirst && !new URLSearchParams(location.search).has("text");
+  if (text?.trim() && !guessing && !first) {
     const parameters = {text, run: runs ?? [], task: labTask(task), calibrated: calibrated ? "1" : null};
     labAddress({tab: "live", ...labNoParameters, ...parameters});
   }
@@ -79,8 +84,19 @@ document.addEventListener("click", event => {
 });
 document.addEventListener("input", event => { if (event.target.closest?.("#live-text")) labMark(null); });
 
+// Before a person changes anything.
+const labNote = () => {
+  const params = new URLSearchParams(location.search), area = document.querySelector("#live-text textarea");
+  if (labPredicted || labTabOf(params) !== "live" || !area?.value) return;
+  if (!params.has("text") && !params.has("task")) labPredicted = labFirst = area.value;
+};
+for (const kind of ["pointerdown", "keydown", "focusin"]) addEventListener(kind, labNote, true);
+
 addEventListener("labaddress", event => {
-  const text = event.detail.get("text"), area = document.querySelector("#live-text textarea");
+  const area = document.querySelector("#live-text textarea");
+  // What was typed and not predicted stays.
+  const first = event.detail.has("task") || area?.value !== labPredicted ? "" : labFirst;
+  const text = event.detail.get("text") || first;
   if ((event.detail.get("tab") ?? "live") !== "live" || !text || !area || area.value === text) return;
   area.value = text;
   area.dispatchEvent(new Event("input", {bubbles: true}));

@@ -92,10 +92,10 @@ def build() -> Panel:
             close = gr.Button(tr("Close"), size="sm", min_width=90, scale=0)
         buttons, label = _buttons()
         confirm = _confirm()
+        log = gr.Textbox(label=tr("Log"), lines=6, max_lines=6, interactive=False, elem_classes="lab-log")
     curves = train_curves.build()
     with gr.Column(**seen_if(False, "lab-run-panel")) as rest:
         details = gr.HTML(js_on_load=static.read("train-list.js"))
-        log = gr.Textbox(label=tr("Log"), lines=8, max_lines=14, interactive=False, elem_classes="lab-log")
         gr.HTML(note(tr(AFTER_THE_END)))
     return Panel(run, message, head, title, close, label, buttons, confirm, curves, rest, details, log)
 
