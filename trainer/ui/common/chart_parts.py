@@ -120,8 +120,8 @@ def _lines() -> dict[str, int]:
     return {} if texts.language() == texts.ENGLISH else {"lineHeight": 24}
 
 
-def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Chart:
-    """The chart with the style that all share: as wide as its container, drawn as SVG.
+def finish(chart: alt.Chart, *, title: str | list[str], height: int, room: int = 10) -> alt.Chart:
+    """The chart with the style that all share: as wide as its container, drawn as SVG; `room` is below its title.
 
     The page's style sheet colours the SVG's text and lines, light or dark. A downloaded file has no style sheet, so it
     has the dark text on white that is set here.
@@ -136,7 +136,7 @@ def finish(chart: alt.Chart, *, title: str | list[str], height: int) -> alt.Char
               "font": "system-ui, sans-serif", "padding": 8}  # fmt: skip
     # One call, since each copies the whole chart.
     return chart.properties(
-        title=alt.Title(title, anchor="start", fontSize=16, offset=10, **_lines()),
+        title=alt.Title(title, anchor="start", fontSize=16, offset=room, **_lines()),
         width="container",
         height=height,
         description=description,

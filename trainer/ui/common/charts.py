@@ -292,7 +292,9 @@ def curves(
         line = line.encode(strokeDash=_dashes("Seed:N", seeds, _patterns(len(seeds))))
     marks = chart.mark_point(filled=True, size=60).encode(shape=shape(data["method"]))
     marks = marks.transform_filter(alt.datum.Source == here)
-    return finish(alt.layer(line, marks) if few else line, title=curve_title(curve), height=260)
+    # Room for the chart's menu, which on a phone would lie on the legend above the chart.
+    room = 10 if line.encoding.strokeDash is alt.Undefined else 24
+    return finish(alt.layer(line, marks) if few else line, title=curve_title(curve), height=260, room=room)
 
 
 def _patterns(number: int) -> list[list[int]]:

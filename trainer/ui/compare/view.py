@@ -325,7 +325,7 @@ def _plots(labels: Sequence[str]) -> list[gr.Plot]:
     """Lay out charts, two in a row."""
     plots = []
     for start in range(0, len(labels), 2):
-        with gr.Row():
+        with gr.Row(elem_classes="lab-charts"):
             plots += [_plot(label) for label in labels[start : start + 2]]
     return plots
 
