@@ -40,7 +40,7 @@ from trainer.machine.hosting import Hosts
 from trainer.machine.limits import Ledger, Limits
 from trainer.runs import recipes
 from trainer.runs.store import Store
-from trainer.ui.common import config_cache, faults, health, launching, log, requests, server, sessions
+from trainer.ui.common import config_cache, event_queue, faults, health, launching, log, requests, server, sessions
 from trainer.ui.common.lab import Lab
 from trainer.ui.common.page import PREDICTING, Page
 from trainer.ui.common.timekeeper import Timekeeper
@@ -800,7 +800,7 @@ def test_a_session_is_small_and_only_the_newest_are_stored(own_store, monkeypatc
 
 
 def test_events_that_have_ended_are_not_stored_without_end(own_store, monkeypatch):
-    monkeypatch.setattr(sessions, "MOST_EVENTS", 3)
+    monkeypatch.setattr(event_queue, "MOST", 3)
     with Page(lab_on(own_store)) as page:
         gr.Button().click(lambda: "answer", None, gr.Textbox(), api_name="answer", concurrency_limit=1)
     with serving(server.application(page.lab, page)) as address:
@@ -811,6 +811,7 @@ def test_events_that_have_ended_are_not_stored_without_end(own_store, monkeypatc
     queue = page._queue
     assert 0 < len(queue.event_ids_to_events) <= 3
     assert 0 < len(queue.event_analytics) <= 3
+    assert len(queue._asyncio_tasks) < 8
     assert isinstance(queue.pending_event_ids_session, LRUCache)
     queue.event_analytics["of an event that went"]["status"] = "success"
     assert "of an event that went" not in queue.event_analytics
@@ -846,8 +847,43 @@ def test_a_stream_that_closes_late_takes_nothing_of_the_next(own_store, monkeypa
             time.sleep(0.1)
         assert "someone" not in queue.pending_messages_per_session, "the last stream takes what is left with it"
         go.set()
-    monkeypatch.setattr(sessions, "MOST", 2)
-    stored = sessions.Messages(Counter(open=1))
+    monkeypatch.setattr(event_queue, "MOST", 2)
+    stored = event_queue.Messages(Counter(open=1))
     for session in ("open", "b", "c"):
         stored[session] = session
     assert list(stored) == ["open", "c"]
+
+
+def test_the_queue_goes_on_after_a_client_that_left_and_after_an_error(own_store, monkeypatch, logged):
+    """Gradio's loop that starts events ends at the first error, and the app answers nobody any more."""
+    go = threading.Event()
+    with Page(lab_on(own_store)) as page:
+        gr.Button().click(lambda: go.wait(60), None, gr.Textbox(), api_name="slow", concurrency_limit=1)
+    queue = page._queue
+    with serving(server.application(page.lab, page)) as address, httpx.Client(base_url=address, timeout=60) as http:
+
+        def join(session: str) -> None:
+            asked = {"data": [], "fn_index": 0, "session_hash": session}
+            assert http.post("/gradio_api/queue/join", json=asked).status_code == 200
+
+        def answered(session: str) -> bool:
+            with http.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as stream:
+                return any("process_completed" in line for line in stream.iter_lines())
+
+        for session in ("running", "left", "waiting"):
+            join(session)
+        # As Gradio has it between two of its steps where a stream closes.
+        del queue.pending_messages_per_session["left"]
+        join("later")
+        go.set()
+        assert all(map(answered, ("running", "waiting", "later")))
+        events = queue.get_events
+
+        def failing() -> None:
+            monkeypatch.setattr(queue, "get_events", events)
+            raise RuntimeError("of the queue itself")
+
+        monkeypatch.setattr(queue, "get_events", failing)
+        join("after")
+        assert answered("after")
+        assert any("of the queue itself" in line for line in logged())

@@ -22,7 +22,7 @@ from trainer.errors import Problems, UserError, sentence
 from trainer.machine import hosting
 from trainer.machine.hosting import LOOPBACK, Hosts
 from trainer.texts import tr
-from trainer.ui.common import documents, sessions
+from trainer.ui.common import documents, event_queue, sessions
 from trainer.ui.common.lab import Lab
 
 PORT, PORTS = 7860, 100
@@ -109,6 +109,7 @@ def application(lab: Lab, page: gr.Blocks, *, outside: Sequence[Middleware] = ()
     gr.mount_gradio_app(outer, page, "/", **settings)
     inner = next(route.app for route in outer.routes if isinstance(getattr(route, "app", None), gr.routes.App))
     sessions.bound(inner, page)
+    event_queue.bound(inner, page)
     page.custom_mount_path = None  # it is the whole site: addresses are as after `launch`
     return outer
 

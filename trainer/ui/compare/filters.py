@@ -66,8 +66,8 @@ class Selection:
 def of_address(selection: Selection, query: str) -> Selection:
     """The selection with the filters of an address as compare.js writes them: `?tab=compare&method=lora&seed=1`.
 
-    A filter that it does not name has its default; the task then stays as it is, unless it is named empty. An empty
-    query changes nothing. A state that is not one of a run's stands for all.
+    A filter that it does not name has its default, as the table's unit has (`&unit=run`); the task then stays as it is,
+    unless it is named empty. An empty query changes nothing. A state that is not one of a run's stands for all.
     """
     if not query:
         return selection
@@ -78,6 +78,7 @@ def of_address(selection: Selection, query: str) -> Selection:
         "state": states if named["state"] else Selection.state,
         "seed": tuple(int(seed) for seed in named["seed"] if seed.isdecimal() and len(seed) < 20),
     }
+    changes["unit"] = values["unit"][0] if "unit" in values else None
     if "task" in values:
         changes["task"] = values["task"][0] or None
     return replace(selection, **changes)

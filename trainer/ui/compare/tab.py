@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -13,9 +14,12 @@ from trainer.ui.common.lab import Lab
 from trainer.ui.compare import api as compare_api
 from trainer.ui.compare import draw as compare_draw
 from trainer.ui.compare import view as compare_view
+from trainer.ui.compare.filters import Selection
 
 FILTERS_IN_ADDRESS, FILTERS_DRAWN = "(...inputs) => labFilter(inputs)", "(...inputs) => labFilter(inputs, true)"
 """These write the filters that a person chose into the page's address, and give the address as the second input."""
+UNIT_IN_ADDRESS = f"(...inputs) => labUnit(inputs, {[field.name for field in fields(Selection)].index('unit')})"
+"""This writes the unit of the table's rows there."""
 
 
 def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
@@ -46,7 +50,8 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
         else:
             one.then(None, inside, None, js=FILTERS_DRAWN, **quiet)
     for control in (view.unit, view.columns, view.differing):
-        control.input(drawing(compare_draw.redraw_table), view.inputs, view.table, **quiet)
+        written = UNIT_IN_ADDRESS if control is view.unit else None
+        control.input(drawing(compare_draw.redraw_table), view.inputs, view.table, js=written, **quiet)
     for control in (view.x, view.y):
         control.input(drawing(compare_draw.redraw_scatter), view.inputs, view.scatter, **quiet)
     view.axis.input(drawing(compare_draw.redraw_curves, view), view.inputs, view.curves, **quiet)

@@ -13,10 +13,17 @@ for (const kind of ["pointerdown", "keydown"]) {
   }, true);
 }
 
-// The filters of the address, empty on another tab.
+// The filters of the address and the unit of the table's rows, empty on another tab.
 function labFilterQuery() {
   const params = new URLSearchParams(location.search);
-  return labTabOf(params) === "compare" ? labFilters.map(name => `${name}=${params.getAll(name)}`).join("&") : "";
+  return labTabOf(params) === "compare" ? [...labFilters, "unit"].map(name => `${name}=${params.getAll(name)}`).join("&") : "";
+}
+
+// `js` of the choice of the table's unit, one of the inputs: it stands in the address.
+function labUnit(inputs, index) {
+  labAddress({unit: inputs[index]});
+  labFilteredBy = labFilterQuery();
+  return inputs;
 }
 
 // `js` of the events that draw, and once they have drawn (`drawn`), when the server may have changed a filter. `inputs`:

@@ -14,6 +14,7 @@ from trainer.runs.run import Run
 from trainer.runs.sizes import requested_and_available
 from trainer.texts import tr
 from trainer.ui.common.lab import Lab, run_name
+from trainer.ui.live import groups as live_groups
 from trainer.ui.train import groups
 from trainer.ui.train.status import describe, interval, percent
 
@@ -43,6 +44,8 @@ def details_html(lab: Lab, run: Run) -> str:
 
 def _facts(lab: Lab, run: Run) -> list[tuple[str, str]]:
     lines = _figures(lab, run) if run.result else []
+    if (name := _name_in_live(lab, run)) and name != groups.names(lab.runs()).get(run.id):
+        lines.append((tr("Name in Live"), name))
     lines += [(tr("Run"), run.id), (tr("Created"), run.created_at)]
     if run.adopted:
         lines.append((tr("From"), run.adopted.source))
@@ -59,6 +62,12 @@ def _facts(lab: Lab, run: Run) -> list[tuple[str, str]]:
     if run.can_predict and not run.adopted:
         lines.append((tr("Publish"), f"python -m trainer push {run.id} --repo OWNER/NAME"))
     return lines
+
+
+def _name_in_live(lab: Lab, run: Run) -> str | None:
+    """What Live calls a run, among all runs of its task that can predict; None for one that cannot."""
+    able = [other for other in lab.runs() if other.state == "finished" and other.can_predict]
+    return next((task.names[run.id] for task in live_groups.groups(able) if run.id in task.names), None)
 
 
 def _figures(lab: Lab, run: Run) -> list[tuple[str, str]]:

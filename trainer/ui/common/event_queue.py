@@ -1,0 +1,118 @@
+"""Gradio's queue of events for an hour with a crowd: bounded, and going on whatever a client that leaves does to it."""
+
+from __future__ import annotations
+
+from asyncio import Task
+from collections import Counter, OrderedDict
+from typing import Any
+from urllib.parse import parse_qs
+
+import gradio as gr
+from gradio.utils import LRUCache
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from trainer.ui.common import log
+
+MOST = 1_000
+"""Events that are stored, the newest, and sessions that have messages: Gradio looks up those that wait or run, of which
+there are far fewer."""
+
+
+def bound(app: gr.routes.App, page: gr.Blocks) -> None:
+    """Bound what an app stores of the events of its page, which Gradio stores without end; call before it starts."""
+    queue = page._queue
+    # An event has its request: 20 kB. Gradio computes statistics over all events after each.
+    queue.event_ids_to_events = LRUCache(MOST)
+    queue.event_analytics = Figures(MOST)
+    queue.compute_analytics_summary = lambda _: queue.cached_event_analytics_summary
+    # A session whose events are done has an empty set here.
+    queue.pending_event_ids_session = LRUCache(2 * MOST)
+    queue._asyncio_tasks = Tasks()
+    streams: Counter[str] = Counter()
+    app.add_middleware(Streams, streams=streams)
+    queue.pending_messages_per_session = Messages(streams)
+    _go_on(queue, streams)
+
+
+def _go_on(queue: Any, streams: Counter[str]) -> None:
+    """Let a client that leaves drop no events but its own, and no error stop the queue."""
+    clean, send, process = queue.clean_events, queue.send_message, queue.start_processing
+
+    async def clean_events(*, session_hash: str | None = None, event_id: str | None = None) -> None:
+        if session_hash is None or streams[session_hash] <= 1:
+            await clean(session_hash=session_hash, event_id=event_id)
+
+    def send_message(event: Any, message: Any) -> None:
+        # Who left while their event waited has no messages; Gradio's error would end the loop that starts events.
+        if event.session_hash in queue.pending_messages_per_session:
+            send(event, message)
+
+    async def start_processing() -> None:
+        while True:
+            try:
+                return await process()
+            except Exception as error:
+                log.fault("queue", error, whole=True)
+                queue._asyncio_tasks, queue.stopped = Tasks(), False
+
+    queue.clean_events, queue.send_message, queue.start_processing = clean_events, send_message, start_processing
+
+
+class Streams:
+    """Counts the open streams of answers by session: where one closes, Gradio drops the events of the whole session.
+
+    A page that opens its next stream before the server has seen the last one close would lose its answers, and be told
+    "404: Not Found".
+    """
+
+    def __init__(self, app: ASGIApp, streams: Counter[str]) -> None:
+        self.app, self.streams = app, streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; its session is counted while its stream is open."""
+        if scope["type"] != "http" or not scope["path"].endswith("/queue/data"):
+            return await self.app(scope, receive, send)
+        session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
+        self.streams[session] += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.streams[session] -= 1
+            if not self.streams[session]:
+                del self.streams[session]
+
+
+class Messages(OrderedDict):
+    """Session -> the messages that its stream sends; of `MOST` sessions, those with an open stream before the newest.
+
+    Those of a session that has another stream open stay when one closes.
+    """
+
+    def __init__(self, streams: Counter[str]) -> None:
+        super().__init__()
+        self.streams = streams
+
+    def __setitem__(self, session: str, messages: Any) -> None:
+        super().__setitem__(session, messages)
+        while len(self) > MOST:
+            super().__delitem__(next((old for old in self if not self.streams[old]), next(iter(self))))
+
+    def __delitem__(self, session: str) -> None:
+        if session in self and self.streams[session] <= 1:
+            super().__delitem__(session)
+
+
+class Figures(LRUCache):
+    """Event -> its figures; those of an event that is no longer stored may still be written, to nowhere."""
+
+    def __missing__(self, key: str) -> dict[str, Any]:
+        return {}
+
+
+class Tasks(list):
+    """The tasks that run events: Gradio adds one an event, and those that are done go."""
+
+    def append(self, task: Task[Any]) -> None:
+        """Add a task in place of those that are done."""
+        self[:] = [one for one in self if not one.done()]
+        super().append(task)
