@@ -875,7 +875,7 @@ def test_a_page_asks_often_while_a_run_waits_seldom_otherwise_and_never_unseen(t
         page.get_by_role("tab", name="Train").click()
         assert is_sent(tick)
         page.locator("[data-stop]").click()
-        page.get_by_text("is being cancelled").wait_for()
+        page.get_by_text("is cancelled.").wait_for()
         expect(page.locator("[data-stop]")).to_have_count(0)
     run = store.list()[-1]
     assert run.state == "cancelled"

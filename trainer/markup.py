@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 from trainer.texts import tr, tr_count
@@ -26,6 +27,14 @@ def render(template: str, /, **values: Any) -> Markup:
     return Markup(_environment().get_template(template).render(**values))
 
 
+def breakable(name: str) -> Markup:
+    """A name that a narrow box may break between its words: before a capital letter, after an underscore or "="."""
+    from markupsafe import Markup
+
+    parts = re.split(r"(?<=[a-z])(?=[A-Z])|(?<=[_=])(?=\w)", name)
+    return Markup("<wbr>").join(parts)
+
+
 @functools.cache
 def _environment() -> Environment:
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -39,4 +48,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"tr": tr, "tr_count": tr_count}
+    environment.filters["breakable"] = breakable
     return environment

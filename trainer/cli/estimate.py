@@ -39,6 +39,7 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Estimated cost of a run: parameters, memory, time."""
+    from trainer.jobs.progress import duration
     from trainer.machine.device import detect, reuse_freed_memory
     from trainer.runs import estimate as estimates
     from trainer.runs import recipes
@@ -69,10 +70,12 @@ def estimate(
         (METRICS["trainable"].title, f"{cost.trainable_parameters:,}"),
         ("Parameters in all", f"{cost.total_parameters:,}"),
         (METRICS["peak_memory"].title, f"about {cost.memory / 1e6:,.0f}"),
-        (METRICS["train_minutes"].title, f"about {cost.seconds / 60:.1f}"),
+        (METRICS["train_minutes"].title.removesuffix(" (min)"), f"about {duration(cost.seconds)}"),
     ]
     if cost.parents_seconds:
-        rows.append((METRICS["parents_minutes"].title, f"about {cost.parents_seconds / 60:.1f}"))
+        rows.append(
+            (METRICS["parents_minutes"].title.removesuffix(" (min)"), f"about {duration(cost.parents_seconds)}")
+        )
     print_table(("figure", "estimate"), rows)
     if cost.based_on == cost.memory_based_on:
         typer.echo(f"Time and memory are estimated from {cost.based_on}.")

@@ -63,9 +63,11 @@ def describe(event: dict[str, Any]) -> str | None:
             f"{event['train_sentences']:,} sentences, {event['device']}, {event['precision']}"
         )
     if kind == "step":
+        done = event["step"] >= event["total_steps"]
+        left = "evaluation and costs follow" if done else f"{duration(event['seconds_left'])} left"
         return (
             f"epoch {event['epoch']:.2f}, step {event['step']}/{event['total_steps']}, loss {event['loss']:.4f}, "
-            f"{event['sentences_per_second']:.0f} sentences/s, {duration(event['seconds_left'])} left"
+            f"{event['sentences_per_second']:.0f} sentences/s, {left}"
         )
     if kind == "evaluation" and event["split"] == "validation":
         return (

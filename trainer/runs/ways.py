@@ -138,7 +138,7 @@ def memory_of_runs(config: RunConfig, *, runs: Sequence[Run]) -> tuple[float, st
 
 def memory_of_step(config: RunConfig, *, earlier: Sequence[Run], device: Device | None) -> tuple[float, str] | None:
     step = _step(config, earlier, device)
-    return None if step is None else (step.memory.peak, _simulation())
+    return None if step is None else (step.memory.peak, tr("a simulated step"))
 
 
 def memory_of_shapes(config: RunConfig, *, earlier: Sequence[Run]) -> tuple[float, str]:

@@ -29,7 +29,7 @@ class Card:
 
     `bars` are (label, width in percent, text); `marks` CSS classes; `scale` says whether a temperature scales the bars,
     `cut` that the run did not read the whole text. `run_id` is that of a run that can be explained; `why` is its
-    explanation as HTML, while it is open.
+    explanation as HTML, while it is open, and `explaining` whether it is still being computed.
     """
 
     title: str
@@ -45,6 +45,7 @@ class Card:
     scale: str = ""
     run_id: str = ""
     why: str = ""
+    explaining: bool = False
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Board:
     def html(self, status: str, *, busy: bool = False) -> str:
         """The whole board as HTML; placeholders have the size of the later content, so that nothing moves.
 
-        `busy`: whether more is being computed.
+        `busy`: whether more predictions are being computed.
         """
         groups = [self._group(group) for group in self.groups]
         return render("live/board.html", board=self, status=status, groups=groups, busy=busy)
@@ -109,6 +110,7 @@ class Board:
             scale=_scale(run) if self.calibrated else "",
             run_id=run.id if there and self.explainable else "",
             why=why.html(self.text, name, self.explanations.get(run.id)) if there and opened else "",
+            explaining=opened and run.id not in self.explanations,
             **_figures(prediction, run.label_names),
         )
 

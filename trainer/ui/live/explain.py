@@ -54,7 +54,7 @@ def _explained(
         run, name = runs[run_id]
         if run_id not in board.explanations:
             status = tr("Explaining {run}, {number} of {of}.", run=name, number=number, of=len(run_ids))
-            yield {view.predictions: board.html(status, busy=True), view.status: ""}
+            yield {view.predictions: board.html(status), view.status: ""}
             board.explanations[run_id] = _computed(lab, board.text, run)
         if session.turns.prediction != session.turn:
             yield gr.skip()  # Gradio sends a handler's last value again when it ends: make that one empty

@@ -1,11 +1,18 @@
 // Live: what a press brings is shown where the eye is, with a sign at the button until it comes, and an address.
 
-let labFirst = ""; // the sentence of an address without one: the example that the page opens with
 let labPredicted = ""; // the sentence that was predicted last
+
+// The sentence of an address without one, by its task: the example that the page opened with, for as long as the browser
+// has the page, reloads included.
+function labFirst(params, text) {
+  const key = `peft-lab-first-${params.get("task") ?? ""}`;
+  if (text) sessionStorage.setItem(key, text);
+  return sessionStorage.getItem(key) ?? "";
+}
 
 // Goes to an element where it is not whole in view, now and while its content arrives, until the reader moves the page.
 let labStopShowing = () => {};
-function labShow(id) {
+function labShow(id, watched = id) {
   labStopShowing();
   const kinds = ["wheel", "touchmove", "keydown", "pointerdown"];
   const start = Date.now(), calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -24,8 +31,8 @@ function labShow(id) {
     observer.disconnect();
     for (const kind of kinds) removeEventListener(kind, labStopShowing);
   };
-  const element = document.getElementById(id);
-  if (element) observer.observe(element, {childList: true, subtree: true, characterData: true});
+  const area = document.getElementById(watched);
+  if (area) observer.observe(area, {childList: true, subtree: true, characterData: true});
   for (const kind of kinds) addEventListener(kind, labStopShowing, {passive: true});
   show();
 }
@@ -54,6 +61,7 @@ function labTask(task) {
 // `js` of the choice of a task: it stands in the address in place of the sentence, which was of another task.
 function labChooseTask(inputs) {
   const [task] = inputs;
+  labPredicted = ""; // the next sentence is the task's own example
   labAddress({tab: "live", ...labNoParameters, task}, true);
   return inputs;
 }
@@ -65,13 +73,21 @@ function labPredict(inputs) {
   // The press of Enter that predicts ends no showing.
   setTimeout(labShow, 0, "live-answers");
   labPredicted = text;
-  const first = text === labFirst && !new URLSearchParams(location.search).has("text");
+  const here = new URLSearchParams(location.search), first = !here.has("text") && text === labFirst(here);
   if (text?.trim() && !guessing && !first) {
     const parameters = {text, run: runs ?? [], task: labTask(task), calibrated: calibrated ? "1" : null};
     labAddress({tab: "live", ...labNoParameters, ...parameters});
   }
   return inputs;
 }
+
+// A press on Why: the sign is at that button until the card is drawn again, and the page goes to what opens in the card.
+document.addEventListener("click", event => {
+  const why = event.target.closest?.(".lab-board [data-pick][aria-expanded]");
+  if (!why) return;
+  if (why.getAttribute("aria-expanded") === "false") why.toggleAttribute("data-busy", true);
+  labShow(`live-card-${why.dataset.pick}`, "live-answers");
+});
 
 // The example that was pressed is marked until the sentence is changed.
 function labMark(example) {
@@ -87,15 +103,19 @@ document.addEventListener("input", event => { if (event.target.closest?.("#live-
 // Before a person changes anything.
 const labNote = () => {
   const params = new URLSearchParams(location.search), area = document.querySelector("#live-text textarea");
-  if (labPredicted || labTabOf(params) !== "live" || !area?.value) return;
-  if (!params.has("text") && !params.has("task")) labPredicted = labFirst = area.value;
+  if (labTabOf(params) !== "live" || !area?.value || labPredicted === area.value) return;
+  if (params.has("text")) labPredicted ||= area.value;
+  else if (!labPredicted) {
+    labPredicted = area.value;
+    labFirst(params, area.value);
+  }
 };
 for (const kind of ["pointerdown", "keydown", "focusin"]) addEventListener(kind, labNote, true);
 
 addEventListener("labaddress", event => {
   const area = document.querySelector("#live-text textarea");
   // What was typed and not predicted stays.
-  const first = event.detail.has("task") || area?.value !== labPredicted ? "" : labFirst;
+  const first = area?.value === labPredicted ? labFirst(event.detail) : "";
   const text = event.detail.get("text") || first;
   if ((event.detail.get("tab") ?? "live") !== "live" || !text || !area || area.value === text) return;
   area.value = text;

@@ -144,6 +144,12 @@ function labPick(element, trigger) {
   }).observe(element, {childList: true, subtree: true});
 }
 
+// After a run may have been deleted: without an open run the address names none.
+function labRunClosed(run) {
+  if (!run) window.labAddress?.({run: null}, true);
+  return [];
+}
+
 // A cookie with the grant of a browser that gave the password: an upload comes without the page's session. On a Space
 // the page stands in a frame of another site, where a cookie must be set with these attributes.
 function labGrant(grant) {

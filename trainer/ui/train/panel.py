@@ -148,7 +148,9 @@ def connect(lab: Lab, panel: Panel, refresh: dict[str, Any]) -> None:
     buttons.delete.click(partial(ask_to_delete, lab), run, [confirm.group, confirm.question], **QUIET)
     confirm.no.click(**hide)
     delete = guarded(lab, partial(train_queue.delete, lab))
-    confirm.yes.click(delete, run, message, **QUIET).then(**hide).then(**refresh).then(**opened)
+    gone = {"fn": partial(close_gone, lab, panel), "inputs": run, "outputs": [run, *panel.shown], **QUIET}
+    deleted = confirm.yes.click(delete, run, message, **QUIET).then(**gone).then(**hide)
+    deleted.then(None, run, None, js="(run) => labRunClosed(run)", **QUIET).then(**refresh)
 
 
 def choose(lab: Lab, panel: Panel, refresh: dict[str, Any], lists: list[gr.HTML]) -> None:
@@ -210,6 +212,13 @@ def close_run(panel: Panel) -> dict[Any, Any]:
     """The panel closed, without a chosen run."""
     hidden = gr.update(**seen_if(False, "lab-run-panel"))
     return {panel.run: "", panel.message: "", panel.head: hidden, panel.rest: hidden, panel.title: ""}
+
+
+def close_gone(lab: Lab, panel: Panel, run_id: str | None) -> Any:
+    """`close_run`, but for the message, where the run is no longer in the store; no change otherwise."""
+    if find(lab, run_id) is not None or (run_id and lab.damage(run_id) is not None):
+        return gr.skip()
+    return {component: change for component, change in close_run(panel).items() if component is not panel.message}
 
 
 def follow(lab: Lab, panel: Panel, run_id: str) -> dict[Any, Any]:

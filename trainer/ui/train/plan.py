@@ -165,7 +165,7 @@ def _length(costs: list[tuple[RunConfig, estimate.Estimate]], *, seeds: int) -> 
             seeds=seeds,
         )
     return tr_count(
-        "About {time} of training for {count} run, one after another.",
+        "About {time} of training for {count} run.",
         "About {time} of training for {count} runs, one after another.",
         count,
         time=time,

@@ -149,7 +149,10 @@ def cancel(lab: Lab, run_id: str | None) -> str:
     """Stop the chosen run."""
 
     def act(run: Run) -> str:
-        return tr("{run} is being cancelled.", run=run_name(jobs.cancel(lab.store, run.id)))
+        cancelled = jobs.cancel(lab.store, run.id)
+        if cancelled.state == "cancelled":
+            return tr("{run} is cancelled.", run=run_name(run))
+        return tr("{run} is being cancelled; the list says when it has ended.", run=run_name(run))
 
     return _do(lab, run_id, act)
 

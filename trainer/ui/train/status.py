@@ -24,6 +24,10 @@ def describe(lab: Lab, run: Run, *, queue_position: int = 1) -> tuple[str, float
     step = last_step(lab, run)
     if step is None:
         return tr("loading the task and the backbone"), 0.0
+    if step["step"] >= step["total_steps"]:
+        return tr(
+            "all {steps} steps are done: it is evaluated and its costs are measured", steps=f"{step['step']:,}"
+        ), 1.0
     text = tr(
         "epoch {epoch} of {epochs}, step {step} of {steps}, loss {loss}, {speed} sentences/s, {time} left",
         epoch=f"{step['epoch']:.1f}",
