@@ -68,6 +68,8 @@ def test_means_have_the_sample_standard_deviation():
     assert first["test_accuracy:sd"] == pytest.approx(statistics.stdev(accuracy[:3]))
     assert (first["runs"], first["seeds"], first["test_accuracy:n"], first["f1:n"]) == (3, 3, 3, 0)
     assert np.isnan(second["test_accuracy:sd"])
+    same = table.assign(file_size=91.81234567 / 3)
+    assert variants.means(same)["file_size:sd"].iloc[0] == 0, "no noise of a mean's rounding"
     metric = METRICS["test_accuracy"]
     assert show_mean(metric, 81.0, first["test_accuracy:sd"]) == "81.00 ± 1.00"
     assert show_mean(metric, 70.0, second["test_accuracy:sd"]) == "70.00"

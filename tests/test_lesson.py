@@ -374,7 +374,8 @@ def own(silent, tmp_path_factory):
 
 def test_the_classs_own_run_is_in_the_steps_after_it(own, silent):
     lab, run_id = own
-    name = "LoRA, the class's run (seed 7)"
+    count = lab.find(run_id).result.meta_info.dataset_info.sizes.train
+    name = f"LoRA, the class's run (seed 7, {count} sentences)"
     names = [title for title, _ in lesson_curves.draw(lab, CURVES, None, run_id)["run"]["choices"]]
     assert {name, "LoRA"} <= set(names)
     reading = lesson_curves.pick(lab, CURVES, run_id, run_id)["reading"]
@@ -391,6 +392,16 @@ def test_the_classs_own_run_is_in_the_steps_after_it(own, silent):
     # Without one, or with one that is gone or on other sentences, the steps are as they were.
     assert len(lesson_frame.members_with_own(lab, None)) == len(lesson_frame.members_with_own(lab, "gone")) == 5
     assert list(lesson_frame.members_with_own(lab, run_id)) == [*methods.METHODS, lesson_frame.OWN]
+    # Step 3 gives the class fewer training sentences than the example runs had.
+    other = lab.find(run_id)
+    fewer = other.result.meta_info.dataset_info.model_copy(update={"fingerprint": "fewer"})
+    meta = other.result.meta_info.model_copy(update={"dataset_info": fewer})
+    fewer = other.model_copy(update={"result": other.result.model_copy(update={"meta_info": meta})})
+    elsewhere = fewer.model_copy(update={"recipe": fewer.recipe.model_copy(update={"split_seed": 5})})
+    for run, there in ((fewer, True), (elsewhere, False)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lab, "find", lambda _, run=run: run)
+            assert (lesson_frame.OWN in lesson_frame.members_with_own(lab, run_id)) == there
     member = next(iter(lesson_frame.members(lab).values()))
     assert lesson_frame.OWN not in lesson_frame.members_with_own(lab, member.id)
 

@@ -133,11 +133,16 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
         row: dict[str, Any] = {"variant": name, "method": members["method"].iloc[0]}
         row |= {"runs": len(members), "seeds": members["seed"].nunique()}
         for key in METRICS:
-            row[key], row[f"{key}:sd"] = members[key].mean(), members[key].std(ddof=1)
+            row[key], row[f"{key}:sd"] = members[key].mean(), _deviation(members[key])
             row[f"{key}:n"] = int(members[key].count())
         rows.append(row)
     figures = [name for key in METRICS for name in (key, f"{key}:sd", f"{key}:n")]
     return pd.DataFrame(rows, columns=["variant", "method", "runs", "seeds", *figures])
+
+
+def _deviation(values: pd.Series) -> float:
+    """The sample standard deviation; 0 for equal values, of which the mean's rounding would leave some noise."""
+    return 0.0 if values.count() > 1 and values.nunique() == 1 else values.std(ddof=1)
 
 
 def some(runs: Sequence[Run], limit: int, names: dict[str, str] | None = None) -> list[Run]:

@@ -90,19 +90,30 @@ def members(lab: Lab) -> dict[str, Run]:
 
 
 def members_with_own(lab: Lab, run_id: str | None) -> dict[str, Run]:
-    """`members`, and as `OWN` the run that the class trained in step 3, where it has finished on the same sentences."""
+    """`members`, and as `OWN` the run that the class trained in step 3, where it has finished on the same split.
+
+    It may have fewer training sentences, as step 3 gives it; its test sentences are among theirs, and in no training.
+    """
     runs, own = members(lab), lab.find(run_id)
     if own is None or not own.result or own.id in {run.id for run in runs.values()}:
         return runs
-    same = all(run.split_fingerprint == own.split_fingerprint for run in runs.values())
-    return runs | {OWN: own} if same else runs
+    return runs | {OWN: own} if len({_split(run) for run in (own, *runs.values())}) == 1 else runs
+
+
+def _split(run: Run) -> tuple[Any, ...]:
+    return run.recipe.task, run.label_names, run.recipe.split_seed, run.recipe.backbone
 
 
 def title_of(key: str, run: Run) -> str:
     """The name of a run of `members_with_own` in a step."""
     if key != OWN:
         return method_title(run.recipe.method)
-    return tr("{method}, the class's run (seed {seed})", method=method_title(run.recipe.method), seed=run.recipe.seed)
+    return tr(
+        "{method}, the class's run (seed {seed}, {count} sentences)",
+        method=method_title(run.recipe.method),
+        seed=run.recipe.seed,
+        count=f"{run.result.meta_info.dataset_info.sizes.train:,}",
+    )
 
 
 def titles(runs: Mapping[str, Run]) -> dict[str, str]:

@@ -91,6 +91,7 @@ async function labRestore(seconds, patience) {
   const view = labViews.includes(params.get("view")) ? params.get("view") : labViews[0];
   if (tab === "compare") await labSelect(view, number, 10, Infinity);
   if (labRestoring !== number) return;
+  if (tab === "compare") labTab(view)?.scrollIntoView({block: "nearest", inline: "center"}); // in its bar, on a phone
   if (tab !== (params.get("tab") ?? "live")) labAddress({tab}, true);
   labRestoring = 0;
 }
