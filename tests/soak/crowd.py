@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,9 @@ class Seen:
     errors: list[str] = field(default_factory=list)
     gone: int = 0
     """Questions to a run that was deleted meanwhile, answered by that sentence."""
+    cancelled: int = 0
+    """Questions that gradio_client itself dropped: where its last stream ends it tells every question that waits, also
+    one that was sent since. They are sent again."""
     other_labels: int = 0
     largest_difference: float = 0.0
     """Between a probability and the one of the same question alone."""
@@ -98,7 +102,7 @@ class Client(threading.Thread):
     def _ask(self, client: Any, text: str) -> None:
         expected, begun = self._alone[text], time.monotonic()
         try:
-            answers = client.predict(text, [one["run_id"] for one in expected], api_name="/predict")
+            answers = self._predict(client, text, [one["run_id"] for one in expected])
         except Exception as error:
             self._failed(error)
             return
@@ -111,13 +115,23 @@ class Client(threading.Thread):
     def _ask_newest(self, client: Any, run_id: str) -> None:
         """Ask the run that was trained last, which may be deleted before the answer."""
         try:
-            client.predict("A warm, funny film.", [run_id], api_name="/predict")
+            self._predict(client, "A warm, funny film.", [run_id])
         except Exception as error:
-            if "Expected a run" in str(error) or "Expected a finished run" in str(error):
+            if any(
+                part in str(error) for part in ("Expected a run", "Expected a finished run", "one that was deleted")
+            ):
                 with self._seen.lock:
                     self._seen.gone += 1
             else:
                 self._failed(error)
+
+    def _predict(self, client: Any, text: str, run_ids: list[str]) -> list[dict[str, Any]]:
+        try:
+            return client.predict(text, run_ids, api_name="/predict")
+        except CancelledError:
+            with self._seen.lock:
+                self._seen.cancelled += 1
+            return client.predict(text, run_ids, api_name="/predict")
 
     def _failed(self, error: Exception) -> None:
         with self._seen.lock:
