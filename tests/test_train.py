@@ -457,7 +457,7 @@ def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monk
     lab, run = Lab.open(own_store), make(own_store)
     assert "is called mine &amp; yours (LoRA, seed 0) now" in train_queue.rename(lab, run.id, " mine  & yours ")
     assert own_store.load(run.id).label == "mine & yours"
-    assert "being cancelled" in train_queue.cancel(lab, run.id)
+    assert "is cancelled." in train_queue.cancel(lab, run.id), "at once: it had not begun"
     assert "which is cancelled" in train_queue.cancel(lab, run.id)
     with gr.Blocks():
         panel = train_panel.build()
@@ -482,8 +482,13 @@ def test_a_run_is_renamed_cancelled_resumed_and_deleted_in_words(own_store, monk
     assert seen(asked)
     assert "cannot be undone" in question
     assert own_store.list(), "asking deletes nothing"
+    assert train_panel.close_gone(lab, panel, run.id) == gr.skip()
     assert "is deleted" in train_queue.delete(lab, run.id)
     assert own_store.list() == []
+    closed = train_panel.close_gone(lab, panel, run.id)
+    assert closed[panel.run] == ""
+    assert not seen(closed[panel.head])
+    assert panel.message not in closed, "what was done stays in words"
     assert "Choose a run first" in train_queue.delete(lab, run.id)
 
 
