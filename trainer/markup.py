@@ -31,7 +31,7 @@ def breakable(name: str) -> Markup:
     """A name that a narrow box may break between its words: before a capital letter, after an underscore or "="."""
     from markupsafe import Markup
 
-    parts = re.split(r"(?<=[a-z])(?=[A-Z])|(?<=[_=])(?=\w)", name)
+    parts = re.split(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[_=])(?=\w)", name)
     return Markup("<wbr>").join(parts)
 
 

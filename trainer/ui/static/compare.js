@@ -32,6 +32,8 @@ function labUnit(inputs, index) {
 // none at all is "all".
 function labFilter(inputs, drawn = false) {
   const values = inputs.slice(2, 2 + labFilters.length), here = labFilterQuery();
+  // Back or Forward came while this was drawn: its own drawing follows.
+  if (drawn && here && labFilteredBy && here !== labFilteredBy) return [inputs[0], location.search, ...inputs.slice(2)];
   if (here && labFilteredBy && here !== labFilteredBy) { // not by what is chosen here
     labChoosing = false;
     labWentTo = true;

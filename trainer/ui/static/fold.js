@@ -7,10 +7,19 @@ const show = () => {
 };
 element.addEventListener("click", event => {
   if (!event.target.closest("button[aria-expanded]")) return;
+  pressed = true;
   fold.toggleAttribute("data-open");
   show();
   dispatchEvent(new Event("resize")); // a chart that was drawn while folded has no width
 });
-if (fold.classList.contains("lab-fold-wide") && innerWidth > 600) fold.toggleAttribute("data-open", true);
-show();
+// Open on a wide page, closed on a narrow one, until a person presses.
+const narrow = matchMedia("(max-width: 600px)");
+let pressed = false;
+const fit = () => {
+  if (pressed || !fold.classList.contains("lab-fold-wide")) return;
+  fold.toggleAttribute("data-open", !narrow.matches);
+  show();
+};
+narrow.addEventListener("change", fit);
+fit();
 new MutationObserver(show).observe(element, {childList: true, subtree: true});
