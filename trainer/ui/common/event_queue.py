@@ -61,7 +61,7 @@ def _go_on(queue: Any, streams: Counter[str]) -> None:
 class Streams:
     """Counts the open streams of answers by session: where one closes, Gradio drops the events of the whole session.
 
-    A page that opens its next stream before the server has seen the last one close would lose its answers, and be told
+    A page that opens its next stream before the server has seen the last one close would lose its answers, and show
     "404: Not Found".
     """
 
