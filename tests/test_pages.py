@@ -70,7 +70,7 @@ TAG = re.compile(
 STYLE = re.compile(r"[.#\w\]]\s*\{\s*[a-z-]+:[^{}]*;")
 SCRIPT = re.compile(r"=>\s*\{|\bfunction\s*\(|addEventListener")
 SCORES = (0.5, -0.3, 0.001, None)
-VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
+VOID = {"br", "col", "hr", "img", "input", "link", "meta", "wbr"}
 STATE = {"count", "deque", "defaultdict", "Counter", "OrderedDict", "Lock", "RLock", "Queue", "local"}
 
 
