@@ -163,7 +163,8 @@ def test_anything_but_the_password_is_a_wrong_one(given):
 OPEN = {
     # Looking
     "device_now", "planned", "simulated", "fill", "summary", "restore", "refresh", "picked", "open_run", "open_chosen",
-    "close_run", "close_gone", "ask_to_delete", "as_zip", "open_file", "preview_html", "draw", "open_page", "conclude", "make_report",
+    "close_run", "close_gone", "ask_to_delete", "as_zip", "open_file", "preview_html", "draw", "open_page", "conclude",
+    "make_report",
     "redraw_table", "redraw_scatter", "redraw_curves", "redraw_cards", "redraw_sentences", "compare_api", "runs_api",
     "pressed", "test_differences",
     # Asking
