@@ -56,9 +56,9 @@ def stage(folder: Path, root: Path = ROOT) -> list[str]:
     git = ["git", "-C", str(root)]
     archive = subprocess.run([*git, "archive", "--format=tar", "HEAD"], capture_output=True)
     if archive.returncode:
-        told = archive.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
+        lines = archive.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
         raise ArgumentError(
-            expected="a git checkout of this project with a commit", got=told[-1].rstrip("."), fix="clone it with git"
+            expected="a git checkout of this project with a commit", got=lines[-1].rstrip("."), fix="clone it with git"
         )
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")

@@ -63,7 +63,8 @@ def draw(lab: Lab, curves: Curves, runs: Sequence[Run], run_id: str | None) -> d
         there = len(points) > 0 and bool((points["curve"] == curve).any())
         chart = charts.curves(points, curve, x=over) if there else None
         changes[curves.plots[curve]] = gr.update(value=chart, **seen_if(there))
-    begun = [run for run in suite if run.id in set(points["run"])]
+    with_points = set(points["run"])
+    begun = [run for run in suite if run.id in with_points]
     about = _about(begun[0], len(begun), names[begun[0].id]) if begun else ""
     return {curves.about: remark(about)} | changes
 
