@@ -236,18 +236,24 @@ def warm() -> Any:
     return context
 
 
-def work_here(store: Store) -> None:
+def work_here(store: Store) -> threading.Thread:
     store.root.mkdir(parents=True, exist_ok=True)
     warm()
-    threading.Thread(target=worker.work, args=(Store(store.root),), daemon=True).start()
+    thread = threading.Thread(target=worker.work, args=(Store(store.root),), daemon=True)
+    thread.start()
+    return thread
 
 
 @contextmanager
 def no_worker(store: Store) -> Iterator[None]:
     """Within it this process has the queue: another's worker ends at once, and what is launched waits."""
     store.root.mkdir(parents=True, exist_ok=True)
-    with FileLock(store.root / ".worker.lock"):
+    started = []
+    with FileLock(store.root / ".worker.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "ensure_worker", lambda store: started.append(work_here(store)))
         yield
+        for thread in started:
+            thread.join()  # one that comes only after this would find the queue free
 
 
 @pytest.fixture(scope="session")
@@ -394,9 +400,9 @@ def serious(page) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     found = []
+    page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")  # no color on its way
     for dark in (False, True):
         page.evaluate(f"document.body.classList.toggle('dark', {str(dark).lower()})")
-        page.wait_for_timeout(400)
         for violation in Axe().run(page).response["violations"]:
             if violation["impact"] in ("serious", "critical"):
                 node = violation["nodes"][0]

@@ -994,8 +994,9 @@ def test_two_choices_in_quick_succession_both_stay(trained_page):
     page.wait_for_function("!location.search.includes('seed=')")
     page.get_by_role("button", name="(QLoRA (4-bit), Full fine-tuning)").wait_for()
     assert parse_qs(urlsplit(page.url).query) == chosen
-    for _ in range(2):
-        page.go_back()
+    for _ in range(2):  # two choices of the same moment are one step
+        if "method=" in page.url:
+            page.go_back()
     drawn(page, 5)
     assert parse_qs(urlsplit(page.url).query) == {"tab": ["compare"], "view": ["table"]}
     if not page.locator("input[aria-label='Task']:visible").count():
