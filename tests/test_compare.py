@@ -28,6 +28,7 @@ from trainer.runs.metrics import METRICS
 from trainer.runs.result import SCHEMA_VERSION
 from trainer.runs.run import Run
 from trainer.runs.store import Store
+from trainer.ui import static
 from trainer.ui.common import charts, choice
 from trainer.ui.common.lab import Lab
 from trainer.ui.compare import cards as compare_cards
@@ -360,6 +361,12 @@ def test_the_tab_is_drawn_for_several_seeds(seeds, view):
             {"method": ("full", "qlora"), "seed": (0, 3)},
         ),
         ("?state=all", {"state": ()}),
+        ("?x=size&unit=run&chosen=1", {"unit": "run"}),
+        (
+            "?reference=1&machines=yes&unit=run&x=size&axis=step&columns=rss&columns=disk&cards=a&against=LoRA, r=4",
+            {"reference": True, "unit": "run", "x": "size", "axis": "step", "columns": ("rss", "disk"), "cards": ("a",)}
+            | {"against": "LoRA, r=4"},
+        ),
         ("?tab=compare&task=", {"task": None}),
         ("?state=failed&state=cancelled", {"state": ("failed", "cancelled")}),
         ("?task=all&label=a%26b&backbone=owner/name", {"task": ALL, "label": ("a&b",), "backbone": ("owner/name",)}),
@@ -371,6 +378,12 @@ def test_an_addresss_filters(query, changes):
     before = filters.Selection("a task", method=("lora",), state=("failed",), unit="mean")
     after = filters.of_address(before, query)
     assert after == replace(filters.Selection("a task", unit="mean" if not query else None), **changes)
+
+
+def test_the_page_names_the_controls_as_the_selection_does():
+    """Their values come to compare.js in this order."""
+    lists = re.findall(r"const lab(?:Filters|Options) = (\[.*?\]);", static.read("address.js"))
+    assert [json.loads(one) for one in lists] == [list(filters.FILTERS), list(filters.OPTIONS)]
 
 
 def test_what_an_address_names_and_no_run_has_is_said(seeds, view):
@@ -985,8 +998,20 @@ def test_two_choices_in_quick_succession_both_stay(trained_page):
     runs, means = (page.get_by_role("radio", name=name) for name in ("Individual runs", "Mean over seeds"))
     means.check()
     page.wait_for_url(re.compile("unit=mean"))
+    # And its columns, and what is drawn besides.
+    page.get_by_role("button", name="Columns", exact=True).click()
+    page.get_by_label("Settings: only what differs").check()
+    page.wait_for_url(re.compile("differing=1"))
+    page.get_by_role("button", name="Finished runs of").click()
+    page.get_by_label("Show the published report's figures").check()
+    page.wait_for_url(re.compile("reference=1"))
     page.reload()
     expect(means).to_be_checked()
+    expect(page.get_by_label("Show the published report's figures")).to_be_checked()
+    expect(page.get_by_label("Settings: only what differs")).to_be_checked()
+    page.go_back()
+    page.go_back()
+    expect(page.get_by_label("Settings: only what differs")).not_to_be_checked()
     page.go_back()
     expect(runs).to_be_checked()
     drawn(page, 2)

@@ -42,6 +42,8 @@ def draw(lab: Lab, view: View, page: str = OVERVIEW, *values: Any, query: str = 
         view.body: gr.update(**seen_if(shown.runs)),
         **{figures: gr.update(**seen_if(shown.finished)) for figures in view.figures},
     }
+    for name in ("reference", "machines", "unit", "columns", "differing", "unlike", "axis"):
+        changes |= shown.settled(name, getattr(view, name))
     if shown.runs and (shown.finished or page == "table"):
         changes |= pages.DRAWN[page](view, shown)
     # Last: the figures read files, which may be found damaged.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -24,6 +24,8 @@ MOST_NAMED = 100
 """The most values of one filter that an address may name."""
 UNITS = ("run", "mean")
 """Values of `Selection.unit`: a row a run, or one a configuration with the mean over its seeds."""
+AXES = ("epoch", "step", "seconds")
+"""Values of `Selection.axis`, under the curves."""
 UNLABELLED = mark("(no label)")
 SPLIT_FIELDS = (
     "task", "text_column", "label_column", "group_column", "separator", "encoding", "validation_file", "test_file",
@@ -63,11 +65,16 @@ class Selection:
         return cls(*(tuple(value) if isinstance(value, list) else value for value in values))
 
 
-def of_address(selection: Selection, query: str) -> Selection:
-    """The selection with the filters of an address as compare.js writes them: `?tab=compare&method=lora&seed=1`.
+OPTIONS = {field.name: field.default for field in fields(Selection) if field.name not in FILTERS}
+"""Name of each control that is no filter -> its value at first."""
 
-    A filter that it does not name has its default, as the table's unit has (`&unit=run`); the task then stays as it is,
-    unless it is named empty. An empty query changes nothing. A state that is not one of a run's stands for all.
+
+def of_address(selection: Selection, query: str) -> Selection:
+    """The selection that an address names as compare.js writes it: `?tab=compare&method=lora&seed=1&unit=mean`.
+
+    A control that it does not name has its default; the task then stays as it is, unless it is named empty. An empty
+    query changes nothing. A state that is not one of a run's stands for all. A ticked box is `1`. With `&chosen=1` the
+    controls beside the filters stay as they are, but for the table's unit, which the server chooses where nobody has.
     """
     if not query:
         return selection
@@ -78,7 +85,16 @@ def of_address(selection: Selection, query: str) -> Selection:
         "state": states if named["state"] else Selection.state,
         "seed": tuple(int(seed) for seed in named["seed"] if seed.isdecimal() and len(seed) < 20),
     }
-    changes["unit"] = values["unit"][0] if "unit" in values else None
+    for name, default in OPTIONS.items():
+        if "chosen" in values and name != "unit":
+            continue
+        given = values.get(name, [])[:MOST_NAMED]
+        if isinstance(default, bool):
+            changes[name] = given == ["1"]
+        elif isinstance(default, tuple):
+            changes[name] = tuple(given)
+        else:
+            changes[name] = given[0] if given else default
     if "task" in values:
         changes["task"] = values["task"][0] or None
     return replace(selection, **changes)
@@ -126,6 +142,7 @@ def settle(selection: Selection, runs: Sequence[Run]) -> Selection:
     changes["columns"] = tuple(key for key in selection.columns or () if key in METRICS)
     changes["cards"] = tuple(selection.cards or ())
     changes["kind"] = selection.kind if selection.kind in KINDS else "split"
+    changes["axis"] = selection.axis if selection.axis in AXES else AXES[0]
     selection = replace(selection, **changes)
     shown = select(selection, runs)
     if selection.unit not in UNITS:

@@ -58,8 +58,6 @@ def _overview_page(view: View, shown: Shown) -> dict[Block, Any]:
 
 def _table_page(view: View, shown: Shown) -> dict[Block, Any]:
     changes = {view.table: table(shown)}
-    if shown.selection.unit != shown.chosen.unit:
-        changes[view.unit] = gr.update(value=shown.selection.unit)
     lines = []
     if len({run.split_fingerprint for run in shown.finished}) > 1:
         lines.append(tr("Nothing is marked best across different sentences; choose one task for that."))

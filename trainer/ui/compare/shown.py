@@ -63,3 +63,10 @@ class Shown:
         if value == getattr(self.chosen, name):
             return gr.update(choices=offered)
         return gr.update(choices=offered, value=list(value) if isinstance(value, tuple) else value)
+
+    def settled(self, name: str, control: Any) -> dict[Any, Any]:
+        """The update of a control whose choices never change, if its value is another one than came."""
+        value = getattr(self.selection, name)
+        if value == getattr(self.chosen, name):
+            return {}
+        return {control: gr.update(value=list(value) if isinstance(value, tuple) else value)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,15 @@ from trainer.ui.common.lab import Lab
 from trainer.ui.compare import api as compare_api
 from trainer.ui.compare import draw as compare_draw
 from trainer.ui.compare import view as compare_view
-from trainer.ui.compare.filters import Selection
+from trainer.ui.compare.filters import OPTIONS
 
 FILTERS_IN_ADDRESS, FILTERS_DRAWN = "(...inputs) => labFilter(inputs)", "(...inputs) => labFilter(inputs, true)"
 """These write the filters that a person chose into the page's address, and give the address as the second input."""
-UNIT_IN_ADDRESS = f"(...inputs) => labUnit(inputs, {[field.name for field in fields(Selection)].index('unit')})"
-"""This writes the unit of the table's rows there."""
+
+
+def in_address(option: str) -> str:
+    """The script that writes a control's value there, unless it is the one at first."""
+    return f"(...inputs) => labOption(inputs, {json.dumps(option)}, {json.dumps(OPTIONS[option])})"
 
 
 def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
@@ -49,16 +52,17 @@ def build(lab: Lab, tab: gr.Tab) -> gr.HTML:
             one.then(conclude, inside, js=FILTERS_DRAWN, **concluding, **quiet)
         else:
             one.then(None, inside, None, js=FILTERS_DRAWN, **quiet)
-    for control in (view.unit, view.columns, view.differing):
-        written = UNIT_IN_ADDRESS if control is view.unit else None
-        control.input(drawing(compare_draw.redraw_table), view.inputs, view.table, js=written, **quiet)
-    for control in (view.x, view.y):
-        control.input(drawing(compare_draw.redraw_scatter), view.inputs, view.scatter, **quiet)
-    view.axis.input(drawing(compare_draw.redraw_curves, view), view.inputs, view.curves, **quiet)
-    view.cards.input(drawing(compare_draw.redraw_cards), view.inputs, view.matrices, **quiet)
-    view.kind.input(drawing(compare_draw.redraw_sentences), view.inputs, view.sentences, **quiet)
-    test = drawing(compare_draw.test_differences)
-    gr.on([view.against.input, view.unlike.input], test, view.inputs, view.pairs, **quiet)
+    parts = (
+        (("unit", "columns", "differing"), drawing(compare_draw.redraw_table), view.table),
+        (("x", "y"), drawing(compare_draw.redraw_scatter), view.scatter),
+        (("axis",), drawing(compare_draw.redraw_curves, view), view.curves),
+        (("cards",), drawing(compare_draw.redraw_cards), view.matrices),
+        (("kind",), drawing(compare_draw.redraw_sentences), view.sentences),
+        (("against", "unlike"), drawing(compare_draw.test_differences), view.pairs),
+    )
+    for names, handler, output in parts:
+        for name in names:
+            getattr(view, name).input(handler, view.inputs, output, js=in_address(name), **quiet)
     report = drawing(compare_draw.make_report, view)
     view.make.click(report, view.inputs, [view.report, view.report_note], **quiet)
     compare_api.build(lab)

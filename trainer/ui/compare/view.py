@@ -18,7 +18,7 @@ from trainer.ui.common.fold import fold
 from trainer.ui.common.lab import remark
 from trainer.ui.common.visibility import seen_if
 from trainer.ui.compare import pairs as compare_pairs
-from trainer.ui.compare.filters import AUTOMATIC
+from trainer.ui.compare.filters import AUTOMATIC, AXES, OPTIONS
 from trainer.ui.compare.tables import COLUMNS
 
 PAGES = {
@@ -120,20 +120,18 @@ class View:
     @property
     def inputs(self) -> list[Any]:
         """The controls, in the order of the fields of `filters.Selection`."""
-        return [
-            *self.filters, self.reference, self.unit, self.x, self.y, self.axis, self.kind, self.against, self.unlike,
-            self.machines, self.columns, self.differing, self.cards,
-        ]  # fmt: skip
+        return [*self.filters, *(getattr(self, name) for name in OPTIONS)]
 
     @property
     def outputs(self) -> list[Any]:
         """The components that change when a sub-page is drawn."""
         return [
-            self.page, *self.filters, self.controls, self.summary, self.body, *self.figures,
+            self.page, *self.filters, self.reference, self.machines,
+            self.controls, self.summary, self.body, *self.figures,
             self.conclusion, self.key, self.accuracy, self.overview_note, self.report, self.report_note,
-            self.unit, self.table, self.notes, self.against, self.pairs,
+            self.unit, self.columns, self.differing, self.table, self.notes, self.against, self.unlike, self.pairs,
             self.cards, self.matrices, self.kind, self.sentences, self.errors_note, self.reliability,
-            *self.curves, self.curves_note, *self.costs, self.x, self.y, self.scatter, self.costs_note,
+            self.axis, *self.curves, self.curves_note, *self.costs, self.x, self.y, self.scatter, self.costs_note,
         ]  # fmt: skip
 
 
@@ -296,8 +294,8 @@ def _errors() -> dict[str, Any]:
 
 def _curves() -> dict[str, Any]:
     axis = gr.Radio(
-        [(tr("Epoch"), "epoch"), (tr("Step"), "step"), (tr("Training time"), "seconds")],
-        value="epoch",
+        list(zip((tr("Epoch"), tr("Step"), tr("Training time")), AXES, strict=True)),
+        value=AXES[0],
         label=tr("Curves over"),
     )
     plots = _plots([charts.curve_title(curve) for curve in CURVES])

@@ -5,7 +5,8 @@
 const labTabs = ["live", "compare", "train", "lesson"];
 const labViews = ["overview", "table", "significance", "errors", "curves", "costs"];
 const labFilters = ["task", "backbone", "method", "state", "label", "seed"]; // Compare's, in the order of its controls
-const labTabParameters = [...new Set(["view", "run", "step", "text", "task", "calibrated", "unit", ...labFilters])]; // of one tab
+const labOptions = ["reference", "unit", "x", "y", "axis", "kind", "against", "unlike", "machines", "columns", "differing", "cards"]; // after them
+const labTabParameters = [...new Set(["view", "run", "step", "text", "calibrated", ...labFilters, ...labOptions])]; // of one tab
 const labNoParameters = Object.fromEntries(labTabParameters.map(name => [name, null]));
 const labLeft = {}; // tab -> the parameters that it was left with
 let labRestoring = 1; // the number of the newest restoration; 0 while none is under way

@@ -1,6 +1,7 @@
-// Compare: the filters that a person chose are in the page's address, which the server reads.
+// Compare: what a person chose is in the page's address, which the server reads.
 
-let labFiltered = null; // the filters' values at the last event
+const labInFold = [...labFilters, "reference", "machines"]; // the controls in the line of filters that opens
+let labFiltered = null; // their values at the last event
 let labFilteredBy = ""; // the address's filters then
 let labChoosing = false; // whether a person has used the filters since the address was last gone to
 let labWentTo = false; // whether Back or Forward went to this address, which then is the task's too
@@ -13,15 +14,22 @@ for (const kind of ["pointerdown", "keydown"]) {
   }, true);
 }
 
-// The filters of the address and the unit of the table's rows, empty on another tab.
+// What the address says of the controls, empty on another tab.
 function labFilterQuery() {
   const params = new URLSearchParams(location.search);
-  return labTabOf(params) === "compare" ? [...labFilters, "unit"].map(name => `${name}=${params.getAll(name)}`).join("&") : "";
+  return labTabOf(params) === "compare" ? [...labFilters, ...labOptions].map(name => `${name}=${params.getAll(name)}`).join("&") : "";
 }
 
-// `js` of the choice of the table's unit, one of the inputs: it stands in the address.
-function labUnit(inputs, index) {
-  labAddress({unit: inputs[index]});
+// A control's value, among those of all, as the address has it.
+function labValue(inputs, name) {
+  const value = inputs[[...labFilters, ...labOptions].indexOf(name)];
+  return value === true ? "1" : value;
+}
+
+// `js` of an event of one control: its value stands in the address unless it is the `usual` one.
+function labOption(inputs, name, usual) {
+  const value = labValue(inputs, name);
+  labAddress({[name]: value === usual ? null : value});
   labFilteredBy = labFilterQuery();
   return inputs;
 }
@@ -31,16 +39,17 @@ function labUnit(inputs, index) {
 // address, but not the task that the server chose first. The state "finished" is what an address without a state means;
 // none at all is "all".
 function labFilter(inputs, drawn = false) {
-  const values = inputs.slice(2, 2 + labFilters.length), here = labFilterQuery();
+  const values = labInFold.map(name => labValue(inputs.slice(2), name)), here = labFilterQuery();
   // Back or Forward came while this was drawn: its own drawing follows.
   if (drawn && here && labFilteredBy && here !== labFilteredBy) return [inputs[0], location.search, ...inputs.slice(2)];
-  if (here && labFilteredBy && here !== labFilteredBy) { // not by what is chosen here
+  const wentTo = here && here !== labFilteredBy; // not by what is chosen here
+  if (wentTo && labFilteredBy) {
     labChoosing = false;
     labWentTo = true;
   }
   if (here && labFiltered && labChoosing) {
     const changes = {};
-    labFilters.forEach((name, i) => {
+    labInFold.forEach((name, i) => {
       const before = JSON.stringify(labFiltered[i] ?? values[i]);
       if (before !== JSON.stringify(values[i])) changes[name] = values[i];
     });
@@ -51,5 +60,7 @@ function labFilter(inputs, drawn = false) {
   labFiltered = values;
   labFilteredBy = labFilterQuery();
   const task = labWentTo && !new URLSearchParams(location.search).has("task") ? "&task=" : "";
-  return [inputs[0], labFilteredBy ? location.search + task : "", ...inputs.slice(2)];
+  // Else what was chosen a moment ago, and is not in the address yet, would be taken back.
+  const chosen = wentTo ? "" : "&chosen=1";
+  return [inputs[0], labFilteredBy ? location.search + task + chosen : "", ...inputs.slice(2)];
 }
