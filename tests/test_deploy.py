@@ -38,11 +38,20 @@ def hub():
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
+    """This project as `whole` has it, but for the megabytes of the example runs, which every upload would hash."""
+    return checkout(tmp_path_factory.mktemp("project"), leave_out="adapters_store/")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
     """This project as a git checkout of its own, with one large file: what the tests change is not this one."""
-    folder = tmp_path_factory.mktemp("project")
+    return checkout(tmp_path_factory.mktemp("whole"))
+
+
+def checkout(folder: Path, *, leave_out: str | None = None) -> Path:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() and not (leave_out and name.startswith(leave_out)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     (folder / "docs" / "large.png").write_bytes(os.urandom(hub_stand_in.LARGE + 1))
@@ -82,8 +91,8 @@ SEND = ("teacher/lab", "--yes", "--no-resolve", "--pause", "0.05")
 # Deploy
 
 
-def test_a_dry_run_needs_no_token_and_no_network(project):
-    done = deployed(project, "--dry-run", HF_ENDPOINT="http://127.0.0.1:1", https_proxy="http://127.0.0.1:1")
+def test_a_dry_run_needs_no_token_and_no_network(whole):
+    done = deployed(whole, "--dry-run", HF_ENDPOINT="http://127.0.0.1:1", https_proxy="http://127.0.0.1:1")
     assert done.returncode == 0, done.stderr
     for part in ("t4-small", "after 3600 s", "trainer (", "Not checked: whether the requirements", "Nothing was sent"):
         assert part in done.stdout
@@ -92,10 +101,10 @@ def test_a_dry_run_needs_no_token_and_no_network(project):
     assert "untracked.txt" not in done.stdout.partition("Left out")[0]
 
 
-def test_the_space_is_created_filled_and_waited_for(project, hub):
+def test_the_space_is_created_filled_and_waited_for(whole, hub):
     hub.coming = [{"stage": "BUILDING"}, {"stage": "APP_STARTING"}, {"stage": "RUNNING"}]
     arguments = (*SEND, "--sleep-time", "900", "--variable", "WANDB_MODE=offline", "--secret", "PEFT_LAB_PASSWORD")
-    done = deployed(project, *arguments, **to(hub, PEFT_LAB_PASSWORD="in the class"))
+    done = deployed(whole, *arguments, **to(hub, PEFT_LAB_PASSWORD="in the class"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith(f"It runs: {hub.address}/spaces/teacher/lab")
     assert "app starting" in done.stdout
@@ -104,13 +113,13 @@ def test_the_space_is_created_filled_and_waited_for(project, hub):
     assert (space.hardware, space.sleep) == ("t4-small", 900)
     assert space.variables == deploy.VARIABLES | {"WANDB_MODE": "offline"}
     assert space.secrets == {"PEFT_LAB_PASSWORD": "in the class"}
-    assert files["app.py"] == (project / "app.py").read_bytes()
-    assert files["README.md"] == (project / "space_config" / "README.md").read_bytes()
-    head = (project / "space_config" / checks.TORCH).read_bytes()
-    assert files["requirements.txt"] == head + (project / "requirements.txt").read_bytes()
+    assert files["app.py"] == (whole / "app.py").read_bytes()
+    assert files["README.md"] == (whole / "space_config" / "README.md").read_bytes()
+    head = (whole / "space_config" / checks.TORCH).read_bytes()
+    assert files["requirements.txt"] == head + (whole / "requirements.txt").read_bytes()
     assert "It computes on Tesla T4, in fp16." in done.stdout
     assert hub.tokens == [None], "a public Space is sent no token"
-    assert files["docs/large.png"] == (project / "docs" / "large.png").read_bytes()
+    assert files["docs/large.png"] == (whole / "docs" / "large.png").read_bytes()
     assert any(request.endswith("info/lfs/objects/batch") for request in hub.requests)
     assert "untracked.txt" not in files
     assert not hub.private["space", "teacher/lab"]
