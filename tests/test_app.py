@@ -214,6 +214,7 @@ def test_a_suite_is_trained_compared_and_asked(page, served):
     page.get_by_label("Epochs", exact=True).fill("2")
     page.get_by_label("Training sentences").fill("200")
     page.get_by_label("Validation sentences").fill("50")
+    page.get_by_role("textbox", name="Test sentences").fill("100")
     page.get_by_role("button", name="Train", exact=True).click()
     page.get_by_text("2 runs queued").wait_for()
     page.get_by_text("comes next").or_(page.get_by_text("1 before it")).first.wait_for()

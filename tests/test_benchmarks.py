@@ -20,7 +20,7 @@ RUN = {
     "training speed": ("--sentences", "32", "--repeats", "1", "--methods", "lora", "--ways", "careful", "ours", *TINY),
     "training accuracy": ("--sentences", "32", "--epochs", "1", "--seeds", "0", "--methods", "lora", *TINY),
     "serving": ("--run", LORA, "--count", "2"),
-    "predicting": ("--store", STORE, "--sentences", "40", "--repeats", "2"),
+    "predicting": ("--store", STORE, "--sentences", "10", "--repeats", "1"),
     "start": ("--repeats", "1"),
     "compare": ("--store", STORE, "--runs", "9", "--repeats", "1"),
     "significance": ("--experiments", "2", "--sentences", "60"),

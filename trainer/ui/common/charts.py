@@ -116,7 +116,7 @@ def _bar_lengths(metric: Metric, ends: Sequence[float], figures: Sequence[str]) 
     """The axis along the bars, with room for the figures at their ends, on a phone too."""
     longest = max([*ends, 0]) or 1.0
     longest_lines = [max(map(len, shown.split("\n"))) for shown in figures]
-    room = [end + longest * (0.15 + 0.075 * count) for end, count in zip(ends, longest_lines, strict=True)]
+    room = [end + longest * (0.15 + 0.09 * count) for end, count in zip(ends, longest_lines, strict=True)]
     limit = max([*room, longest * 1.15])
     axis = axis_of(metric, [limit], 4)
     if metric.scale == PERCENT and longest > 25:

@@ -15,7 +15,7 @@ from trainer.ui import static
 def fold(label: str, *, elem_id: str | None = None, wide: bool = False) -> Iterator[gr.HTML]:
     """Lay out a heading, and what the block lays out as its content, closed at first; gives the heading.
 
-    `wide`: open at first, but for a phone's narrow page.
+    `wide`: open at first, but on a phone's narrow page or a projector's low one.
 
     Gradio's accordion makes its content when it is opened, and loses it where an event changes the page at that moment;
     this content is there from the start. Another `heading` may replace the heading; an empty one hides all.

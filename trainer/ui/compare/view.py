@@ -154,7 +154,7 @@ def build() -> View:
                     "A course report on BERT base and SST-2, as a reference: its device, sentences and recipe differ."
                 ),
             )
-    made["summary"] = gr.HTML()
+    made["summary"] = gr.HTML(remark(tr("The runs are being read…")))  # until the first sub-page is drawn
     contents = (_overview, _table, _significance, _errors, _curves, _costs)
     # Visible from the start: an address may name a sub-page before anything is drawn.
     with gr.Column() as made["body"], gr.Tabs(elem_id="compare-pages"):

@@ -88,14 +88,14 @@ def build(lab: Lab, room: gr.BrowserState, own: gr.BrowserState) -> tuple[Step, 
             max_length=MAX_CHARACTERS,
             elem_classes="lab-sentence-box",
         )
+        with gr.Row():
+            go = gr.Button(tr("Predict with all runs"), variant="primary", min_width=150)
+            live = gr.Button(tr("Look closer in Live"), min_width=150)
         who = gr.Textbox(
             label=tr("Whose sentence"),
             info=tr("A name, a pair or a row; may stay empty. It stays in this browser."),
             max_length=60,
         )
-        with gr.Row():
-            go = gr.Button(tr("Predict with all runs"), variant="primary", min_width=150)
-            live = gr.Button(tr("Look closer in Live"), min_width=150)
         hints, question_html = gr.HTML(js_on_load=tables.PICK), gr.HTML()
     with results():
         predictions, score = gr.HTML(), gr.HTML()

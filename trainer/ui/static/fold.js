@@ -12,14 +12,14 @@ element.addEventListener("click", event => {
   show();
   dispatchEvent(new Event("resize")); // a chart that was drawn while folded has no width
 });
-// Open on a wide page, closed on a narrow one, until a person presses.
-const narrow = matchMedia("(max-width: 600px)");
+// Open on a large page, closed on a phone's and a projector's, until a person presses.
+const small = matchMedia("(max-width: 600px), (max-height: 760px)");
 let pressed = false;
 const fit = () => {
   if (pressed || !fold.classList.contains("lab-fold-wide")) return;
-  fold.toggleAttribute("data-open", !narrow.matches);
+  fold.toggleAttribute("data-open", !small.matches);
   show();
 };
-narrow.addEventListener("change", fit);
+small.addEventListener("change", fit);
 fit();
 new MutationObserver(show).observe(element, {childList: true, subtree: true});

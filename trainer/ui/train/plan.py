@@ -30,7 +30,7 @@ class Plan(NamedTuple):
 
 
 def plan(lab: Lab, form: dict[str, Any]) -> Plan:
-    """The cost of the form's runs; without command line and short form while the form has an error."""
+    """The cost of the form's runs; while the form has an error, that, no command line, and in short where to look."""
     try:
         suite = train_form.suite_of(form)
         configs, _ = train_form.recipes_of(form)
@@ -38,7 +38,8 @@ def plan(lab: Lab, form: dict[str, Any]) -> Plan:
         costs = _estimates(lab, [config for config in configs if config.seed == suite["seeds"][0]])
         sentences = sentences_of(configs[0])
     except (UserError, OSError) as error:
-        return Plan(note(lab.shown(sentence(error)), "warning"), "", "")
+        look = tr("Something in the form has to change before a run can start: see Estimated cost.")
+        return Plan(note(lab.shown(sentence(error)), "warning"), "", remark(look))
     seeds = len(suite["seeds"])
     html = estimate_html(lab, costs, seeds=seeds, sentences=sentences)
     return Plan(html, command_html(lab.shown(command)), remark(in_short(costs, seeds=seeds)))
