@@ -854,6 +854,33 @@ def test_a_stream_that_closes_late_takes_nothing_of_the_next(own_store, monkeypa
     assert list(stored) == ["open", "c"]
 
 
+@pytest.mark.parametrize(("closes", "stay"), [(True, ["next"]), (False, [])])
+def test_a_stream_that_closed_by_itself_drops_nothing_when_its_page_hangs_up(closes, stay):
+    """The page sends its next event before it opens the stream for it; Gradio then drops what that one waits for."""
+    streams, dropped = Counter(), []
+    messages = event_queue.Messages(streams)
+    messages["someone"] = "next"
+
+    async def gradio(scope, receive, send) -> None:
+        body = b'data: {"msg":"close_stream"}' if closes else b'data: {"msg":"heartbeat"}'
+        await send({"type": "http.response.body", "body": body})
+        del messages["someone"]
+        await queue.clean_events(session_hash="someone")
+
+    async def clean(**what) -> None:
+        dropped.append(what)
+
+    async def sent(message) -> None: ...
+
+    queue = SimpleNamespace(clean_events=clean, send_message=None, start_processing=None)
+    event_queue._go_on(queue, streams)
+    scope = {"type": "http", "path": "/gradio_api/queue/data", "query_string": b"session_hash=someone"}
+    asyncio.run(event_queue.Streams(gradio, streams)(scope, None, sent))
+    assert list(messages.values()) == stay
+    assert bool(dropped) is not closes
+    assert not streams
+
+
 def test_the_queue_goes_on_after_a_client_that_left_and_after_an_error(own_store, monkeypatch, logged):
     """Gradio's loop that starts events ends at the first error, and the app answers nobody any more."""
     go = threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import Task
 from collections import Counter, OrderedDict
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,6 +17,10 @@ from trainer.ui.common import log
 MOST = 1_000
 """Events that are stored, the newest, and sessions that have messages: Gradio looks up those that wait or run, of which
 there are far fewer."""
+
+
+CLOSED: ContextVar[list[bool] | None] = ContextVar("CLOSED", default=None)
+"""Of the stream that runs: not empty once it has told its page that it closes; nothing is dropped for it then."""
 
 
 def bound(app: gr.routes.App, page: gr.Blocks) -> None:
@@ -39,7 +44,7 @@ def _go_on(queue: Any, streams: Counter[str]) -> None:
     clean, send, process = queue.clean_events, queue.send_message, queue.start_processing
 
     async def clean_events(*, session_hash: str | None = None, event_id: str | None = None) -> None:
-        if session_hash is None or streams[session_hash] <= 1:
+        if session_hash is None or _last(session_hash, streams):
             await clean(session_hash=session_hash, event_id=event_id)
 
     def send_message(event: Any, message: Any) -> None:
@@ -61,8 +66,8 @@ def _go_on(queue: Any, streams: Counter[str]) -> None:
 class Streams:
     """Counts the open streams of answers by session: where one closes, Gradio drops the events of the whole session.
 
-    A page that opens its next stream before the server has seen the last one close would lose its answers, and show
-    "404: Not Found".
+    A page that opens its next stream, or sends its next event, before the server has seen the last one close would wait
+    for an answer without end, or show "404: Not Found".
     """
 
     def __init__(self, app: ASGIApp, streams: Counter[str]) -> None:
@@ -74,18 +79,32 @@ class Streams:
             return await self.app(scope, receive, send)
         session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
         self.streams[session] += 1
+        closed: list[bool] = []
+        mark = CLOSED.set(closed)
+
+        async def watched(message: Any) -> None:
+            if b"close_stream" in message.get("body", b""):
+                closed.append(True)
+            await send(message)
+
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, watched)
         finally:
+            CLOSED.reset(mark)
             self.streams[session] -= 1
             if not self.streams[session]:
                 del self.streams[session]
 
 
+def _last(session: str, streams: Counter[str]) -> bool:
+    """Whether the stream that ends is its session's last one, and not because it closed by itself."""
+    return streams[session] <= 1 and not CLOSED.get()
+
+
 class Messages(OrderedDict):
     """Session -> the messages that its stream sends; of `MOST` sessions, those with an open stream before the newest.
 
-    Those of a session that has another stream open stay when one closes.
+    Those of a session that has another stream open, or whose stream closed by itself, stay when one ends.
     """
 
     def __init__(self, streams: Counter[str]) -> None:
@@ -98,7 +117,7 @@ class Messages(OrderedDict):
             super().__delitem__(next((old for old in self if not self.streams[old]), next(iter(self))))
 
     def __delitem__(self, session: str) -> None:
-        if session in self and self.streams[session] <= 1:
+        if session in self and _last(session, self.streams):
             super().__delitem__(session)
 
 

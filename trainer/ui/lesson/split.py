@@ -82,7 +82,7 @@ def build(lab: Lab, room: gr.BrowserState, own: gr.BrowserState) -> tuple[Step, 
     with controls() as heading:
         text = gr.Textbox(
             label=tr("A sentence about a film"),
-            info=tr("Every run with its weights here predicts the same sentence."),
+            info=tr("Every run with its weights here predicts it."),
             placeholder=tr("Type a sentence and press Enter"),
             max_lines=4,
             max_length=MAX_CHARACTERS,

@@ -3,6 +3,7 @@
 const labInFold = [...labFilters, "reference", "machines"]; // the controls in the line of filters that opens
 let labFiltered = null; // their values at the last event
 let labFilteredBy = ""; // the address's filters then
+let labDrawnBy = ""; // those of the address whose values the controls have: the server sends them when it draws
 let labChoosing = false; // whether a person has used the filters since the address was last gone to
 let labWentTo = false; // whether Back or Forward went to this address, which then is the task's too
 
@@ -28,9 +29,10 @@ function labValue(inputs, name) {
 
 // `js` of an event of one control: its value stands in the address unless it is the `usual` one.
 function labOption(inputs, name, usual) {
-  const value = labValue(inputs, name);
+  const value = labValue(inputs, name), settled = labDrawnBy === labFilterQuery();
   labAddress({[name]: value === usual ? null : value});
   labFilteredBy = labFilterQuery();
+  if (settled) labDrawnBy = labFilteredBy;
   return inputs;
 }
 
@@ -42,11 +44,11 @@ function labFilter(inputs, drawn = false) {
   const values = labInFold.map(name => labValue(inputs.slice(2), name)), here = labFilterQuery();
   // Back or Forward came while this was drawn: its own drawing follows.
   if (drawn && here && labFilteredBy && here !== labFilteredBy) return [inputs[0], location.search, ...inputs.slice(2)];
-  const wentTo = here && here !== labFilteredBy; // not by what is chosen here
-  if (wentTo && labFilteredBy) {
+  if (here && labFilteredBy && here !== labFilteredBy) { // not by what is chosen here
     labChoosing = false;
     labWentTo = true;
   }
+  const settled = drawn || labDrawnBy === here;
   if (here && labFiltered && labChoosing) {
     const changes = {};
     labInFold.forEach((name, i) => {
@@ -59,8 +61,9 @@ function labFilter(inputs, drawn = false) {
   }
   labFiltered = values;
   labFilteredBy = labFilterQuery();
+  if (settled) labDrawnBy = labFilteredBy;
   const task = labWentTo && !new URLSearchParams(location.search).has("task") ? "&task=" : "";
   // Else what was chosen a moment ago, and is not in the address yet, would be taken back.
-  const chosen = wentTo ? "" : "&chosen=1";
+  const chosen = settled ? "&chosen=1" : "";
   return [inputs[0], labFilteredBy ? location.search + task + chosen : "", ...inputs.slice(2)];
 }
