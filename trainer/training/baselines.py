@@ -11,28 +11,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainer.training import multi_label
+
 if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     from trainer.tasks import TaskData
 
 
 def baselines(data: TaskData) -> dict[str, dict[str, float]]:
     """Baseline -> the fields of `result.Baseline`, of the test split. Seconds for ten thousand sentences."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
+    if data.multi_label:
+        return multi_label.baselines(data)
     truth = np.asarray(data.test.labels)
     (majority, _), *_ = Counter(data.train.labels).most_common(1)
-    words = make_pipeline(
-        # A token pattern of its own: the default drops words of one letter, and every sign of Chinese text.
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]"),
-        LogisticRegression(max_iter=1000),
-    )
+    words = make_pipeline(vectorizer(), LogisticRegression(max_iter=1000))
     words.fit(data.train.texts, data.train.labels)
     return {
         "majority": _scores(truth, np.full(len(truth), majority)),
         "bag_of_words": _scores(truth, words.predict(data.test.texts)),
     }
+
+
+def vectorizer() -> TfidfVectorizer:
+    """What reads a sentence for `bag_of_words`."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    # A token pattern of its own: the default drops words of one letter, and every sign of Chinese text.
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
 
 
 def _scores(truth: np.ndarray, predicted: Any) -> dict[str, float]:
