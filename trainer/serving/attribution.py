@@ -4,8 +4,8 @@ Sundararajan, Taly, Yan 2017, "Axiomatic Attribution for Deep Networks", https:/
 captum's LayerIntegratedGradients. Three choices of this project:
 
 - The target is the log-odds of the predicted label, its logit minus the logsumexp of the others: a shift of all logits
-  does not change it, unlike a logit, and it does not saturate near certainty, unlike a log-probability. In a multi-label
-  task, where each label has a probability of its own, it is the logit of the most probable label.
+  does not change it, unlike a logit, and it does not saturate near certainty, unlike a log-probability. In a
+  multi-label task, where each label has a probability of its own, it is the logit of the most probable label.
 - The baseline is the same sentence with [PAD] instead of every word piece; [CLS] and [SEP] (or a family's own
   marks), the positions and the attention mask are the same.
 - The integral is a Gauss-Legendre sum. Its number of steps doubles until completeness (section 3) holds within

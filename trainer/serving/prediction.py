@@ -17,7 +17,8 @@ class Prediction:
     """One run's prediction for one text: `predicted`, its label, which alone is in `labels`.
 
     In a multi-label task `labels` are those whose probability is at least the run's threshold of `thresholds`, any
-    number, and `predicted` joins them: a|b, empty for none. `seconds` is the time of its forward pass, without loading the model.
+    number, and `predicted` joins them: a|b, empty for none. `seconds` is the time of its forward pass, without loading
+    the model.
 
     Runs of one call are computed in parallel, so their seconds add up to more than the elapsed time. `temperature` is
     None for probabilities as the model gives them. `tokens_read` of the text's `tokens` were read, the special ones at

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.errors import ArgumentError
@@ -58,9 +57,10 @@ def rows(filled: np.ndarray) -> list[tuple[int, ...]]:
 def strata(labels: Sequence[Label]) -> tuple[int, ...]:
     """The labels themselves; of label sets the index of each sentence's rarest label, -1 for a sentence without one.
 
-    All sentences of the rarest label are then one stratum, and those of every other label are spread over a few, so that
-    splits that are stratified by it have each label in about its share. A stratum with fewer than `FEWEST_OF_STRATUM`
-    sentences counts to the largest. (Whole sets would be too many strata; compare Sechidis et al. 2011.)
+    All sentences of the rarest label are then one stratum, and those of every other label are spread over a few, so
+    that splits that are stratified by it have each label in about its share. A stratum with fewer than
+    `FEWEST_OF_STRATUM` sentences counts to the largest. (Whole sets would be too many strata; compare Sechidis et al.
+    2011.)
     """
     if not any(isinstance(label, tuple) for label in labels):
         return tuple(labels)

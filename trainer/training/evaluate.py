@@ -52,7 +52,7 @@ class Predictions:
 def of_split(
     logits: np.ndarray, split: Split, data: TaskData, *, thresholds: np.ndarray | None = None
 ) -> Predictions | LabelPredictions:
-    """Predictions of a split of the task; the `thresholds` of a multi-label task are by default chosen on this split."""
+    """Predictions of a split of the task; `thresholds` of a multi-label task are by default chosen on this split."""
     if data.multi_label:
         return multi_label.score(logits, split.labels, thresholds=thresholds)
     return score(logits, split.labels)

@@ -34,7 +34,8 @@ def assemble(
 
     `counts` are (trainable parameters, parameters in all, bytes of the saved model); `training` is `trained`'s or
     `trained_elsewhere`'s; `validation` and `test` are `evaluate.metrics`'s of the best epoch, and `temperature`
-    `evaluate.temperature`'s; `thresholds` are those of a multi-label task; `inference` is `speed.inference`'s, `baselines` `baselines.baselines`'s.
+    `evaluate.temperature`'s; `thresholds` are those of a multi-label task; `inference` is `speed.inference`'s,
+    `baselines` `baselines.baselines`'s.
     """
     config, data, setup, packages = request.config, work.data, work.setup, measure.package_info()
     trainable, total, size = counts

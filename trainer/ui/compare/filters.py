@@ -26,8 +26,8 @@ UNITS = ("run", "mean")
 """Values of `Selection.unit`: a row a run, or one a configuration with the mean over its seeds."""
 UNLABELLED = mark("(no label)")
 SPLIT_FIELDS = (
-    "task", "text_column", "label_column", "group_column", "separator", "encoding", "validation_file", "test_file",
-    "split_seed", "train_size", "validation_size", "test_size",
+    "task", "text_column", "label_column", "several_labels", "label_columns", "group_column", "separator", "encoding",
+    "validation_file", "test_file", "split_seed", "train_size", "validation_size", "test_size",
 )  # fmt: skip
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 from gradio.blocks import Block
 from markupsafe import Markup
 
+from trainer.analysis import baseline, parents, published, reliability
 from trainer.analysis import conclusion as analysis_conclusion
-from trainer.analysis import parents, published, reliability
 from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means, some
 from trainer.markup import render
@@ -93,6 +93,10 @@ def _errors_page(view: View, shown: Shown) -> dict[Block, Any]:
             count=MAX_CARDS,
         )
         lines.append(text)
+    if any(shown.multi_label):
+        lines.append(
+            tr("With several labels a sentence, calibration is not measured: each label has a probability of its own.")
+        )
     return {
         view.cards: picked.offer("cards", [(names[run.id], run.id) for run in shown.finished]),
         view.matrices: cards(chosen, names),
@@ -104,8 +108,9 @@ def _errors_page(view: View, shown: Shown) -> dict[Block, Any]:
 
 
 def _curves_page(view: View, shown: Shown) -> dict[Block, Any]:
-    labels = sorted({len(run.label_names) for run in shown.finished})
-    lines = [
+    labels = sorted({len(run.label_names) for run in shown.finished if not run.multi_label})
+    lines = [baseline.chance_loss(0, multi_label=True)] * any(run.multi_label for run in shown.finished)
+    lines += [
         tr(
             "Loss is cross-entropy in nats: guessing among {count} labels gives {loss}.",
             count=count,
@@ -124,7 +129,8 @@ def _curves_page(view: View, shown: Shown) -> dict[Block, Any]:
 
 
 def _costs_page(view: View, shown: Shown) -> dict[Block, Any]:
-    metrics = [(tr(METRICS[key].title), key) for key in known_metrics(shown.finished)]
+    multi_label = shown.multi_label
+    metrics = [(tr(METRICS[key].among(multi_label).title), key) for key in known_metrics(shown.finished)]
     known = {key for _, key in metrics}
     bars = {
         plot: gr.update(value=chart, **seen_if(key in known, "lab-chart"))
@@ -215,7 +221,7 @@ def scatter(shown: Shown) -> Any:
         table = means(table).assign(name=lambda rows: rows["variant"])
     elif table["variant"].is_unique:
         table = table.assign(name=table["variant"])
-    x, y = METRICS[shown.selection.x], METRICS[shown.selection.y]
+    x, y = (METRICS[key].among(shown.multi_label) for key in (shown.selection.x, shown.selection.y))
     comparable = compare_tables.same_splits(shown.finished)
     return charts.scatter(table, x, y, reference=shown.reference, frontier=comparable)
 
@@ -234,7 +240,14 @@ def curves(view: View, shown: Shown) -> dict[Block, Any]:
     both = points if other is None or axis == "step" else pd.concat([points, other])
     domain = charts.value_range(both, LOSSES)
     return {
-        plot: charts.curves(points, curve, x=axis, reference=other, domain=domain if curve in LOSSES else None)
+        plot: charts.curves(
+            points,
+            curve,
+            x=axis,
+            reference=other,
+            domain=domain if curve in LOSSES else None,
+            exact=all(shown.multi_label),
+        )
         for curve, plot in zip(CURVES, view.curves, strict=True)
     }
 
