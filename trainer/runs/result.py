@@ -392,7 +392,7 @@ class LabelScores(Means):
 
     support: Count = Field(description="sentences that have the label")
     average_precision: Share | None = Field(
-        None, description="of the label alone; null where no sentence has it; absent unless the task is multi-label"
+        None, description="null where no sentence has the label, and unless the task is multi-label"
     )
 
 
