@@ -1,4 +1,4 @@
-"""Multi-label evaluation: thresholds chosen on validation sentences, predictions, their metrics, baselines.
+"""Multi-label evaluation: thresholds chosen on validation sentences, predictions, their metrics.
 
 Arrays are `probabilities` (sentences, labels), each of its own between 0 and 1, and `labels` of that shape: whether a
 sentence has a label.
@@ -6,17 +6,13 @@ sentence has a label.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from trainer.tasks import SPLITS, label_sets
-
-if TYPE_CHECKING:
-    from trainer.tasks import TaskData
+from trainer.tasks import label_sets
 
 MIDDLE = 0.5
 """The threshold of a label that no validation sentence has."""
@@ -57,7 +53,7 @@ class LabelPredictions:
             return -self.loss
         if figure == "balanced_accuracy":
             return balanced_accuracy(self.labels, self.predicted)
-        return _scores(self.labels, self.predicted, "macro")["f1"]
+        return averaged(self.labels, self.predicted, "macro")["f1"]
 
 
 def score(
@@ -111,7 +107,7 @@ def metrics(predictions: LabelPredictions, label_names: Sequence[str]) -> dict[s
     return {
         "accuracy": predictions.accuracy,
         "loss": predictions.loss,
-        **{average: _scores(truth, predicted, average) for average in ("micro", "macro", "weighted")},
+        **{average: averaged(truth, predicted, average) for average in ("micro", "macro", "weighted")},
         "per_class": {
             name: {
                 "precision": float(each[0][i]),
@@ -138,43 +134,7 @@ def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean(recalls))
 
 
-def baselines(data: TaskData) -> dict[str, dict[str, float]]:
-    """As `baselines.baselines`: the most frequent set of labels for every sentence, and bags of words one label each.
-
-    The thresholds of the latter are chosen on the validation split, as those of a run are.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    from trainer.training.baselines import vectorizer
-
-    count = len(data.label_names)
-    train, validation, test = (label_sets.matrix(getattr(data, split).labels, count) for split in SPLITS)
-    (majority, _), *_ = Counter(data.train.labels).most_common(1)
-    reader = vectorizer().fit(data.train.texts)
-    inputs = [reader.transform(getattr(data, split).texts) for split in SPLITS]
-    columns = []
-    for has in train.T:
-        if has.all() or not has.any():  # nothing to learn
-            columns.append([np.full(part.shape[0], float(has[0])) for part in inputs[1:]])
-            continue
-        classifier = LogisticRegression(max_iter=1000).fit(inputs[0], has)
-        columns.append([classifier.predict_proba(part)[:, 1] for part in inputs[1:]])
-    on_validation, on_test = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
-    words = on_test >= choose_thresholds(on_validation, validation)
-    constant = np.tile(label_sets.matrix([majority], count), (len(test), 1))
-    return {"majority": _baseline(test, constant), "bag_of_words": _baseline(test, words)}
-
-
-def _baseline(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    return {
-        "accuracy": float((truth == predicted).all(axis=1).mean()),
-        "macro_f1": _scores(truth, predicted, "macro")["f1"],
-        "micro_f1": _scores(truth, predicted, "micro")["f1"],
-        "balanced_accuracy": balanced_accuracy(truth, predicted),
-    }
-
-
-def _scores(truth: np.ndarray, predicted: np.ndarray, average: str) -> dict[str, float]:
+def averaged(truth: np.ndarray, predicted: np.ndarray, average: str) -> dict[str, float]:
     """Precision, recall and F1; averages other than micro are over the labels that sentences have."""
     from sklearn.metrics import precision_recall_fscore_support
 
