@@ -30,7 +30,9 @@ def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
         }
         for run in runs
     ]
-    return render("compare/cards.html", cards=shown, wide=any(len(run.label_names) > 3 for run in runs))
+    return render(
+        "compare/cards.html", cards=shown, wide=any(run.multi_label or len(run.label_names) > 3 for run in runs)
+    )
 
 
 def _confusion(run: Run, name: str) -> str | None:

@@ -229,7 +229,9 @@ def scatter(shown: Shown) -> Any:
 def _reliability(shown: Shown) -> Any:
     runs = shown.some(MAX_CARDS)
     points = reliability.bins(shown.lab.store, runs)
-    return charts.reliability(points.assign(name=points["run"].map(run_names(runs, shown.names))))
+    named = points.assign(name=points["run"].map(run_names(runs, shown.names)))
+    chart = charts.reliability(named) if len(points) else None
+    return gr.update(value=chart, **seen_if(chart is not None, "lab-chart", "lab-chart-tall"))
 
 
 def curves(view: View, shown: Shown) -> dict[Block, Any]:

@@ -90,21 +90,19 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
             fields["group_column"] = gr.Dropdown(
                 [], label=tr("Group column"), info=tr("What stays together."), min_width=140
             )
-        with gr.Row():
-            fields["several_labels"] = gr.Checkbox(
-                False,
-                label=tr("Several labels"),
-                info=tr("A cell of the label column is a list, or has | between its labels."),
-                min_width=210,
-            )
-            fields["label_columns"] = gr.Dropdown(
-                [],
-                value=[],
-                multiselect=True,
-                label=tr("Label columns"),
-                info=tr("In place of a label column: those with 0 and 1, one a label."),
-                min_width=210,
-            )
+        # In a row a checkbox and its help would be too narrow.
+        fields["several_labels"] = gr.Checkbox(
+            False,
+            label=tr("Several labels"),
+            info=tr("A cell of the label column is a list, or has | between its labels."),
+        )
+        fields["label_columns"] = gr.Dropdown(
+            [],
+            value=[],
+            multiselect=True,
+            label=tr("Label columns"),
+            info=tr("In place of a label column: those with 0 and 1, one a label."),
+        )
         preview = gr.HTML(elem_classes="lab-inset")
         delete, hide = confirm.with_confirmation(
             tr("Delete this file from the store"),
