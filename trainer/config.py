@@ -88,7 +88,9 @@ class RunConfig(Strict):
     several_labels: bool = Field(
         False,
         title=mark("Several labels"),
-        description=mark("for a file: a cell of the label column is any number of labels, as a list or with | between"),
+        description=mark(
+            "for a file: a cell of the label column is any number of labels, as a list or with vertical bars between"
+        ),
     )
     label_columns: tuple[str, ...] = Field(
         (),
