@@ -84,20 +84,21 @@ def read(frame: pd.DataFrame, label: str | None, columns: Sequence[str]) -> list
         return [_names(value, label, row) for row, value in enumerate(frame[label], start=1)]
     for name in columns:
         _refuse_sign(name, repr(name))
-    each = [[mark_of(value) for value in frame[name]] for name in columns]
-    empty = [[cells.missing(value) for value in frame[name]] for name in columns]
     sets: list[tuple[str, ...] | None] = []
-    for row, (values, without) in enumerate(zip(zip(*each, strict=True), zip(*empty, strict=True), strict=True)):
-        if not all(without) and None in values:
-            name = columns[values.index(None)]
-            value = frame[name].iloc[row]
+    for row, cells_of_row in enumerate(zip(*(frame[name] for name in columns), strict=True), start=1):
+        values = [mark_of(value) for value in cells_of_row]
+        if all(value is None and cells.missing(cell) for value, cell in zip(values, cells_of_row, strict=True)):
+            sets.append(None)
+            continue
+        if None in values:
+            wrong = values.index(None)
             raise ArgumentError(
-                expected=tr("0 or 1 in each cell of the label column {column}", column=repr(name)),
-                got=tr("{value} in row {row}", value=repr(_short(value)), row=row + 1),
+                expected=tr("0 or 1 in each cell of the label column {column}", column=repr(columns[wrong])),
+                got=tr("{value} in row {row}", value=repr(_short(cells_of_row[wrong])), row=row),
                 fix=tr("write 0 or 1 there, or leave this column out of the label columns"),
                 option_fix=tr("write 0 or 1 there, or leave this column out of --label-columns"),
             )
-        sets.append(None if all(without) else tuple(name for name, has in zip(columns, values, strict=True) if has))
+        sets.append(tuple(name for name, has in zip(columns, values, strict=True) if has))
     return sets
 
 
