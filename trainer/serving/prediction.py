@@ -46,7 +46,7 @@ class Prediction:
     @property
     def shown(self) -> str:
         """The predicted labels for people."""
-        return ", ".join(self.labels) or tr("no label")
+        return ", ".join(self.labels) or tr("no label") if self.multi_label else self.predicted
 
     @property
     def cut(self) -> bool:
