@@ -76,11 +76,10 @@ def test_every_method_trains_and_opens_with_its_library_alone(trained_runs, tiny
         exec(method.loading(base=repr(str(tiny_backbone)), labels=3, options=options, head=head), scope)
         with torch.no_grad():
             probabilities = scope["model"].eval()(**tokens).logits.float().sigmoid().numpy()
-        assert np.allclose(probabilities, Predictor(store).predict_many(texts, run), atol=2e-3), name
-    kinds = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(store.root.glob("*/model/head_config.json"))
-    ]
-    assert {kind["config"]["head_type"] for kind in kinds} == {"multilabel_classification"}
+        near = 3e-2 if name == "qlora" else 1e-4  # bitsandbytes may compute in bf16: see test_methods.py
+        assert np.allclose(probabilities, Predictor(store).predict_many(texts, run), atol=near), name
+    heads = [path.read_text(encoding="utf-8") for path in store.root.glob("*/model/**/head_config.json")]
+    assert {json.loads(head)["config"]["head_type"] for head in heads} == {"multilabel_classification"}
     config = json.loads((runs["full"].model_folder / "config.json").read_text(encoding="utf-8"))
     assert config["problem_type"] == "multi_label_classification"
 
@@ -254,6 +253,12 @@ def test_a_run_leaves_and_enters_a_store_whole_or_not_at_all(trained_runs, tmp_p
     (copied / "run.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UserError, match="a threshold for each label"):
         Store(tmp_path).load(run.id)
+    shutil.copy(run.folder / "run.json", copied / "run.json")
+    table = pd.read_parquet(run.folder / "predictions.parquet")
+    assert Store(tmp_path).check(run.id) is None
+    for column, value in (("label", [2, 1]), ("predicted", [3]), ("label", [None]), ("probabilities", [0.5, 0.5, 1.5])):
+        table.assign(**{column: [value, *table[column][1:]]}).to_parquet(copied / "predictions.parquet", index=False)
+        assert column in Store(tmp_path).check(run.id).reason, value
 
 
 def test_an_adapter_from_elsewhere_is_not_taken(trained_runs, own_store):

@@ -23,9 +23,9 @@ def only_label(run: Run) -> str | None:
 
     Of a multi-label run the one set of labels.
     """
-    if run.multi_label:
-        return _only_set(run)
     matrix = run.result.test.confusion_matrix
+    if matrix is None:
+        return _only_set(run)
     predicted = [sum(column) for column in zip(*matrix, strict=True)]
     true = [sum(row) for row in matrix]
     if sum(count > 0 for count in predicted) != 1 or sum(count > 0 for count in true) < 2:

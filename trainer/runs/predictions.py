@@ -183,4 +183,4 @@ def _check_rows(frame: pd.DataFrame, about: DatasetInfo | None, *, multi_label: 
 
 def _rising(own: tuple[Any, ...]) -> bool:
     """Whether the indices of a label set are in rising order, each once."""
-    return list(own) == sorted({index for index in own if index == index})
+    return all(isinstance(index, int) for index in own) and list(own) == sorted(set(own))
