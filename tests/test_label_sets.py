@@ -5,16 +5,17 @@ from __future__ import annotations
 import html
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import named_view
+from conftest import finished_run, named_view
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.errors import ArgumentError
+from trainer.errors import ArgumentError, Cancelled
 from trainer.runs import recipes
 from trainer.tasks import from_config, label_sets
 from trainer.tasks.own_file import FileTask
@@ -217,3 +218,23 @@ def test_the_loss_is_binary_cross_entropy_with_weights_and_smoothing(forms):
     assert torch.allclose(loss(label_smoothing=0.2), -(smooth * log_yes + (1 - smooth) * log_no).mean())
     with pytest.raises(ArgumentError, match="a number for each label"):
         loss(class_weights={"bad": 1.0, "other": 1.0})
+
+
+def test_a_resumed_run_ends_as_an_unbroken_one(forms, tiny_backbone, own_store):
+    from safetensors.numpy import load_file
+
+    from trainer.events import Saved
+    from trainer.training.request import Request
+    from trainer.training.train import train
+
+    path, how = forms["columns"]
+    more = {"backbone": str(tiny_backbone), "epochs": 2, "batch_size": 16, "class_weights": "balanced"}
+    whole = finished_run(own_store, recipes.make(method="lora", task=str(path), **how, **more))
+    run, seen = own_store.create(whole.recipe), []
+    request = Request(whole.recipe, run.folder, seen.append, costs=False)
+    with pytest.raises(Cancelled):
+        train(replace(request, should_stop=lambda: any(isinstance(event, Saved) for event in seen)))
+    result = train(request)
+    ends = [load_file(folder / "model" / "adapter_model.safetensors") for folder in (whole.folder, run.folder)]
+    assert all(np.array_equal(values, ends[1][name]) for name, values in ends[0].items())
+    assert (result.thresholds, result.test) == (whole.result.thresholds, whole.result.test)
