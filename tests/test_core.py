@@ -171,8 +171,9 @@ def test_an_option_goes_to_the_methods_that_have_it():
 
 
 NOT_PATHS = {
-    "method", "text_column", "label_column", "group_column", "separator", "encoding", "fairness", "precision",
-    "lr_scheduler", "class_weights", "best_by", "truncation", "options", "parents", "target_modules", "placement",
+    "method", "text_column", "label_column", "label_columns", "group_column", "separator", "encoding", "fairness",
+    "precision", "lr_scheduler", "class_weights", "best_by", "truncation", "options", "parents", "target_modules",
+    "placement",
 }  # fmt: skip
 """Fields of text that name no file or folder of this machine."""
 
@@ -459,7 +460,8 @@ def test_a_file_is_parsed_once_between_upload_and_training(own_store, tmp_path, 
     lab = Lab.open(own_store)
     kept = train_file.keep(lab, str(path))[1]["value"]
     with gr.Blocks():
-        view = train_file.View(gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.Dropdown(), gr.HTML())
+        parts = (gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.Dropdown(), gr.HTML(), gr.Checkbox(), gr.Dropdown())
+        view = train_file.View(*parts)
     train_file.open_file(view, kept, None, None)
     train_file.preview_html(kept, "sentence", "label")
     for method in ("lora", "adapter"):

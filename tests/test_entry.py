@@ -1260,12 +1260,13 @@ def test_the_seconds_of_the_sentence_are_those_waited_and_a_late_model_is_return
 
 
 def test_a_backbone_in_memory_does_not_wait_for_models_that_are_built(own_store, monkeypatch):
-    run = SimpleNamespace(label_names=LABELS, recipe=SimpleNamespace(max_length=8, truncation="head"), has_pairs=False)
+    recipe = SimpleNamespace(max_length=8, truncation="head")
+    run = SimpleNamespace(label_names=LABELS, recipe=recipe, has_pairs=False, multi_label=False)
     setup = SimpleNamespace(backbone=SimpleNamespace(sha256=lambda: "hash"))
     monkeypatch.setattr(serving, "open_setup", lambda run, device: setup)
     predictor = Predictor(own_store, seconds=0.01)
     predictor._device = CPU
-    predictor._untrained["hash", LABELS, 8, "head", False] = "a model"
+    predictor._untrained["hash", LABELS, 8, "head", False, False] = "a model"
     with BUILDING:
         assert predictor._open_untrained(run, "a backbone") == "a model"
 

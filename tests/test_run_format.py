@@ -398,8 +398,10 @@ LATER |= dict.fromkeys(
         *("group_column", "group", "groups", "step_memory", "host_energy_joules"),
         *("inference", "calibration", "temperature", "baselines", "average_precision"),
         *("separator", "encoding", "validation_share", "early_stopping"),
+        *("thresholds", "micro", "micro_f1", "label_confusion"),
     )
 )
+LATER |= {"several_labels": False, "label_columns": list, "multi_label": False}
 """Settings that came later, at the values that do what was done before them."""
 
 

@@ -164,7 +164,7 @@ OPEN = {
     # Looking
     "device_now", "planned", "simulated", "fill", "summary", "restore", "refresh", "picked", "open_run", "open_chosen",
     "close_run", "close_gone", "ask_to_delete", "as_zip", "open_file", "preview_html", "draw", "open_page", "conclude",
-    "make_report",
+    "make_report", "choose_label", "choose_label_columns",
     "redraw_table", "redraw_scatter", "redraw_curves", "redraw_cards", "redraw_sentences", "compare_api", "runs_api",
     "pressed", "test_differences",
     # Asking

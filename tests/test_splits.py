@@ -269,7 +269,8 @@ def test_the_preview_counts_groups_and_proposes_a_usual_name(tmp_path):
 
 @pytest.mark.parametrize("field", tasks.FILE_FIELDS)
 def test_a_column_or_file_of_a_task_that_is_no_file_is_refused(field, tiny_file):
-    value = {"separator": "comma", "encoding": "cp1252", "validation_share": 0.2}.get(field, str(tiny_file))
+    others = {"several_labels": True, "label_columns": ("good", "bad"), "validation_share": 0.2}
+    value = ({"separator": "comma", "encoding": "cp1252"} | others).get(field, str(tiny_file))
     with pytest.raises(Problems, match=f"{field}: expected none, since movies is no file"):
         recipes.make(method="lora", task="movies", backbone="minilm", **{field: value})
 

@@ -200,7 +200,8 @@ def test_an_uploaded_file_is_kept_shown_and_trained_on(own_store, tmp_path, tiny
     path.unlink()
     assert any(value == kept for _, value in task["choices"])
     with gr.Blocks():
-        view = train_file.View(gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.Dropdown(), gr.HTML())
+        parts = (gr.Group(), gr.Dropdown(), gr.Dropdown(), gr.Dropdown(), gr.HTML(), gr.Checkbox(), gr.Dropdown())
+        view = train_file.View(*parts)
     changes = train_file.open_file(view, kept, None, None)
     assert seen(changes[view.columns])
     assert (changes[view.text]["value"], changes[view.label]["value"]) == (None, "Label")

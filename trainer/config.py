@@ -85,6 +85,18 @@ class RunConfig(Strict):
         title=mark("Label column"),
         description=mark("for a file: the column with the label (recognised if not given)"),
     )
+    several_labels: bool = Field(
+        False,
+        title=mark("Several labels"),
+        description=mark(
+            "for a file: a cell of the label column is any number of labels, as a list or with vertical bars between"
+        ),
+    )
+    label_columns: tuple[str, ...] = Field(
+        (),
+        title=mark("Label columns"),
+        description=mark("for a file with a column of 0 and 1 for each label: these columns, in place of label_column"),
+    )
     group_column: str | None = Field(
         None,
         title=mark("Group column"),
@@ -254,6 +266,11 @@ class RunConfig(Strict):
         False, title=mark("Track with Weights & Biases"), description=mark("track the run with Weights & Biases")
     )
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether a sentence may have several labels, or none."""
+        return self.several_labels or bool(self.label_columns)
+
     def fingerprint(self) -> str:
         """Hash (16 hexadecimal digits) of all fields that affect the result: equal recipes have equal fingerprints.
 
@@ -269,6 +286,8 @@ class RunConfig(Strict):
 
 _ADDED = {
     "gradient_accumulation_steps": 1,
+    "several_labels": False,
+    "label_columns": [],
     "group_column": None,
     "separator": None,
     "encoding": None,

@@ -10,7 +10,9 @@ import numpy as np
 from trainer.methods import METHODS
 from trainer.runs.run import Run
 from trainer.runs.store import Store
-from trainer.texts import mark
+from trainer.tasks import label_sets
+from trainer.tasks.label_sets import Label
+from trainer.texts import mark, tr
 
 UNEQUAL = {"method", "options", "learning_rate", "fairness", "track"}
 """Fields of a recipe that may differ in a quantised run and its plain counterpart; options are compared separately."""
@@ -25,7 +27,8 @@ KINDS = {
 class Outcomes:
     """Predictions of several runs on one test set. Arrays are (sentences, runs), `labels` (sentences,).
 
-    `labels` and `predicted` are indices of `names`; `probability` is that of the predicted label.
+    `labels` and `predicted` are indices of `names`; `probability` is that of the predicted label. Of multi-label runs
+    they are tuples of indices, and `probability` is that of the least certain decision on a label of the sentence.
     """
 
     runs: tuple[Run, ...]
@@ -34,6 +37,15 @@ class Outcomes:
     labels: np.ndarray
     predicted: np.ndarray
     probability: np.ndarray
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a sentence may have several labels, or none."""
+        return self.runs[0].multi_label
+
+    def shown(self, label: Label) -> str:
+        """A label of `labels` or `predicted` for people."""
+        return ", ".join(self.names[index] for index in label_sets.indices(label)) or tr("no label")
 
     @property
     def correct(self) -> np.ndarray:
@@ -61,15 +73,25 @@ def collect(store: Store, runs: Sequence[Run]) -> Outcomes | None:
     labels = frames[0]["label"].to_numpy()
     probabilities = [np.stack(frame["probabilities"].to_numpy()) if len(rows) else np.zeros((0, 1)) for frame in frames]
     predicted = np.stack([frame["predicted"].to_numpy() for frame in frames], axis=1)
-    all_rows = np.arange(len(rows))
+    multi_label = with_predictions[0].multi_label
     return Outcomes(
         runs=tuple(with_predictions),
         names=with_predictions[0].label_names,
         texts=tuple(frames[0]["text"]),
         labels=labels,
         predicted=predicted,
-        probability=np.stack([p[all_rows, predicted[:, i]] for i, p in enumerate(probabilities)], axis=1),
+        probability=np.stack(
+            [_of_predicted(p, predicted[:, i], multi_label=multi_label) for i, p in enumerate(probabilities)], axis=1
+        ),
     )
+
+
+def _of_predicted(probabilities: np.ndarray, predicted: np.ndarray, *, multi_label: bool) -> np.ndarray:
+    """`Outcomes.probability` of one run: (sentences,)."""
+    if not multi_label:
+        return probabilities[np.arange(len(predicted)), predicted]
+    given = label_sets.matrix(list(predicted), probabilities.shape[1])
+    return np.where(given, probabilities, 1 - probabilities).min(axis=1)
 
 
 def pairs(runs: Sequence[Run]) -> list[tuple[int, int]]:

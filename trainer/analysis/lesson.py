@@ -70,13 +70,15 @@ def recipe(method: str, *, seed: int = 0) -> RunConfig:
 def members(runs: Sequence[Run]) -> dict[str, Run]:
     """Method -> run that the lesson shows, in the order of the methods; all runs are on the same sentences.
 
+    Multi-label runs are none of them: the lesson speaks of one label a sentence.
+
     Of the groups of runs with equal sentences and backbone, one of the lesson's own task and backbone is preferred,
     then the one with the most methods, then the earliest; each method's run is the earliest in its group. So the runs
     that a class trains change no figure of the lesson while the runs that come with the program are there.
     """
     groups: dict[tuple, dict[str, Run]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.queue_order):
-        if run.state == "finished" and run.result and not run.adopted:
+        if run.state == "finished" and run.result and not run.adopted and not run.multi_label:
             key = run.split_fingerprint, run.recipe.backbone
             groups[key].setdefault(run.recipe.method, run)
     if not groups:

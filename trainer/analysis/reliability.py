@@ -19,13 +19,13 @@ COLUMNS = ("run", "method", "task", "seed", "low", "high", "count", "sentences",
 def of(store: Store, run: Run) -> Calibration | None:
     """A finished run's calibration on its test split, from its predictions if run.json has none.
 
-    None where there are no predictions either.
+    None where there are no predictions either, and of multi-label runs, whose labels would need one each.
     """
     import numpy as np
 
     if run.result.test.calibration is not None:
         return run.result.test.calibration
-    frame = store.predictions(run.id)
+    frame = None if run.multi_label else store.predictions(run.id)
     if frame is None or not len(test := frame[frame["split"] == "test"]):
         return None
     fields = calibration.calibration(np.stack(test["probabilities"].to_numpy()), test["label"].to_numpy())

@@ -22,7 +22,10 @@ RATES = {"tuned": mark("tuned"), "published": mark("published"), "chosen": mark(
 
 
 def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Table with a row a run: id, label and recipe, then every metric in its unit (NaN if the run has none)."""
+    """Table with a row a run: id, label and recipe, then every metric in its unit (NaN if the run has none).
+
+    Accuracies of runs that are `multi_label` are exact match.
+    """
     import pandas as pd
 
     rows = [
@@ -36,11 +39,13 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
             "state": run.state,
             "device": run.device_name,
             "splits": run.split_fingerprint,
+            "multi_label": run.multi_label,
             **{metric.key: metric.of(run) for metric in METRICS.values()},
         }
         for run in runs
     ]
-    columns = ["run", "label", "method", "task", "backbone", "seed", "state", "device", "splits", *METRICS]
+    about = ["run", "label", "method", "task", "backbone", "seed", "state", "device", "splits", "multi_label"]
+    columns = [*about, *METRICS]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.astype(dict.fromkeys(METRICS, "float64"))
 
@@ -202,25 +207,29 @@ def _points(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(points.values(), key=lambda point: (point["curve"], point["step"]))
 
 
-MEANS = {"macro": mark("macro average"), "weighted": mark("weighted average")}
+MEANS = {"micro": mark("micro average"), "macro": mark("macro average"), "weighted": mark("weighted average")}
 """Means over the labels -> their titles in the last rows of `per_class`."""
 
 
 def per_class(run: Run) -> pd.DataFrame:
     """Classification report, a row a label and then the means: label, precision, recall, f1 (0 to 1), support.
 
+    Of a multi-label run with the micro average too, and with each label's average precision.
+
     The macro mean is over the labels that some test sentence has: see `absent`.
     """
     import pandas as pd
 
     test = run.result.test
-    rows = [{"label": name, **dict(scores)} for name, scores in test.per_class.items()]
+    own = None if run.multi_label else {"average_precision"}  # which single labels have not each
+    rows = [{"label": name, **scores.model_dump(exclude=own)} for name, scores in test.per_class.items()]
     total, present = sum(row["support"] for row in rows), [row for row in rows if row["support"]]
     # Runs of earlier versions counted a label without sentences as 0 in their macro mean.
     means = {name: sum(row[name] for row in present) / (len(present) or 1) for name in ("precision", "recall", "f1")}
     rows += [
         {"label": title, **(means if average == "macro" else dict(getattr(test, average))), "support": total}
         for average, title in MEANS.items()
+        if getattr(test, average) is not None
     ]
     return pd.DataFrame(rows)
 

@@ -64,9 +64,11 @@ def _print_compared(runs: Sequence[Run], table: pd.DataFrame) -> None:
     from trainer.runs.metrics import METRICS
 
     keys = ["test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size"]
+    if table["micro_f1"].notna().any():
+        keys.insert(3, "micro_f1")
     more = ("parents_minutes", "parents_parameters", "latency", "calibration_error")
     keys += [key for key in more if table[key].notna().any()]
-    heading = ("run", "method", "task", *(METRICS[key].title for key in keys))
+    heading = ("run", "method", "task", *(METRICS[key].among(set(table["multi_label"])).title for key in keys))
     rows = [
         (
             run.id,

@@ -29,6 +29,13 @@ TextColumn = Annotated[
     Optional[str], typer.Option(metavar="COLUMN", help="for a file: the column with the text, or two as a||b")
 ]
 LabelColumn = Annotated[Optional[str], typer.Option(metavar="COLUMN", help="for a file: the column with the label")]
+SeveralLabels = Annotated[
+    bool, typer.Option("--several-labels", help="for a file: a label cell is any number of labels, a list or a|b")
+]
+LabelColumns = Annotated[
+    Optional[str],
+    typer.Option(metavar="COLUMN,COLUMN", help="for a file with a column of 0 and 1 for each label: those columns"),
+]
 GroupColumn = Annotated[
     Optional[str], typer.Option(metavar="COLUMN", help="for a file: the column that joins sentences of one document")
 ]
@@ -64,7 +71,8 @@ def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
             settings[name] = json.loads(value)
         except ValueError:
             settings[name] = tuple(value.split(",")) if "," in value else value
-        if name.rpartition(".")[2] in ("target_modules", "parent_tasks", "parents") and isinstance(settings[name], str):
+        several = ("target_modules", "parent_tasks", "parents", "label_columns")
+        if name.rpartition(".")[2] in several and isinstance(settings[name], str):
             settings[name] = (settings[name],)
     if problems:
         raise Problems(problems)
@@ -72,9 +80,13 @@ def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     return settings
 
 
-def file_settings(**given: str | None) -> dict[str, str]:
-    """The settings of a file's columns and held-out files that are given; those that are None are left out."""
-    return {name: value for name, value in given.items() if value is not None}
+def file_settings(*, label_columns: str | None, **given: Any) -> dict[str, Any]:
+    """The settings of a file's columns and held-out files that are given; those that are None or False are left out.
+
+    The label columns are written a,b, or as a JSON list where a name has a comma.
+    """
+    settings = {name: value for name, value in given.items() if value not in (None, False)}
+    return settings | (parse_settings([f"label_columns={label_columns}"]) if label_columns else {})
 
 
 def defaults() -> tuple[str, str]:

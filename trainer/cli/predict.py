@@ -84,7 +84,7 @@ def predict(
             part = {"head": "the first ", "tail": "the last "}.get(p.truncation, "at both ends ")
             typer.echo(f"Cut: {p.run_id} read {part}{p.tokens_read} of the text's {p.tokens} tokens.", err=True)
     rows = [
-        (p.run_id, p.method, run.task_name, p.predicted, f"{p.confidence:.1%}", f"{p.seconds * 1000:.1f} ms")
+        (p.run_id, p.method, run.task_name, p.shown, p.confidence_shown, f"{p.seconds * 1000:.1f} ms")
         for p, run in zip(predictions, selected, strict=True)
     ]
     print_table(("run", "method", "task", "predicted", "probability", "time"), rows)

@@ -24,7 +24,7 @@ def list_(as_json: AsJson = False) -> None:
     if not runs and not damaged:
         typer.echo("No runs yet. Train some: python -m trainer suite --preset quick")
         return
-    accuracy = METRICS["test_accuracy"]
+    accuracy = METRICS["test_accuracy"].among({run.multi_label for run in runs if run.result})
     rows = [
         (run.id, run.state, run.recipe.method, Path(run.recipe.task).name, accuracy.show(accuracy.of(run)), run.label)
         for run in runs
@@ -55,7 +55,9 @@ def show(run: RunName, as_json: AsJson = False) -> None:
         typer.echo(f"Learning rate {recipes.rate_text(stored)}.")
     if stored.result:
         typer.echo("")
-        figures = [(metric.title, metric.show(metric.of(stored))) for metric in METRICS.values()]
+        figures = [
+            (metric.among({stored.multi_label}).title, metric.show(metric.of(stored))) for metric in METRICS.values()
+        ]
         print_table(("figure", "value"), [row for row in figures if row[1] != "–"])
         typer.echo("")
         typer.echo(per_class(stored).to_string(index=False, float_format=lambda value: f"{value:.4f}"))

@@ -45,6 +45,12 @@ def adopt(
     method, options = recognise(config, backbone)
     _check_backbone(config, backbone)
     recipe = recipes.make(method=method, task=task, backbone=backbone, options=options, **settings)
+    if recipe.multi_label:
+        raise ArgumentError(
+            expected=tr("a task with one label a sentence for an adapter from elsewhere"),
+            got=tr("one with several labels"),
+            fix=tr("train the method here instead"),
+        )
     backbones.require_sound(backbone)
     known = methods.get(method)
     known.check_source(folder, backbones.shape_of(backbone), known.options(**recipe.options))

@@ -29,12 +29,13 @@ class Progress:
 
     def __init__(self, runs: Sequence[Run], *, write: Callable[..., Any], live: bool) -> None:
         self.write, self.live = write, live
+        self.exact = {run.id: run.multi_label for run in runs}
         self.prefix = {run.id: f"[{i}/{len(runs)}] {run.id}" for i, run in enumerate(runs, start=1)}
         self._last_step, self._open_line = 0.0, False
 
     def show(self, run: Run, event: dict[str, Any]) -> None:
         """Print one event of a run."""
-        text = describe(event)
+        text = describe(event, exact=self.exact[run.id])
         if text is None:
             return
         line = f"{self.prefix[run.id]}: {text}"
@@ -52,9 +53,12 @@ class Progress:
         self.write(line)
 
 
-def describe(event: dict[str, Any]) -> str | None:
-    """Text for one event, in English; None for events that are not for people."""
-    kind = event["type"]
+def describe(event: dict[str, Any], *, exact: bool = False) -> str | None:
+    """Text for one event, in English; None for events that are not for people.
+
+    `exact`: whether an accuracy is the exact match of a multi-label run.
+    """
+    kind, accuracy = event["type"], "exact match" if exact else "accuracy"
     if kind == "state":
         return " - ".join(part for part in (event["state"], event["note"]) if part)
     if kind == "started":
@@ -72,8 +76,8 @@ def describe(event: dict[str, Any]) -> str | None:
     if kind == "evaluation" and event["split"] == "validation":
         return (
             f"epoch {event['epoch']:.0f}: training loss {event['train_loss']:.4f}, "
-            f"validation loss {event['loss']:.4f}, accuracy {event['accuracy']:.2%}"
+            f"validation loss {event['loss']:.4f}, {accuracy} {event['accuracy']:.2%}"
         )
     if kind == "evaluation":
-        return f"{event['split']} accuracy {event['accuracy']:.2%}"
+        return f"{event['split']} {accuracy} {event['accuracy']:.2%}"
     return None

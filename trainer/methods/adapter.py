@@ -124,7 +124,7 @@ class Adapter(Method):
                 got=configs.shown(options.model_dump()),
                 fix=tr("export it again"),
             )
-        head = heads.read(folder, setup.backbone.shape)
+        head = heads.read(folder, setup.backbone.shape, multi_label=setup.multi_label)
         return {
             "adapter_config.json": config_of(NAME, options, setup),
             "head_config.json": heads.rebuilt(head, NAME, setup),
@@ -134,7 +134,9 @@ class Adapter(Method):
         shape = setup.backbone.shape
         return {
             "adapter.safetensors": bottleneck_tensors(shape, setup.options, NAME),
-            "model_head.safetensors": heads.tensors(heads.read(folder, shape), NAME, shape),
+            "model_head.safetensors": heads.tensors(
+                heads.read(folder, shape, multi_label=setup.multi_label), NAME, shape
+            ),
         }
 
     def check_source(self, source: Path, shape: Shape, options: AdapterOptions) -> None:
@@ -263,6 +265,7 @@ def add_head(model, name: str, setup: Setup) -> None:
         layers=family.head_layers,
         activation_function=family.head_activation,
         use_pooler=family.uses_pooler,
+        multilabel=setup.multi_label,
         id2label=setup.id2label,
     )
 

@@ -132,7 +132,7 @@ class AdapterFusion(Method):
 
     def rebuild(self, folder: Path, setup: Setup) -> dict[str, dict[str, Any]]:
         fused, parents = self._read(folder, setup.backbone.shape)
-        head = heads.read(folder / "fusion", setup.backbone.shape)
+        head = heads.read(folder / "fusion", setup.backbone.shape, multi_label=setup.multi_label)
         content = fused.model_dump() | heads.origin(setup)
         return {
             **{
@@ -146,7 +146,7 @@ class AdapterFusion(Method):
     def tensors(self, folder: Path, setup: Setup) -> dict[str, weights.Shapes]:
         shape = setup.backbone.shape
         fused, parents = self._read(folder, shape)
-        head = heads.read(folder / "fusion", shape)
+        head = heads.read(folder / "fusion", shape, multi_label=setup.multi_label)
         return {
             **{
                 f"adapters/{name}/adapter.safetensors": adapter.bottleneck_tensors(shape, options, name)

@@ -66,6 +66,12 @@ class Setup:
     precision: str = "fp32"
     parents: tuple[Parent, ...] = field(default=())
     training: bool = False
+    multi_label: bool = False
+
+    @property
+    def problem_type(self) -> str:
+        """transformers' name of the kind of task, which decides the loss that the library itself would compute."""
+        return f"{'multi' if self.multi_label else 'single'}_label_classification"
 
     @property
     def attention(self) -> str:
@@ -332,6 +338,8 @@ def load_classifier(setup: Setup, **arguments: Any) -> nn.Module:
     """transformers' sequence classifier on the backbone, with a new head, on the CPU by default."""
     from transformers import AutoModelForSequenceClassification
 
+    if setup.multi_label:
+        arguments["problem_type"] = setup.problem_type
     model = AutoModelForSequenceClassification.from_pretrained(
         setup.backbone.folder,
         id2label=setup.id2label,

@@ -83,7 +83,7 @@ class Full(Method):
                 fix=tr("choose the backbone it was trained on"),
             )
         _require_backbones(config, setup)
-        known = {"architectures": [CLASSES[shape.family]], "problem_type": "single_label_classification"}
+        known = {"architectures": [CLASSES[shape.family]], "problem_type": setup.problem_type}
         return {"config.json": config | known}
 
     def tensors(self, folder: Path, setup: Setup) -> dict[str, tensors.Shapes]:

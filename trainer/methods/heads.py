@@ -30,7 +30,7 @@ Activation = Literal["tanh", "relu", "gelu", "gelu_new", "swish", "silu", "leaky
 class Head(Foreign):
     """A classification head. `static`: its tensors have transformers' names; then it is transformers' own head."""
 
-    head_type: Literal["classification"]
+    head_type: Literal["classification", "multilabel_classification"]
     num_labels: int = Field(ge=2, le=10_000)
     layers: int = Field(ge=1, le=4)
     activation_function: Activation | None = None
@@ -52,8 +52,9 @@ class Head(Foreign):
         return encoder_tensors.head(shape, self.num_labels) if self.static else tensors(self, name, shape)
 
 
-def read(folder: Path, shape: Shape) -> Head:
+def read(folder: Path, shape: Shape, *, multi_label: bool = False) -> Head:
     """The head that is saved beside an adapter. Raises `UserError` for none, or one of another kind."""
+    kind = "multilabel_classification" if multi_label else "classification"
     path, family = folder / "head_config.json", FAMILIES[shape.family]
     if not path.is_file():
         raise _no_head(folder)
@@ -67,7 +68,7 @@ def read(folder: Path, shape: Shape) -> Head:
             "use_pooler": family.uses_pooler,
             "static": True,
         }
-    elif not isinstance(inner, dict) or inner.get("head_type") != "classification":
+    elif not isinstance(inner, dict) or inner.get("head_type") != kind:
         raise _no_head(folder)
     elif "static" in inner:
         raise configs.unknown(path.name, "static", inner["static"])

@@ -22,6 +22,8 @@ MARK = "peft-lab"
 LIBRARIES = {"adapters": "adapter-transformers"}
 """Package -> the Hub's name of the library, where they differ."""
 FIGURES = {"accuracy": "Accuracy", "f1": "Macro F1", "precision": "Macro precision", "recall": "Macro recall"}
+EXACT_MATCH = {"accuracy": ("exact_match", "Exact match")}
+"""The Hub's names of figures that multi-label runs have in another meaning."""
 
 
 def push(
@@ -90,6 +92,7 @@ def card(run: Run, repository: str, *, licence: str | None = None) -> str:
     source = getattr(task, "repository", None)
     base = None if Path(model.hub_id).is_absolute() else model.hub_id
     known = backbones.BACKBONES.get(run.recipe.backbone)
+    named = EXACT_MATCH if run.multi_label else {}
     library, test = method.library.split()[0], run.result.test
     results = [
         EvalResult(
@@ -97,8 +100,8 @@ def card(run: Run, repository: str, *, licence: str | None = None) -> str:
             dataset_type=source or run.task_name,
             dataset_name=run.task_name,
             dataset_split="test",
-            metric_type=kind,
-            metric_name=title,
+            metric_type=(named.get(kind) or (kind,))[0],
+            metric_name=(named.get(kind) or (kind, title))[1],
             metric_value=getattr(test if kind == "accuracy" else test.macro, kind),
         )
         for kind, title in FIGURES.items()
@@ -110,7 +113,7 @@ def card(run: Run, repository: str, *, licence: str | None = None) -> str:
         pipeline_tag="text-classification",
         tags=[MARK, run.recipe.method.replace("_", "-")],
         datasets=[source] if source else None,
-        metrics=list(FIGURES),
+        metrics=[(named.get(kind) or (kind,))[0] for kind in FIGURES],
         model_name=repository.partition("/")[2],
         eval_results=results,
     )
@@ -121,7 +124,7 @@ def _text(run: Run, repository: str) -> str:
     """Markdown of the card, without its metadata."""
     method, data = methods.get(run.recipe.method), run.result.meta_info.dataset_info
     sizes = data.sizes
-    figures = [(metric.title, metric.show(metric.of(run))) for metric in METRICS.values()]
+    figures = [(metric.among({run.multi_label}).title, metric.show(metric.of(run))) for metric in METRICS.values()]
     recipe = run.recipe.model_dump(mode="json", exclude_none=True, exclude={"options", "parents", "track"})
     recipe |= {"task": run.task_name, "backbone": Path(run.recipe.backbone).name}
     recipe |= {name: Path(recipe[name]).name for name in ("validation_file", "test_file") if name in recipe}
@@ -130,9 +133,10 @@ def _text(run: Run, repository: str) -> str:
     notes = "".join(f"- {note}.\n" for note in data.notes)
     sentences, task = per_class(run), tasks.TASKS.get(run.recipe.task)
     labels = ", ".join(map(_plain, run.label_names))
+    tells = f"it tells which of {labels} a sentence has" if run.multi_label else f"it tells {labels} apart"
     return f"""# {repository.partition("/")[2]}
 
-{method.title} of {_base(run)} on {run.task_name}: it tells {labels} apart. Trained with PEFT
+{method.title} of {_base(run)} on {run.task_name}: {tells}. Trained with PEFT
 Lab, which compares fine-tuning methods on the same sentences, for teaching and study.
 
 Method: {method.paper}
@@ -208,8 +212,16 @@ model.eval()
 labels = {list(run.label_names)!r}
 {encoding}
 with torch.no_grad():
-    shares = model(**inputs).logits.softmax(-1)[0].tolist()
-print(dict(zip(labels, shares)))"""
+    shares = model(**inputs).logits.{"sigmoid()" if run.multi_label else "softmax(-1)"}[0].tolist()
+{_printed(run)}"""
+
+
+def _printed(run: Run) -> str:
+    """Python code that prints the probabilities, and of a multi-label run the labels that are predicted."""
+    if not run.multi_label:
+        return "print(dict(zip(labels, shares)))"
+    return f"""thresholds = {list(run.thresholds)!r}
+print([label for label, share, least in zip(labels, shares, thresholds) if share >= least])"""
 
 
 def _check(run: Run, repository: str) -> None:

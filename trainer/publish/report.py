@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = {
-    "Results": ("test_accuracy", "validation_accuracy", "f1", "calibration_error", "calibration_error_scaled", "brier"),
+    "Results": (
+        "test_accuracy",
+        "validation_accuracy",
+        "f1",
+        "micro_f1",
+        "calibration_error",
+        "calibration_error_scaled",
+        "brier",
+    ),
     "Costs of training": (
         "train_minutes",
         "parents_minutes",
@@ -76,7 +84,10 @@ def _page(store: Store, runs: Sequence[Run], damaged: Sequence[Damage] = ()) -> 
         groups=drawn,
         damaged=[*map(str, damaged), *map(str, _damaged(store, runs))],
         made=[_made(run) for run in ordered(runs)],
-        metrics=[(heading(METRICS[key]), METRICS[key].help) for key in _known(analysis.runs_table(runs))],
+        metrics=[
+            (heading(METRICS[key].among({run.multi_label for run in runs})), METRICS[key].help)
+            for key in _known(analysis.runs_table(runs))
+        ],
     )
     return f"{page}\n"
 
@@ -96,6 +107,7 @@ def _group(store: Store, runs: list[Run]) -> dict[str, Any]:
     table["variant"] = table["run"].map(names)
     return {
         "task": runs[0].task_name,
+        "exact": runs[0].multi_label,
         "sizes": about.sizes,
         "labels": about.label_names,
         "notes": about.notes,
@@ -124,7 +136,8 @@ def _tables(
             part = columns[start : start + COLUMNS]
             title = caption if start == 0 else f"{caption}, continued"
             rows = _rows(store, averages, members, part)
-            tables.append((title, [heading(METRICS[key]) for key in part], rows))
+            multi_label = set(table["multi_label"])
+            tables.append((title, [heading(METRICS[key].among(multi_label)) for key in part], rows))
     return tables
 
 
@@ -163,7 +176,8 @@ def _rows(
 
 def _charts(store: Store, table: pd.DataFrame, runs: Sequence[Run], names: dict[str, str]) -> list[Chart]:
     """Accuracies with their intervals, the costs of training, and the validation accuracy by epoch."""
-    rows, members, accuracy = means(table).to_dict("records"), _members(runs, names), METRICS["test_accuracy"]
+    rows, members, exact = means(table).to_dict("records"), _members(runs, names), runs[0].multi_label
+    accuracy = METRICS["test_accuracy"].among({exact})
     with_accuracy = []
     for row in rows:
         interval = analysis.accuracy_interval(members[row["variant"]], accuracy.key, store=store)
@@ -178,7 +192,7 @@ def _charts(store: Store, table: pd.DataFrame, runs: Sequence[Run], names: dict[
     points = analysis.curves(store, runs)
     points = points[points["curve"] == "validation accuracy"]
     points = points.assign(value=points["value"] * PERCENT)
-    curve = report_charts.curves("Validation accuracy (%)", points)
+    curve = report_charts.curves(METRICS["validation_accuracy"].among({exact}).title, points)
     return charts + [curve] * (curve is not None)
 
 

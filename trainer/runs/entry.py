@@ -16,8 +16,10 @@ from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
 from trainer.runs import predictions
 from trainer.runs.damage import LONGEST, PREDICTIONS, Damaged, damage_of
+from trainer.runs.result import DatasetInfo
 from trainer.runs.run import Run
 from trainer.sources import backbones, configs, tokenizers, weights
+from trainer.tasks import label_sets
 from trainer.texts import tr
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def finish(run: Run, setup: Setup) -> None:
 def setup(run: Run, backbone: backbones.Located, device: Device) -> Setup:
     """The setup to open a finished run."""
     options = methods.get(run.recipe.method).options(**run.recipe.options)
-    return Setup(backbone, run.label_names, options, device, "fp32")
+    return Setup(backbone, run.label_names, options, device, "fp32", multi_label=run.recipe.multi_label)
 
 
 def _rewrite(run: Run, setup: Setup) -> None:
@@ -134,13 +136,37 @@ def require_own_figures(run: Run) -> None:
         if rows != size and (rows or split == "test"):
             raise _unlike(f"sizes.{split}", f"{rows:,}", f"{size:,}")
     rows = table[table["split"] == "test"]
-    matrix = np.zeros((len(about.label_names),) * 2, dtype=int)
-    np.add.at(matrix, (rows["label"], rows["predicted"]), 1)
-    if [list(row) for row in test.confusion_matrix] != matrix.tolist():
-        raise _unlike("confusion_matrix", str(matrix.tolist())[:LONGEST], str(test.confusion_matrix)[:LONGEST])
-    accuracy = np.trace(matrix) / len(rows)
+    name = "label_confusion" if about.multi_label else "confusion_matrix"
+    stored, computed = _plain(getattr(test, name)), (_by_label if about.multi_label else _matrix)(rows, about)
+    if stored != computed:
+        raise _unlike(name, str(computed)[:LONGEST], str(stored)[:LONGEST])
+    accuracy = float((rows["label"] == rows["predicted"]).mean())
     if abs(accuracy - test.accuracy) > ROUNDED:
         raise _unlike("test.accuracy", f"{accuracy:.4f}", f"{test.accuracy:.4f}")
+
+
+def _plain(value: Any) -> Any:
+    """Counts as lists."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+
+
+def _matrix(rows: pd.DataFrame, about: DatasetInfo) -> list[list[int]]:
+    """The confusion matrix of predictions."""
+    matrix = np.zeros((len(about.label_names),) * 2, dtype=int)
+    np.add.at(matrix, (rows["label"], rows["predicted"]), 1)
+    return matrix.tolist()
+
+
+def _by_label(rows: pd.DataFrame, about: DatasetInfo) -> dict[str, list[list[int]]]:
+    """The counts of each label of multi-label predictions: without it and with it, by whether it is predicted."""
+    names = about.label_names
+    truth, predicted = (label_sets.matrix(list(rows[column]), len(names)) for column in ("label", "predicted"))
+    return {
+        name: [[int(((has == a) & (said == b)).sum()) for b in (False, True)] for a in (False, True)]
+        for name, has, said in zip(names, truth.T, predicted.T, strict=True)
+    }
 
 
 def _unlike(what: str, expected: str, got: str) -> UserError:
@@ -169,14 +195,14 @@ def require_agreement(run: Run, model: Any, setup: Setup) -> None:
         device=setup.device,
         precision="fp32",
     )
-    require_equal(run, probabilities(logits), stored)
+    require_equal(run, probabilities(logits, multi_label=run.multi_label), stored)
 
 
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the labels; (sentences, labels)."""
-    from scipy.special import softmax
+def probabilities(logits: np.ndarray, *, multi_label: bool = False) -> np.ndarray:
+    """Softmax over the labels, or each label's own probability; (sentences, labels)."""
+    from scipy.special import expit, softmax
 
-    return softmax(logits.astype(np.float64), axis=1)
+    return expit(logits.astype(np.float64)) if multi_label else softmax(logits.astype(np.float64), axis=1)
 
 
 def require_equal(run: Run, computed: np.ndarray, stored: np.ndarray) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from trainer.runs.result import Result
 from trainer.runs.run import Run
@@ -23,6 +24,11 @@ class Metric:
     format: str
     path: str
     scale: float = 1.0
+
+    def among(self, multi_label: Collection[bool]) -> Metric:
+        """The metric with the title that it has among runs of which these are multi-label: there it is exact match."""
+        one, all_, some = EXACT_MATCH.get(self.key, (self.title,) * 3)
+        return replace(self, title=(all_ if all(multi_label) else some) if any(multi_label) else one)
 
     def of(self, run: Run) -> float | int | None:
         """The run's value in the heading's unit; None if the run has none."""
@@ -63,6 +69,7 @@ METRICS: dict[str, Metric] = {
         Metric("precision", mark("Precision, macro (%)"), "higher", ".2f", "test.macro.precision", PERCENT),
         Metric("recall", mark("Recall, macro (%)"), "higher", ".2f", "test.macro.recall", PERCENT),
         Metric("f1", mark("F1, macro (%)"), "higher", ".2f", "test.macro.f1", PERCENT),
+        Metric("micro_f1", mark("F1, micro (%)"), "higher", ".2f", "test.micro.f1", PERCENT),
         Metric(
             "average_precision",
             mark("Average precision, macro (%)"),
@@ -196,15 +203,36 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+EXACT_MATCH = {
+    "test_accuracy": (
+        METRICS["test_accuracy"].title,
+        mark("Test exact match (%)"),
+        mark("Test accuracy or exact match (%)"),
+    ),
+    "validation_accuracy": (
+        METRICS["validation_accuracy"].title,
+        mark("Validation exact match (%)"),
+        mark("Validation accuracy or exact match (%)"),
+    ),
+}
+"""Metric -> its titles for runs with one label a sentence, for multi-label runs, and for both together."""
+
 _HELP = {
-    "test_accuracy": mark("Share of the test sentences that the run labels right."),
+    "test_accuracy": mark(
+        "Share of the test sentences that the run labels right; with several labels a sentence exact match, the share "
+        "that get all their labels and no other."
+    ),
     "validation_accuracy": mark("Of the epoch that was kept, which is the one with the best validation accuracy."),
     "precision": mark("Of the test sentences given a label, the share that have it; the mean over labels."),
     "recall": mark(
-        "Of the test sentences that have a label, the share that are given it; the mean over labels, which is also "
-        "called balanced accuracy."
+        "Of the test sentences that have a label, the share that are given it; the mean over labels, which with one "
+        "label a sentence is also called balanced accuracy."
     ),
     "f1": mark("Harmonic mean of precision and recall on the test sentences; the mean over labels."),
+    "micro_f1": mark(
+        "The same over all pairs of sentence and label at once; with one label a sentence it is the accuracy, and not "
+        "shown."
+    ),
     "average_precision": mark(
         "Area under precision against recall as the threshold on a label's probability moves, each label against the "
         "rest; the mean over labels."
@@ -228,7 +256,7 @@ _HELP = {
     "file_size": mark("The saved model on the disk, without a backbone that stays frozen."),
     "speed": mark("Training sentences a second."),
     "evaluation_minutes": mark("Evaluations on the validation sentences, one an epoch."),
-    "test_loss": mark("Mean cross-entropy on the test sentences."),
+    "test_loss": mark("Mean cross-entropy on the test sentences; with several labels the mean over the labels too."),
     "parents_minutes": mark("Training time of the runs that this one fuses; not in its own."),
     "parents_parameters": mark("Parameters trained in the runs that this one fuses; not in its own."),
     "parents_size": mark("Saved size of the runs that this one fuses; not in its own."),

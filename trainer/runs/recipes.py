@@ -93,7 +93,7 @@ def _of_no_file(config: RunConfig) -> list[str]:
             value=repr(value),
         )
         for name in tasks.FILE_FIELDS
-        if (value := getattr(config, name)) is not None
+        if (value := getattr(config, name)) != RunConfig.model_fields[name].default
     ]
 
 

@@ -336,6 +336,7 @@ class DatasetInfo(Record):
     label_names: Annotated[Many[str], Field(min_length=2)] = Field(description="label i is the i-th")
     sizes: Sizes
     pairs: bool = Field(False, description="whether each text is a pair of sentences, joined by ||")
+    multi_label: bool = Field(False, description="whether a sentence may have several labels, or none")
     group: str | None = Field(
         None, description="what joins sentences that are not independent, such as document; null if each stands alone"
     )
@@ -390,6 +391,9 @@ class LabelScores(Means):
     """Scores of one label."""
 
     support: Count = Field(description="sentences that have the label")
+    average_precision: Share | None = Field(
+        None, description="null where no sentence has the label, and unless the task is multi-label"
+    )
 
 
 class Bin(Record):
@@ -424,38 +428,57 @@ class Temperature(Record):
 class Scores(Record):
     """Scores of the predictions on a split."""
 
-    accuracy: Share = Field(description="share of the sentences labelled right")
-    loss: Loss = Field(description="mean cross-entropy")
+    accuracy: Share = Field(
+        description="share of the sentences labelled right; in a multi-label task with all their labels: exact match"
+    )
+    loss: Loss = Field(
+        description="mean cross-entropy; in a multi-label task the binary one, over sentences and labels"
+    )
+    micro: Means | None = Field(None, description="over all pairs of sentence and label; null unless multi-label")
     macro: Means = Field(description="mean over the labels")
     weighted: Means = Field(description="mean over the labels, by how many sentences have each")
     per_class: dict[str, LabelScores] = Field(description="by label name")
-    confusion_matrix: Many[Many[Count]] = Field(description="sentences; rows are true labels, columns predicted ones")
+    confusion_matrix: Many[Many[Count]] | None = Field(
+        description="sentences; rows are true labels, columns predicted ones; null if multi-label"
+    )
+    label_confusion: dict[str, Many[Many[Count]]] | None = Field(
+        None,
+        description="by label name the sentences without it and with it (rows), by whether it is predicted (columns); "
+        "null unless multi-label",
+    )
     calibration: Calibration | None = Field(None, description="null where not recorded")
     average_precision: Share | None = Field(
         None,
         description="mean over the labels, each against the rest; null where not recorded",
     )
 
-    def fit(self, label_names: tuple[str, ...]) -> bool:
-        """Whether the scores cover exactly these labels."""
-        count = len(label_names)
-        return self.per_class.keys() == set(label_names) and [len(row) for row in self.confusion_matrix] == (
-            [count] * count
-        )
+    def fit(self, label_names: tuple[str, ...], *, multi_label: bool) -> bool:
+        """Whether the scores cover exactly these labels, one a sentence or, if `multi_label`, any number."""
+        count, names = len(label_names), set(label_names)
+        if self.per_class.keys() != names or (self.confusion_matrix is None) != multi_label:
+            return False
+        if not multi_label:
+            return self.label_confusion is None and [len(row) for row in self.confusion_matrix] == [count] * count
+        tables = self.label_confusion or {}
+        shapes = {tuple(len(row) for row in table) for table in tables.values()}
+        return tables.keys() == names and shapes == {(2, 2)} and self.micro is not None
 
 
 class Baseline(Record):
     """Scores of a baseline on the test split."""
 
-    accuracy: Share = Field(description="share of the sentences labelled right")
+    accuracy: Share = Field(description="share of the sentences labelled right; exact match if multi-label")
     macro_f1: Share = Field(description="mean over the labels")
-    balanced_accuracy: Share = Field(description="mean recall of the labels")
+    micro_f1: Share | None = Field(None, description="over all pairs of sentence and label; null unless multi-label")
+    balanced_accuracy: Share = Field(
+        description="mean recall of the labels; if multi-label, of having a label and of not having it"
+    )
 
 
 class Baselines(Record):
     """What the test split gives without a neural network, from the run's own training sentences."""
 
-    majority: Baseline = Field(description="the most frequent training label for every sentence")
+    majority: Baseline = Field(description="the most frequent training label, or set of labels, for every sentence")
     bag_of_words: Baseline = Field(description="logistic regression on tf-idf of words and pairs of words")
 
 
@@ -470,6 +493,11 @@ class Result(Record):
     test: Scores = Field(description="of the epoch that was kept, computed once")
     temperature: Temperature | None = Field(None, description="null where not recorded")
     baselines: Baselines | None = Field(None, description="null where not recorded")
+    thresholds: dict[str, Share] | None = Field(
+        None,
+        description="by label name the probability from which it is predicted, chosen on the validation split by F1; "
+        "null unless the task is multi-label",
+    )
 
     @property
     def train_time_with_parents(self) -> float | None:
@@ -483,10 +511,13 @@ class Result(Record):
 
     @model_validator(mode="after")
     def _of_one_task(self) -> Result:
-        names = self.meta_info.dataset_info.label_names
+        about = self.meta_info.dataset_info
+        names = about.label_names
         for scores in (self.validation, self.test):
-            if not scores.fit(names):
+            if not scores.fit(names, multi_label=about.multi_label):
                 raise ValueError(f"scores of the labels {', '.join(names)} are expected")
+        if (self.thresholds or {}).keys() != (set(names) if about.multi_label else set()):
+            raise ValueError("a threshold for each label of a multi-label task, and none of another, is expected")
         return self
 
 
@@ -553,4 +584,6 @@ class Content(Record):
             raise ValueError("a finished run, and no other, has a result")
         if self.result and not self.lineage.adopted and self.result.train_info.status != "success":
             raise ValueError("only an adapter from elsewhere has no figures of training")
+        if self.result and self.result.meta_info.dataset_info.multi_label != self.recipe.multi_label:
+            raise ValueError("the result is multi-label where the recipe is")
         return self

@@ -79,6 +79,17 @@ class Run(Content):
         return self.result.meta_info.dataset_info.pairs if self.result else False
 
     @property
+    def multi_label(self) -> bool:
+        """Whether a sentence of its task may have several labels, or none."""
+        return self.recipe.multi_label
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Of a finished multi-label run, the probability from which each label is predicted, in their order."""
+        known = self.result.thresholds if self.result else None
+        return None if known is None else tuple(known[name] for name in self.label_names)
+
+    @property
     def split_fingerprint(self) -> str | None:
         """Hash over the sentences and labels of the splits; equal for equal data. None before the run has finished."""
         return self.result.meta_info.dataset_info.fingerprint if self.result else None

@@ -4,7 +4,8 @@ Sundararajan, Taly, Yan 2017, "Axiomatic Attribution for Deep Networks", https:/
 captum's LayerIntegratedGradients. Three choices of this project:
 
 - The target is the log-odds of the predicted label, its logit minus the logsumexp of the others: a shift of all logits
-  does not change it, unlike a logit, and it does not saturate near certainty, unlike a log-probability.
+  does not change it, unlike a logit, and it does not saturate near certainty, unlike a log-probability. In a
+  multi-label task, where each label has a probability of its own, it is the logit of the most probable label.
 - The baseline is the same sentence with [PAD] instead of every word piece; [CLS] and [SEP] (or a family's own
   marks), the positions and the attention mask are the same.
 - The integral is a Gauss-Legendre sum. Its number of steps doubles until completeness (section 3) holds within
@@ -79,6 +80,7 @@ def explain(
     *,
     pair: bool = False,
     label_names: Sequence[str],
+    multi_label: bool = False,
     max_length: int,
     device: Device,
     truncation: str = "head",
@@ -114,15 +116,15 @@ def explain(
     special = torch.tensor([specials], device=device.kind, dtype=torch.bool)
     pad_id = tokeniser.pad_token_id if pad_id is None else pad_id
     baseline = torch.where(special, ids, torch.full_like(ids, pad_id))
-    embedding = model.get_input_embeddings()
+    embedding, log_odds = model.get_input_embeddings(), _own_logit if multi_label else _log_odds
     with torch.no_grad():
         target = int(_logits(model, ids, batch).argmax())
-        at_text = float(_log_odds(_logits(model, ids, batch), target))
-        at_baseline = float(_log_odds(_baseline_logits(model, embedding, ids, batch, baseline), target))
+        at_text = float(log_odds(_logits(model, ids, batch), target))
+        at_baseline = float(log_odds(_baseline_logits(model, embedding, ids, batch, baseline), target))
 
     def odds(ids):
         # Interpolated copies of the one text have its mask and types.
-        return _log_odds(_logits(model, ids, {name: v.expand(len(ids), -1) for name, v in batch.items()}), target)
+        return log_odds(_logits(model, ids, {name: v.expand(len(ids), -1) for name, v in batch.items()}), target)
 
     gradients = LayerIntegratedGradients(odds, embedding)
     for count in steps:
@@ -209,6 +211,11 @@ def _log_odds(logits, target: int):
 
     others = torch.cat((logits[:, :target], logits[:, target + 1 :]), dim=1)
     return logits[:, target] - torch.logsumexp(others, dim=1)
+
+
+def _own_logit(logits, target: int):
+    """log(p / (1 - p)) of a label with a probability of its own: (sentences, labels) to (sentences,)."""
+    return logits[:, target]
 
 
 def _baseline_logits(model, embedding, ids, batch, baseline):

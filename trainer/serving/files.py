@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError, unreadable
 from trainer.runs.run import Run
-from trainer.serving.prediction import temperature
-from trainer.tasks import tables
+from trainer.serving.prediction import predicted_labels, temperature
+from trainer.tasks import label_sets, tables
 from trainer.tasks.columns import choose_text, text_cells
 from trainer.tasks.tables import READERS
 from trainer.texts import mark, tr
@@ -81,6 +81,8 @@ def predict(
 ) -> Iterator[Done]:
     """Add two columns a run to `table`, `<name>` and `<name>:probability`, and yield the progress.
 
+    A multi-label run adds `<name>` with its labels as a|b, and `<name>:probability:<label>` for each label.
+
     `names` are those of the runs by id; without them a run's id is its name. A third column, `<name>:tokens_cut`, has
     the number of tokens at a sentence's end that the run did not read; it is added only where a sentence was cut, so
     that the files of all others are as they always were.
@@ -105,7 +107,8 @@ def predict(
     of, known = sum(map(len, rows.values())), {}
     for run_number, run in enumerate(runs, start=1):
         scale = temperature(run) if calibrated else None
-        labels, shares, cut = ([None] * len(texts) for _ in range(3))
+        labels, cut = ([None] * len(texts) for _ in range(2))
+        shares = {label: [None] * len(texts) for label in (run.label_names if run.multi_label else ("",))}
         done = count = 0
         yield Done(run, run_number, done, of)
         # Runs with the same ones read the same tokens.
@@ -118,14 +121,19 @@ def predict(
             if scale is not None:
                 probabilities = calibration.scaled(probabilities, scale)
             for (text, _, left), values in zip(chunk, probabilities, strict=True):
+                label = label_sets.joined(predicted_labels(values, run.label_names, run.thresholds))
+                own = values if run.multi_label else (values.max(),)
                 for row in rows[text]:
-                    labels[row], shares[row] = run.label_names[int(values.argmax())], float(values.max())
-                    cut[row] = left
+                    labels[row], cut[row] = label, left
+                    for column, value in zip(shares.values(), own, strict=True):
+                        column[row] = float(value)
                 done += len(rows[text])
                 count += len(rows[text]) * (left > 0)
             yield Done(run, run_number, done, of, count)
         name = (names or {}).get(run.id, run.id)
-        table[name], table[f"{name}:probability"] = labels, shares
+        table[name] = labels
+        for label, column in shares.items():
+            table[f"{name}:probability" + (f":{label}" if run.multi_label else "")] = column
         if count:
             # Whole numbers beside rows without a text, which have none.
             table[f"{name}{CUT}"] = pd.array(cut, dtype="Int64")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trainer.runs.run import Run
+from trainer.texts import tr
 from trainer.training import calibration
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One run's prediction for one text. `seconds` is the time of its forward pass, without loading the model.
+    """One run's prediction for one text: `predicted`, its label, which alone is in `labels`.
+
+    In a multi-label task `labels` are those whose probability is at least the run's threshold of `thresholds`, any
+    number, and `predicted` joins them: a|b, empty for none. `seconds` is the time of its forward pass, without loading
+    the model.
 
     Runs of one call are computed in parallel, so their seconds add up to more than the elapsed time. `temperature` is
     None for probabilities as the model gives them. `tokens_read` of the text's `tokens` were read, the special ones at
@@ -29,6 +35,18 @@ class Prediction:
     tokens_read: int = 0
     tokens: int = 0
     truncation: str = "head"
+    labels: tuple[str, ...] = ()
+    thresholds: dict[str, float] | None = None
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether the text may have several labels, or none."""
+        return self.thresholds is not None
+
+    @property
+    def shown(self) -> str:
+        """The predicted labels for people."""
+        return ", ".join(self.labels) or tr("no label") if self.multi_label else self.predicted
 
     @property
     def cut(self) -> bool:
@@ -37,8 +55,13 @@ class Prediction:
 
     @property
     def confidence(self) -> float:
-        """The probability of the predicted label."""
+        """The probability of the predicted label; not of a multi-label task, where each label has its own."""
         return self.probabilities[self.predicted]
+
+    @property
+    def confidence_shown(self) -> str:
+        """The probability of each predicted label, for people; a dash for none."""
+        return ", ".join(f"{self.probabilities[label]:.1%}" for label in self.labels) or "–"
 
     def calibrated(self, run: Run) -> Prediction:
         """The prediction scaled by the run's temperature; unchanged if the run has none. The label stays the same."""
@@ -47,6 +70,17 @@ class Prediction:
         shares = calibration.scaled(np.array([*self.probabilities.values()]), value)
         probabilities = dict(zip(self.probabilities, map(float, shares), strict=True))
         return replace(self, probabilities=probabilities, temperature=value)
+
+
+def predicted_labels(
+    probabilities: np.ndarray, label_names: Sequence[str], thresholds: Sequence[float] | None
+) -> tuple[str, ...]:
+    """The most probable label alone; with `thresholds` every label whose probability is at least its own."""
+    if thresholds is None:
+        return (label_names[int(probabilities.argmax())],)
+    return tuple(
+        name for name, p, threshold in zip(label_names, probabilities, thresholds, strict=True) if float(p) >= threshold
+    )
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ from trainer.runs.store import Store
 from trainer.serving import attribution
 from trainer.serving.attribution import Attribution
 from trainer.serving.opening import SECONDS, Openings, StillOpening, too_long
-from trainer.serving.prediction import Prediction, Tokens
+from trainer.serving.prediction import Prediction, Tokens, predicted_labels
 from trainer.sources import backbones
+from trainer.tasks import label_sets
 from trainer.texts import tr
 
 UNTRAINED_SEED = 0
@@ -47,6 +48,7 @@ class _Loaded:
     max_length: int
     truncation: str
     pairs: bool
+    multi_label: bool
     folder: Path
     """Of the run that it predicts for."""
     seconds: float = 0.0
@@ -136,7 +138,9 @@ class Predictor:
             backbone = run.recipe.backbone
             name, label = f"untrained {backbone}", tr("untrained {backbone}", backbone=backbone)
             tokens = _tokenise(loaded, [text])
-            return replace(self._predict_tokens(loaded, tokens, run), run_id=name, label=label, method="")
+            middle = (0.5,) * len(run.label_names) if run.multi_label else None
+            prediction = self._predict_tokens(loaded, tokens, run, thresholds=middle)
+            return replace(prediction, run_id=name, label=label, method="")
 
     def explain(self, text: str, run: Run) -> Attribution:
         """The word attributions of the run's prediction (see `attribution`)."""
@@ -150,6 +154,7 @@ class Predictor:
                 text,
                 pair=loaded.pairs,
                 label_names=run.label_names,
+                multi_label=run.multi_label,
                 max_length=loaded.max_length,
                 truncation=loaded.truncation,
                 device=self._device,
@@ -173,7 +178,8 @@ class Predictor:
         """Probabilities (texts, labels) of one run, in the order given; equal texts are computed once.
 
         `quick` computes in the device's best precision, and again in float32 where the two best probabilities differ by
-        less than `NEAR`: labels equal float32's, probabilities are close to them (benchmarks/README.md).
+        less than `NEAR`, or in a multi-label task one is as near to its threshold: labels equal float32's,
+        probabilities are close to them (benchmarks/README.md).
         """
         if not len(texts):
             return np.empty((0, len(run.label_names)), dtype=np.float32)
@@ -199,8 +205,12 @@ class Predictor:
             precision = self._device.precisions[0] if quick else "fp32"
             probabilities = self._token_probabilities(loaded, ids, batch_size, precision)
             if precision != "fp32":
-                best = np.sort(probabilities, axis=1)
-                near = np.flatnonzero(best[:, -1] - best[:, -2] < NEAR)
+                if run.multi_label:
+                    margins = np.abs(probabilities - np.array(run.thresholds)).min(axis=1)
+                else:
+                    best = np.sort(probabilities, axis=1)
+                    margins = best[:, -1] - best[:, -2]
+                near = np.flatnonzero(margins < NEAR)
                 if len(near):  # a part of what is sorted is sorted
                     probabilities[near] = self._token_probabilities(loaded, [ids[i] for i in near], batch_size, "fp32")
         return probabilities
@@ -266,16 +276,23 @@ class Predictor:
             torch.set_num_threads(cores)  # the default of threads that start later
         return self._workers
 
-    def _predict_tokens(self, loaded: _Loaded, tokens: Tokens, run: Run) -> Prediction:
+    def _predict_tokens(
+        self, loaded: _Loaded, tokens: Tokens, run: Run, *, thresholds: Sequence[float] | None = None
+    ) -> Prediction:
+        """The prediction of one text, in a multi-label task by `thresholds`, by default the run's own."""
+        thresholds = thresholds or run.thresholds
         since = time.perf_counter()
         probabilities = self._token_probabilities(loaded, tokens.ids, 1, "fp32")[0]
         loaded.seconds = time.perf_counter() - since
         names = run.label_names
+        labels = predicted_labels(probabilities, names, thresholds)
         return Prediction(
             run_id=run.id,
             label=run.label,
             method=run.recipe.method,
-            predicted=names[int(probabilities.argmax())],
+            predicted=label_sets.joined(labels),
+            labels=labels,
+            thresholds=None if thresholds is None else dict(zip(names, thresholds, strict=True)),
             probabilities={name: float(p) for name, p in zip(names, probabilities, strict=True)},
             seconds=loaded.seconds,
             tokens_read=tokens.read[0],
@@ -285,7 +302,10 @@ class Predictor:
 
     def _token_probabilities(self, loaded: _Loaded, ids, batch_size, precision) -> np.ndarray:
         """Probabilities of token ids that are `forward.longest_first`."""
-        from scipy.special import softmax
+        from scipy.special import expit, softmax
+
+        def shares(values: np.ndarray) -> np.ndarray:
+            return expit(values) if loaded.multi_label else softmax(values, axis=-1)
 
         def logits(part: Sequence[int]) -> np.ndarray:
             return loaded.prepared.logits(
@@ -293,16 +313,16 @@ class Predictor:
             )
 
         if self._device.kind != "cpu" or len(ids) <= batch_size:
-            return softmax(logits(range(len(ids))), axis=-1)
+            return shares(logits(range(len(ids))))
         # Batches in parallel, each with its share of the cores, are faster than all threads in one batch.
         workers = self._thread_pool()
         # Each part has sentences of every length, in their order: equal work, and still sorted.
         parts = [range(start, len(ids), self._worker_count) for start in range(min(self._worker_count, len(ids)))]
-        shares = list(workers.map(logits, parts))
-        whole = np.empty((len(ids), shares[0].shape[1]), dtype=np.float32)
-        for part, rows in zip(parts, shares, strict=True):
+        computed = list(workers.map(logits, parts))
+        whole = np.empty((len(ids), computed[0].shape[1]), dtype=np.float32)
+        for part, rows in zip(parts, computed, strict=True):
             whole[part] = rows
-        return softmax(whole, axis=-1)
+        return shares(whole)
 
     def _load(self, run: Run, seconds: float | None = None) -> _Loaded:
         """The run's model, from the cache or opened now. Call it without the lock."""
@@ -356,7 +376,7 @@ class Predictor:
     def _load_untrained(self, run: Run) -> _Loaded:
         """The run's backbone with a new head, from the cache or built now. Call it without the lock."""
         name = f"untrained {run.recipe.backbone}"
-        key = (run.recipe.backbone, run.label_names, run.recipe.max_length, run.recipe.truncation, run.has_pairs)
+        key = (run.recipe.backbone, *_untrained_key(run))
         return self._openings.wait(key, name, lambda: self._open_untrained(run, name))
 
     def _open_untrained(self, run: Run, name: str) -> _Loaded:
@@ -364,7 +384,7 @@ class Predictor:
 
         self._device = self._device or detect()
         setup = open_setup(run, self._device)
-        key = (setup.backbone.sha256(), run.label_names, run.recipe.max_length, run.recipe.truncation, run.has_pairs)
+        key = (setup.backbone.sha256(), *_untrained_key(run))
         with self._lock:
             if key in self._untrained:
                 self._untrained.move_to_end(key)
@@ -411,7 +431,9 @@ class Predictor:
             longest=longest,
             pool=self._pool,
         )
-        loaded = _Loaded(prepared, tokeniser, longest, run.recipe.truncation, run.has_pairs, run.folder)
+        loaded = _Loaded(
+            prepared, tokeniser, longest, run.recipe.truncation, run.has_pairs, run.multi_label, run.folder
+        )
         # The first pass of a new model allocates memory: it must not count in a prediction's time.
         with self._lock:  # a tokeniser is not thread-safe
             ids = _tokenise(loaded, ["warm up || here" if loaded.pairs else "warm up"]).ids
@@ -420,6 +442,11 @@ class Predictor:
 
     def _bytes(self) -> int:
         return unique_bytes(loaded.model for loaded in self._models.values())
+
+
+def _untrained_key(run: Run) -> tuple[Any, ...]:
+    """What an untrained model's predictions depend on beside the backbone."""
+    return run.label_names, run.recipe.max_length, run.recipe.truncation, run.has_pairs, run.multi_label
 
 
 def _tokenise(loaded: _Loaded, texts: Sequence[str]) -> Tokens:

@@ -60,8 +60,8 @@ SPLITS_VERSION = "splits"
 FILES = ("task", "validation_file", "test_file")
 """Fields of a recipe that may be paths of a person's own files."""
 FILE_FIELDS = (
-    "text_column", "label_column", "group_column", "separator", "encoding", "validation_share", "validation_file",
-    "test_file",
+    "text_column", "label_column", "several_labels", "label_columns", "group_column", "separator", "encoding",
+    "validation_share", "validation_file", "test_file",
 )  # fmt: skip
 """Fields of a recipe that say how a person's own file is read: the arguments of `FileTask` beside its path."""
 EMBEDDED = tuple(task.name for task in TASKS.values() if isinstance(task, EmbeddedTask))

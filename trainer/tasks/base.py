@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from trainer.errors import ArgumentError
+from trainer.tasks import label_sets
 from trainer.tasks.groups import hold_out
+from trainer.tasks.label_sets import Label
 from trainer.tasks.repeats import repeat_key
 from trainer.texts import mark, tr
 
@@ -25,11 +27,13 @@ NEAR_REPEATS_OUT, DOCUMENTS_WHOLE = "near repeats left out", "documents whole, n
 """Values of `Task.splits_version`."""
 NOTES = {
     "contradictory": mark("{count} sentences that came with two labels were left out"),
+    "contradictory_sets": mark("{count} sentences that came with different labels were left out"),
     "repeated": mark("{count} repeated or empty sentences were left out"),
     "between": mark("{count} sentences rated between -0.5 and 0.5 were left out"),
     "overlapping": mark("{count} phrases that stand in sentences of more than one split were left out"),
     "in_test": mark("{count} training questions that the test asks too were left out"),
     "incomplete": mark("{count} rows without a text or a label were left out"),
+    "without_label": mark("{count} sentences have no label"),
     "alone": mark("{count} sentences without a group each stand alone"),
     "group_held_out": mark("{count} sentences of groups that the validation or test file has too were left out"),
 }
@@ -40,16 +44,27 @@ NOTES = {
 class Split:
     """Sentences of one split. `rows` are their row numbers in the source; `labels` index the task's label names.
 
+    In a multi-label task each of `labels` is a tuple of such indices in rising order, empty for a sentence without one.
     `groups`: what each sentence belongs to, such as its document's id; None where each sentence stands alone.
     """
 
     rows: tuple[int, ...]
     texts: tuple[str, ...]
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
     groups: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @cached_property
+    def counts(self) -> Counter[int]:
+        """The number of sentences that have each label, by its index."""
+        return Counter(index for label in self.labels for index in label_sets.indices(label))
+
+    @cached_property
+    def strata(self) -> tuple[int, ...]:
+        """What stratified sampling balances: the labels; in a multi-label task see `label_sets.strata`."""
+        return label_sets.strata(self.labels)
 
     def take(self, indices) -> Split:
         """The sentences at these indices."""
@@ -66,7 +81,8 @@ class TaskData:
     """A task's three splits. `notes`: in English, what was left out and why (`note_shown` translates).
 
     `group`: what joins sentences that are not independent, such as "document"; None if each stands alone. `pairs`:
-    whether each text is a pair of sentences, joined as in `trainer.pairs`.
+    whether each text is a pair of sentences, joined as in `trainer.pairs`. `multi_label`: whether a sentence may have
+    several labels, or none.
     """
 
     name: str
@@ -77,6 +93,7 @@ class TaskData:
     notes: tuple[str, ...] = ()
     group: str | None = None
     pairs: bool = False
+    multi_label: bool = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -132,7 +149,9 @@ def note_shown(text: str) -> str:
 
 
 def distinct(split: Split, key: Callable[[str], str] = repeat_key) -> tuple[Split, tuple[str, ...]]:
-    """(the split with each sentence once, notes on what was left out). A sentence with two labels is left out.
+    """(the split with each sentence once, notes on what was left out). A sentence that contradicts itself is left out.
+
+    It does so where it comes with two labels, or in a multi-label task with two sets of labels.
 
     Texts with equal keys are the same sentence: by default near repeats, of which the first stays.
     """
@@ -144,7 +163,8 @@ def distinct(split: Split, key: Callable[[str], str] = repeat_key) -> tuple[Spli
     contradictory = len(indices) - len(chosen)
     notes = []
     if contradictory:
-        notes.append(note("contradictory", contradictory))
+        sets = any(isinstance(label, tuple) for label in split.labels)
+        notes.append(note("contradictory_sets" if sets else "contradictory", contradictory))
     if len(split) > len(chosen) + contradictory:
         notes.append(note("repeated", len(split) - len(chosen) - contradictory))
     return split.take(sorted(chosen)), tuple(notes)
@@ -154,7 +174,7 @@ def divide(split: Split, *, held_out: float | int, seed: int) -> tuple[Split, Sp
     """(the rest, the held-out part) of a split, stratified by label; `held_out` is a share or a count."""
     from sklearn.model_selection import train_test_split
 
-    rest, part = train_test_split(range(len(split)), test_size=held_out, random_state=seed, stratify=split.labels)
+    rest, part = train_test_split(range(len(split)), test_size=held_out, random_state=seed, stratify=split.strata)
     return split.take(rest), split.take(part)
 
 
@@ -178,11 +198,11 @@ def divide_in_three(
     check_enough(split, label_names, least=least)
     drawn = [name for name in ("test", "validation") if name not in splits]
     if split.groups is not None and drawn:
-        parts = hold_out(split.labels, split.groups, parts=len(drawn), share=share, seed=seed)
+        parts = hold_out(split.strata, split.groups, parts=len(drawn), share=share, seed=seed)
         splits |= {name: split.take(part) for name, part in zip(drawn, parts, strict=True)}
         rest = set(range(len(split))).difference(*parts)
         return {"train": split.take(sorted(rest)), **splits}
-    size = max(round(len(split) * share), len(label_names))
+    size = max(round(len(split) * share), len({*split.strata, *range(len(label_names))}))
     for name in drawn:
         split, splits[name] = divide(split, held_out=size, seed=seed)
     return {"train": split, **splits}
@@ -190,7 +210,7 @@ def divide_in_three(
 
 def check_enough(split: Split, label_names: tuple[str, ...], *, least: int = LEAST) -> None:
     """Raise `ArgumentError` when a label has fewer than `least` sentences."""
-    counts = Counter(split.labels)
+    counts = split.counts
     rare = {name: counts[i] for i, name in enumerate(label_names) if counts[i] < least}
     if rare:
         raise ArgumentError(
@@ -208,9 +228,9 @@ def check_enough(split: Split, label_names: tuple[str, ...], *, least: int = LEA
 def _at_most(split: Split, size: int | None, seed: int) -> Split:
     if size is None or size >= len(split):
         return split
-    counts = Counter(split.labels)
+    counts = Counter(split.strata)
     if size < len(counts) or len(split) - size < len(counts) or min(counts.values()) < 2:
         # Too few on one side, or of one label, for stratified sampling: take every k-th sentence in label order.
-        order = sorted(range(len(split)), key=lambda i: (split.labels[i], i))
+        order = sorted(range(len(split)), key=lambda i: (split.strata[i], i))
         return split.take(sorted(order[round(k * len(order) / size)] for k in range(size)))
     return divide(split, held_out=size, seed=seed)[1]

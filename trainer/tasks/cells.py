@@ -16,7 +16,7 @@ def missing(value: Any) -> bool:
     """Whether a cell is empty: None, NaN, NA, only white space, or a list without an item."""
     import pandas as pd
 
-    items = _items(value)
+    items = items_of(value)
     if items is not None:
         return not items
     return bool(pd.api.types.is_scalar(value) and pd.isna(value)) or not str(value).strip()
@@ -24,7 +24,7 @@ def missing(value: Any) -> bool:
 
 def text(value: Any, column: str) -> str:
     """A cell of the text column, as written; the tokens of a list are joined. Raises `ArgumentError`."""
-    items = _items(value)
+    items = items_of(value)
     if items is not None and all(isinstance(one, str) for one in items):
         return " ".join(items)
     if items is not None or isinstance(value, Mapping):
@@ -42,14 +42,10 @@ def label(value: Any, column: str) -> str:
 
     Raises `ArgumentError` for several labels.
     """
-    items = _items(value)
+    items = items_of(value)
     if items is not None:
         if len(items) > 1:
-            raise ArgumentError(
-                expected=tr("one label in each cell of {column}", column=repr(column)),
-                got=tr("several ({labels})", labels=_start(", ".join(map(str, items)))),
-                fix=tr("keep one of them; several labels of one sentence cannot be trained yet"),
-            )
+            raise several(", ".join(map(str, items)), column)
         return label(items[0], column)
     if isinstance(value, Mapping):
         known = [value[key] for key in NAMES if key in value] or (list(value.values()) if len(value) == 1 else [])
@@ -59,7 +55,17 @@ def label(value: Any, column: str) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
-def _items(value: Any) -> list[Any] | None:
+def several(labels: str, column: str) -> ArgumentError:
+    """The error for a cell with several labels in a column that was not said to have them."""
+    return ArgumentError(
+        expected=tr("one label in each cell of {column}", column=repr(column)),
+        got=tr("several ({labels})", labels=_start(labels)),
+        fix=tr("tick Several labels (several_labels), or keep one label a sentence"),
+        option_fix=tr("add --several-labels, or keep one label a sentence"),
+    )
+
+
+def items_of(value: Any) -> list[Any] | None:
     """The items of a list or an array; None for anything else."""
     if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1:  # Parquet's lists come as NumPy arrays
         value = value.tolist()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer import pairs
 from trainer.errors import ArgumentError
-from trainer.tasks import cells
+from trainer.tasks import cells, label_sets
 from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
@@ -138,14 +139,42 @@ def unusual(frame: pd.DataFrame, path: Path) -> ArgumentError | None:
             got=repr(", ".join(columns)[:80]),
             fix=tr("add a first line such as text,label"),
         )
-    marks = [name for name in columns if set(map(str, frame[name])) == {"0", "1"}]
-    if len(marks) > 1:
+    marks = label_sets.mark_columns(frame)
+    if marks:
         return ArgumentError(
             expected=tr("one label column in {file}", file=path.name),
             got=tr("a column of 0 and 1 for each of {columns}", columns=", ".join(marks[:9])),
-            fix=tr("name one of them as the label column; several labels of one sentence cannot be trained yet"),
+            fix=tr("choose them as label columns (label_columns), or one of them as the label column"),
+            option_fix=tr("name them with --label-columns, or one of them with --label-column"),
         )
     return None
+
+
+def choose_label_columns(columns: list[str], named: Sequence[str], others: Sequence[str], path: Path) -> list[str]:
+    """The columns of 0 and 1, in the file's order. Raises `ArgumentError` for one, unknown ones, and for `others`.
+
+    `others` are the columns of the text and the group.
+    """
+    unknown = [name for name in named if name not in columns]
+    if unknown or len(set(named)) < 2:
+        raise ArgumentError(
+            expected=tr("two or more label columns in {file}", file=path.name),
+            got=(
+                tr("{problem} among {columns}", problem=repr(unknown[0]), columns=", ".join(columns[:12]))
+                if unknown
+                else repr(", ".join(named))
+            ),
+            fix=tr("choose the columns of 0 and 1 by their names"),
+            option_fix=tr("name the columns of 0 and 1 with --label-columns"),
+        )
+    if both := [name for name in named if name in others]:
+        raise ArgumentError(
+            expected=tr("label columns that are neither the text nor the group column"),
+            got=repr(both[0]),
+            fix=tr("take it out of the label columns"),
+            option_fix=tr("take it out of --label-columns"),
+        )
+    return [name for name in columns if name in named]
 
 
 def choose_text(columns: list[str], text: str | None, path: Path) -> str:

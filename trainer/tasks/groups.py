@@ -9,6 +9,8 @@ from itertools import permutations
 from pathlib import Path
 
 from trainer.errors import ArgumentError
+from trainer.tasks import label_sets
+from trainer.tasks.label_sets import Label
 from trainer.texts import tr
 
 MIN_GROUPS = 10
@@ -41,7 +43,7 @@ def hold_out(labels: Sequence[int], groups: Sequence[str], *, parts: int, share:
 
 
 def check_enough_groups(
-    labels: Sequence[int], groups: Sequence[str], label_names: tuple[str, ...], *, splits: int
+    labels: Sequence[Label], groups: Sequence[str], label_names: tuple[str, ...], *, splits: int
 ) -> None:
     """Raise `ArgumentError` when there are too few groups, of all sentences or of a label, for this many splits."""
     if len(set(groups)) < MIN_GROUPS:
@@ -52,7 +54,8 @@ def check_enough_groups(
         )
     groups_of = defaultdict(set)
     for label, group in zip(labels, groups, strict=True):
-        groups_of[label].add(group)
+        for index in label_sets.indices(label):
+            groups_of[index].add(group)
     rare = {name: len(groups_of[i]) for i, name in enumerate(label_names) if len(groups_of[i]) < splits}
     if rare:
         raise ArgumentError(

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from trainer.training import calibration
+from trainer.tasks import Split, TaskData
+from trainer.training import calibration, multi_label
+from trainer.training.multi_label import LabelPredictions
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class Predictions:
     def predicted(self) -> np.ndarray:
         """The most probable label of each sentence."""
         return self.probabilities.argmax(axis=1)
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns `label` and `predicted` of predictions.parquet."""
+        return {"label": self.labels, "predicted": self.predicted}
 
     @property
     def accuracy(self) -> float:
@@ -42,6 +49,15 @@ class Predictions:
         return float(f1_score(self.labels, self.predicted, labels=present, average="macro", zero_division=0))
 
 
+def of_split(
+    logits: np.ndarray, split: Split, data: TaskData, *, thresholds: np.ndarray | None = None
+) -> Predictions | LabelPredictions:
+    """Predictions of a split of the task; `thresholds` of a multi-label task are by default chosen on this split."""
+    if data.multi_label:
+        return multi_label.score(logits, split.labels, thresholds=thresholds)
+    return score(logits, split.labels)
+
+
 def score(logits: np.ndarray, labels: Sequence[int]) -> Predictions:
     """Predictions with their loss against the true labels. `logits`: (sentences, labels)."""
     from scipy.special import log_softmax, softmax
@@ -52,12 +68,14 @@ def score(logits: np.ndarray, labels: Sequence[int]) -> Predictions:
     return Predictions(softmax(logits, axis=1), labels, loss)
 
 
-def metrics(predictions: Predictions, label_names: Sequence[str]) -> dict[str, Any]:
+def metrics(predictions: Predictions | LabelPredictions, label_names: Sequence[str]) -> dict[str, Any]:
     """Accuracy, precision, recall and F1 (per class, macro, weighted), the confusion matrix, and calibration.
 
     Rows of the matrix are true labels, columns predicted ones. A class that is never predicted has precision 0. A class
     that no sentence has leaves the macro average, for its recall is not defined (its weight in the other is 0).
     """
+    if isinstance(predictions, LabelPredictions):
+        return multi_label.metrics(predictions, label_names)
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     every = range(len(label_names))
@@ -98,6 +116,13 @@ def average_precision(probabilities: np.ndarray, truth: np.ndarray) -> float:
     return float(min(np.mean(each), 1.0))  # a sum of rounded shares may exceed 1 by a bit
 
 
-def temperature(validation: Predictions, test: Predictions) -> dict[str, Any] | None:
-    """The fields of `result.Temperature`, fitted on the validation split; see `calibration.temperature`."""
+def temperature(
+    validation: Predictions | LabelPredictions, test: Predictions | LabelPredictions
+) -> dict[str, Any] | None:
+    """The fields of `result.Temperature`, fitted on the validation split; see `calibration.temperature`.
+
+    None for a multi-label task, whose labels would need one each.
+    """
+    if isinstance(validation, LabelPredictions):
+        return None
     return calibration.temperature((validation.probabilities, validation.labels), (test.probabilities, test.labels))

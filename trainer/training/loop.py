@@ -28,7 +28,7 @@ from trainer.events import Evaluated, Saved, State, Step
 from trainer.machine import measure
 from trainer.texts import tr
 from trainer.training import evaluate as evaluation
-from trainer.training.loss import Loss
+from trainer.training.loss import loss_of, targets
 from trainer.training.optimiser import make_optimizer, make_schedule
 from trainer.training.request import Request, Work
 
@@ -68,7 +68,7 @@ class Loop:
         config = request.config
         self.request, self.work, self.prepared, self.config = request, work, prepared, config
         self.accelerator, self.clock, self.meter = accelerator, clock, meter
-        self.dataset, self.collator = Encoded(work.ids["train"], work.data.train.labels), prepared.collator()
+        self.dataset, self.collator = Encoded(work.ids["train"], targets(work.data)), prepared.collator()
         self.sampler = ByLength(
             [len(ids) for ids in work.ids["train"]],
             batch_size=config.batch_size,
@@ -79,7 +79,7 @@ class Loop:
         self.total_steps = total_steps(config, len(self.dataset))
         optimizer = make_optimizer(prepared.model, config, precision=work.setup.precision)
         self.schedule = make_schedule(optimizer, config, steps=self.total_steps)
-        self.loss = Loss(config, label_names=work.data.label_names, labels=work.data.train.labels)
+        self.loss = loss_of(config, work.data)
         self.parameters = [p for p in prepared.model.parameters() if p.requires_grad]
         self.model, self.optimizer = accelerator.prepare(prepared.model, optimizer)
         self.progress = Progress()
@@ -243,7 +243,7 @@ class Loop:
                 batch_size=eval_batch_size(self.config.batch_size),
                 on_batch=self.request.raise_if_cancelled,
             )
-            scores = evaluation.score(logits, self.work.data.validation.labels)
+            scores = evaluation.of_split(logits, self.work.data.validation, self.work.data)
         seconds = time.perf_counter() - since
         if not math.isfinite(scores.loss):
             expected = tr("a validation loss that is a number after step {step}", step=progress.step)

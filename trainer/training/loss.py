@@ -7,11 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from trainer.config import RunConfig
 from trainer.errors import ArgumentError
+from trainer.tasks import TaskData, label_sets
 from trainer.texts import tr
+
+
+def loss_of(config: RunConfig, data: TaskData) -> Loss | LabelLoss:
+    """The loss of a recipe on a task. Raises `ArgumentError` for weights of other labels."""
+    kind = LabelLoss if data.multi_label else Loss
+    return kind(config, label_names=data.label_names, labels=data.train.labels)
+
+
+def targets(data: TaskData) -> Sequence[int] | list[list[float]]:
+    """What a batch has as `labels` for each training sentence: an index, or 0 or 1 for each label."""
+    if not data.multi_label:
+        return data.train.labels
+    return label_sets.matrix(data.train.labels, len(data.label_names)).astype(float).tolist()
 
 
 class Loss:
@@ -42,6 +56,31 @@ class Loss:
         weights = self.weights.to(logits.device)
         summed = cross_entropy(logits, labels, weight=weights, label_smoothing=self.smoothing, reduction="sum")
         return summed / len(labels)
+
+
+class LabelLoss:
+    """Mean binary cross-entropy of a multi-label batch, over its sentences and labels.
+
+    A weight multiplies the part of the sentences that have its label; "balanced" is the number of those without it over
+    that of those with it. Label smoothing brings each target that share of the way to one half: the two outcomes of a
+    label are what it spreads over. In float32, so that every precision has the same loss.
+    """
+
+    def __init__(self, config: RunConfig, *, label_names: Sequence[str], labels: Sequence[tuple[int, ...]]) -> None:
+        """`labels` are those of the training sentences. Raises `ArgumentError` for weights of other labels."""
+        self.smoothing, self.weights = config.label_smoothing, None
+        if config.class_weights == "balanced":
+            having = label_sets.matrix(labels, len(label_names)).sum(axis=0)
+            self.weights = torch.tensor([(len(labels) - count) / max(count, 1) for count in having.tolist()])
+        elif config.class_weights != "none":
+            self.weights = class_weights(config.class_weights, label_names=label_names, labels=())
+
+    def __call__(self, output: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of a model's output for a batch: logits and `batch["labels"]` (sentences, labels)."""
+        logits = output.logits.float()
+        smoothed = batch["labels"] * (1 - self.smoothing) + self.smoothing / 2
+        weights = None if self.weights is None else self.weights.to(logits.device)
+        return binary_cross_entropy_with_logits(logits, smoothed, pos_weight=weights)
 
 
 def class_weights(

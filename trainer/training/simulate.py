@@ -111,14 +111,16 @@ def _loop(
     accelerator = start_accelerator(device, precision)
     setup = Setup(
         backbone, names, method.options(**config.options), device, precision,
-        _parents(method, fused, backbone, names, device, folder), training=True,
+        _parents(method, fused, backbone, names, device, folder), training=True, multi_label=config.multi_label,
     )  # fmt: skip
     model = method.build(setup)
     # Every token once, then the first one: only how many there are matters.
     tokens = iter(range(1, distinct))
     ids = [[next(tokens, 1) for _ in range(length)] for length in lengths]
     names = tuple(map(str, range(labels)))
-    data = SimpleNamespace(label_names=names, train=SimpleNamespace(labels=[i % labels for i in range(len(ids))]))
+    own = [i % labels for i in range(len(ids))]
+    train = SimpleNamespace(labels=[(i,) for i in own] if config.multi_label else own)
+    data = SimpleNamespace(label_names=names, train=train, multi_label=config.multi_label)
     work = Inputs(method, setup, data, {"train": ids}, 0, device)
     prepared = prepare(
         model, method.speedups, family=backbone.family, device=device, pad_id=0, longest=backbone.shape.longest,

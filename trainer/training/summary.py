@@ -27,13 +27,15 @@ def assemble(
     test: dict[str, Any],
     inference: dict[str, Any] | None,
     temperature: dict[str, Any] | None,
+    thresholds: dict[str, float] | None,
     baselines: dict[str, Any],
 ) -> Result:
     """The result for run.json.
 
     `counts` are (trainable parameters, parameters in all, bytes of the saved model); `training` is `trained`'s or
     `trained_elsewhere`'s; `validation` and `test` are `evaluate.metrics`'s of the best epoch, and `temperature`
-    `evaluate.temperature`'s; `inference` is `speed.inference`'s, `baselines` `baselines.baselines`'s.
+    `evaluate.temperature`'s; `thresholds` are those of a multi-label task; `inference` is `speed.inference`'s,
+    `baselines` `baselines.baselines`'s.
     """
     config, data, setup, packages = request.config, work.data, work.setup, measure.package_info()
     trainable, total, size = counts
@@ -77,6 +79,7 @@ def assemble(
                     "label_names": data.label_names,
                     "sizes": {split: len(getattr(data, split)) for split in tasks.SPLITS},
                     "pairs": data.pairs,
+                    "multi_label": data.multi_label,
                     "group": data.group,
                     "groups": _groups(data),
                     "fingerprint": data.fingerprint,
@@ -89,6 +92,7 @@ def assemble(
             "validation": validation,
             "test": test,
             "temperature": temperature,
+            "thresholds": thresholds,
             "baselines": baselines,
         }
     )

@@ -147,11 +147,18 @@ def _finish(
         simple = baselines.baselines(work.data)
     result = results.assemble(
         request, work, seconds=clock.seconds, inference=inference, temperature=temperature, baselines=simple,
-        **figures, **scores,
+        thresholds=_thresholds(work, predictions["validation"]), **figures, **scores,
     )  # fmt: skip
     shutil.rmtree(request.folder / "checkpoints", ignore_errors=True)
     request.emit(Finished(result))
     return result
+
+
+def _thresholds(work: Work, validation: Any) -> dict[str, float] | None:
+    """The thresholds by label name that the validation split chose; None unless the task is multi-label."""
+    if not work.data.multi_label:
+        return None
+    return dict(zip(work.data.label_names, validation.thresholds.tolist(), strict=True))
 
 
 def _load(request: Request, device: Device) -> Work:
@@ -176,7 +183,10 @@ def _load(request: Request, device: Device) -> Work:
     }
     method = methods.get(config.method)
     options = method.options(**config.options)
-    setup = Setup(backbone, data.label_names, options, device, precision, request.parents, training=True)
+    setup = Setup(
+        backbone, data.label_names, options, device, precision, request.parents, training=True,
+        multi_label=data.multi_label,
+    )  # fmt: skip
     set_seed(config.seed)
     return Work(method, setup, data, ids, backbone.pad_id, device)
 
@@ -224,7 +234,9 @@ def _test(
         sentences = getattr(work.data, split)
         with clock("test" if split == "test" else "evaluation"):
             logits = prepared.logits(work.ids[split], batch_size=batch_size, on_batch=request.raise_if_cancelled)
-        scores = predictions[split] = evaluation.score(logits, sentences.labels)
+        known = predictions.get("validation")  # which chose the thresholds of a multi-label task
+        thresholds = known.thresholds if known is not None and work.data.multi_label else None
+        scores = predictions[split] = evaluation.of_split(logits, sentences, work.data, thresholds=thresholds)
         frames.append(
             pd.DataFrame(
                 {
@@ -232,8 +244,7 @@ def _test(
                     "row": sentences.rows,
                     **({} if sentences.groups is None else {"group": sentences.groups}),
                     "text": sentences.texts,
-                    "label": sentences.labels,
-                    "predicted": scores.predicted,
+                    **scores.columns,
                     "probabilities": list(scores.probabilities.astype("float32")),
                 }
             )

@@ -38,9 +38,12 @@ CURVES = {
     "training loss": mark("Training loss"),
     "validation loss": mark("Validation loss"),
     "validation accuracy": mark("Validation accuracy"),
+    "validation exact match": mark("Validation exact match"),
     "memory": mark("Process or GPU memory (MB)"),
 }
 """The titles of analysis.curves' curves; another curve has its name as title."""
+EXACT = "validation exact match"
+"""The title that the curve of accuracies has for multi-label runs."""
 _MIDDLE = "-8 * (length(split(datum.shown, '\\n')) - 1)"
 """Vega's expression for how far a figure of several lines begins above the middle of its bar, in pixels."""
 _UNIT = re.compile(r"\s*\([^()]*\)$")
@@ -128,7 +131,8 @@ def bar_charts(
     table: pd.DataFrame, *, reference: pd.DataFrame | None = None, keys: Sequence[str] = BAR_METRICS
 ) -> list[alt.Chart]:
     """The bar charts of some metrics."""
-    return [bars(table, METRICS[key], reference=reference) for key in keys]
+    multi_label = set(table["multi_label"]) if "multi_label" in table else ()
+    return [bars(table, METRICS[key].among(multi_label), reference=reference) for key in keys]
 
 
 def scatter(
@@ -251,10 +255,12 @@ def curves(
     x: str = "epoch",
     reference: pd.DataFrame | None = None,
     domain: tuple[float, float] | None = None,
+    exact: bool = False,
 ) -> alt.Chart:
     """A line chart of one curve over epochs, steps or seconds, a line a run; dashed for published runs.
 
-    `points` is analysis.curves', `reference` published.curves', `domain` the y-range, if two charts share it.
+    `points` is analysis.curves', `reference` published.curves', `domain` the y-range, if two charts share it. `exact`:
+    whether accuracies are the exact match of multi-label runs.
     """
     here, there = tr(HERE), tr(published.MARK)
     both = pd.concat([part.assign(Source=name) for part, name in ((points, here), (reference, there))
@@ -294,7 +300,8 @@ def curves(
     marks = marks.transform_filter(alt.datum.Source == here)
     # Room for the chart's menu, which on a phone would lie on the legend above the chart.
     room = 10 if line.encoding.strokeDash is alt.Undefined else 24
-    return finish(alt.layer(line, marks) if few else line, title=curve_title(curve), height=260, room=room)
+    title = curve_title(EXACT if exact and percent else curve)
+    return finish(alt.layer(line, marks) if few else line, title=title, height=260, room=room)
 
 
 def _patterns(number: int) -> list[list[int]]:

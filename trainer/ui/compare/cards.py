@@ -23,17 +23,22 @@ def cards(runs: Sequence[Run], names: dict[str, str]) -> str:
         {
             "name": unique[run.id],
             "labels": len(run.label_names),
+            "multi_label": run.multi_label,
             "confusion": _confusion(run, unique[run.id]),
             "report": _report(run, unique[run.id]),
             "absent": ", ".join(analysis.absent(run)),
         }
         for run in runs
     ]
-    return render("compare/cards.html", cards=shown, wide=any(len(run.label_names) > 3 for run in runs))
+    return render(
+        "compare/cards.html", cards=shown, wide=any(run.multi_label or len(run.label_names) > 3 for run in runs)
+    )
 
 
 def _confusion(run: Run, name: str) -> str | None:
     """The confusion matrix as a table: counts and shares of the true label's sentences; None for too many labels."""
+    if run.multi_label:
+        return _by_label(run, name)
     labels, matrix = run.label_names, run.result.test.confusion_matrix
     if len(labels) > MAX_LABELS:
         return None
@@ -48,11 +53,33 @@ def _confusion(run: Run, name: str) -> str | None:
     return tables.table(columns, rows, name=f"confusion-{run.id}", title=title, sortable=False)
 
 
+def _by_label(run: Run, name: str) -> str:
+    """Of a multi-label run the counts of each label as a table: sentences with it and without, predicted and not."""
+    headings = (
+        mark("Has it, predicted"),
+        mark("Has it, not predicted"),
+        mark("Lacks it, predicted"),
+        mark("Lacks it, not predicted"),
+    )
+    columns = [Column.named(mark("Label"), numeric=False), *map(Column.named, headings)]
+    columns.append(Column.named(mark("Threshold (%)"), mark("The probability from which the label is predicted.")))
+    rows = []
+    for label, ((neither, wrong), (missed, right)) in run.result.test.label_confusion.items():
+        threshold = 100 * run.result.thresholds[label]
+        counts = [Cell(f"{n:,}", n) for n in (right, missed, wrong, neither)]
+        rows.append([Cell(label), *counts, Cell(f"{threshold:.1f}", threshold)])
+    title = tr("Predictions of each label by {run}", run=name)
+    return tables.table(columns, rows, name=f"confusion-{run.id}", title=title, sortable=False)
+
+
 def _report(run: Run, name: str) -> str:
     """The classification report as a table: precision, recall, F1 and support of each label, and their means."""
     scores = (mark("Precision (%)"), mark("Recall (%)"), mark("F1 (%)"))
     columns = [Column.named(mark("Label"), numeric=False), *map(Column.named, scores)]
     columns.append(Column.named(mark("Support"), mark("Test sentences with this label.")))
+    if run.multi_label:
+        about = mark("Area under precision against recall as the threshold moves.")
+        columns.append(Column.named(mark("Average precision (%)"), about))
     labels = len(run.result.test.per_class)
     rows = [
         [
@@ -60,11 +87,17 @@ def _report(run: Run, name: str) -> str:
             _mean(row["label"]) if index >= labels else Cell(row["label"]),
             *(Cell(f"{100 * row[score]:.1f}", 100 * row[score]) for score in ("precision", "recall", "f1")),
             Cell(f"{row['support']:,}", row["support"]),
+            *([_percent(row.get("average_precision"))] if run.multi_label else []),
         ]
         for index, row in enumerate(analysis.per_class(run).to_dict("records"))
     ]
     title = tr("Classification report of {run}", run=name)
     return tables.table(columns, rows, name=f"report-{run.id}", title=title, sortable=False)
+
+
+def _percent(share: float | None) -> Cell:
+    known = share is not None and share == share
+    return Cell(f"{100 * share:.1f}", 100 * share) if known else Cell("–")
 
 
 def _mean(title: str) -> Cell:

@@ -28,8 +28,8 @@ AXES = ("epoch", "step", "seconds")
 """Values of `Selection.axis`, under the curves."""
 UNLABELLED = mark("(no label)")
 SPLIT_FIELDS = (
-    "task", "text_column", "label_column", "group_column", "separator", "encoding", "validation_file", "test_file",
-    "split_seed", "train_size", "validation_size", "test_size",
+    "task", "text_column", "label_column", "several_labels", "label_columns", "group_column", "separator", "encoding",
+    "validation_file", "test_file", "split_seed", "train_size", "validation_size", "test_size",
 )  # fmt: skip
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 from gradio.blocks import Block
 from markupsafe import Markup
 
+from trainer.analysis import baseline, parents, published, reliability
 from trainer.analysis import conclusion as analysis_conclusion
-from trainer.analysis import parents, published, reliability
 from trainer.analysis import tables as analysis
 from trainer.analysis.variants import means, some
 from trainer.markup import render
@@ -91,6 +91,10 @@ def _errors_page(view: View, shown: Shown) -> dict[Block, Any]:
             count=MAX_CARDS,
         )
         lines.append(text)
+    if any(shown.multi_label):
+        lines.append(
+            tr("With several labels a sentence, calibration is not measured: each label has a probability of its own.")
+        )
     return {
         view.cards: picked.offer("cards", [(names[run.id], run.id) for run in shown.finished]),
         view.matrices: cards(chosen, names),
@@ -102,8 +106,9 @@ def _errors_page(view: View, shown: Shown) -> dict[Block, Any]:
 
 
 def _curves_page(view: View, shown: Shown) -> dict[Block, Any]:
-    labels = sorted({len(run.label_names) for run in shown.finished})
-    lines = [
+    labels = sorted({len(run.label_names) for run in shown.finished if not run.multi_label})
+    lines = [baseline.chance_loss(0, multi_label=True)] * any(run.multi_label for run in shown.finished)
+    lines += [
         tr(
             "Loss is cross-entropy in nats: guessing among {count} labels gives {loss}.",
             count=count,
@@ -122,7 +127,8 @@ def _curves_page(view: View, shown: Shown) -> dict[Block, Any]:
 
 
 def _costs_page(view: View, shown: Shown) -> dict[Block, Any]:
-    metrics = [(tr(METRICS[key].title), key) for key in known_metrics(shown.finished)]
+    multi_label = shown.multi_label
+    metrics = [(tr(METRICS[key].among(multi_label).title), key) for key in known_metrics(shown.finished)]
     known = {key for _, key in metrics}
     bars = {
         plot: gr.update(value=chart, **seen_if(key in known, "lab-chart"))
@@ -213,7 +219,7 @@ def scatter(shown: Shown) -> Any:
         table = means(table).assign(name=lambda rows: rows["variant"])
     elif table["variant"].is_unique:
         table = table.assign(name=table["variant"])
-    x, y = METRICS[shown.selection.x], METRICS[shown.selection.y]
+    x, y = (METRICS[key].among(shown.multi_label) for key in (shown.selection.x, shown.selection.y))
     comparable = compare_tables.same_splits(shown.finished)
     return charts.scatter(table, x, y, reference=shown.reference, frontier=comparable)
 
@@ -221,7 +227,9 @@ def scatter(shown: Shown) -> Any:
 def _reliability(shown: Shown) -> Any:
     runs = shown.some(MAX_CARDS)
     points = reliability.bins(shown.lab.store, runs)
-    return charts.reliability(points.assign(name=points["run"].map(run_names(runs, shown.names))))
+    named = points.assign(name=points["run"].map(run_names(runs, shown.names)))
+    chart = charts.reliability(named) if len(points) else None
+    return gr.update(value=chart, **seen_if(chart is not None, "lab-chart", "lab-chart-tall"))
 
 
 def curves(view: View, shown: Shown) -> dict[Block, Any]:
@@ -232,7 +240,14 @@ def curves(view: View, shown: Shown) -> dict[Block, Any]:
     both = points if other is None or axis == "step" else pd.concat([points, other])
     domain = charts.value_range(both, LOSSES)
     return {
-        plot: charts.curves(points, curve, x=axis, reference=other, domain=domain if curve in LOSSES else None)
+        plot: charts.curves(
+            points,
+            curve,
+            x=axis,
+            reference=other,
+            domain=domain if curve in LOSSES else None,
+            exact=all(shown.multi_label),
+        )
         for curve, plot in zip(CURVES, view.curves, strict=True)
     }
 

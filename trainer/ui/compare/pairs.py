@@ -39,6 +39,7 @@ GROUPED = mark(
     "Sentences of one document or group count together, for they are not independent (Durkalski et al. 2003): "
     "{groups} groups of {sentences} sentences."
 )
+EXACT = mark("A sentence counts as right where its labels are exactly those that it has (exact match).")
 DETECTABLE = mark(
     "Under “not significant” stands the smallest true difference that these sentences and seeds would have shown "
     "with 80% probability, at the level that the correction leaves it (Lachin 1992; Bloom 1995)."
@@ -92,9 +93,10 @@ def section(lab: Lab, runs: Sequence[Run], names: dict[str, str], selection: Sel
     made = compared(lab, runs, names, selection)
     if made is None or not made.pairs:
         return note(tr("This needs two configurations whose runs kept predictions of the same test sentences."))
-    lines = _lines(made, chosen=made.reference == selection.against)
+    exact = runs[0].multi_label
+    lines = _lines(made, chosen=made.reference == selection.against, exact=exact)
     adjusted = tr(ADJUSTED) if len(made.tested) > 1 else ""
-    parts = {"summary": _summary(made), "adjusted": adjusted, "lines": lines, "table": _table(made.pairs)}
+    parts = {"summary": _summary(made), "adjusted": adjusted, "lines": lines, "table": _table(made.pairs, exact=exact)}
     return render("compare/pairs.html", **parts)
 
 
@@ -113,10 +115,10 @@ def _summary(compared: Comparisons) -> str:
     )
 
 
-def _lines(compared: Comparisons, *, chosen: bool) -> list[str]:
+def _lines(compared: Comparisons, *, chosen: bool, exact: bool) -> list[str]:
     """Sentences on what was compared, what was not, and by which test."""
     results = [pair.result for pair in compared.tested]
-    lines = []
+    lines = [tr(EXACT)] * exact
     if compared.reference:
         text = (
             mark("{count} other configurations are compared with {reference}, which you chose.")
@@ -125,6 +127,10 @@ def _lines(compared: Comparisons, *, chosen: bool) -> list[str]:
                 "{count} others are compared with {reference}, the configuration of the best validation accuracy."
             )
         )
+        if exact and not chosen:
+            text = mark(
+                "{count} others are compared with {reference}, the configuration of the best validation exact match."
+            )
         lines.append(tr(text, count=compared.recipes - 1, reference=compared.reference))
     if left := [pair for pair in compared.pairs if not pair.result]:
         lines.append(_untested(left))
@@ -149,12 +155,16 @@ def _untested(left: Sequence[Comparison]) -> str:
     )
 
 
-def _table(pairs: Sequence[Comparison]) -> str:
+def _table(pairs: Sequence[Comparison], *, exact: bool) -> str:
+    """The comparisons as a table; `exact`: whether they are of exact match, which multi-label runs have."""
+    points = mark("Difference in test accuracy, in points.")
+    if exact:
+        points = mark("Difference in test exact match, in points.")
     badges = any(pair.settings or pair.rate for pair in pairs)
     columns = [
         Column.named(mark("First"), numeric=False),
         Column.named(mark("Second"), numeric=False),
-        Column.named(mark("First less second"), mark("Difference in test accuracy, in points."), csv="difference"),
+        Column.named(mark("First less second"), points, csv="difference"),
         Column.named(mark("Interval, 95%"), numeric=False, csv="interval"),
         Column("low", hidden=True),
         Column("high", hidden=True),
@@ -170,7 +180,9 @@ def _table(pairs: Sequence[Comparison]) -> str:
         columns,
         [_row(pair, badges) for pair in pairs],
         name="differences",
-        title=tr("Differences in test accuracy, in points"),
+        title=(
+            tr("Differences in test exact match, in points") if exact else tr("Differences in test accuracy, in points")
+        ),
     )
 
 

@@ -70,10 +70,13 @@ def _table(outcomes: Outcomes, positions: Sequence[int], *, names: dict[str, str
     columns.append(Column.named(mark("True label"), numeric=False))
     columns.append(Column(tr("Right"), tr("Runs that are right, of {count}.", count=len(outcomes.runs)), csv="Right"))
     signs = tr("✓ right, ✗ wrong; with the predicted label's probability.")
+    if outcomes.multi_label:
+        signs = tr("✓ all labels right, ✗ at least one wrong.")
     for run in outcomes.runs:
         name = names[run.id]
         columns.append(Column(name, signs, numeric=False, csv=f"{name}: predicted"))
-        columns.append(Column(f"{name}: probability", hidden=True))
+        if not outcomes.multi_label:
+            columns.append(Column(f"{name}: probability", hidden=True))
         columns.append(Column(f"{name}: right", hidden=True, numeric=False))
     rows = [_row(outcomes, int(position)) for position in positions]
     return tables.table(columns, rows, name=f"sentences-{kind}", title=tr(KINDS[kind]), shown=SHOWN)
@@ -83,14 +86,15 @@ def _row(outcomes: Outcomes, position: int) -> list[Cell]:
     text, right = outcomes.texts[position], outcomes.correct[position]
     cells = [
         Cell(text, markup=tables.pick(text, text)),
-        Cell(outcomes.names[outcomes.labels[position]]),
+        Cell(outcomes.shown(outcomes.labels[position])),
         Cell(tr("{right} of {total}", right=right.sum(), total=len(right)), int(right.sum())),
     ]
     for i, correct in enumerate(right):
-        label = outcomes.names[outcomes.predicted[position, i]]
-        probability = float(outcomes.probability[position, i])
+        label = outcomes.shown(outcomes.predicted[position, i])
+        probability = None if outcomes.multi_label else float(outcomes.probability[position, i])
         shown = render("compare/prediction.html", correct=bool(correct), label=label, probability=probability)
-        cells += [Cell(label, markup=shown), Cell("", probability), Cell("right" if correct else "wrong")]
+        certainty = [] if probability is None else [Cell("", probability)]
+        cells += [Cell(label, markup=shown), *certainty, Cell("right" if correct else "wrong")]
     return cells
 
 

@@ -38,6 +38,11 @@ class Shown:
         return [run for run in self.runs if run.state == "finished"]
 
     @cached_property
+    def multi_label(self) -> frozenset[bool]:
+        """Whether the finished runs are multi-label: one value, or both; see `Metric.among`."""
+        return frozenset(run.multi_label for run in self.finished)
+
+    @cached_property
     def names(self) -> dict[str, str]:
         """Run id -> name of its configuration."""
         return self.variants(self.runs)

@@ -28,6 +28,7 @@ COLUMNS = (
     "precision",
     "recall",
     "f1",
+    "micro_f1",
     "average_precision",
     "train_minutes",
     "trainable",
@@ -55,16 +56,17 @@ COLUMNS = (
     "brier",
 )
 USUAL = (
-    "test_accuracy", "validation_accuracy", "f1", "train_minutes", "trainable", "peak_memory", "file_size", "latency",
-    "calibration_error",
+    "test_accuracy", "validation_accuracy", "f1", "micro_f1", "train_minutes", "trainable", "peak_memory", "file_size",
+    "latency", "calibration_error",
 )  # fmt: skip
 """The columns on the page where no others are chosen."""
-KEY = ("test_accuracy", "train_minutes", "trainable", "peak_memory")
+KEY = ("test_accuracy", "micro_f1", "train_minutes", "trainable", "peak_memory")
 """The key figures of the overview."""
 INTERVALS = mark(
     "Below an accuracy is its interval at 95% (Wilson 1927): what the accuracy on all sentences of this kind may be; "
     "over several seeds it counts them too, and of documents or groups it takes the sentences together."
 )
+EXACT = mark("Exact match is the share of sentences with all their labels and no other; it is an accuracy.")
 IDENTITY: dict[str, Callable[[Run], Any]] = {
     "id": lambda run: run.id,
     "label": lambda run: run.label,
@@ -122,7 +124,7 @@ def results(
             cells += [Cell(show(metric, row.get(metric.key)), row.get(metric.key)), *_no_ends(metric)]
         rows.append(cells + [Cell("")] * len(identity))
     table = tables.table(columns, rows, name="results", title=tr("Results, a row a run"))
-    return _with_meanings(table, _on_page(shown, visible), f"{tr(INTERVALS)} {_tested_on(runs)}".strip())
+    return _with_meanings(table, _on_page(shown, visible), f"{_intervals(runs)} {_tested_on(runs)}".strip())
 
 
 def over_seeds(
@@ -150,7 +152,12 @@ def over_seeds(
 def about_means(finished: Sequence[Run]) -> str:
     """What stands after ± and below an accuracy, and the number of test sentences."""
     after = tr("After ± stands the sample standard deviation over a row's runs; without it there is one, or all agree.")
-    return f"{after} {tr(INTERVALS)} {_tested_on(finished)}".strip()
+    return f"{after} {_intervals(finished)} {_tested_on(finished)}".strip()
+
+
+def _intervals(runs: Sequence[Run]) -> str:
+    """What an interval is and, of multi-label runs, what exact match is."""
+    return " ".join([tr(EXACT)] * any(run.multi_label for run in runs) + [tr(INTERVALS)])
 
 
 def key_figures(runs: Sequence[Run], names: dict[str, str], *, store: Store | None = None) -> str:
@@ -190,12 +197,18 @@ def _baselines(runs: Sequence[Run]) -> list[tuple[Cell, dict[str, Any]]]:
             {
                 "test_accuracy": 100 * one.accuracy,
                 "f1": 100 * one.macro_f1,
-                "recall": 100 * one.balanced_accuracy,
+                "micro_f1": None if one.micro_f1 is None else 100 * one.micro_f1,
+                # Of multi-label runs it is another figure than the column.
+                "recall": None if one.micro_f1 is not None else 100 * one.balanced_accuracy,
             },
         )
         for title, about, one in (
             (mark("Bag of words"), mark("logistic regression, no encoder"), known.bag_of_words),
-            (mark("Majority class"), mark("the most frequent training label"), known.majority),
+            (
+                (mark("Majority set"), mark("the most frequent labels in training"), known.majority)
+                if finished[0].multi_label
+                else (mark("Majority class"), mark("the most frequent training label"), known.majority)
+            ),
         )
     ]
 
@@ -359,7 +372,9 @@ def _shown(runs: Sequence[Run]) -> list[Metric]:
     """The columns that at least one run has; those with the parents' costs added only beside a run with parents."""
     fused = any(run.result and run.result.parents for run in runs)
     keys = [key for key in COLUMNS if fused or not key.endswith("_with_parents")]
-    return [METRICS[key] for key in keys if any(METRICS[key].of(run) is not None for run in runs)]
+    known = [METRICS[key] for key in keys if any(METRICS[key].of(run) is not None for run in runs)]
+    multi_label = {run.multi_label for run in runs}
+    return [metric.among(multi_label) for metric in known]
 
 
 def _tested_on(runs: Sequence[Run]) -> str:

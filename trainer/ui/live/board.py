@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainer.markup import render
 from trainer.runs.damage import log_failure
@@ -23,11 +23,24 @@ SHOWN_OF_MANY = 6
 GREY = "#888888"
 
 
+class Bar(NamedTuple):
+    """A label's probability: its width in percent, its text and, in a multi-label task, the threshold in percent.
+
+    `over`: whether the probability reaches the threshold, so that the label is predicted.
+    """
+
+    label: str
+    width: float
+    text: str
+    threshold: float | None = None
+    over: bool = False
+
+
 @dataclass(frozen=True)
 class Card:
     """The values of a card in the template. With an error it has no label, bars and time.
 
-    `bars` are (label, width in percent, text); `marks` CSS classes; `scale` says whether a temperature scales the bars,
+    `marks` are CSS classes; `scale` says whether a temperature scales the bars,
     `cut` that the run did not read the whole text. `run_id` is that of a run that can be explained; `why` is its
     explanation as HTML, while it is open, and `explaining` whether it is still being computed.
     """
@@ -39,7 +52,7 @@ class Card:
     marks: str = ""
     error: str = ""
     label: str = ""
-    bars: Sequence[tuple[str, float, str]] = ()
+    bars: Sequence[Bar] = ()
     time: str = ""
     cut: str = ""
     scale: str = ""
@@ -98,7 +111,7 @@ class Board:
         there = isinstance(prediction, Prediction)
         name, opened = group.names[run.id], run.id in self.explained
         marks = (
-            "lab-dissent" if there and prediction.predicted in agreement.minority else "",
+            "lab-dissent" if there and prediction.shown in agreement.minority else "",
             "lab-open" if opened else "",
         )
         return Card(
@@ -147,8 +160,8 @@ def _figures(prediction: Prediction | str | None, labels: Sequence[str]) -> dict
     if prediction is None:
         return {"label": "…", "bars": _bars(labels, {}), "time": "…"}
     return {
-        "label": f"{prediction.predicted} {prediction.confidence:.0%}",
-        "bars": _bars(labels, prediction.probabilities),
+        "label": prediction.shown if prediction.multi_label else f"{prediction.predicted} {prediction.confidence:.0%}",
+        "bars": _bars(labels, prediction.probabilities, prediction.thresholds),
         "time": tr("{time} ms", time=f"{prediction.seconds * 1000:.1f}"),
         "cut": cut_text(prediction),
     }
@@ -189,28 +202,42 @@ def _tags(
     if not isinstance(prediction, Prediction):
         return []
     tags = []
-    if prediction.predicted in agreement.minority:
+    if prediction.shown in agreement.minority:
         leading = agreement.leading
         tags.append(tr("Differs: most say {label}", label=leading) if leading else tr("No label leads"))
-    if guess is not None and guess not in labels:
+    if guess is not None and prediction.multi_label:
+        tags.append(tr("Several labels: a guess of one is not counted"))
+    elif guess is not None and guess not in labels:
         tags.append(tr("Has no label {label}", label=guess))
     elif guess is not None:
         tags.append(tr("✓ Agrees with the class") if prediction.predicted == guess else tr("✗ Differs from the class"))
     return tags
 
 
-def _bars(labels: Sequence[str], probabilities: Mapping[str, float]) -> list[tuple[str, float, str]]:
-    """(label, width in percent, text) in the task's order, so that the bars of all cards line up."""
+def _bars(
+    labels: Sequence[str], probabilities: Mapping[str, float], thresholds: Mapping[str, float] | None = None
+) -> list[Bar]:
+    """A bar a label in the task's order, so that the bars of all cards line up."""
     if len(labels) <= MOST_BARS:
-        return [_bar(label, probabilities.get(label)) for label in labels]
+        return [_bar(label, probabilities.get(label), (thresholds or {}).get(label)) for label in labels]
+    others = tr("{count} others", count=len(labels) - SHOWN_OF_MANY)
     if not probabilities:
-        others = _bar(tr("{count} others", count=len(labels) - SHOWN_OF_MANY), None)
-        return [*[_bar("…", None)] * SHOWN_OF_MANY, others]
+        return [*[_bar("…", None)] * SHOWN_OF_MANY, _bar(others, None)]
     top = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:SHOWN_OF_MANY]
+    if thresholds is not None:
+        # Those that are predicted first: each label has a probability of its own, and nothing is left for the others.
+        top = sorted(labels, key=lambda label: (probabilities[label] < thresholds[label], -probabilities[label]))
+        top = top[: max(SHOWN_OF_MANY, sum(probabilities[label] >= thresholds[label] for label in labels))]
+        shown = [_bar(label, probabilities[label], thresholds[label]) for label in labels if label in top]
+        left = len(labels) - len(top)
+        return [*shown, *([Bar(tr("{count} others", count=left), 0.0, tr("not predicted"))] if left else [])]
     rest = max(1 - sum(probabilities[label] for label in top), 0.0)
     shown = [_bar(label, probabilities[label]) for label in labels if label in top]
-    return [*shown, _bar(tr("{count} others", count=len(labels) - SHOWN_OF_MANY), rest)]
+    return [*shown, _bar(others, rest)]
 
 
-def _bar(label: str, probability: float | None) -> tuple[str, float, str]:
-    return (label, 0.0, "…") if probability is None else (label, 100 * probability, f"{probability:.1%}")
+def _bar(label: str, probability: float | None, threshold: float | None = None) -> Bar:
+    if probability is None:
+        return Bar(label, 0.0, "…")
+    of = None if threshold is None else 100 * threshold
+    return Bar(label, 100 * probability, f"{probability:.1%}", of, threshold is not None and probability >= threshold)

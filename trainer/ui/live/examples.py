@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from trainer.markup import render
 from trainer.runs.run import Run
+from trainer.tasks import label_sets
 from trainer.texts import mark
 from trainer.ui.common.lab import Lab
 from trainer.ui.live.link import MAX_CHARACTERS
@@ -93,9 +94,10 @@ def fitting(lab: Lab, runs: Sequence[Run]) -> dict[str, tuple[Example, ...]]:
     Opinions where there are no runs, and where the test split cannot be read.
     """
     names = [{name.lower() for name in run.label_names} for run in runs]
-    questions = [len(QUESTION_LABELS & own) >= 3 for own in names]
+    questions = [len(QUESTION_LABELS & own) >= 3 and not run.multi_label for own, run in zip(names, runs, strict=True)]
     opinions = [
-        own <= OPINION_LABELS and run.task_name not in OTHER_SUBJECTS for own, run in zip(names, runs, strict=True)
+        own <= OPINION_LABELS and run.task_name not in OTHER_SUBJECTS and not run.multi_label
+        for own, run in zip(names, runs, strict=True)
     ]
     groups: dict[str, tuple[Example, ...]] = {mark("Examples"): OPINIONS} if any(opinions) else {}
     if any(questions):
@@ -116,9 +118,9 @@ def test_sentences(lab: Lab, run: Run) -> tuple[Example, ...]:
         return ()
     turn = rows.groupby("label").cumcount()
     rows = rows.assign(turn=turn).sort_values(["turn", "label"]).head(OWN)
-    label = run.label_names
+    names = run.label_names
     return tuple(
-        Example(label[one], str(text)[:MAX_CHARACTERS], "")
+        Example(label_sets.joined(names[index] for index in label_sets.indices(one)), str(text)[:MAX_CHARACTERS], "")
         for one, text in zip(rows["label"], rows["text"], strict=True)
     )
 

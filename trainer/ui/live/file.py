@@ -38,6 +38,7 @@ ABOUT = mark(
     "column says how they were made. A file is computed in the machine's quickest precision, close calls again in "
     "float32: labels are those of single sentences, probabilities within about 0.02 of theirs."
 )
+SEVERAL = mark("A run with several labels a sentence adds them as a|b, and a column with each label's probability.")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def build(lab: Lab, page: gr.Blocks, *, task: gr.Dropdown, chosen: gr.Dropdown, 
     The box `calibrated` says whether their probabilities are scaled by temperature.
     """
     with fold(tr("A file of sentences")):
-        gr.HTML(note(tr(ABOUT)))
+        gr.HTML(note(f"{tr(ABOUT)} {tr(SEVERAL)}"))
         file = gr.File(label=tr("File of sentences"), file_types=list(files.SUFFIXES), height=140)
         with gr.Row():
             column = gr.Dropdown(

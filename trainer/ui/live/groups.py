@@ -70,7 +70,7 @@ def verdict(group: Group, predictions: Sequence[Prediction | str | None]) -> Ver
     if None in predictions:
         return Verdict(tr("The runs are predicting."))
     pairs = zip(group.runs, predictions, strict=True)
-    labels = [(run, prediction.predicted) for run, prediction in pairs if isinstance(prediction, Prediction)]
+    labels = [(run, prediction.shown) for run, prediction in pairs if isinstance(prediction, Prediction)]
     if not labels:
         return Verdict(tr("No run predicted a label."))
     ranked = Counter(label for _, label in labels).most_common()

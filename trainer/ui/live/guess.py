@@ -30,7 +30,8 @@ def count_guess(session: Session, board: Board) -> tuple[Session, bool]:
         return session, False
     tally = dict(session.tally)
     for run_id, prediction in board.predictions.items():
-        if isinstance(prediction, Prediction) and board.guess in prediction.probabilities:
+        counts = isinstance(prediction, Prediction) and not prediction.multi_label
+        if counts and board.guess in prediction.probabilities:
             agreed, guessed = tally.get(run_id, (0, 0))
             tally[run_id] = (agreed + (prediction.predicted == board.guess), guessed + 1)
     return replace(session, tally=tally, counted=session.counted | {key}), True

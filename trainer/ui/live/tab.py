@@ -170,9 +170,11 @@ def predict_api(lab: Lab, text: str, runs: list[str] | None = None) -> list[dict
         runs: ids of runs; every finished run that has its weights if not given.
 
     Each object has run_id, label (the run's own name, may be empty), method, predicted, probabilities (by label),
-    seconds, the run's temperature, and calibrated: the probabilities scaled by it. The last two are null for a run
-    without a temperature. cut says whether the text is longer than the run's maximum length: tokens_read of its
-    tokens were read, those that truncation names (head, tail or head_and_tail).
+    seconds, the run's temperature, labels (the predicted one alone, of a multi-label run any number, which predicted
+    joins as a|b), thresholds (by label, from which probability a multi-label run predicts it; else null), and
+    calibrated: the probabilities scaled by the temperature. Both are null for a run without a temperature. cut says
+    whether the text is longer than the run's maximum length: tokens_read of its tokens were read, those that
+    truncation names (head, tail or head_and_tail).
     """
     # No third parameter: Gradio refuses calls that send the first two alone.
     with arguments.sentence_errors(lab):

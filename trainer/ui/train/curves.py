@@ -61,7 +61,8 @@ def draw(lab: Lab, curves: Curves, runs: Sequence[Run], run_id: str | None) -> d
     changes: dict[Any, Any] = {}
     for curve, over in LIVE_CURVES.items():
         there = len(points) > 0 and bool((points["curve"] == curve).any())
-        chart = charts.curves(points, curve, x=over) if there else None
+        exact = all(run.multi_label for run in suite)
+        chart = charts.curves(points, curve, x=over, exact=exact) if there else None
         changes[curves.plots[curve]] = gr.update(value=chart, **seen_if(there))
     with_points = set(points["run"])
     begun = [run for run in suite if run.id in with_points]
@@ -100,4 +101,4 @@ def _loss_of_guessing(run: Run) -> str:
         labels = len(run.label_names) or tasks.extent(run.recipe)[1]
     except (UserError, OSError):
         return ""
-    return baseline.chance_loss(labels)
+    return baseline.chance_loss(labels, multi_label=run.multi_label)

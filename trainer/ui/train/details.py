@@ -85,15 +85,28 @@ def _figures(lab: Lab, run: Run) -> list[tuple[str, str]]:
         if ends
         else tr("{accuracy}%; {count} test sentences", accuracy=accuracy, count=count)
     )
-    label, share = baseline.majority(run)
-    lines = [
-        (tr("Test accuracy"), shown),
-        (tr("Majority-class baseline"), tr("{accuracy}%: always {label}", accuracy=percent(share), label=label)),
-    ]
+    if run.multi_label:
+        lines = [(tr("Test exact match"), shown), (tr("F1, micro and macro"), _f1(run))]
+    else:
+        label, share = baseline.majority(run)
+        lines = [
+            (tr("Test accuracy"), shown),
+            (tr("Majority-class baseline"), tr("{accuracy}%: always {label}", accuracy=percent(share), label=label)),
+        ]
     if (only := baseline.only_label(run)) is not None:
         lines.append((tr("Predicts one label only"), tr("{label}, whatever the sentence", label=only)))
     sizes = {split: getattr(about.sizes, split) for split in tasks.SPLITS}
     return [*lines, (tr("Sentences"), requested_and_available(run.recipe, sizes, about.notes))]
+
+
+def _f1(run: Run) -> str:
+    """The F1 of a multi-label run, beside the baseline of the most frequent set of labels."""
+    test, baselines = run.result.test, run.result.baselines
+    shown = tr("{micro}% and {macro}%", micro=percent(test.micro.f1), macro=percent(test.macro.f1))
+    if baselines is None:
+        return shown
+    share = percent(baselines.majority.accuracy)
+    return tr("{f1}; always the most frequent set of labels: exact match {accuracy}%", f1=shown, accuracy=share)
 
 
 def _value(value: Any) -> str:
@@ -103,7 +116,7 @@ def _value(value: Any) -> str:
 def log_text(lab: Lab, run: Run) -> str:
     """The last lines of a run's events, and of its libraries' output in log.txt."""
     events, _ = lab.store.events(run.id)
-    parts = [text for event in events if (text := event_text(event))][-LOG_LINES:]
+    parts = [text for event in events if (text := event_text(event, exact=run.multi_label))][-LOG_LINES:]
     try:
         with (run.folder / "log.txt").open(encoding="utf-8", errors="replace") as file:
             written = [line.rstrip() for line in deque(file, LOG_LINES)]

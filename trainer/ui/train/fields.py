@@ -171,6 +171,10 @@ def _restored(name: str, stored: Any, default_value: Any, choices: list[tuple[st
     """One field's stored value if it still exists, else the default; with the field's choices if they change."""
     if name in ("separator", "encoding"):
         return stored or ""
+    if name == "several_labels":
+        return bool(stored)
+    if name == "label_columns":
+        return gr.update(choices=list(stored or []), value=list(stored or []))
     if name in COLUMNS:
         return gr.update(choices=[stored] if stored else [], value=stored or None)
     if name == "methods":

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import typing
-from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from trainer import tasks
 from trainer.config import Encoding
-from trainer.errors import ArgumentError, UserError, sentence
-from trainer.markup import render
-from trainer.tasks import cells, own_file, tables
+from trainer.errors import UserError, sentence
+from trainer.tasks import label_sets, tables
 from trainer.tasks.columns import (
-    GROUP_NAMES,
     LABEL_NAMES,
-    pair_columns,
     recognise,
     recognise_text,
     text_choices,
-    unusual,
 )
 from trainer.tasks.separated import SEPARATORS
 from trainer.tasks.tables import SEPARATOR_NAMES
@@ -32,11 +29,12 @@ from trainer.ui.common import confirm
 from trainer.ui.common.access import guarded
 from trainer.ui.common.fold import fold
 from trainer.ui.common.lab import Lab, note
-from trainer.ui.common.tables import Cell, Column, table
 from trainer.ui.common.visibility import seen_if
 from trainer.ui.train.form import COLUMNS
+from trainer.ui.train.preview import preview_html
 
-ROWS = 5
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,18 @@ class View:
     label: gr.Dropdown
     group: gr.Dropdown
     preview: gr.HTML
+    several: gr.Checkbox
+    label_columns: gr.Dropdown
 
 
 def build(lab: Lab, fields: dict[str, Any]) -> None:
     """Lay out the upload, the columns and the preview; adds the columns to `fields`."""
     with fold(tr("Your own sentences")):
         gr.Markdown(
-            tr("A table with a column of text, or two for pairs, and a column of labels, any number of classes.")
+            tr(
+                "A table with a column of text, or two for pairs, and a column of labels, any number of classes. A "
+                "sentence may have several labels: as a|b, as a list, or as a column of 0 and 1 for each label."
+            )
         )
         upload = gr.File(
             label=tr("CSV, TSV, JSON, Parquet or Excel file"),
@@ -87,6 +90,19 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
             fields["group_column"] = gr.Dropdown(
                 [], label=tr("Group column"), info=tr("What stays together."), min_width=140
             )
+        # In a row a checkbox and its help would be too narrow.
+        fields["several_labels"] = gr.Checkbox(
+            False,
+            label=tr("Several labels"),
+            info=tr("A cell of the label column is a list, or has | between its labels."),
+        )
+        fields["label_columns"] = gr.Dropdown(
+            [],
+            value=[],
+            multiselect=True,
+            label=tr("Label columns"),
+            info=tr("In place of a label column: those with 0 and 1, one a label."),
+        )
         preview = gr.HTML(elem_classes="lab-inset")
         delete, hide = confirm.with_confirmation(
             tr("Delete this file from the store"),
@@ -95,19 +111,22 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
         )
     deleted = gr.HTML()
     task, *chosen = (fields[name] for name in ("task", *COLUMNS))
-    text, label, group, separator, encoding = chosen
-    view = View(columns, text, label, group, preview)
+    text, label, group, separator, encoding, several, label_columns = chosen
+    view = View(columns, text, label, group, preview, several, label_columns)
     quiet = {"api_visibility": "private", "show_progress": "minimal"}
     keeper = guarded(lab, partial(keep, lab), message=message, adds=True)
     upload.upload(keeper, [upload, separator, encoding], [message, task, upload], **quiet)
-    opened = [columns, text, label, group, preview]
+    opened = [columns, text, label, group, preview, several, label_columns]
     for listen in (task.change, separator.input, encoding.input):
         listen(partial(open_file, view), [task, *chosen], opened, **quiet)
     remover = guarded(lab, partial(remove, lab), message=deleted)
     delete.click(remover, task, [deleted, task, message], **quiet).then(**hide)
     task.input(lambda: "", None, deleted, **quiet)
-    for column in (text, label, group):
+    for column in (text, group, several):
         column.input(preview_html, [task, *chosen], preview, **quiet)
+    labels = [label, several, label_columns, preview]
+    label.input(partial(choose_label, view), [task, *chosen], labels, **quiet)
+    label_columns.input(partial(choose_label_columns, view), [task, *chosen], labels, **quiet)
 
 
 def task_choices(lab: Lab) -> list[tuple[str, str]]:
@@ -147,95 +166,72 @@ def open_file(
     text: str | None,
     label: str | None,
     group: str | None = None,
-    *dialect: str | None,
+    separator: str | None = None,
+    encoding: str | None = None,
+    several: bool = False,
+    label_columns: Sequence[str] | None = None,
 ) -> dict[Any, Any]:
     """The columns of a file chosen as the task: the earlier choice if it has them, else recognised by name.
 
-    A group column is never recognised: whether sentences belong together is for a person to say. `dialect` is the
-    separator and the encoding, empty where the content decides.
+    Several labels are recognised by the cells, and label columns where no column has a usual name. A group column is
+    never recognised: whether sentences belong together is for a person to say. `separator` and `encoding` are empty
+    where the content decides.
     """
     if not task or not tasks.is_file(task):
         nothing = gr.update(value=None)
         return {
             view.columns: gr.update(**seen_if(False)), view.text: nothing, view.label: nothing, view.group: nothing,
-            view.preview: "",
+            view.preview: "", view.several: gr.update(value=False), view.label_columns: gr.update(value=[]),
         }  # fmt: skip
     try:
-        columns = list(tables.read_table(Path(task), *(value or None for value in dialect)).columns)
+        frame = tables.read_table(Path(task), separator or None, encoding or None)
     except UserError as error:
         return {view.columns: gr.update(**seen_if(True)), view.preview: note(str(error), "warning")}
+    columns = list(frame.columns)
     texts = text_choices(columns)
     text = text if text in texts else recognise_text(columns)
     label = label if label in columns else recognise(columns, LABEL_NAMES)
     group = group if group in columns else ""
+    of_labels = [name for name in label_columns or () if name in columns]
+    if label is None and not of_labels:
+        of_labels = label_sets.mark_columns(frame)
+    label = None if of_labels else label
+    several = _looks_several(frame, label)
     return {
         view.columns: gr.update(**seen_if(True)),
         view.text: gr.update(choices=texts, value=text),
         view.label: gr.update(choices=columns, value=label),
         view.group: gr.update(choices=[(tr("(no groups)"), ""), *columns], value=group),
-        view.preview: preview_html(task, text, label, group, *dialect),
+        view.several: gr.update(value=several),
+        view.label_columns: gr.update(choices=columns, value=of_labels),
+        view.preview: preview_html(task, text, label, group, separator, encoding, several, of_labels),
     }
 
 
-def preview_html(
-    task: str | None, text: str | None, label: str | None, group: str | None = None, *dialect: str | None
-) -> str:
-    """The first rows of a file with the number of rows and of each label, as HTML; or an error sentence."""
-    if not task or not tasks.is_file(task):
-        return ""
-    try:
-        read = tables.read(Path(task), *(value or None for value in dialect))
-        frame = read.frame
-        if text is None or label is None:
-            raise unusual(frame, Path(task)) or ArgumentError(
-                expected=tr("a text and a label column"),
-                got=tr("one that is not chosen"),
-                fix=tr("choose both columns"),
-            )
-        separator, encoding = (*(value or None for value in dialect), None, None)[:2]
-        usable = own_file.FileTask(
-            task, text, label, group_column=group or None, separator=separator, encoding=encoding
-        ).usable()
-    except UserError as error:
-        return note(str(error), "warning")
-    # Of the sentences that are split into training, validation and test, not of the file's rows.
-    counts = Counter(usable.label_names[index] for index in usable.sentences.labels)
-    spread = ", ".join(f"{name}: {count:,}" for name, count in counts.most_common(8))
-    if len(counts) > 8:
-        spread = tr("{labels}, and {count} more", labels=spread, count=len(counts) - 8)
-    texts = pair_columns(list(frame.columns), text) or (text,)
-    columns, first = [*texts, label, *([group] if group else [])], frame.head(ROWS)
-    rows = [[_cell(row[column], column, text=column in texts) for column in columns] for _, row in first.iterrows()]
-    shown = table(
-        [Column(column, numeric=False) for column in columns],
-        rows,
-        name="preview",
-        title=tr("The first rows of {name}", name=Path(task).name),
-        sortable=False,
-        csv=False,
-    )
-    summary = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
-    left_out = [tr("{sentence}.", sentence=tasks.note_shown(note)) for note in usable.notes]
-    about = [tr("Each text is a pair of sentences.")] if usable.pairs else []
-    about += _about_groups(usable, list(frame.columns), columns)
-    how = filter(None, [read.dialect.shown()])
-    return render("train/preview.html", summary=" ".join([summary, *how, *left_out, *about]), table=shown)
+def choose_label(view: View, task: str | None, text: str | None, label: str | None, *rest: Any) -> dict[Any, Any]:
+    """The preview with this label column in place of label columns, and whether its cells have several labels."""
+    group, separator, encoding, *_ = rest
+    several = False
+    if task and tasks.is_file(task):
+        with suppress(UserError):
+            several = _looks_several(tables.read_table(Path(task), separator or None, encoding or None), label)
+    return {
+        view.several: several,
+        view.label_columns: [],
+        view.preview: preview_html(task, text, label, group, separator, encoding, several),
+    }
 
 
-def _about_groups(usable: own_file.Usable, columns: list[str], chosen: list[str]) -> list[str]:
-    """A sentence with the number of groups, or one that a column with a usual name may be chosen; else none."""
-    if usable.sentences.groups is not None:
-        count = len(set(usable.sentences.groups))
-        return [tr("{count} groups, each in one split.", count=f"{count:,}")]
-    usual = recognise([column for column in columns if column not in chosen], GROUP_NAMES)
-    if usual is None:
-        return []
-    return [tr("If sentences with the same {column} belong together, choose it as the group column.", column=usual)]
+def choose_label_columns(
+    view: View, task: str | None, text: str | None, label: str | None, *rest: Any
+) -> dict[Any, Any]:
+    """The preview with these label columns in place of a label column; with the latter again where none is left."""
+    *dialect, _, label_columns = rest
+    if not label_columns:
+        return {view.preview: preview_html(task, text, label, *rest)}
+    preview = preview_html(task, text, None, *dialect, False, label_columns)
+    return {view.label: None, view.several: False, view.preview: preview}
 
 
-def _cell(value: object, column: str, *, text: bool) -> Cell:
-    """A cell as training reads it."""
-    if cells.missing(value):
-        return Cell("")
-    shown = cells.sentence(value, column) if text else cells.label(value, column)
-    return Cell(shown if len(shown) <= 160 else shown[:159] + "…")
+def _looks_several(frame: pd.DataFrame, label: str | None) -> bool:
+    return label in frame and label_sets.looks_several(frame[label]) is not None

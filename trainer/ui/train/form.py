@@ -39,7 +39,9 @@ RECIPE = {
     "label_smoothing": OPTIMISER,
 }
 """The recipe's fields in the form, each with its heading. Their titles and help are in `RunConfig`."""
-COLUMNS = ("text_column", "label_column", "group_column", "separator", "encoding")
+COLUMNS = (
+    "text_column", "label_column", "group_column", "separator", "encoding", "several_labels", "label_columns",
+)  # fmt: skip
 """Fields of the recipe that say how a file is read."""
 MOST_SEEDS = 20
 """The most seeds of one launch; the page also estimates their cost at every change."""
@@ -62,7 +64,8 @@ def defaults(preset: str = "quick") -> dict[str, Any]:
     values |= {name: shown(suite.settings.get(name, default(RunConfig.model_fields[name]))) for name in RECIPE}
     for method in methods.METHODS:
         values |= {name: shown(default(field)) for name, field in options_of(method).items()}
-    return values | dict.fromkeys(COLUMNS) | {"seeds": ", ".join(map(str, suite.seeds)), "label": "", "track": False}
+    columns = dict.fromkeys(COLUMNS) | {"several_labels": False, "label_columns": []}
+    return values | columns | {"seeds": ", ".join(map(str, suite.seeds)), "label": "", "track": False}
 
 
 def suite_of(form: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +78,7 @@ def suite_of(form: dict[str, Any]) -> dict[str, Any]:
         method, dot, own = name.partition(".")
         if dot and (method not in chosen or same(value, default(options_of(method)[name]))):
             continue
-        if not dot and name not in COLUMNS and same(value, default(RunConfig.model_fields[name])):
+        if not dot and same(value, default(RunConfig.model_fields[name])):
             continue
         if name in COLUMNS and not tasks.is_file(form["task"]):
             continue

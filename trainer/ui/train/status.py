@@ -8,7 +8,7 @@ from trainer.analysis import baseline
 from trainer.analysis import tables as analysis
 from trainer.jobs.progress import duration
 from trainer.runs.run import ENDED, Run
-from trainer.texts import tr
+from trainer.texts import mark, tr
 from trainer.ui.common.lab import Lab
 
 
@@ -65,13 +65,14 @@ def accuracy_text(lab: Lab, run: Run) -> str:
     """A finished run's test accuracy with its interval at 95% and its number of sentences."""
     accuracy, count = percent(run.result.test.accuracy), f"{run.result.meta_info.dataset_info.sizes.test:,}"
     if ends := interval(lab, run):
-        return tr(
-            "test accuracy {accuracy}% (interval {low} to {high}, {count} sentences)",
-            accuracy=accuracy,
-            low=percent(ends[0]),
-            high=percent(ends[1]),
-            count=count,
+        text = (
+            mark("test exact match {accuracy}% (interval {low} to {high}, {count} sentences)")
+            if run.multi_label
+            else mark("test accuracy {accuracy}% (interval {low} to {high}, {count} sentences)")
         )
+        return tr(text, accuracy=accuracy, low=percent(ends[0]), high=percent(ends[1]), count=count)
+    if run.multi_label:
+        return tr("test exact match {accuracy}% ({count} sentences)", accuracy=accuracy, count=count)
     return tr("test accuracy {accuracy}% ({count} sentences)", accuracy=accuracy, count=count)
 
 
