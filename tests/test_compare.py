@@ -317,7 +317,7 @@ def test_a_choice_that_holds_is_not_sent_back(seeds, view):
     given = [settle(Selection(), seeds.list()).task, [], ["lora"], ["finished"], [], [0]]
     given += [False, "run", "train_minutes", "test_accuracy", "epoch", "split"]
     drawn = whole(lab, view, *given)
-    fixed = {view.unit, view.reference, view.machines, view.columns, view.differing, view.unlike, view.axis}
+    fixed = {getattr(view, name) for name in filters.FIXED} - {view.x, view.y}
     assert set(drawn) | {view.page} | fixed == set(view.outputs)
     assert not fixed & set(drawn)
     assert view.unit not in drawn
@@ -363,7 +363,7 @@ def test_the_tab_is_drawn_for_several_seeds(seeds, view):
             {"method": ("full", "qlora"), "seed": (0, 3)},
         ),
         ("?state=all", {"state": ()}),
-        ("?x=size&unit=run&chosen=1", {"unit": "run"}),
+        ("?x=size&unit=run&cards=a&chosen=1", {"unit": "run", "cards": ("a",)}),
         (
             "?reference=1&machines=yes&unit=run&x=size&axis=step&columns=rss&columns=disk&cards=a&against=LoRA, r=4",
             {"reference": True, "unit": "run", "x": "size", "axis": "step", "columns": ("rss", "disk"), "cards": ("a",)}

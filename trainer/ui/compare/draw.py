@@ -18,7 +18,7 @@ from trainer.ui.common.visibility import seen_if
 from trainer.ui.compare import pages
 from trainer.ui.compare import pairs as compare_pairs
 from trainer.ui.compare.cards import cards
-from trainer.ui.compare.filters import FILTERS, choices, elsewhere, in_words
+from trainer.ui.compare.filters import FILTERS, FIXED, choices, elsewhere, in_words
 from trainer.ui.compare.shown import Shown
 from trainer.ui.compare.tables import run_names
 from trainer.ui.compare.view import OVERVIEW, View
@@ -42,7 +42,7 @@ def draw(lab: Lab, view: View, page: str = OVERVIEW, *values: Any, query: str = 
         view.body: gr.update(**seen_if(shown.runs)),
         **{figures: gr.update(**seen_if(shown.finished)) for figures in view.figures},
     }
-    for name in ("reference", "machines", "unit", "columns", "differing", "unlike", "axis"):
+    for name in FIXED:
         changes |= shown.settled(name, getattr(view, name))
     if shown.runs and (shown.finished or page == "table"):
         changes |= pages.DRAWN[page](view, shown)

@@ -67,6 +67,8 @@ class Selection:
 
 OPTIONS = {field.name: field.default for field in fields(Selection) if field.name not in FILTERS}
 """Name of each control that is no filter -> its value at first."""
+FIXED = ("reference", "machines", "unit", "columns", "differing", "unlike", "axis", "x", "y")
+"""Those that every drawing sets; the choices of the others come with their own sub-page."""
 
 
 def of_address(selection: Selection, query: str) -> Selection:
@@ -74,7 +76,7 @@ def of_address(selection: Selection, query: str) -> Selection:
 
     A control that it does not name has its default; the task then stays as it is, unless it is named empty. An empty
     query changes nothing. A state that is not one of a run's stands for all. A ticked box is `1`. With `&chosen=1` the
-    controls beside the filters stay as they are, but for the table's unit, which the server chooses where nobody has.
+    `FIXED` controls stay as they are, but for the table's unit, which the server chooses where nobody has.
     """
     if not query:
         return selection
@@ -86,7 +88,7 @@ def of_address(selection: Selection, query: str) -> Selection:
         "seed": tuple(int(seed) for seed in named["seed"] if seed.isdecimal() and len(seed) < 20),
     }
     for name, default in OPTIONS.items():
-        if "chosen" in values and name != "unit":
+        if "chosen" in values and name in FIXED and name != "unit":
             continue
         given = values.get(name, [])[:MOST_NAMED]
         if isinstance(default, bool):
