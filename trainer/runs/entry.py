@@ -164,8 +164,8 @@ def _by_label(rows: pd.DataFrame, about: DatasetInfo) -> dict[str, list[list[int
     names = about.label_names
     truth, predicted = (label_sets.matrix(list(rows[column]), len(names)) for column in ("label", "predicted"))
     return {
-        name: [[int(((has == a) & (said == b)).sum()) for b in (False, True)] for a in (False, True)]
-        for name, has, said in zip(names, truth.T, predicted.T, strict=True)
+        name: [[int(((has == a) & (given == b)).sum()) for b in (False, True)] for a in (False, True)]
+        for name, has, given in zip(names, truth.T, predicted.T, strict=True)
     }
 
 

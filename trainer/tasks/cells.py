@@ -56,7 +56,7 @@ def label(value: Any, column: str) -> str:
 
 
 def several(labels: str, column: str) -> ArgumentError:
-    """The error for a cell with several labels in a column that was not said to have them."""
+    """The error for a cell with several labels in a column that is not declared to have them."""
     return ArgumentError(
         expected=tr("one label in each cell of {column}", column=repr(column)),
         got=tr("several ({labels})", labels=_start(labels)),

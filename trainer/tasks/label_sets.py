@@ -109,8 +109,8 @@ def mark_of(value: Any) -> bool | None:
 
 def mark_columns(frame: pd.DataFrame) -> list[str]:
     """The columns with nothing but 0 and 1 (or false and true), and both of them; empty where there are not several."""
-    found = [name for name in frame.columns if set(map(mark_of, frame[name])) == {False, True}]
-    return found if len(found) > 1 else []
+    marked = [name for name in frame.columns if set(map(mark_of, frame[name])) == {False, True}]
+    return marked if len(marked) > 1 else []
 
 
 def looks_several(values: Iterable[Any]) -> str | None:
