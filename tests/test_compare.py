@@ -1011,7 +1011,7 @@ def test_two_choices_in_quick_succession_both_stay(trained_page):
     expect(means).to_be_checked()
     expect(page.get_by_label("Show the published report's figures")).to_be_checked()
     expect(page.get_by_label("Settings: only what differs")).to_be_checked()
-    page.locator(".lab-results thead th", has_text="method").wait_for()
+    page.locator(".lab-results thead th", has_text="learning_rate").wait_for()
     page.go_back()
     page.go_back()
     expect(page.get_by_label("Settings: only what differs")).not_to_be_checked()

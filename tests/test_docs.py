@@ -245,7 +245,7 @@ CONTAINER = By(
 )
 SPACE = "tests/test_deploy.py::test_the_space_is_created_filled_and_waited_for"
 ACCOUNT = "needs an account of the Hub, which a test does not have"
-INSTALL = "pip install -q -r requirements-dev.txt"
+INSTALL = "pip install -q --no-compile -r requirements-dev.txt"
 
 COMMANDS: dict[str, Here | By] = {
     # Set-up
@@ -349,7 +349,7 @@ COMMANDS: dict[str, Here | By] = {
     "python -m space_config.deploy --dry-run --resolve": By(
         "tests/test_deploy.py::test_requirements_that_do_not_go_together_are_said", "checks.resolve"
     ),
-    "python -m space_config.deploy you/peft-lab": By(SPACE, "deployed(project, *arguments"),
+    "python -m space_config.deploy you/peft-lab": By(SPACE, "deployed(whole, *arguments"),
     "python -m space_config.deploy you/peft-lab --secret PEFT_LAB_PASSWORD": By(
         SPACE, '"--secret", "PEFT_LAB_PASSWORD"'
     ),

@@ -282,7 +282,7 @@ def finished(method, *, queue_order):
     """A finished run of the lesson's own recipe, as far as choosing goes."""
     return SimpleNamespace(
         state="finished", result=True, split_fingerprint="the lesson's own", adopted=None, queue_order=queue_order,
-        recipe=lesson.recipe(method),
+        recipe=lesson.recipe(method), multi_label=False,
     )  # fmt: skip
 
 

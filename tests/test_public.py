@@ -863,7 +863,7 @@ def test_a_stream_that_closed_by_itself_drops_nothing_when_its_page_hangs_up(clo
 
     async def gradio(scope, receive, send) -> None:
         body = b'data: {"msg":"close_stream"}' if closes else b'data: {"msg":"heartbeat"}'
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
         del messages["someone"]
         await queue.clean_events(session_hash="someone")
 
@@ -875,7 +875,12 @@ def test_a_stream_that_closed_by_itself_drops_nothing_when_its_page_hangs_up(clo
     queue = SimpleNamespace(clean_events=clean, send_message=None, start_processing=None)
     event_queue._go_on(queue, streams)
     scope = {"type": "http", "path": "/gradio_api/queue/data", "query_string": b"session_hash=someone"}
-    asyncio.run(event_queue.Streams(gradio, streams)(scope, None, sent))
+
+    async def received() -> None:
+        await asyncio.sleep(60)
+
+    with ThreadPoolExecutor(1) as thread:  # beside the loop of a browser's tests
+        thread.submit(lambda: asyncio.run(event_queue.Streams(gradio, streams)(scope, received, sent))).result()
     assert list(messages.values()) == stay
     assert bool(dropped) is not closes
     assert not streams

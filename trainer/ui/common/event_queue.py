@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import Task
 from collections import Counter, OrderedDict
 from contextvars import ContextVar
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
+from gradio.server_messages import CloseStreamMessage
 from gradio.utils import LRUCache
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,6 +21,12 @@ MOST = 1_000
 there are far fewer."""
 
 
+IDLE = 3.0
+"""Seconds after its session's last event until a stream closes.
+
+Gradio closes it with the event. A page whose next event was on its way then takes the new event's answer to come by the
+stream that it is about to hear has closed, and waits without end.
+"""
 CLOSED: ContextVar[list[bool] | None] = ContextVar("CLOSED", default=None)
 """Of the stream that runs: not empty once it has told its page that it closes; nothing is dropped for it then."""
 
@@ -31,11 +39,11 @@ def bound(app: gr.routes.App, page: gr.Blocks) -> None:
     queue.event_analytics = Figures(MOST)
     queue.compute_analytics_summary = lambda _: queue.cached_event_analytics_summary
     # A session whose events are done has an empty set here.
-    queue.pending_event_ids_session = LRUCache(2 * MOST)
     queue._asyncio_tasks = Tasks()
     streams: Counter[str] = Counter()
     app.add_middleware(Streams, streams=streams)
     queue.pending_messages_per_session = Messages(streams)
+    queue.pending_event_ids_session = Pending(queue.pending_messages_per_session)
     _go_on(queue, streams)
 
 
@@ -80,15 +88,28 @@ class Streams:
         session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
         self.streams[session] += 1
         closed: list[bool] = []
-        mark = CLOSED.set(closed)
+        mark, ended, whole = CLOSED.set(closed), asyncio.Event(), False
 
         async def watched(message: Any) -> None:
+            nonlocal whole
+            await send(message)
+            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
             if b"close_stream" in message.get("body", b""):
                 closed.append(True)
-            await send(message)
+                ended.set()
+
+        async def heard() -> Any:
+            """What the page sends; that it has left as soon as its stream is closed, or Gradio would send it more."""
+            left = [asyncio.ensure_future(one) for one in (receive(), ended.wait())]
+            done, _ = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for one in left:
+                one.cancel()
+            return left[0].result() if left[0] in done else {"type": "http.disconnect"}
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, heard, watched)
+            if closed and not whole:  # Starlette leaves an answer as it is where it hears that the page has left
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             CLOSED.reset(mark)
             self.streams[session] -= 1
@@ -119,6 +140,40 @@ class Messages(OrderedDict):
     def __delitem__(self, session: str) -> None:
         if session in self and _last(session, self.streams):
             super().__delitem__(session)
+
+
+class Pending(LRUCache):
+    """Session -> its events that have not ended (`Ids`), of twice `MOST` sessions."""
+
+    def __init__(self, messages: Messages) -> None:
+        super().__init__(2 * MOST)
+        self.messages = messages
+
+    def __setitem__(self, session: str, ids: set[str]) -> None:
+        super().__setitem__(session, ids if isinstance(ids, Ids) else Ids(session, self.messages, ids))
+
+
+class Ids(set):
+    """A session's events that have not ended. While its page's stream is open none is no reason to close it at once."""
+
+    def __init__(self, session: str, messages: Messages, ids: set[str]) -> None:
+        super().__init__(ids)
+        self.session, self.messages, self.removed = session, messages, 0
+
+    def __len__(self) -> int:
+        """Gradio closes the stream where this is 0."""
+        return super().__len__() + (self.messages.streams[self.session] > 0)
+
+    def remove(self, event: str) -> None:
+        """Remove an event that has ended; its session's stream closes after `IDLE` seconds without another."""
+        super().remove(event)
+        self.removed += 1
+        asyncio.get_running_loop().call_later(IDLE, self._close, self.removed)
+
+    def _close(self, removed: int) -> None:
+        waiting = self.messages.get(self.session)
+        if removed == self.removed and not super().__len__() and self.messages.streams[self.session] and waiting:
+            waiting.put_nowait(CloseStreamMessage())
 
 
 class Figures(LRUCache):
