@@ -27,6 +27,8 @@ IDLE = 3.0
 Gradio closes it with the event. A page whose next event was on its way then takes the new event's answer to come by the
 stream that it is about to hear has closed, and waits without end.
 """
+CLOSE, LEFT = b'"msg":"close_stream"', {"type": "http.disconnect"}
+"""What a stream's last message has (in a text its quotation marks would be escaped), and what a page that left sends."""
 CLOSED: ContextVar[list[bool] | None] = ContextVar("CLOSED", default=None)
 """Of the stream that runs: not empty once it has told its page that it closes; nothing is dropped for it then."""
 
@@ -88,29 +90,36 @@ class Streams:
         session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
         self.streams[session] += 1
         closed: list[bool] = []
-        mark, ended, whole = CLOSED.set(closed), asyncio.Event(), False
+        mark, incoming, news, whole = CLOSED.set(closed), [], asyncio.Event(), False
 
         async def watched(message: Any) -> None:
             nonlocal whole
             await send(message)
             whole = message["type"] == "http.response.body" and not message.get("more_body", False)
-            if b"close_stream" in message.get("body", b""):
+            if CLOSE in message.get("body", b""):
                 closed.append(True)
-                ended.set()
+                incoming.append(LEFT)
+                news.set()
+
+        async def listen() -> None:
+            while LEFT not in incoming:
+                incoming.append(await receive())
+                news.set()
 
         async def heard() -> Any:
             """What the page sends; that it has left as soon as its stream is closed, or Gradio would send it more."""
-            left = [asyncio.ensure_future(one) for one in (receive(), ended.wait())]
-            done, _ = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
-            for one in left:
-                one.cancel()
-            return left[0].result() if left[0] in done else {"type": "http.disconnect"}
+            while not incoming:
+                news.clear()
+                await news.wait()
+            return LEFT if LEFT in incoming else incoming.pop(0)
 
+        listening = asyncio.ensure_future(listen())
         try:
             await self.app(scope, heard, watched)
             if closed and not whole:  # Starlette leaves an answer as it is where it hears that the page has left
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
+            listening.cancel()
             CLOSED.reset(mark)
             self.streams[session] -= 1
             if not self.streams[session]:
