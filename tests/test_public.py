@@ -824,6 +824,7 @@ def test_a_stream_that_closes_late_takes_nothing_of_the_next(own_store, monkeypa
         gr.Button().click(lambda: go.wait(60), None, gr.Textbox(), api_name="slow")
     queue = page._queue
     with serving(server.application(page.lab, page)) as address, httpx.Client(base_url=address, timeout=60) as http:
+        http.headers["user-agent"] = "Mozilla/5.0"
         stream = "/gradio_api/queue/data?session_hash=someone"
         asked = {"data": [], "fn_index": 0, "session_hash": "someone"}
         assert http.post("/gradio_api/queue/join", json=asked).status_code == 200
@@ -857,7 +858,7 @@ def test_a_stream_that_closes_late_takes_nothing_of_the_next(own_store, monkeypa
 @pytest.mark.parametrize(("closes", "stay"), [(True, ["next"]), (False, [])])
 def test_a_stream_that_closed_by_itself_drops_nothing_when_its_page_hangs_up(closes, stay):
     """The page sends its next event before it opens the stream for it; Gradio then drops what that one waits for."""
-    streams, dropped = Counter(), []
+    streams, pages, dropped = Counter(), Counter(), []
     messages = event_queue.Messages(streams)
     messages["someone"] = "next"
 
@@ -875,15 +876,16 @@ def test_a_stream_that_closed_by_itself_drops_nothing_when_its_page_hangs_up(clo
     queue = SimpleNamespace(clean_events=clean, send_message=None, start_processing=None)
     event_queue._go_on(queue, streams)
     scope = {"type": "http", "path": "/gradio_api/queue/data", "query_string": b"session_hash=someone"}
+    scope["headers"] = [(b"user-agent", b"Mozilla/5.0")]
 
     async def received() -> None:
         await asyncio.sleep(60)
 
     with ThreadPoolExecutor(1) as thread:  # beside the loop of a browser's tests
-        thread.submit(lambda: asyncio.run(event_queue.Streams(gradio, streams)(scope, received, sent))).result()
+        thread.submit(lambda: asyncio.run(event_queue.Streams(gradio, streams, pages)(scope, received, sent))).result()
     assert list(messages.values()) == stay
     assert bool(dropped) is not closes
-    assert not streams
+    assert not streams + pages
 
 
 def test_the_queue_goes_on_after_a_client_that_left_and_after_an_error(own_store, monkeypatch, logged):

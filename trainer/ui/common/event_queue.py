@@ -43,9 +43,10 @@ def bound(app: gr.routes.App, page: gr.Blocks) -> None:
     # A session whose events are done has an empty set here.
     queue._asyncio_tasks = Tasks()
     streams: Counter[str] = Counter()
-    app.add_middleware(Streams, streams=streams)
+    pages: Counter[str] = Counter()
+    app.add_middleware(Streams, streams=streams, pages=pages)
     queue.pending_messages_per_session = Messages(streams)
-    queue.pending_event_ids_session = Pending(queue.pending_messages_per_session)
+    queue.pending_event_ids_session = Pending(queue.pending_messages_per_session, pages)
     _go_on(queue, streams)
 
 
@@ -77,18 +78,21 @@ class Streams:
     """Counts the open streams of answers by session: where one closes, Gradio drops the events of the whole session.
 
     A page that opens its next stream, or sends its next event, before the server has seen the last one close would wait
-    for an answer without end, or show "404: Not Found".
+    for an answer without end, or show "404: Not Found". `pages` counts those of browsers alone, which stay open for a
+    while (`IDLE`): Gradio's client in Python takes a stream that closes between two calls for an error.
     """
 
-    def __init__(self, app: ASGIApp, streams: Counter[str]) -> None:
-        self.app, self.streams = app, streams
+    def __init__(self, app: ASGIApp, streams: Counter[str], pages: Counter[str]) -> None:
+        self.app, self.streams, self.pages = app, streams, pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; its session is counted while its stream is open."""
         if scope["type"] != "http" or not scope["path"].endswith("/queue/data"):
             return await self.app(scope, receive, send)
         session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
+        page = dict(scope["headers"]).get(b"user-agent", b"").startswith(b"Mozilla")
         self.streams[session] += 1
+        self.pages[session] += page
         closed: list[bool] = []
         mark, incoming, news, whole = CLOSED.set(closed), [], asyncio.Event(), False
 
@@ -98,8 +102,9 @@ class Streams:
             whole = message["type"] == "http.response.body" and not message.get("more_body", False)
             if CLOSE in message.get("body", b""):
                 closed.append(True)
-                incoming.append(LEFT)
-                news.set()
+                if page:
+                    incoming.append(LEFT)
+                    news.set()
 
         async def listen() -> None:
             while LEFT not in incoming:
@@ -121,9 +126,10 @@ class Streams:
         finally:
             listening.cancel()
             CLOSED.reset(mark)
-            self.streams[session] -= 1
-            if not self.streams[session]:
-                del self.streams[session]
+            for counts, own in ((self.streams, 1), (self.pages, page)):
+                counts[session] -= own
+                if not counts[session]:
+                    del counts[session]
 
 
 def _last(session: str, streams: Counter[str]) -> bool:
@@ -154,24 +160,24 @@ class Messages(OrderedDict):
 class Pending(LRUCache):
     """Session -> its events that have not ended (`Ids`), of twice `MOST` sessions."""
 
-    def __init__(self, messages: Messages) -> None:
+    def __init__(self, messages: Messages, pages: Counter[str]) -> None:
         super().__init__(2 * MOST)
-        self.messages = messages
+        self.messages, self.pages = messages, pages
 
     def __setitem__(self, session: str, ids: set[str]) -> None:
-        super().__setitem__(session, ids if isinstance(ids, Ids) else Ids(session, self.messages, ids))
+        super().__setitem__(session, ids if isinstance(ids, Ids) else Ids(session, self, ids))
 
 
 class Ids(set):
     """A session's events that have not ended. While its page's stream is open none is no reason to close it at once."""
 
-    def __init__(self, session: str, messages: Messages, ids: set[str]) -> None:
+    def __init__(self, session: str, pending: Pending, ids: set[str]) -> None:
         super().__init__(ids)
-        self.session, self.messages, self.removed = session, messages, 0
+        self.session, self.pending, self.removed = session, pending, 0
 
     def __len__(self) -> int:
         """Gradio closes the stream where this is 0."""
-        return super().__len__() + (self.messages.streams[self.session] > 0)
+        return super().__len__() + (self.pending.pages[self.session] > 0)
 
     def remove(self, event: str) -> None:
         """Remove an event that has ended; its session's stream closes after `IDLE` seconds without another."""
@@ -180,8 +186,8 @@ class Ids(set):
         asyncio.get_running_loop().call_later(IDLE, self._close, self.removed)
 
     def _close(self, removed: int) -> None:
-        waiting = self.messages.get(self.session)
-        if removed == self.removed and not super().__len__() and self.messages.streams[self.session] and waiting:
+        waiting, open_ = self.pending.messages.get(self.session), self.pending.pages[self.session]
+        if removed == self.removed and not super().__len__() and open_ and waiting is not None:
             waiting.put_nowait(CloseStreamMessage())
 
 
