@@ -843,6 +843,7 @@ def test_a_stream_that_closes_late_takes_nothing_of_the_next(own_store, monkeypa
         http.post("/gradio_api/queue/join", json=asked)
         with http.stream("GET", stream) as only:
             next(only.iter_lines())
+            time.sleep(2)  # the server has sent what there was, and waits for more
         deadline = time.monotonic() + 20
         while "someone" in queue.pending_messages_per_session and time.monotonic() < deadline:
             time.sleep(0.1)
