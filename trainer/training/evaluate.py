@@ -10,11 +10,11 @@ import numpy as np
 
 from trainer.tasks import Split, TaskData
 from trainer.training import calibration, multi_label
-from trainer.training.multi_label import LabelPredictions
+from trainer.training.multi_label import LabelPredictions, Scored
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Scored):
     """Predictions of a split. `probabilities`: (sentences, labels), rows sum to 1; `loss`: mean cross-entropy."""
 
     probabilities: np.ndarray
@@ -35,16 +35,16 @@ class Predictions:
     def accuracy(self) -> float:
         return float((self.predicted == self.labels).mean())
 
-    def by(self, figure: str) -> float:
-        """A figure of `config.BestBy`, the higher the better: the loss is negated."""
-        if figure == "accuracy":
-            return self.accuracy
-        if figure == "loss":
-            return -self.loss
-        from sklearn.metrics import balanced_accuracy_score, f1_score  # slow to import, and seldom needed
+    @property
+    def balanced_accuracy(self) -> float:
+        from sklearn.metrics import balanced_accuracy_score  # slow to import, and seldom needed
 
-        if figure == "balanced_accuracy":
-            return float(balanced_accuracy_score(self.labels, self.predicted))
+        return float(balanced_accuracy_score(self.labels, self.predicted))
+
+    @property
+    def macro_f1(self) -> float:
+        from sklearn.metrics import f1_score
+
         present = np.unique(self.labels)
         return float(f1_score(self.labels, self.predicted, labels=present, average="macro", zero_division=0))
 

@@ -18,8 +18,21 @@ MIDDLE = 0.5
 """The threshold of a label that no validation sentence has."""
 
 
+class Scored:
+    """Predictions of a split with a figure for each value of `config.BestBy`; the fields are those of its two kinds."""
+
+    accuracy: float
+    loss: float
+    balanced_accuracy: float
+    macro_f1: float
+
+    def by(self, figure: str) -> float:
+        """A figure of `config.BestBy`, the higher the better: the loss is negated."""
+        return -self.loss if figure == "loss" else getattr(self, figure)
+
+
 @dataclass(frozen=True)
-class LabelPredictions:
+class LabelPredictions(Scored):
     """Predictions of a split of a multi-label task. `loss`: mean binary cross-entropy over sentences and labels.
 
     A label is predicted where its probability is at least its threshold.
@@ -45,14 +58,12 @@ class LabelPredictions:
         """The columns `label` and `predicted` of predictions.parquet."""
         return {"label": label_sets.rows(self.labels), "predicted": label_sets.rows(self.predicted)}
 
-    def by(self, figure: str) -> float:
-        """A figure of `config.BestBy`, the higher the better: the loss is negated."""
-        if figure == "accuracy":
-            return self.accuracy
-        if figure == "loss":
-            return -self.loss
-        if figure == "balanced_accuracy":
-            return balanced_accuracy(self.labels, self.predicted)
+    @property
+    def balanced_accuracy(self) -> float:
+        return balanced_accuracy(self.labels, self.predicted)
+
+    @property
+    def macro_f1(self) -> float:
         return averaged(self.labels, self.predicted, "macro")["f1"]
 
 

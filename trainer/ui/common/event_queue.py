@@ -30,7 +30,7 @@ stream that it is about to hear has closed, and waits without end.
 CLOSE, LEFT = b'"msg":"close_stream"', {"type": "http.disconnect"}
 """What a stream's last message has (in a text its quotation marks are escaped), and what a page that left sends."""
 CLOSED: ContextVar[list[bool] | None] = ContextVar("CLOSED", default=None)
-"""Of the stream that runs: not empty once it has told its page that it closes; nothing is dropped for it then."""
+"""Of the stream that runs: not empty once it has sent the message that it closes; nothing is dropped for it then."""
 
 
 def bound(app: gr.routes.App, page: gr.Blocks) -> None:
