@@ -23,8 +23,8 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from functools import cache
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -347,6 +347,20 @@ def page(open_page, served):
     yield from open_page(served[0])
 
 
+OPEN: list[tuple[Any, list[str]]] = []
+"""The open pages, each with what it sent to the queue and heard of it: shown where a test fails."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    report = yield
+    for page, sent in OPEN if report.failed and report.when == "call" else ():
+        with suppress(Exception):
+            text = page.locator("body").inner_text(timeout=5_000)
+            report.sections.append((f"page {page.url}", "\n".join([*sent[-40:], text[:4_000]])))
+    return report
+
+
 def _opened(browser, address: str):
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     found = context.new_page()
@@ -358,8 +372,19 @@ def _opened(browser, address: str):
         "request",
         lambda r: outside.append(r.url) if not re.match(r"(https?://127\.0\.0\.1|data:|blob:)", r.url) else None,
     )
+    sent, start = [], time.monotonic()
+
+    def note(request, end: str) -> None:
+        if "/queue/" in request.url:
+            body = (request.post_data or "")[:300]
+            sent.append(f"{time.monotonic() - start:.1f} {end} {request.url.rpartition('/')[2]} {body}")
+
+    for end in ("request", "requestfinished", "requestfailed"):
+        found.on(end, partial(note, end=end))
+    OPEN.append((found, sent))
     found.goto(address)
     yield found
+    OPEN.remove((found, sent))
     found.close()
     context.close()
     assert not [error for error in errors if not LEAVING.search(error)]

@@ -400,6 +400,7 @@ def test_two_people_at_once_get_their_own_answers(lab):
 
 
 SILENT = gr.skip()
+NONE = [{"offered": ""}]
 
 
 @pytest.mark.parametrize("how", ["asked", "switched"])
@@ -636,34 +637,39 @@ def visit(lab: Lab, query: str):
 def test_a_link_chooses_its_runs_and_says_which_are_gone(lab):
     run = of(lab, "lora")
     drawn = visit(lab, live_link.build(TEXT, [run.id, "gone-1"]))
-    assert drawn["text"]["value"] == TEXT
+    assert drawn["offered"] == TEXT
     assert drawn["runs"]["value"] == [run.id]
     assert drawn["calibrated"] is False
     assert visit(lab, live_link.build(TEXT, [run.id], calibrated=True))["calibrated"] is True
-    inputs = (drawn["text"]["value"], drawn["runs"]["value"], False, False, None, drawn["session"])
+    inputs = (drawn["offered"], drawn["runs"]["value"], False, False, None, drawn["session"], "")
     html = list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]["predictions"]
     assert "The run gone-1 is no longer in the store; the others predict." in html
     assert html.count("<article") == 1
     assert "all runs of the task predict" in visit(lab, live_link.build(TEXT, ["gone-1"]))["session"].notice
-    assert list(live_tab.predict_waiting(lab, VIEW, "", [], False, False, None, Session())) == [SILENT]
+    assert list(live_tab.predict_waiting(lab, VIEW, "", [], False, False, None, Session(), "")) == NONE
     box = live_tab.make_link('a "quoted" <b>', [run.id], False, None, "http://127.0.0.1:7860/?tab=live#x")
     assert f'value="http://127.0.0.1:7860/?tab=live&amp;text=a+%22quoted%22+%3Cb%3E&amp;run={run.id}"' in box
 
 
 def test_a_page_opens_with_an_example_that_waits_to_be_predicted(lab, own_store):
     drawn = visit(lab, "")
-    assert drawn["text"]["value"].startswith("The plot is thin")
-    assert (drawn["session"].waiting, drawn["session"].fresh) == (True, False)
-    inputs = (drawn["text"]["value"], [], False, False, None, drawn["session"], False, drawn["task"]["value"])
+    assert drawn["offered"].startswith("The plot is thin")
+    assert (drawn["session"].waiting, drawn["session"].fresh) == (drawn["offered"], False)
+    typed = ("typed meanwhile", [], False, False, None, drawn["session"], drawn["offered"])
+    assert list(live_tab.predict_waiting(lab, VIEW, *typed)) == NONE
+    inputs = (drawn["offered"], [], False, False, None, drawn["session"], False, drawn["task"]["value"], "")
     last = list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]
     assert last["predictions"].count("<article") == 5
     assert not last["session"].waiting
     # On another tab nothing is computed before Live is opened; then the example is, unless a sentence is in the box.
     drawn = visit(lab, "?tab=compare")
-    assert "value" not in drawn["text"]
+    assert "offered" not in drawn
     assert "session" not in drawn
     offered = [live_tab.offer(lab, VIEW, None, [], None, text, Session()) for text in ("", "typed by hand")]
-    assert [("session" in one and one["session"].waiting) for one in offered] == [True, False]
+    assert [("session" in one and bool(one["session"].waiting)) for one in offered] == [True, False]
+    begun = Session()
+    begun.turns.predict()  # while the offer was on its way
+    assert not {"predictions", "session", "offered"} & set(live_tab.offer(lab, VIEW, None, [], None, "", begun))
     # Without runs: what to do, and the button that brings the example runs
     nothing = visit(Lab.open(own_store), "")
     assert "No trained runs yet." in nothing["predictions"]
@@ -676,7 +682,7 @@ def test_another_task_brings_its_own_runs_and_example(lab):
     assert [run_id for _, run_id in drawn["runs"]["choices"]] == [run.id for run in second.runs]
     assert drawn["task"]["value"] == second.key
     assert seen(drawn["task"])
-    inputs = (drawn["text"]["value"], [], False, False, None, drawn["session"], False, second.key)
+    inputs = (drawn["offered"], [], False, False, None, drawn["session"], False, second.key, "")
     assert list(live_tab.predict_waiting(lab, VIEW, *inputs))[-1]["predictions"].count("<article") == 1
 
 
@@ -1031,6 +1037,36 @@ def test_examples_pressed_while_models_load_are_predicted_the_newest_last(open_p
             page.get_by_text("5 runs predicted.").wait_for()
             page.wait_for_timeout(1000)
             assert page.locator(".lab-line").first.inner_text().startswith("Sentence: “It is not")
+
+
+def test_what_is_typed_while_an_example_is_on_its_way_stays(open_page, suite):
+    """The first time that Live opens an example comes into its box, unless a sentence was typed meanwhile."""
+    with app_on(suite[0].root) as (address, _):
+        for page in open_page(f"{address}/?tab=compare"):
+            page.get_by_text("test sentences").first.wait_for()
+            # The request of what Live offers takes its time.
+            page.evaluate(
+                """() => {
+                  const send = window.fetch.bind(window);
+                  window.fetch = async (...of) => {
+                    const {data, event_data: by} = JSON.parse(of[1]?.body ?? "{}");
+                    if (by?.value === "Live" && data.length === 5) {
+                      window.held = true;
+                      await new Promise(on => setTimeout(on, 4000));
+                    }
+                    return send(...of);
+                  };
+                }"""
+            )
+            page.get_by_role("tab", name="Live").click()
+            text = page.get_by_label("A sentence", exact=True)
+            page.wait_for_function("window.held")
+            text.fill("Typed meanwhile, and dull.")
+            page.get_by_role("button", name="Predict with all runs").click()
+            page.get_by_text("5 runs predicted.").wait_for()
+            page.wait_for_timeout(5000)
+            assert text.input_value() == "Typed meanwhile, and dull."
+            assert page.locator(".lab-line").first.inner_text().startswith("Sentence: “Typed meanwhile")
 
 
 def expect_busy(page) -> None:

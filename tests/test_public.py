@@ -819,6 +819,8 @@ def test_events_that_have_ended_are_not_stored_without_end(own_store, monkeypatc
 
 def test_a_stream_that_closes_late_takes_nothing_of_the_next(own_store, monkeypatch):
     """A page opens its next stream before the server has seen the last one close."""
+    for name, seconds in (("IDLE", 0.2), ("HANG_UP", 0.2), ("GRACE", 1.0)):
+        monkeypatch.setattr(event_queue, name, seconds)
     go = threading.Event()
     with Page(lab_on(own_store)) as page:
         gr.Button().click(lambda: go.wait(60), None, gr.Textbox(), api_name="slow")
@@ -850,43 +852,70 @@ def test_a_stream_that_closes_late_takes_nothing_of_the_next(own_store, monkeypa
         assert "someone" not in queue.pending_messages_per_session, "the last stream takes what is left with it"
         go.set()
     monkeypatch.setattr(event_queue, "MOST", 2)
-    stored = event_queue.Messages(Counter(open=1))
+    stored = event_queue.Messages(event_queue.Sessions(Counter(open=1)))
     for session in ("open", "b", "c"):
         stored[session] = session
     assert list(stored) == ["open", "c"]
 
 
-@pytest.mark.parametrize(("closes", "stay"), [(True, ["next"]), (False, [])])
-def test_a_stream_that_closed_by_itself_drops_nothing_when_its_page_hangs_up(closes, stay):
-    """The page sends its next event before it opens the stream for it; Gradio then drops what that one waits for."""
-    streams, pages, dropped = Counter(), Counter(), []
-    messages = event_queue.Messages(streams)
-    messages["someone"] = "next"
+def test_an_event_is_acknowledged_once_its_page_has_read_that_its_stream_closes(own_store, monkeypatch):
+    """A page that takes the answer to come by a stream that closes waits without end."""
+    monkeypatch.setattr(event_queue, "IDLE", 0.2)
+    with Page(lab_on(own_store)) as page:
+        gr.Button().click(lambda: "answer", None, gr.Textbox(), api_name="answer")
+    asked = {"data": [], "fn_index": 0, "session_hash": "someone"}
+    with (
+        serving(server.application(page.lab, page)) as address,
+        httpx.Client(base_url=address, timeout=60, headers={"user-agent": "Mozilla/5.0"}) as http,
+        ThreadPoolExecutor(1) as thread,
+    ):
 
-    async def gradio(scope, receive, send) -> None:
-        body = b'data: {"msg":"close_stream"}' if closes else b'data: {"msg":"heartbeat"}'
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        del messages["someone"]
-        await queue.clean_events(session_hash="someone")
+        def join() -> str:
+            return http.post("/gradio_api/queue/join", json=asked).json()["event_id"]
 
-    async def clean(**what) -> None:
-        dropped.append(what)
+        def answered(event: str, *, reads: float) -> None:
+            with http.stream("GET", "/gradio_api/queue/data?session_hash=someone") as stream:
+                lines = stream.iter_lines()
+                assert any(event in line and "process_completed" in line for line in lines)
+                assert any("close_stream" in line for line in lines)
+                # What closes is all that comes; the page reads it late.
+                acknowledged.append(thread.submit(join))
+                time.sleep(reads)
+                assert acknowledged[-1].done() is (reads > 1)
+            acknowledged[-1].result(timeout=5)
 
-    async def sent(message) -> None: ...
+        acknowledged = []
+        answered(join(), reads=0.5)
+        monkeypatch.setattr(event_queue, "HANG_UP", 0.5)
+        answered(acknowledged[-1].result(), reads=2)
 
-    queue = SimpleNamespace(clean_events=clean, send_message=None, start_processing=None)
-    event_queue._go_on(queue, streams)
-    scope = {"type": "http", "path": "/gradio_api/queue/data", "query_string": b"session_hash=someone"}
-    scope["headers"] = [(b"user-agent", b"Mozilla/5.0")]
 
-    async def received() -> None:
-        await asyncio.sleep(60)
-
-    with ThreadPoolExecutor(1) as thread:  # beside the loop of a browser's tests
-        thread.submit(lambda: asyncio.run(event_queue.Streams(gradio, streams, pages)(scope, received, sent))).result()
-    assert list(messages.values()) == stay
-    assert bool(dropped) is not closes
-    assert not streams + pages
+def test_a_page_that_cut_its_stream_and_goes_on_is_answered(own_store, monkeypatch):
+    """Gradio's page cuts its stream where a link may leave it; where it goes on, so do its events."""
+    monkeypatch.setattr(event_queue, "GRACE", 1.5)
+    go = threading.Event()
+    with Page(lab_on(own_store)) as page:
+        gr.Button().click(lambda: go.wait(60), None, gr.Textbox(), api_name="slow", concurrency_limit=1)
+    asked, stream = (
+        {"data": [], "fn_index": 0, "session_hash": "someone"},
+        "/gradio_api/queue/data?session_hash=someone",
+    )
+    with (
+        serving(server.application(page.lab, page)) as address,
+        httpx.Client(base_url=address, timeout=60, headers={"user-agent": "Mozilla/5.0"}) as http,
+    ):
+        events = [http.post("/gradio_api/queue/join", json=asked).json()["event_id"] for _ in range(2)]
+        with http.stream("GET", stream) as cut:
+            next(cut.iter_lines())
+        time.sleep(1)
+        events.append(http.post("/gradio_api/queue/join", json=asked).json()["event_id"])
+        time.sleep(1)  # more than the grace after the cut, less than it after the next event
+        go.set()
+        with http.stream("GET", stream) as second:
+            received = "".join(takewhile(lambda line: "close_stream" not in line, second.iter_lines()))
+        assert "404" not in received
+        assert all(received.count(f'"event_id":"{event}"') for event in events)
+        assert received.count("process_completed") == 3
 
 
 def test_the_queue_goes_on_after_a_client_that_left_and_after_an_error(own_store, monkeypatch, logged):

@@ -81,5 +81,5 @@ def toggle(
         view.predict: gr.update(value=tr("Commit and predict") if guessing else tr("Predict with all runs")),
         view.predictions: empty(lab, guessing=guessing),
         view.status: "",
-        view.session: replace(session, text="", runs=(), turn=session.turns.predict(), waiting=False, board=None),
+        view.session: replace(session, text="", runs=(), turn=session.turns.predict(), waiting="", board=None),
     }

@@ -17,6 +17,9 @@ from trainer.ui.live.selection import able, choices, empty, labels_of, missing, 
 from trainer.ui.live.session import Session
 from trainer.ui.live.view import View, box
 
+BEGUN = {"text": "", "board": None, "fresh": False}
+"""A page's state where another task is chosen."""
+
 
 def offer(
     lab: Lab,
@@ -40,7 +43,7 @@ def offer(
 def change_task(lab: Lab, view: View, key: str | None, session: Session) -> dict[Any, Any]:
     """The runs and examples of the task that was chosen, of which one waits to be predicted."""
     drawn, runs = _offered(lab, view, key, None)
-    return drawn | _waiting(lab, view, runs, replace(session, text="", turn=session.turns.predict(), board=None))
+    return drawn | _waiting(lab, view, runs, replace(session, **BEGUN, turn=session.turns.predict()))
 
 
 def _offered(lab: Lab, view: View, key: str | None, chosen: list[str] | None) -> tuple[dict[Any, Any], list[Run]]:
@@ -61,12 +64,23 @@ def _offered(lab: Lab, view: View, key: str | None, chosen: list[str] | None) ->
 
 
 def _waiting(lab: Lab, view: View, runs: list[Run], session: Session) -> dict[Any, Any]:
-    """The first example of the runs' task in the box, to be predicted when the tab is open; the empty text without."""
+    """The first example of the runs' task, which waits to be predicted; the text of an empty Live without."""
+    if _begun(session):
+        return {}
     example = live_examples.first(lab, runs)
     if example is None:
         return {view.predictions: empty(lab), view.session: session}
-    text = gr.update(value=example.text, **box(runs))
-    return {view.text: text, view.predictions: "", view.session: replace(session, waiting=True, fresh=False)}
+    return _to_predict(view, example.text, session)
+
+
+def _begun(session: Session) -> bool:
+    """Whether a person has begun to predict a sentence of theirs while the first offer was on its way."""
+    return session.fresh and bool(session.turns.prediction)
+
+
+def _to_predict(view: View, text: str, session: Session) -> dict[Any, Any]:
+    """A sentence that waits to be predicted."""
+    return {view.offered: text, view.predictions: "", view.session: replace(session, waiting=text, fresh=False)}
 
 
 def suit(lab: Lab, view: View, chosen: list[str] | None, key: str | None = None) -> dict[Any, Any]:
@@ -93,6 +107,4 @@ def arrive(lab: Lab, view: View, session: Session, request: gr.Request) -> dict[
     drawn |= {view.tabs: gr.Tabs(selected=live_link.TAB), view.calibrated: link.calibrated}
     if not link.text.strip():
         return drawn | _waiting(lab, view, runs, session)
-    session = replace(session, waiting=True, fresh=False)
-    text = gr.update(value=link.text, **box(runs))
-    return drawn | {view.text: text, view.predictions: "", view.session: session}
+    return drawn | _to_predict(view, link.text, session)

@@ -43,7 +43,7 @@ def predict(
     the probabilities scaled by each run's temperature. Stops drawing when the page starts a newer prediction.
     """
     turn = session.turns.predict()
-    cleared = replace(session, notice="", waiting=False, fresh=False, text="", runs=(), turn=turn, board=None)
+    cleared = replace(session, notice="", waiting="", fresh=False, text="", runs=(), turn=turn, board=None)
     try:
         runs, notices = resolve(lab, chosen, task)
     except (UserError, OSError) as error:

@@ -30,9 +30,9 @@ class Session:
     """The state of a page, in a `gr.State`.
 
     `text`, `runs`, `turn` and `board` are those of the predictions on the page; `notice` and `waiting` come from its
-    opening (`waiting`: a sentence of the address, or an example, that is to be predicted once the tab is open; `fresh`:
-    none has been yet). `tally` counts guesses by run id, as (agreed, guessed); `counted` are the normalised sentences
-    that were guessed.
+    opening (`waiting`: the sentence of the address, or an example, that is to be predicted once it stands in the box;
+    `fresh`: none has been yet). `tally` counts guesses by run id, as (agreed, guessed); `counted` are the normalised
+    sentences that were guessed.
     """
 
     text: str = ""
@@ -41,7 +41,7 @@ class Session:
     turns: Turns = field(default_factory=Turns, compare=False)
     board: Board | None = field(default=None, compare=False)
     notice: str = ""
-    waiting: bool = False
+    waiting: str = ""
     fresh: bool = True
     tally: dict[str, tuple[int, int]] = field(default_factory=dict)
     counted: frozenset[str] = frozenset()

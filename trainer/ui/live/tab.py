@@ -71,7 +71,12 @@ def build(lab: Lab, tab: gr.Tab, page: gr.Blocks, tabs: gr.Tabs) -> Live:
         "js": "(...inputs) => labPredict(inputs)",
         **NEWEST,
     }
-    first = {**predicting, "fn": partial(predict_waiting, lab, view), "js": None}
+    first = predicting | {
+        "fn": partial(predict_waiting, lab, view),
+        "inputs": [*predicting["inputs"], view.offered],
+        "outputs": [*predicting["outputs"], view.offered],
+        "js": "(...inputs) => labOffer(inputs)",
+    }
     _connect_predictions(lab, view, predicting)
     _connect_page(lab, view, tab, page, first=first, missing=missing)
     gr.api(endpoint(predict_api, lab), api_name="predict")
@@ -109,9 +114,12 @@ def _connect_page(
 ) -> None:
     """Connect the events of the page, its tabs and its address.
 
-    `first` predicts what waits for the tab to open; `missing` draws the runs without weights.
+    `first` predicts the sentence that waits; `missing` draws the runs without weights.
     """
-    offered = [view.task, view.runs, view.examples, view.guess, view.predictions, view.bring, view.text, view.session]
+    offered = [
+        view.task, view.runs, view.examples, view.guess, view.predictions, view.bring, view.text, view.offered,
+        view.session,
+    ]  # fmt: skip
     fitting = [view.examples, view.guess]
     view.runs.input(isolated(lab, partial(suit, lab, view)), [view.runs, view.task], fitting, **QUIET)
     offer_now = {
@@ -147,11 +155,12 @@ def bring(lab: Lab) -> str:
 
 
 def predict_waiting(lab: Lab, view: View, *inputs: Any) -> Iterator[dict[Any, Any]]:
-    """Predict the sentence of the page's address, or the example, if it waits."""
-    if next(value for value in inputs if isinstance(value, Session)).waiting:
+    """Predict the sentence of the page's address, or the example, if it waits and has come into the box."""
+    *inputs, _ = inputs
+    waiting = next(value for value in inputs if isinstance(value, Session)).waiting
+    yield {view.offered: ""}
+    if waiting and (inputs[0] or "").split() == waiting.split():
         yield from predict(lab, view, *inputs)
-    else:
-        yield gr.skip()
 
 
 def make_link(text: str | None, chosen: list[str] | None, calibrated: bool, task: str | None, here: str) -> str:

@@ -38,6 +38,8 @@ class View:
     session: gr.State
     task: gr.Dropdown
     text: gr.Textbox
+    offered: gr.Textbox
+    """The sentence that waits to come into the box; the page puts it there unless something was typed meanwhile."""
     runs: gr.Dropdown
     untrained: gr.Checkbox
     calibrated: gr.Checkbox
@@ -89,11 +91,12 @@ def _sentence() -> dict[str, Any]:
             scale=6,
             min_width=300,
         )
+        offered = gr.Textbox(visible=False)
         task = Dropdown([], label=tr("Task"), elem_id="live-task", scale=2, min_width=130, **seen_if(False))
         predict = gr.Button(
             tr("Predict with all runs"), variant="primary", elem_id="live-predict", scale=2, min_width=130
         )
-    return {"text": text, "task": task, "predict": predict}
+    return {"text": text, "offered": offered, "task": task, "predict": predict}
 
 
 def box(runs: Sequence[Run]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 // Live: what a press brings is shown where the eye is, with a sign at the button until it comes, and an address.
 
 let labPredicted = ""; // the sentence that was predicted last
+let labReplaced = ""; // the one that the example of another task may replace
 
 // The sentence of an address without one, by its task: the example that the page opened with, for as long as the browser
 // has the page, reloads included.
@@ -61,9 +62,21 @@ function labTask(task) {
 // `js` of the choice of a task: it stands in the address in place of the sentence, which was of another task.
 function labChooseTask(inputs) {
   const [task] = inputs;
-  labPredicted = ""; // the next sentence is the task's own example
+  [labReplaced, labPredicted] = [labPredicted, ""]; // the next sentence is the task's own example
   labAddress({tab: "live", ...labNoParameters, task}, true);
   return inputs;
+}
+
+// `js` of the prediction after an offer: what is offered, its last input, comes into the box here in the page, unless a
+// sentence of the reader's is there: one from the server would overwrite what is typed while it is on its way.
+async function labOffer(inputs) {
+  const offered = inputs.at(-1), box = () => document.querySelector("#live-text textarea");
+  for (let tries = 0; offered && !box() && tries < 100; tries++) await new Promise(next => setTimeout(next, 100));
+  const area = box(), own = area?.value.trim() && area.value !== labReplaced;
+  if (!offered || !area || own) return [area?.value ?? inputs[0], ...inputs.slice(1)];
+  area.value = offered;
+  area.dispatchEvent(new Event("input", {bubbles: true}));
+  return [offered, ...inputs.slice(1)];
 }
 
 // `js` of the events that predict: shows the answers, and puts the sentence into the address unless the class guesses.

@@ -12,7 +12,7 @@ const labBroken = new RegExp([
   "is not a function or its return value is not iterable",
 ].join("|"));
 let labEntered = false;
-document.addEventListener("input", () => { labEntered = true; }, true);
+document.addEventListener("input", event => { labEntered ||= event.isTrusted; }, true); // not what the page puts in
 function labReload(message) {
   if (labEntered || !labBroken.test(message) || sessionStorage.getItem("labReloaded")) return;
   sessionStorage.setItem("labReloaded", "once");
