@@ -67,7 +67,7 @@ def main() -> None:
             raise SystemExit(f"{arguments.out} has runs with another number of training sentences; name a new file.")
         sweep(
             rows,
-            names=tuple(arguments.method or methods.METHODS),
+            names=tuple(arguments.method or methods.DEFAULT),
             backbone=arguments.backbone,
             seeds=tuple(arguments.seed or SEEDS),
             train=arguments.train,

@@ -61,7 +61,7 @@ class Study:
             method: sorted(max(groups.values(), key=len), key=lambda run: run.recipe.seed)
             for method, groups in recipes.items()
         }
-        if missing := [name for name in methods.METHODS if name not in self.runs]:
+        if missing := [name for name in methods.DEFAULT if name not in self.runs]:
             raise SystemExit(f"Expected finished runs of every method on {task}, got none of {', '.join(missing)}.")
         self.correct = {method: np.stack([_correct(store, run) for run in own]) for method, own in self.runs.items()}
 

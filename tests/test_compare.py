@@ -301,7 +301,7 @@ def test_filters_choose_and_let_go(seeds):
     assert first.startswith("tiny.csv, ")
     assert others[-1] == ("All tasks", ALL)
     selection = settle(Selection(), runs)
-    assert {run.recipe.method for run in select(selection, runs)} == set(methods.METHODS)
+    assert {run.recipe.method for run in select(selection, runs)} == set(methods.DEFAULT)
     assert len(select(replace(selection, method=("lora",)), runs)) == 2
     assert len(select(replace(selection, method=("lora",), seed=(1,)), runs)) == 1
     assert [run.label for run in select(replace(selection, state=("failed",)), runs)] == ["broken"]

@@ -500,7 +500,7 @@ def test_a_pushed_run_opens_with_its_library_alone(small_runs, hub, tmp_path):
     from huggingface_hub import ModelCard
 
     store, runs = small_runs
-    assert set(runs) == set(methods.METHODS)
+    assert set(runs) == set(methods.DEFAULT)
     codes = {}
     for method, run in runs.items():
         done = trainer("push", run.id, "--repo", f"me/{method}", store=store, **to(hub))

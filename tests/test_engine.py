@@ -140,7 +140,7 @@ def test_an_encoder_that_packing_does_not_know_gets_padded_batches(change, tmp_p
     assert type(ready.collator()) is PaddingCollator
 
 
-@pytest.mark.parametrize("name", list(methods.METHODS))
+@pytest.mark.parametrize("name", list(methods.DEFAULT))
 def test_only_frozen_weights_of_the_encoder_are_stored_in_the_type_of_autocast(name, tmp_path):
     from trainer.engine.frozen import cast_frozen
 
@@ -200,7 +200,7 @@ def test_rows_of_word_embeddings_that_training_never_uses_stay_to_the_bit(family
     assert set(moved) - {table.padding_idx} == {5, 7, 9, 11}
 
 
-@pytest.mark.parametrize("name", [name for name in methods.METHODS if name != "full"])
+@pytest.mark.parametrize("name", [name for name in methods.DEFAULT if name != "full"])
 def test_frozen_word_embeddings_stay_as_they_are(name, tmp_path):
     from trainer.engine.embedding_rows import EmbeddingRows
 

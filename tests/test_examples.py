@@ -142,7 +142,7 @@ def test_the_tables_say_what_goes_in_and_comes_out(lab):
     assert sum(answers["predict"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     titles = re.findall(r"^\| `(\w+)` \| number or null \| (.+?) \|$", section("compare"), re.MULTILINE)
     assert titles == [(metric.key, metric.title) for metric in METRICS.values()]
-    assert {run["method"] for run in answers["runs"]} == set(methods.METHODS)
+    assert {run["method"] for run in answers["runs"]} == set(methods.DEFAULT)
 
 
 # The contributors' guide
@@ -198,37 +198,37 @@ def test_the_contributors_method_and_task_work(program, tiny_backbone):
     """The guide's own commands, with fewer sentences: the contract tests, a run of each, what picks them up."""
     small = f"--backbone {tiny_backbone} --set train_size=100 --set validation_size=50 --set test_size=50"
     guide = [line for language, block in blocks(read(CONTRIBUTING)) if language == "bash" for line in shell(block)]
-    assert "python -m pytest tests/test_methods.py tests/test_lesson.py -k ia3" in guide
+    assert "python -m pytest tests/test_methods.py -k psoft" in guide
     in_copy(program, ["python", "tests/test_run_format.py"], PYTHONPATH=".")
-    assert "options_ia3" in json.loads(read(program / "docs" / "run.schema.json"))["$defs"]
+    assert "options_psoft" in json.loads(read(program / "docs" / "run.schema.json"))["$defs"]
     # The contract's tests, and that the schema is that of the program's models, in one process.
-    files = [f"tests/test_{name}.py" for name in ("methods", "lesson", "run_format")]
-    chosen = ["-q", "-k", "ia3 or is_what_the_programs_models_say"]
+    files = [f"tests/test_{name}.py" for name in ("methods", "run_format")]
+    chosen = ["-q", "-k", "psoft or is_what_the_programs_models_say"]
     (said,) = in_copy(program, ["python", "-m", "pytest", *files, *chosen])
-    assert int(re.search(r"(\d+) passed", said)[1]) > 16
+    assert int(re.search(r"(\d+) passed", said)[1]) > 12
     # Both at once, so that one worker trains both.
     said = in_copy(
         program,
-        f"python -m trainer run --method ia3 --task movies --set epochs=1 {small}".split(),
+        f"python -m trainer run --method psoft --task movies --set epochs=1 {small}".split(),
         f"python -m trainer run --method lora --task strength --set epochs=1 {small}".split(),
     )
     assert all("test accuracy" in one for one in said)
     runs = {run.recipe.method: run for run in Store(program / "runs").list()}
     assert {(run.recipe.method, run.recipe.task, run.state) for run in runs.values()} == {
-        ("ia3", "movies", "finished"), ("lora", "strength", "finished"),
+        ("psoft", "movies", "finished"), ("lora", "strength", "finished"),
     }  # fmt: skip
     assert set(runs["lora"].label_names) == {"mild", "strong"}
     # The command line and the page have them.
     code = (
-        "import sys; from trainer.ui.train import form; from trainer.cli import main;"
-        "print(form.defaults()['methods'], file=sys.stderr);"
+        "import sys; from trainer.cli import main;"
+        "from trainer import methods; print(list(methods.METHODS), file=sys.stderr);"
         "sys.argv[1:] = ['predict', 'warm', '--json']; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=program, capture_output=True, text=True,
         env=os.environ | {"ADAPTERS_STORE": str(program / "runs")},
     )  # fmt: skip
-    assert "ia3" in done.stderr
+    assert "psoft" in done.stderr
     assert len(json.loads(done.stdout)) == 2
 
 
@@ -251,7 +251,7 @@ def test_the_contributors_code_is_as_ruff_wants_it(program):
     files = [
         block.partition("\n")[0].removeprefix("# ") for kind, block in blocks(read(CONTRIBUTING)) if kind == "python"
     ]
-    assert len(files) == 2
+    assert len(files) == 1
     for command in (("check",), ("format", "--check")):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *command, *files], cwd=program, capture_output=True, text=True
@@ -270,4 +270,4 @@ def test_the_guides_places_are_there():
         assert name in fixtures
         assert f"`{name}`" in text
     assert "strength" not in tasks.TASKS, "an example that became real needs another"
-    assert "ia3" not in methods.METHODS
+    assert "psoft" not in methods.METHODS

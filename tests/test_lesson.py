@@ -63,7 +63,7 @@ FROZEN, COST, TRAIN, CURVES, SPLIT, REAL, CHOOSE = (
 # Counts
 
 
-@pytest.mark.parametrize("name", list(methods.METHODS))
+@pytest.mark.parametrize("name", list(methods.DEFAULT))
 @pytest.mark.parametrize("backbone", list(backbones.BACKBONES))
 def test_parts_are_the_encoders_the_head_and_what_stands_beside_the_encoders(name, backbone):
     shape = backbones.shape_of(backbone)
@@ -136,7 +136,7 @@ class Words(HTMLParser):
             self.rows[-1].append(data)
 
 
-@pytest.mark.parametrize("name", list(methods.METHODS))
+@pytest.mark.parametrize("name", list(methods.DEFAULT))
 @pytest.mark.parametrize("backbone", ["minilm", "roberta-base", "distilbert"])
 def test_drawing_and_table_say_the_same_and_sum_to_the_totals(name, backbone):
     found = lesson.anatomy(name, backbone, {"target_modules": tuple(lesson_frozen.CHOICES["target_modules"])})
@@ -299,7 +299,7 @@ def silent(suite, tmp_path_factory):
 
 def test_the_lesson_shows_one_run_a_method_on_the_same_sentences(silent):
     runs = lesson.members(silent.store.list())
-    assert list(runs) == list(methods.METHODS)
+    assert list(runs) == list(methods.DEFAULT)
     assert len({run.split_fingerprint for run in runs.values()}) == 1
     first, second = lesson.pair(runs)
     accuracy = METRICS["test_accuracy"]
@@ -310,7 +310,7 @@ def test_the_lesson_shows_one_run_a_method_on_the_same_sentences(silent):
     own = [finished("full", queue_order=9), finished("lora", queue_order=8), finished("lora", queue_order=7)]
     found = lesson.members([*silent.store.list(), *own])
     assert [(name, run.queue_order) for name, run in found.items()] == [("full", 9), ("lora", 7)]
-    assert list(lesson.members([*silent.store.list(), own[0]])) == list(methods.METHODS), "one alone compares nothing"
+    assert list(lesson.members([*silent.store.list(), own[0]])) == list(methods.DEFAULT), "one alone compares nothing"
     # What is trained in the lesson stands beside, and changes nothing.
     again = [*silent.store.list(), runs["lora"].model_copy(update={"id": "other", "queue_order": 2**63})]
     assert lesson.members(again)["lora"].id == runs["lora"].id
@@ -391,7 +391,7 @@ def test_the_classs_own_run_is_in_the_steps_after_it(own, silent):
     assert "the class's run" in html.unescape(str(last["score"]))
     # Without one, or with one that is gone or on other sentences, the steps are as they were.
     assert len(lesson_frame.members_with_own(lab, None)) == len(lesson_frame.members_with_own(lab, "gone")) == 5
-    assert list(lesson_frame.members_with_own(lab, run_id)) == [*methods.METHODS, lesson_frame.OWN]
+    assert list(lesson_frame.members_with_own(lab, run_id)) == [*methods.DEFAULT, lesson_frame.OWN]
     # Step 3 gives the class fewer training sentences than the example runs had.
     other = lab.find(run_id)
     fewer = other.result.meta_info.dataset_info.model_copy(update={"fingerprint": "fewer"})
@@ -423,9 +423,9 @@ def test_papers_are_links():
     """Every paper that the lesson names, in its tables, answers and notes; what is around a citation is escaped."""
     lab = Lab.open(Store(bundled.BUNDLED))
     rules = lesson_choose.draw(lab, CHOOSE)["rules"]
-    drawn = [rules, *(lesson_drawing.drawing(lesson.anatomy(name, "minilm")) for name in methods.METHODS)]
-    for method in methods.METHODS.values():
-        for address in re.findall(r"https://\S+[^\s;,.]", method.paper):
+    drawn = [rules, *(lesson_drawing.drawing(lesson.anatomy(name, "minilm")) for name in methods.DEFAULT)]
+    for name in methods.DEFAULT:
+        for address in re.findall(r"https://\S+[^\s;,.]", methods.get(name).paper):
             assert f'<a href="{address}"' in rules
     real = lesson_real.draw(lab, REAL, None, None, None)
     curves = lesson_curves.draw(lab, CURVES, None)
@@ -481,7 +481,7 @@ def test_fewer_sentences_widen_the_interval():
 
 def test_every_step_works_with_the_runs_that_come_with_the_program():
     lab = Lab.open(Store(bundled.BUNDLED))
-    assert set(lesson.members(lab.store.list())) == set(methods.METHODS)
+    assert set(lesson.members(lab.store.list())) == set(methods.DEFAULT)
     costs = lesson_cost.show(lab, "under1", None, None, None)
     assert "≈" not in costs, "everything was measured"
     assert "The room said under 1%: right." in costs

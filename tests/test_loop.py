@@ -225,7 +225,7 @@ def test_long_epochs_have_checkpoints_within_them(tiny_backbone, tiny_file, tmp_
 
 
 @pytest.mark.parametrize("family", list(backbones.FAMILIES))
-@pytest.mark.parametrize("name", list(methods.METHODS))
+@pytest.mark.parametrize("name", list(methods.DEFAULT))
 def test_weight_decay_spares_what_transformers_spares(name, family, tmp_path):
     from transformers import Trainer, TrainingArguments
 

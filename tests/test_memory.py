@@ -110,7 +110,7 @@ def test_each_part_of_a_step_is_what_theory_says():
 def runs(tiny_backbone, tiny_file, tmp_path_factory):
     """Method -> its result after a few steps."""
     found = {}
-    for method in methods.METHODS:
+    for method in methods.DEFAULT:
         config = recipe(method, tiny_file, tiny_backbone, train_size=48)
         found[method] = trained(config, tmp_path_factory.mktemp(method))[0]
     return found
@@ -198,7 +198,7 @@ def test_what_is_not_computed_has_the_shapes_aliases_and_results_of_what_is(monk
     assert simulated.work.operations >= 6
 
 
-@pytest.mark.parametrize("method", list(methods.METHODS))
+@pytest.mark.parametrize("method", list(methods.DEFAULT))
 def test_a_simulated_step_takes_what_a_real_one_takes(method, runs, tiny_backbone, tiny_file, monkeypatch):
     monkeypatch.setattr(dry, "SMALL", 1024)
     config = recipe(method, tiny_file, tiny_backbone, train_size=48)

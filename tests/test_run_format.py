@@ -168,7 +168,7 @@ def test_the_schema_is_what_the_programs_models_say():
 
 def test_finished_runs_of_every_method_are_what_the_schema_says(suite):
     runs = suite[0].list()
-    assert {run.recipe.method for run in runs} == set(methods.METHODS)
+    assert {run.recipe.method for run in runs} == set(methods.DEFAULT)
     for run in runs:
         hold(run)
         assert content(run)["state"] == "finished"
@@ -216,7 +216,7 @@ def test_an_adopted_run_has_no_figures_of_training(suite, own_store, tiny_backbo
 
 def test_the_runs_that_come_with_the_program_are_what_the_schema_says():
     runs = bundled.shipped()
-    assert {run.recipe.method for run in runs} == set(methods.METHODS)
+    assert {run.recipe.method for run in runs} == set(methods.DEFAULT)
     for run in runs:
         assert problems(run.as_json()) == []
         assert content(run)["lineage"]["bundled"]["weights"] == run.model_folder.is_dir()
@@ -531,7 +531,7 @@ def test_pefts_own_reader_gets_the_figures_of_every_method(suite, tmp_path):
     written = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("*/*.json")}
     types = {"full": "full-finetuning", "lora": "LORA", "qlora": "LORA"}
     runs = suite[0].list()
-    assert {run.recipe.method for run in runs} == set(methods.METHODS)
+    assert {run.recipe.method for run in runs} == set(methods.DEFAULT)
     for run in runs:
         rows = suite[0].predictions(run.id).query("split == 'test'")
         read, started = as_peft_reads(written[run.id]), events_of(run, "started")[-1]
@@ -610,7 +610,7 @@ def test_the_guide_names_the_columns_of_the_predictions(suite):
 
 def test_the_guide_names_the_files_of_every_methods_model(suite):
     told = {method: row for row in rows("model/") for method in names(row[0])}
-    assert set(told) == set(methods.METHODS)
+    assert set(told) == set(methods.DEFAULT)
     for run in suite[0].list():
         there = {
             path.relative_to(run.model_folder).as_posix() for path in run.model_folder.rglob("*") if path.is_file()

@@ -16,7 +16,7 @@ from test_label_sets import examples, forms  # noqa: F401
 from trainer.analysis import comparisons, disputes, reliability
 from trainer.errors import ArgumentError, UserError
 from trainer.jobs import adoption
-from trainer.methods import METHODS, Parent
+from trainer.methods import DEFAULT, METHODS, Parent
 from trainer.runs import archive, entry, recipes
 from trainer.runs.store import Store
 from trainer.serving.predictor import Predictor
@@ -34,7 +34,7 @@ def trained_runs(tmp_path_factory, forms, tiny_backbone):  # noqa: F811
     store, runs = Store(tmp_path_factory.mktemp("several") / "store"), {}
     path, how = forms["cells"]
     shared = {"backbone": str(tiny_backbone), "epochs": 3, "batch_size": 16, "learning_rate": 3e-3}
-    for name in METHODS:
+    for name in DEFAULT:
         config = recipes.make(method=name, task=str(path), **how, **shared)
         if not METHODS[name].parent_method:
             runs[name] = finished_run(store, config)

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from conftest import no_worker, seen, serious, shoot, trainer
 
+from trainer import methods
 from trainer.analysis import baseline, intervals
 from trainer.cli.options import parse_settings
 from trainer.config import RunConfig
@@ -24,7 +25,6 @@ from trainer.errors import ArgumentError, UserError
 from trainer.jobs import adoption
 from trainer.jobs import queue as jobs
 from trainer.machine.device import Device
-from trainer.methods import METHODS
 from trainer.runs import archive, recipes
 from trainer.runs.presets import PRESETS
 from trainer.runs.sizes import requested_and_available
@@ -58,8 +58,12 @@ def test_a_preset_in_the_form_launches_what_the_command_line_does(preset):
 def test_every_option_of_every_method_stands_in_the_form_with_help():
     with gr.Blocks():
         fields = train_fields.build(Lab.open(Store("nowhere"))).fields
-    for name, method in METHODS.items():
+    listed = train_fields.render_more()
+    for name, method in methods.METHODS.items():
         for option in method.options.model_fields:
+            if name not in methods.DEFAULT:
+                assert f"<code>{name}.{option}=" in listed
+                continue
             assert fields[f"{name}.{option}"].info
             assert fields[f"{name}.{option}"].label
     assert list(fields) == list(train_form.defaults())
@@ -334,8 +338,8 @@ def test_the_list_shows_who_trains_who_comes_next_and_own_suites_before_the_exam
 
 def test_runs_are_grouped_by_suite_and_named_by_what_differs(own_store):
     shared = {"task": "movies", "backbone": "minilm"}
-    for methods, label in ((["lora", "full"], "first"), (["lora"], "")):
-        configs = recipes.suite(methods_=methods, seeds=[0, 1], **shared)
+    for chosen, label in ((["lora", "full"], "first"), (["lora"], "")):
+        configs = recipes.suite(methods_=chosen, seeds=[0, 1], **shared)
         with no_worker(own_store):
             jobs.launch(own_store, configs, label=label)
     for run in own_store.list():
@@ -647,8 +651,8 @@ def test_what_is_no_fitting_adapter_is_refused_in_a_sentence(suite, own_store, t
         adoption.adopt(own_store, str(_of(suite[0], "full").model_folder), **shared)
     other = tmp_path / "other"
     other.mkdir()
-    (other / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
-    with pytest.raises(ArgumentError, match="got IA3"):
+    (other / "adapter_config.json").write_text(json.dumps({"peft_type": "ADALORA"}))
+    with pytest.raises(ArgumentError, match="got ADALORA"):
         adoption.adopt(own_store, str(other), **shared)
     (other / "adapter_config.json").write_text("{")
     with pytest.raises(ArgumentError, match="damaged"):
@@ -668,18 +672,18 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 
     import torch
 
-    from trainer.methods import lora
+    from trainer.methods import peft_method
 
     class Hostile:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "ran"),))
 
     torch.save({"weight": torch.ones(2)}, tmp_path / "adapter_model.bin")
-    assert lora._read_weights(tmp_path)["weight"].tolist() == [1, 1]
+    assert peft_method._read_weights(tmp_path)["weight"].tolist() == [1, 1]
     for write in (lambda path: torch.save(Hostile(), path), lambda path: path.write_bytes(pickle.dumps(Hostile()))):
         write(tmp_path / "adapter_model.bin")
         with pytest.raises(UserError, match="with tensors alone"):
-            lora._read_weights(tmp_path)
+            peft_method._read_weights(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 

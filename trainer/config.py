@@ -63,7 +63,9 @@ class RunConfig(Strict):
     """Recipe of one run. The field descriptions are also the command line's help and, translated, the form's."""
 
     # What is trained
-    method: str = Field(description=mark("how the backbone is adapted: full, lora, qlora, adapter, adapter_fusion"))
+    method: str = Field(
+        description=mark("how the backbone is adapted: full, lora, qlora, adapter, adapter_fusion and others")
+    )
     task: Annotated[str, Names.TASK] = Field(
         description=mark(
             "a task's name, or the path of a file: CSV, TSV, JSON, JSON Lines, Parquet, Excel or OpenDocument"

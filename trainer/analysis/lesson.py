@@ -84,7 +84,7 @@ def members(runs: Sequence[Run]) -> dict[str, Run]:
     if not groups:
         return {}
     best = max(groups.values(), key=_fitness)
-    return {name: best[name] for name in methods.METHODS if name in best}
+    return {name: best[name] for name in methods.DEFAULT if name in best}
 
 
 def _fitness(group: dict[str, Run]) -> tuple[bool, int, int]:

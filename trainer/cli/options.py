@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
-
-from trainer.errors import Problems
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 Sets = Annotated[
@@ -53,31 +50,10 @@ RunNames = "RUN,RUN"
 
 
 def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """Settings by name, from NAME=VALUE pairs. A value is parsed as JSON if it can be; a list may be written a,b.
-
-    Raises `Problems` for pairs without a name or "=", and for settings that have an argument of their own.
-    """
+    """Settings by name, from the NAME=VALUE pairs after --set: see `recipes.parse_settings`."""
     from trainer.runs import recipes
 
-    settings: dict[str, Any] = {}
-    problems = []
-    for pair in pairs or ():
-        name, equals, value = pair.partition("=")
-        name = name.strip()
-        if not equals or not name:
-            problems.append(f"Expected NAME=VALUE after --set, got {pair!r}; write, say, learning_rate=3e-4.")
-            continue
-        try:
-            settings[name] = json.loads(value)
-        except ValueError:
-            settings[name] = tuple(value.split(",")) if "," in value else value
-        several = ("target_modules", "parent_tasks", "parents", "label_columns")
-        if name.rpartition(".")[2] in several and isinstance(settings[name], str):
-            settings[name] = (settings[name],)
-    if problems:
-        raise Problems(problems)
-    recipes.refuse_own_arguments(settings)
-    return settings
+    return recipes.parse_settings(pairs or ())
 
 
 def file_settings(*, label_columns: str | None, **given: Any) -> dict[str, Any]:

@@ -16,8 +16,11 @@ def attend(query: Any, key: Any, value: Any, bias: Any, dropout: nn.Dropout, hea
 
     `query`: (rows, queries, hidden); `key`, `value`: (rows, keys, hidden); `bias`: (rows, queries, keys), 0 where a
     query attends to a key, at least one for each query, and minus infinity elsewhere. All have the type of the result,
-    (rows, queries, hidden).
+    (rows, queries, hidden); where they differ, as beside a layer whose update is in float32, they get autocast's.
     """
+    if len({query.dtype, key.dtype, value.dtype}) > 1:
+        kind = torch.get_autocast_dtype(query.device.type)
+        query, key, value, bias = (x.to(kind) for x in (query, key, value, bias))
     rows, queries, hidden = query.shape
 
     def by_head(x: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from trainer.config import check as config_check
 from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError, UserError
 from trainer.methods import foreign, heads
-from trainer.methods.base import TUNED, Method, Options, RateSource, Setup, label_rows, refuse_lost
+from trainer.methods.base import ADAPTERS, TUNED, Method, Options, RateSource, Setup, label_rows, refuse_lost
 from trainer.sources import configs, weights
 from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark, tr
@@ -66,6 +66,7 @@ class Adapter(Method):
     paper = (
         "Houlsby et al. 2019, https://arxiv.org/abs/1902.00751; Pfeiffer et al. 2021, https://arxiv.org/abs/2005.00247"
     )
+    group = ADAPTERS
     library = "adapters"
     learning_rates = (5e-3, 1e-4)
     learning_rate_sources = (TUNED, RateSource("published", "Pfeiffer et al. 2021, section 4.1: BERT base"))

@@ -16,7 +16,7 @@ from trainer.errors import ArgumentError, UserError
 from trainer.machine.measure import folder_bytes
 from trainer.methods import adapter, heads
 from trainer.methods.adapter import AdapterOptions, add_head, bottleneck_parts, bottlenecks, load_adapter_model
-from trainer.methods.base import TUNED, Method, ParentWeights, RateSource, Setup
+from trainer.methods.base import ADAPTERS, TUNED, Method, ParentWeights, RateSource, Setup
 from trainer.sources import configs, weights
 from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.sources.configs import Foreign, Name
@@ -73,6 +73,7 @@ class AdapterFusion(Method):
     title = "AdapterFusion"
     summary = mark("Trains attention over frozen adapters of several tasks, so that each can lend what it knows.")
     paper = "Pfeiffer et al. 2021, AdapterFusion, https://arxiv.org/abs/2005.00247"
+    group = ADAPTERS
     library = "adapters"
     learning_rates = (5e-4, 5e-5)
     learning_rate_sources = (TUNED, RateSource("published", "Pfeiffer et al. 2021, section 4.1: BERT base"))

@@ -20,11 +20,24 @@ from trainer.machine.measure import folder_bytes
 from trainer.sources import weights
 from trainer.sources.backbones import Located, Part, Shape
 from trainer.sources.configs import is_off
-from trainer.texts import tr
+from trainer.texts import mark, tr
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+
+REFERENCE, ADAPTERS, QUANTISED = "reference", "adapters", "quantised"
+LOW_RANK, VECTORS, ORTHOGONAL, SPECTRAL = "low-rank", "vectors", "orthogonal", "spectral"
+GROUPS = {
+    REFERENCE: mark("Reference"),
+    LOW_RANK: mark("Low-rank"),
+    VECTORS: mark("Vectors"),
+    ORTHOGONAL: mark("Orthogonal"),
+    SPECTRAL: mark("Sparse and spectral"),
+    ADAPTERS: mark("Adapters"),
+    QUANTISED: mark("Quantised"),
+}
+"""The groups of methods, in the form's order; their names are those of `Method.group`."""
 
 CLASSIFIER_SPEEDUPS = Speedups(packing=True, first_token=True, prepacked=True, dropout_stock=True, embedding_rows=True)
 """The speed-ups of transformers' own classifiers (`load_classifier`)."""
@@ -106,6 +119,7 @@ class Method(ABC):
         learning_rates: its own peak learning rates, (hidden size below 512, others): the first for the embedded
             backbone, the second as its authors or its library use it on encoders of base size.
         learning_rate_sources: the source of each of them.
+        group: its group in the form and the documents, a key of `GROUPS`.
         library: the library that opens its saved model without this project.
         parent_method: for a method that fuses runs, the method of those runs.
         quantised_from: for a method that is another one over a quantised backbone, that one's name.
@@ -120,6 +134,7 @@ class Method(ABC):
     library: str
     learning_rates: tuple[float, float]
     learning_rate_sources: tuple[RateSource, RateSource]
+    group: str = LOW_RANK
     options: type[Options] = Options
     parent_method: str | None = None
     quantised_from: str | None = None
@@ -172,6 +187,9 @@ class Method(ABC):
         self.rebuild(folder, setup)
         for file, expected in self.tensors(folder, setup).items():
             weights.check(folder / file, expected, whole=self.trains_backbone)
+
+    def check_options(self, shape: Shape, options: Any) -> None:  # noqa: B027 - most options fit every encoder
+        """Raise `ArgumentError` for options that do not fit an encoder of this shape."""
 
     def runs_on(self, device: Device) -> bool:
         """Whether models of this method can be built on the device."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UserError
-from trainer.methods.base import CLASSIFIER_SPEEDUPS, TUNED, Method, RateSource, Setup, load_classifier
+from trainer.methods.base import CLASSIFIER_SPEEDUPS, REFERENCE, TUNED, Method, RateSource, Setup, load_classifier
 from trainer.sources import configs, tensors
 from trainer.sources.backbones import Shape
 from trainer.texts import mark, tr
@@ -28,6 +28,7 @@ class Full(Method):
     title = mark("Full fine-tuning")
     summary = mark("Trains every parameter. The reference: most memory, and a full copy of the model for each task.")
     paper = "Devlin et al. 2019, BERT, section 4, https://arxiv.org/abs/1810.04805"
+    group = REFERENCE
     library = "transformers"
     learning_rates = (2e-4, 3e-5)
     learning_rate_sources = (

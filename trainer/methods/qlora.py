@@ -10,7 +10,7 @@ from pydantic import Field
 
 from trainer.errors import ArgumentError
 from trainer.machine.device import Device, compute_type
-from trainer.methods.base import TUNED, RateSource, Setup, load_classifier
+from trainer.methods.base import QUANTISED, TUNED, RateSource, Setup, load_classifier
 from trainer.methods.lora import Lora, LoraOptions
 from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark, tr
@@ -32,6 +32,7 @@ class Qlora(Lora):
     title = mark("QLoRA (4-bit)")
     summary = mark("LoRA over a backbone in 4 bits: the least memory for weights, at some cost in time.")
     paper = "Dettmers et al. 2023, QLoRA, https://arxiv.org/abs/2305.14314"
+    group = QUANTISED
     library = "peft with bitsandbytes"
     quantised_from = "lora"
     learning_rates = (2e-3, 5e-4)

@@ -21,7 +21,7 @@ class Preset:
     summary: str
     task: str
     backbone: str
-    methods: tuple[str, ...] = tuple(methods.METHODS)
+    methods: tuple[str, ...] = methods.DEFAULT
     seeds: tuple[int, ...] = (0,)
     settings: dict[str, Any] = field(default_factory=dict)
 

@@ -22,7 +22,7 @@ from trainer.texts import mark, tr
 FIELDS = tuple(RunConfig.model_fields)
 OWN_ARGUMENTS = ("method", "methods_", "task", "backbone", "seed", "seeds")
 """Arguments of `make` and `suite`; settings may not repeat them."""
-DEFAULT_METHODS = tuple(methods.METHODS)
+DEFAULT_METHODS = methods.DEFAULT
 RATE_SOURCES: dict[RateSource, str] = {
     "tuned": mark("tuned on validation sentences, in one sweep for all methods"),
     "published": mark("published with the method or its library"),
@@ -38,7 +38,7 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
     """
     problems = []
     if method not in methods.METHODS:
-        problems.append(str(one_of(mark("a method"), method, DEFAULT_METHODS)))
+        problems.append(str(one_of(mark("a method"), method, tuple(methods.METHODS))))
     shape = None
     try:
         shape = backbones.shape_of(backbone)
@@ -67,9 +67,14 @@ def make(*, method: str, task: str, backbone: str, **settings: Any) -> RunConfig
         if shape:
             settings.setdefault("learning_rate", known.learning_rate(shape))
         try:
-            own = _absolute(known.options, known.options(**own).model_dump(mode="json"), problems)
+            options = known.options(**own)
+            own = _absolute(known.options, options.model_dump(mode="json"), problems)
+            if shape:
+                known.check_options(shape, options)
         except ValidationError as error:
             problems += describe(error)
+        except ArgumentError as error:
+            problems.append(str(error))
     try:
         named = _absolute(RunConfig, {"task": task, "backbone": backbone, **settings}, problems)
         config = RunConfig(**{"method": method, "options": own, "learning_rate": 1e-3, **named})
@@ -162,6 +167,32 @@ def command_of(config: RunConfig) -> str:
 def _plain(value: Any) -> str:
     """A value in the form that `--set` parses: strings as they are, other values as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Settings by name, from NAME=VALUE pairs. A value is parsed as JSON if it can be; a list may be written a,b.
+
+    Raises `Problems` for pairs without a name or "=", and for settings that have an argument of their own.
+    """
+    settings: dict[str, Any] = {}
+    problems = []
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            problems.append(tr("Expected NAME=VALUE, got {pair}; write, say, learning_rate=3e-4.", pair=repr(pair)))
+            continue
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = tuple(value.split(",")) if "," in value else value
+        several = ("target_modules", "parent_tasks", "parents", "label_columns")
+        if name.rpartition(".")[2] in several and isinstance(settings[name], str):
+            settings[name] = (settings[name],)
+    if problems:
+        raise Problems(problems)
+    refuse_own_arguments(settings)
+    return settings
 
 
 def refuse_own_arguments(settings: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import gradio as gr
 
 from trainer import methods
@@ -9,7 +11,22 @@ from trainer import methods
 # Okabe and Ito's palette, distinct with the common kinds of colour blindness; repeated if there are more methods.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#B8A800")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
-COLOURS = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(methods.METHODS)}
+_HUES = {"low-rank": 0.09, "vectors": 0.55, "orthogonal": 0.16, "spectral": 0.76, "adapters": 0.93, "quantised": 0.45}
+"""The hue that methods of a group share, beside the default ones, which have the palette's colours."""
+
+
+def _colours() -> dict[str, str]:
+    colours = dict(zip(methods.DEFAULT, _COLOURS, strict=False))
+    for group, hue in _HUES.items():
+        names = [name for name, method in methods.METHODS.items() if method.group == group and name not in colours]
+        for index, name in enumerate(names):
+            lightness = 0.32 + 0.3 * index / max(len(names) - 1, 1)
+            parts = colorsys.hls_to_rgb(hue, lightness, 0.75)
+            colours[name] = "#" + "".join(f"{round(255 * part):02X}" for part in parts)
+    return colours
+
+
+COLOURS = _colours()
 SHAPES = {name: _SHAPES[i % len(_SHAPES)] for i, name in enumerate(methods.METHODS)}
 
 # Names of installed fonts, not of a font service: the page must work without a network.

@@ -69,7 +69,7 @@ def rules(runs: dict[str, Run]) -> str:
         Column.named(mark("The method's paper"), numeric=False),
     ]
     rows = []
-    for name, method in methods.METHODS.items():
+    for name, method in ((name, methods.get(name)) for name in methods.DEFAULT):
         run = runs.get(name)
         figures = [METRICS[key].of(run) if run else None for key in FIGURES]
         rows.append(
@@ -98,7 +98,7 @@ def _sources(runs: dict[str, Run]) -> list[str]:
                 device=meta.system_info.device,
             )
         )
-    if len(runs) < len(methods.METHODS):
+    if len(runs) < len(methods.DEFAULT):
         sources.append(tr("A dash means that no run of that method is in the store."))
     return sources
 

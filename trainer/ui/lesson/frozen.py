@@ -50,16 +50,17 @@ class View:
 
 def build() -> Step:
     """Lay out the step and connect it."""
-    fields = {name: field for method in methods.METHODS.values() for name, field in method.options.model_fields.items()}
+    known = [methods.get(name) for name in methods.DEFAULT]
+    fields = {name: field for method in known for name, field in method.options.model_fields.items()}
     with controls() as heading:
         method = gr.Radio(
-            [(tr(known.title), name) for name, known in methods.METHODS.items()],
+            [(tr(one.title), one.name) for one in known],
             value=lesson.LIGHT,
             label=tr("Method"),
             info=tr("What of the model is trained."),
         )
         backbone = gr.Dropdown(
-            [(tr(known.title), name) for name, known in backbones.BACKBONES.items()],
+            [(tr(one.title), name) for name, one in backbones.BACKBONES.items()],
             value="minilm",
             label=tr("Backbone"),
             info=tr("The pretrained encoder. Its sizes are known without a download."),

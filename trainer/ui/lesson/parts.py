@@ -49,8 +49,14 @@ def share(value: float) -> str:
 
 
 def name(part: Part) -> str:
-    """The title of a part; its own name if it is not in `NAMES`."""
-    return tr(NAMES[part.name]) if part.name in NAMES else part.name
+    """The title of a part; its own name if it is neither in `NAMES` nor a method's."""
+    if part.name in NAMES:
+        return tr(NAMES[part.name])
+    method = methods.METHODS.get(part.name.removesuffix("_shared"))
+    if method is None:
+        return part.name
+    title = tr(method.title)
+    return tr("{method}, shared by all layers", method=title) if part.name.endswith("_shared") else title
 
 
 def count(part: Part) -> str:

@@ -19,7 +19,7 @@ from trainer.ui.common.lab import Lab, run_name
 from trainer.ui.train import file as train_file
 from trainer.ui.train.control import control, type_of
 from trainer.ui.train.file import task_choices
-from trainer.ui.train.form import COLUMNS, RECIPE, defaults, options_of
+from trainer.ui.train.form import COLUMNS, RECIPE, default, defaults, options_of
 
 CUSTOM = "custom"
 
@@ -52,20 +52,29 @@ def build(lab: Lab) -> Form:
         _hyperparameters(values, fields)
     with fold(tr("Options of the chosen methods")):
         # By CSS: an event that shows and hides the groups sets off the methods' change again and again.
-        gr.HTML(render("train/options.html", methods=list(methods.METHODS)), padding=False)
-        for name in methods.METHODS:
+        gr.HTML(render("train/options.html", methods=methods.DEFAULT), padding=False)
+        for name in methods.DEFAULT:
             _method_options(lab, name, values, fields)
+        _more_options(values, fields)
     return Form(preset, {name: fields[name] for name in values})
 
 
 def _what(lab: Lab, values: dict[str, Any], fields: dict[str, Any]) -> None:
     """Lay out methods, task, backbone, seeds and name."""
     fields["methods"] = gr.CheckboxGroup(
-        [(tr(method.title), name) for name, method in methods.METHODS.items()],
+        [(tr(methods.get(name).title), name) for name in methods.DEFAULT],
         value=values["methods"],
         label=tr("Methods"),
         info=tr("A run each. What each does, and its paper, stands below, with its own options."),
         elem_id="train-methods",
+    )
+    fields["more_methods"] = gr.Dropdown(
+        [(f"{tr(methods.GROUPS[method.group])}: {tr(method.title)}", method.name) for method in _more()],
+        value=values["more_methods"],
+        multiselect=True,
+        label=tr("More methods"),
+        info=tr("Of PEFT, by group; type to search. A run each too."),
+        elem_id="train-more-methods",
     )
     fields["task"] = gr.Dropdown(
         task_choices(lab),
@@ -135,6 +144,43 @@ def _method_options(lab: Lab, name: str, values: dict[str, Any], fields: dict[st
                 )
 
 
+def _more() -> list[methods.Method]:
+    """The methods beside the default ones, in the order of their groups."""
+    more = [method for name, method in methods.METHODS.items() if name not in methods.DEFAULT]
+    return sorted(more, key=lambda method: list(methods.GROUPS).index(method.group))
+
+
+def _more_options(values: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Lay out the options of the other methods as one text: controls for all of them would slow the page down."""
+    with gr.Group():
+        gr.Markdown("#### " + tr("More methods"), padding=True)
+        fields["more_options"] = gr.Textbox(
+            values["more_options"],
+            label=tr("Options of more methods"),
+            info=tr("As METHOD.NAME=VALUE, with spaces between them; the list below has their names and defaults."),
+            placeholder="vera.r=128 ia3.target_modules=key,value",
+            max_length=2_000,
+        )
+        gr.HTML(render_more(), padding=True)
+
+
+def render_more() -> str:
+    """The other methods as HTML: what each does, its paper, its options with their defaults."""
+    return render("train/more.html", methods=[(method, _written(method)) for method in _more()])
+
+
+def _written(method: methods.Method) -> list[tuple[str, str]]:
+    """(an option with its default as it is written in the form, its line of help) of each option of a method."""
+    written = []
+    for key, field in options_of(method.name).items():
+        value = default(field)
+        shown = ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else value
+        if key.endswith(".learning_rate"):
+            shown = " / ".join(f"{rate:g}" for rate in method.learning_rates)
+        written.append((f"{key}={shown}", tr(field.description)))
+    return written
+
+
 # Handlers
 
 
@@ -178,7 +224,9 @@ def _restored(name: str, stored: Any, default_value: Any, choices: list[tuple[st
     if name in COLUMNS:
         return gr.update(choices=[stored] if stored else [], value=stored or None)
     if name == "methods":
-        return [method for method in stored or [] if method in methods.METHODS]
+        return [method for method in stored or [] if method in methods.DEFAULT]
+    if name == "more_methods":
+        return [method for method in stored or [] if method in methods.METHODS and method not in methods.DEFAULT]
     if name == "backbone":
         return stored if stored in backbones.BACKBONES else default_value
     if choices is None:

@@ -43,6 +43,8 @@ COLUMNS = (
     "text_column", "label_column", "group_column", "separator", "encoding", "several_labels", "label_columns",
 )  # fmt: skip
 """Fields of the recipe that say how a file is read."""
+_OWN = ("methods", "more_methods", "more_options", "task", "backbone", "seeds", "label")
+"""Fields of the form that are no settings of a suite."""
 MOST_SEEDS = 20
 """The most seeds of one launch; the page also estimates their cost at every change."""
 
@@ -62,18 +64,24 @@ def defaults(preset: str = "quick") -> dict[str, Any]:
     suite = PRESETS[preset]
     values: dict[str, Any] = {"methods": list(suite.methods), "task": suite.task, "backbone": suite.backbone}
     values |= {name: shown(suite.settings.get(name, default(RunConfig.model_fields[name]))) for name in RECIPE}
-    for method in methods.METHODS:
+    values["methods"] = [name for name in suite.methods if name in methods.DEFAULT]
+    values["more_methods"] = [name for name in suite.methods if name not in methods.DEFAULT]
+    values["more_options"] = ""
+    for method in methods.DEFAULT:
         values |= {name: shown(default(field)) for name, field in options_of(method).items()}
     columns = dict.fromkeys(COLUMNS) | {"several_labels": False, "label_columns": []}
     return values | columns | {"seeds": ", ".join(map(str, suite.seeds)), "label": "", "track": False}
 
 
 def suite_of(form: dict[str, Any]) -> dict[str, Any]:
-    """The form's values as arguments of `recipes.suite`, and `label`. Raises `ArgumentError` for the seeds."""
-    chosen = form["methods"] or []
+    """The form's values as arguments of `recipes.suite`, and `label`. Raises `ArgumentError` for the seeds,
+    and `Problems` for the options of more methods."""
+    chosen = [*(form["methods"] or ()), *(form["more_methods"] or ())]
     settings: dict[str, Any] = {}
+    if form["more_methods"]:
+        settings |= recipes.parse_settings((form["more_options"] or "").split())
     for name, value in form.items():
-        if name in ("methods", "task", "backbone", "seeds", "label") or value is None or value == "":
+        if name in _OWN or value is None or value == "":
             continue
         method, dot, own = name.partition(".")
         if dot and (method not in chosen or same(value, default(options_of(method)[name]))):

@@ -1,0 +1,427 @@
+"""PEFT's other weight-based methods, an entry each: its options, the tensors that it adds, its source.
+
+A new one is an entry in `ENTRIES`; form, command line, estimates, Compare, Live, export and adoption follow from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import Field, create_model
+
+from trainer.engine.prepare import Speedups
+from trainer.errors import ArgumentError
+from trainer.methods.base import (
+    LOW_RANK,
+    ORTHOGONAL,
+    SPECTRAL,
+    VECTORS,
+    Options,
+    RateSource,
+    Setup,
+    common_linears,
+    refuse_lost,
+)
+from trainer.methods.peft_method import (
+    BOOKKEEPING,
+    PeftMethod,
+    Target,
+    adapted_linears,
+    adapted_paths,
+    target_pattern,
+)
+from trainer.sources import weights
+from trainer.sources.backbones import Part, Shape
+from trainer.sources.configs import is_off
+from trainer.texts import mark, tr
+
+TOKENWISE = Speedups(packing=True, first_token=True, dropout_stock=True)
+"""Speed-ups of an update that maps each token for itself and reads or scales the frozen weight."""
+BESIDE = Speedups(packing=True, first_token=True, frozen_compute_type=True, prepacked=True, dropout_stock=True)
+"""Speed-ups of an update whose output is added to that of the frozen layer, which computes as it is."""
+
+Tensors = dict[str, tuple[int, ...]]
+STARTS = ("init_weights", "init_ia3_weights", "init_lora_weights", "init_vector_bank_bound", "init_logits_std")
+"""PEFT's settings of the values at the start, which a trained adapter no longer needs."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method of PEFT.
+
+    Attributes:
+        name, title, group, summary, paper: as in `Method`.
+        peft_type: PEFT's own name.
+        options: PEFT's setting -> (type, pydantic's field); `target_modules` is added.
+        tensors: (inputs, outputs, options) of a linear layer -> the tensors that are saved beside it.
+        shared: the same of the largest adapted layer -> the tensors that are saved once a model.
+        frozen: beginnings of the names of tensors that are saved and not trained.
+        learning_rates, learning_rate_sources: as in `Method`.
+        speedups: the speed-ups that it allows.
+        targets: the linear layers that are adapted by default.
+        divides: an option that must divide a layer's outputs, and its inputs too where `both`.
+        merges: whether PEFT can add the update to the weights.
+        settings: PEFT's settings that follow from the options.
+    """
+
+    name: str
+    peft_type: str
+    title: str
+    group: str
+    summary: str
+    paper: str
+    tensors: Callable[[int, int, Any], Tensors]
+    learning_rates: tuple[float, float]
+    learning_rate_sources: tuple[RateSource, RateSource]
+    options: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    shared: Callable[[int, int, Any], Tensors] = lambda inputs, outputs, options: {}
+    frozen: tuple[str, ...] = ()
+    speedups: Speedups = TOKENWISE
+    targets: tuple[Target, ...] = ("query", "value")
+    divides: str = ""
+    both: bool = False
+    merges: bool = True
+
+
+class PeftFamily(PeftMethod):
+    """The method of an entry."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.name, self.title, self.summary, self.paper = entry.name, entry.title, entry.summary, entry.paper
+        self.group, self.speedups = entry.group, entry.speedups
+        self.learning_rates, self.learning_rate_sources = entry.learning_rates, entry.learning_rate_sources
+        targets = Field(
+            entry.targets,
+            min_length=1,
+            title=mark("Target modules"),
+            description=mark("linear layers of the encoder that get an update"),
+        )
+        own = entry.options | {"target_modules": (tuple[Target, ...], targets)}
+        self.options = create_model(f"{entry.peft_type}Options", __base__=Options, __doc__=entry.summary, **own)
+        # What acts in training alone is not compared with a saved configuration.
+        self.predicting = tuple(name for name in own if "dropout" not in name)
+
+    @property
+    def peft_type(self) -> str:
+        return self.entry.peft_type
+
+    def check_options(self, shape: Shape, options: Any) -> None:
+        named = self.entry.divides
+        for inputs, outputs in common_linears(shape, options.target_modules) if named else ():
+            size, widths = getattr(options, named), (inputs, outputs) if self.entry.both else (outputs,)
+            if any(width % size for width in widths):
+                fits = math.gcd(*(width for pair in common_linears(shape, options.target_modules) for width in pair))
+                raise ArgumentError(
+                    expected=tr("a {option} that divides {widths}", option=named, widths=" / ".join(map(str, widths))),
+                    got=str(size),
+                    fix=tr("choose a divisor of {number}", number=fits),
+                )
+
+    def settings(self, setup: Setup) -> dict[str, Any]:
+        options, family = setup.options, setup.backbone.family
+        own = {name: getattr(options, name) for name in self.entry.options}
+        targets = target_pattern(family, options.target_modules)
+        if "output" in options.target_modules and self.entry.peft_type == "IA3":
+            own["feedforward_modules"] = target_pattern(family, ["output"])
+        return {"task_type": "SEQ_CLS", **own, "target_modules": targets, "modules_to_save": list(family.head)}
+
+    def build(self, setup: Setup):
+        self.check_options(setup.backbone.shape, setup.options)
+        return super().build(setup)
+
+    def update_tensors(self, shape: Shape, options: Any) -> weights.Shapes:
+        added = {
+            f"{path}.{suffix}": size
+            for path, name in adapted_paths(shape, options.target_modules)
+            for suffix, size in self._beside(shape, name, options).items()
+        }
+        return added | {f"base_model.{name}": size for name, size in self._shared(shape, options).items()}
+
+    def _beside(self, shape: Shape, name: str, options: Any) -> Tensors:
+        inputs, outputs = shape.linear(name)
+        if name == "output" and self.entry.peft_type == "IA3":
+            return {"ia3_l": (1, inputs)}  # the feed-forward block's inner activations are scaled, not its output
+        return self.entry.tensors(inputs, outputs, options)
+
+    def _shared(self, shape: Shape, options: Any) -> Tensors:
+        linears = common_linears(shape, options.target_modules)
+        return self.entry.shared(max(i for i, _ in linears), max(o for _, o in linears), options)
+
+    def _counts(self, saved: Tensors) -> tuple[int, int]:
+        """(trained, frozen) parameters of some tensors."""
+        sizes = {name: math.prod(size) for name, size in saved.items()}
+        frozen = sum(size for name, size in sizes.items() if name.startswith(self.entry.frozen or ("\0",)))
+        return sum(sizes.values()) - frozen, frozen
+
+    def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
+        added = self.added_parts(shape, options, parents=parents)
+        return sum(part.total for part in added if part.trains) + shape.head_parameters(labels)
+
+    def added_parts(self, shape: Shape, options: Any, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
+        parts = []
+        for name in options.target_modules:
+            counts = self._counts(self._beside(shape, name, options))
+            parts += [Part(self.name, count, shape.layers, name, trains=not i) for i, count in enumerate(counts)]
+        counts = self._counts(self._shared(shape, options))
+        parts += [Part(f"{self.name}_shared", count, trains=not i) for i, count in enumerate(counts)]
+        return tuple(part for part in parts if part.count)
+
+    def recognise(self, config: dict[str, Any], shape: Shape) -> dict[str, Any] | None:
+        if config.get("peft_type") != self.entry.peft_type:
+            return None
+        adapted, settings = self.own_settings(config, shape)
+        defaults = _defaults(self.entry.peft_type)
+        if self.entry.peft_type == "IA3":
+            scaled, beside = adapted_linears(config.get("feedforward_modules") or [], shape)
+            settings["feedforward_modules"] = beside or [
+                name for name in ("output", *scaled) if (name in scaled) != (name in adapted and name == "output")
+            ]
+        ignored = BOOKKEEPING | set(self.entry.options) | set(STARTS) | {"fan_in_fan_out", "layers_pattern"}
+        ignored |= {name for name in settings if "dropout" in name}  # of training alone
+        plain = {name: value for name, value in defaults.items() if not is_off(value)} | {"task_type": "SEQ_CLS"}
+        refuse_lost(self, settings, plain=plain, ignored=ignored)
+        own = {name: config.get(name, defaults.get(name)) for name in self.entry.options}
+        return own | {"target_modules": adapted}
+
+    def merge(self, model):
+        return model.merge_and_unload() if self.entry.merges else None
+
+
+def _defaults(peft_type: str) -> dict[str, Any]:
+    """PEFT's own defaults of a type's settings."""
+    import dataclasses
+
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    missing = dataclasses.MISSING
+    return {
+        one.name: one.default_factory() if one.default_factory is not missing else one.default
+        for one in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[peft_type])
+        if one.default is not missing or one.default_factory is not missing
+    }
+
+
+def _rank(default: int, **bounds: Any) -> tuple[Any, Any]:
+    text = mark("rank of the update; parameters grow with it")
+    return int, Field(default, **{"ge": 1, "le": 256} | bounds, title=mark("Rank (r)"), description=text)
+
+
+def _size(name: str, default: int, title: str, description: str, *, most: int = 4096) -> dict[str, tuple[Any, Any]]:
+    return {name: (int, Field(default, ge=1, le=most, title=title, description=description))}
+
+
+def _scale(name: str, default: float, title: str, description: str) -> dict[str, tuple[Any, Any]]:
+    return {name: (float, Field(default, gt=0, le=10_000, title=title, description=description))}
+
+
+def _kronecker(inputs: int, outputs: int, rank: int) -> Tensors:
+    """LoKr's tensors: each width is cut into its two most equal factors (LyCORIS, appendix)."""
+    (a, c), (b, d) = _factors(outputs), _factors(inputs)
+    if rank < max(c, d) / 2:
+        return {"lokr_w1": (a, b), "lokr_w2_a": (c, rank), "lokr_w2_b": (rank, d)}
+    return {"lokr_w1": (a, b), "lokr_w2": (c, d)}
+
+
+def _factors(width: int) -> tuple[int, int]:
+    small = next(size for size in range(math.isqrt(width), 0, -1) if width % size == 0)
+    return small, width // small
+
+
+SAME = RateSource("chosen", "a first guess for encoders of base size, not swept")
+FIRST = RateSource("chosen", "a first guess, not swept yet")
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "loha", "LOHA", "LoHa", LOW_RANK,
+        mark("The update is the elementwise product of two low-rank products, so its rank can be the square of r."),
+        "Hyeon-Woo et al. 2021, FedPara, https://arxiv.org/abs/2108.06098",
+        lambda i, o, x: {
+            "hada_w1_a": (o, x.r), "hada_w1_b": (x.r, i), "hada_w2_a": (o, x.r), "hada_w2_b": (x.r, i),
+        },
+        (2e-3, 5e-4), (FIRST, SAME),
+        {"r": _rank(8), **_scale("alpha", 8, "Alpha", mark("the update is scaled by alpha / r"))},
+        speedups=BESIDE,
+    ),
+    Entry(
+        "gralora", "GRALORA", "GraLoRA", LOW_RANK,
+        mark("LoRA cut into k by k blocks of the weight, each with a low-rank update of its own."),
+        "Jung et al. 2025, GraLoRA, https://arxiv.org/abs/2505.20355",
+        lambda i, o, x: {
+            "gralora_A": (x.gralora_k, i // x.gralora_k, x.r), "gralora_B": (x.gralora_k, x.r, o // x.gralora_k),
+        },
+        (2e-3, 5e-4), (FIRST, SAME),
+        {
+            "r": _rank(16, multiple_of=2),
+            **_scale("alpha", 32, "Alpha", mark("the update is scaled by alpha / r")),
+            **_size("gralora_k", 2, mark("Blocks (gralora_k)"), mark("blocks a side; divides r and the widths")),
+        },
+        divides="gralora_k", both=True,
+    ),
+    Entry(
+        "hira", "HIRA", "HiRA", LOW_RANK,
+        mark("The frozen weight is multiplied element by element with a low-rank product: an update of high rank."),
+        "Huang et al. 2025, HiRA, ICLR, https://openreview.net/forum?id=TwJrTz9cRS",
+        lambda i, o, x: {"hira_A": (x.r, i), "hira_B": (o, x.r)},
+        (2e-3, 5e-4), (FIRST, SAME),
+        {"r": _rank(32)},
+    ),
+    Entry(
+        "miss", "MISS", "MiSS", LOW_RANK,
+        mark("One small matrix a layer, which all pieces of the input share."),
+        "Kang and Yin 2024, MiSS, https://arxiv.org/abs/2409.15371",
+        lambda i, o, x: {"miss_block": (x.r, o)},
+        (2e-3, 5e-4), (FIRST, SAME),
+        {"r": _rank(32)},
+    ),
+    Entry(
+        "delora", "DELORA", "DeLoRA", LOW_RANK,
+        mark("LoRA with a normalised update, whose strength is one trained number a layer."),
+        "Bini et al. 2025, DeLoRA, https://arxiv.org/abs/2503.18225",
+        lambda i, o, x: {
+            "delora_A": (x.r, i), "delora_B": (o, x.r), "delora_lambda": (1,), "delora_w_norm": (i,),
+        },
+        (2e-3, 5e-4), (FIRST, SAME),
+        {
+            "r": _rank(8),
+            "delora_lambda": (int, Field(15, ge=0, le=1000, title=mark("Bound (delora_lambda)"),
+                                         description=mark("the length of the update at the start"))),
+        },
+        frozen=("delora_w_norm",),
+    ),
+    Entry(
+        "lokr", "LOKR", "LoKr", LOW_RANK,
+        mark("The update is the Kronecker product of two small matrices."),
+        "Yeh et al. 2023, LyCORIS, https://arxiv.org/abs/2309.14859",
+        lambda i, o, x: _kronecker(i, o, x.r),
+        (2e-3, 5e-4), (FIRST, SAME),
+        {"r": _rank(8), **_scale("alpha", 8, "Alpha", mark("the update is scaled by alpha / r"))},
+        speedups=BESIDE,
+    ),
+    Entry(
+        "vera", "VERA", "VeRA", VECTORS,
+        mark("One pair of random frozen matrices for all layers; two vectors a layer scale them."),
+        "Kopiczko et al. 2023, VeRA, https://arxiv.org/abs/2310.11454",
+        lambda i, o, x: {"vera_lambda_b": (o,), "vera_lambda_d": (x.r,)},
+        (1e-2, 4e-3), (FIRST, SAME),
+        {"r": _rank(256, le=2048)},
+        shared=lambda i, o, x: {"vera_A": (x.r, i), "vera_B": (o, x.r)},
+        frozen=("vera_A", "vera_B"), speedups=BESIDE,
+    ),
+    Entry(
+        "vblora", "VBLORA", "VB-LoRA", VECTORS,
+        mark("LoRA whose matrices are put together from one small bank of vectors that all layers share."),
+        "Li et al. 2024, VB-LoRA, https://arxiv.org/abs/2405.15179",
+        lambda i, o, x: {
+            "vblora_logits_A": (x.r, i // x.vector_length, x.num_vectors),
+            "vblora_logits_B": (o // x.vector_length, x.r, x.num_vectors),
+        },
+        (1e-2, 1e-3), (FIRST, SAME),
+        {
+            "r": _rank(4),
+            **_size("num_vectors", 90, mark("Vectors in the bank (num_vectors)"), mark("how many there are")),
+            **_size("vector_length", 128, mark("Length of a vector (vector_length)"), mark("divides the widths")),
+        },
+        shared=lambda i, o, x: {"vblora_vector_bank": (x.num_vectors, x.vector_length)},
+        divides="vector_length", both=True,
+    ),
+    Entry(
+        "unilora", "UNILORA", "Uni-LoRA", VECTORS,
+        mark("All entries of all LoRA matrices are drawn from one trained vector, by a fixed random projection."),
+        "Li et al. 2025, Uni-LoRA, https://arxiv.org/abs/2506.00799",
+        lambda i, o, x: {},
+        (1e-2, 5e-3), (FIRST, SAME),
+        {
+            "r": _rank(4),
+            **_size("theta_d_length", 2560, mark("Length (theta_d_length)"), mark("of the trained vector"),
+                    most=1_000_000),
+        },
+        shared=lambda i, o, x: {"unilora_theta_d": (x.theta_d_length,)},
+    ),
+    Entry(
+        "ia3", "IA3", "IA³", VECTORS,
+        mark("Scales keys, values and the inner activations of the feed-forward block by one vector each."),
+        "Liu et al. 2022, IA³, https://arxiv.org/abs/2205.05638",
+        lambda i, o, x: {"ia3_l": (o, 1)},
+        (1e-2, 3e-3), (FIRST, RateSource("published", "Liu et al. 2022, T-Few's recipe")),
+        targets=("key", "value", "output"),
+    ),
+    Entry(
+        "road", "ROAD", "RoAd", ORTHOGONAL,
+        mark("Rotates and scales pairs of a layer's outputs: two numbers for each pair."),
+        "Liao and Monz 2024, RoAd, https://arxiv.org/abs/2409.00119",
+        lambda i, o, x: {"road_theta": (o // 2,), "road_alpha": (o // 2,)},
+        (1e-2, 3e-3), (FIRST, SAME),
+        _size("group_size", 64, mark("Group (group_size)"), mark("outputs of which pairs are formed; divides them")),
+        divides="group_size",
+    ),
+    Entry(
+        "oft", "OFT", "OFT", ORTHOGONAL,
+        mark("Multiplies the frozen weight by a block-diagonal rotation: angles between neurons stay."),
+        "Qiu et al. 2023, OFT, https://arxiv.org/abs/2306.07280",
+        lambda i, o, x: {
+            "oft_R.weight": (i // x.oft_block_size, x.oft_block_size * (x.oft_block_size - 1) // 2),
+        },
+        (2e-3, 1e-3), (FIRST, SAME),
+        _size("oft_block_size", 32, mark("Block (oft_block_size)"), mark("side of a rotation; divides the inputs")),
+        divides="oft_block_size", both=True,
+    ),
+    Entry(
+        "boft", "BOFT", "BOFT", ORTHOGONAL,
+        mark("OFT with rotations in blocks, and a trained scale for each output."),
+        "Liu et al. 2023, BOFT, https://arxiv.org/abs/2311.06243",
+        lambda i, o, x: {
+            "boft_R": (1, i // x.boft_block_size, x.boft_block_size, x.boft_block_size), "boft_s": (o, 1),
+        },
+        (2e-3, 1e-3), (FIRST, SAME),
+        _size("boft_block_size", 4, mark("Block (boft_block_size)"), mark("side of a rotation; divides the inputs")),
+        divides="boft_block_size", both=True,
+    ),
+    Entry(
+        "hra", "HRA", "HRA", ORTHOGONAL,
+        mark("Multiplies the frozen weight by r Householder reflections."),
+        "Yuan et al. 2024, HRA, https://arxiv.org/abs/2405.17484",
+        lambda i, o, x: {"hra_u": (i, x.r)},
+        (2e-3, 1e-3), (FIRST, SAME),
+        {"r": _rank(8, multiple_of=2)},
+    ),
+    Entry(
+        "fourierft", "FOURIERFT", "FourierFT", SPECTRAL,
+        mark("Trains some entries of the update's Fourier spectrum, at random fixed positions."),
+        "Gao et al. 2024, FourierFT, https://arxiv.org/abs/2405.03003",
+        lambda i, o, x: {"fourierft_spectrum": (x.n_frequency,)},
+        (3e-2, 5e-2), (FIRST, SAME),
+        {
+            **_size("n_frequency", 1000, mark("Entries (n_frequency)"), mark("trained a layer"), most=1_000_000),
+            **_scale("scaling", 150, mark("Scaling"), mark("the update is multiplied by it")),
+        },
+        speedups=BESIDE,
+    ),
+    Entry(
+        "waveft", "WAVEFT", "WaveFT", SPECTRAL,
+        mark("Trains some entries of the update's wavelet transform, at random fixed positions."),
+        "Bilican et al. 2025, WaveFT, https://arxiv.org/abs/2505.12532",
+        lambda i, o, x: {"waveft_spectrum": (x.n_frequency,)},
+        (3e-2, 1e-2), (FIRST, SAME),
+        {
+            **_size("n_frequency", 2592, mark("Entries (n_frequency)"), mark("trained a layer"), most=1_000_000),
+            **_scale("scaling", 25, mark("Scaling"), mark("the update is multiplied by it")),
+        },
+        speedups=BESIDE,
+    ),
+    Entry(
+        "c3a", "C3A", "C³A", SPECTRAL,
+        mark("The update is a circular convolution in blocks: one kernel a block in place of a matrix."),
+        "Chen et al. 2024, C³A, https://arxiv.org/abs/2407.19342",
+        lambda i, o, x: {"c3a_kernel": (o // x.block_size, i // x.block_size, x.block_size)},
+        (1e-1, 1e-1), (FIRST, SAME),
+        _size("block_size", 128, mark("Block (block_size)"), mark("length of a kernel; divides the widths")),
+        divides="block_size", both=True,
+    ),
+)  # fmt: skip
+"""The methods of the family, by group."""
+
+METHODS: tuple[PeftFamily, ...] = tuple(map(PeftFamily, ENTRIES))
