@@ -379,6 +379,9 @@ COMMANDS: dict[str, Here | By] = {
     "python -m trainer run --method lora --task strength --set train_size=1000": By(
         "tests/test_examples.py::test_the_contributors_method_and_task_work", "--task strength"
     ),
+    "PYTHONPATH=. python tests/test_peft_family.py": By(
+        "tests/test_examples.py::test_the_contributors_method_and_task_work", "tests/test_peft_family.py"
+    ),
     "PYTHONPATH=. python tests/test_run_format.py": By(
         "tests/test_examples.py::test_the_contributors_method_and_task_work", "tests/test_run_format.py"
     ),

@@ -32,7 +32,7 @@ from trainer.errors import ArgumentError, Unreachable, UserError
 from trainer.jobs import adoption, leftovers
 from trainer.jobs import queue as jobs
 from trainer.machine.device import Device, quiet_libraries
-from trainer.methods import Parent, Setup, foreign, lora
+from trainer.methods import Parent, Setup, foreign, peft_method
 from trainer.publish.bundled import BUNDLED
 from trainer.runs import archive, entry, predictions, recipes
 from trainer.runs.damage import Damaged
@@ -641,7 +641,7 @@ def test_no_pattern_from_elsewhere_is_run(targets, monkeypatch):
     def recognise():
         with monkeypatch.context() as patch:
             for name in ("fullmatch", "match", "search", "compile"):
-                patch.setattr(lora.re, name, never)
+                patch.setattr(peft_method.re, name, never)
             methods.get("lora").recognise(config, shape)
 
     with pytest.raises(ArgumentError, match="write the names, not a pattern"):
@@ -657,7 +657,7 @@ def test_a_pattern_of_ranks_is_refused(setting):
 def test_the_programs_own_pattern_is_understood():
     shape = backbones.shape_of("minilm")
     names = ["query", "attention_output", "output"]
-    pattern = lora.target_pattern(backbones.FAMILIES["bert"], names)
+    pattern = peft_method.target_pattern(backbones.FAMILIES["bert"], names)
     assert methods.get("lora").recognise(peft_config(target_modules=pattern), shape)["target_modules"] == names
 
 
@@ -1283,8 +1283,8 @@ def test_a_run_that_does_not_open_delays_no_other_prediction(own_store, tmp_path
         archive.load_folder(own_store, bundled(name, tmp_path), checked=False)[0][0] for name in ("lora", "adapter")
     )
     go = threading.Event()
-    opens = lora.Lora.open
-    monkeypatch.setattr(lora.Lora, "open", lambda *given: go.wait(60) and opens(*given))
+    opens = peft_method.PeftMethod.open
+    monkeypatch.setattr(peft_method.PeftMethod, "open", lambda *given: go.wait(60) and opens(*given))
     predictor = Predictor(own_store)
     before = predictor.predict_one("a warm film", fast)
     waiting = threading.Thread(target=predictor.predict_each, args=("a warm film", [slow]))

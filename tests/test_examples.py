@@ -199,13 +199,15 @@ def test_the_contributors_method_and_task_work(program, tiny_backbone):
     small = f"--backbone {tiny_backbone} --set train_size=100 --set validation_size=50 --set test_size=50"
     guide = [line for language, block in blocks(read(CONTRIBUTING)) if language == "bash" for line in shell(block)]
     assert "python -m pytest tests/test_methods.py -k psoft" in guide
-    in_copy(program, ["python", "tests/test_run_format.py"], PYTHONPATH=".")
+    written = ["tests/test_run_format.py", "tests/test_peft_family.py"]
+    in_copy(program, *(["python", file] for file in written), PYTHONPATH=".")
+    assert "`psoft`" in read(program / "docs" / "methods.md")
     assert "options_psoft" in json.loads(read(program / "docs" / "run.schema.json"))["$defs"]
     # The contract's tests, and that the schema is that of the program's models, in one process.
     files = [f"tests/test_{name}.py" for name in ("methods", "run_format")]
     chosen = ["-q", "-k", "psoft or is_what_the_programs_models_say"]
     (said,) = in_copy(program, ["python", "-m", "pytest", *files, *chosen])
-    assert int(re.search(r"(\d+) passed", said)[1]) > 12
+    assert int(re.search(r"(\d+) passed", said)[1]) > 9
     # Both at once, so that one worker trains both.
     said = in_copy(
         program,

@@ -1039,34 +1039,33 @@ def test_examples_pressed_while_models_load_are_predicted_the_newest_last(open_p
             assert page.locator(".lab-line").first.inner_text().startswith("Sentence: “It is not")
 
 
-def test_what_is_typed_while_an_example_is_on_its_way_stays(open_page, suite):
+def test_what_is_typed_while_an_example_is_on_its_way_stays(open_page, trained):
     """The first time that Live opens an example comes into its box, unless a sentence was typed meanwhile."""
-    with app_on(suite[0].root) as (address, _):
-        for page in open_page(f"{address}/?tab=compare"):
-            page.get_by_text("test sentences").first.wait_for()
-            # The request of what Live offers takes its time.
-            page.evaluate(
-                """() => {
-                  const send = window.fetch.bind(window);
-                  window.fetch = async (...of) => {
-                    const {data, event_data: by} = JSON.parse(of[1]?.body ?? "{}");
-                    if (by?.value === "Live" && data.length === 5) {
-                      window.held = true;
-                      await new Promise(on => setTimeout(on, 4000));
-                    }
-                    return send(...of);
-                  };
-                }"""
-            )
-            page.get_by_role("tab", name="Live").click()
-            text = page.get_by_label("A sentence", exact=True)
-            page.wait_for_function("window.held")
-            text.fill("Typed meanwhile, and dull.")
-            page.get_by_role("button", name="Predict with all runs").click()
-            page.get_by_text("5 runs predicted.").wait_for()
-            page.wait_for_timeout(5000)
-            assert text.input_value() == "Typed meanwhile, and dull."
-            assert page.locator(".lab-line").first.inner_text().startswith("Sentence: “Typed meanwhile")
+    for page in open_page(f"{trained[0]}/?tab=compare"):
+        page.get_by_text("test sentences").first.wait_for()
+        # The request of what Live offers takes its time.
+        page.evaluate(
+            """() => {
+              const send = window.fetch.bind(window);
+              window.fetch = async (...of) => {
+                const {data, event_data: by} = JSON.parse(of[1]?.body ?? "{}");
+                if (by?.value === "Live" && data.length === 5) {
+                  window.held = true;
+                  await new Promise(on => setTimeout(on, 2000));
+                }
+                return send(...of);
+              };
+            }"""
+        )
+        page.get_by_role("tab", name="Live").click()
+        text = page.get_by_label("A sentence", exact=True)
+        page.wait_for_function("window.held")
+        text.fill("Typed meanwhile, and dull.")
+        page.get_by_role("button", name="Predict with all runs").click()
+        page.get_by_text("5 runs predicted.").wait_for()
+        page.wait_for_timeout(2500)
+        assert text.input_value() == "Typed meanwhile, and dull."
+        assert page.locator(".lab-line").first.inner_text().startswith("Sentence: “Typed meanwhile")
 
 
 def expect_busy(page) -> None:

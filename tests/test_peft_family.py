@@ -198,7 +198,12 @@ def test_the_form_takes_more_methods_and_their_options():
     assert configs[1].options["r"] == 128
     assert tuple(configs[2].options["target_modules"]) == ("key", "value")
     assert configs[0].options["r"] == 16
-    for wrong, said in (("vera.q=1", "got 'q'"), ("vera.r", "NAME=VALUE"), ("lokr.r=4", "lokr"), ("vera.r=0", "vera")):
+    for wrong, said in (
+        ("vera.q=1", "got 'q'"),
+        ("vera.r", "NAME=VALUE"),
+        ("lokr.r=4", "lokr"),
+        ("vera.r=0", "r: expected"),
+    ):
         with pytest.raises(Problems, match=said):
             train_form.recipes_of(train_form.defaults("quick") | given | {"more_options": wrong})
 

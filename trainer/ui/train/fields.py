@@ -157,8 +157,10 @@ def _more_options(values: dict[str, Any], fields: dict[str, Any]) -> None:
         fields["more_options"] = gr.Textbox(
             values["more_options"],
             label=tr("Options of more methods"),
-            info=tr("As METHOD.NAME=VALUE, with spaces between them; the list below has their names and defaults."),
-            placeholder="vera.r=128 ia3.target_modules=key,value",
+            info=tr(
+                "METHOD.NAME=VALUE, with spaces between them, such as {example}; names and defaults stand below.",
+                example="vera.r=128 ia3.target_modules=key,value",
+            ),
             max_length=2_000,
         )
         gr.HTML(render_more(), padding=True)
