@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ import torch
 
 from trainer import methods
 from trainer.errors import ArgumentError, Problems, UserError
+from trainer.events import Started, Step
 from trainer.jobs import adoption
 from trainer.methods import Setup, peft_family
 from trainer.runs import recipes
 from trainer.sources import backbones
+from trainer.training import loop
+from trainer.training import train as training
+from trainer.training.request import Request
 from trainer.ui.common import theme
 from trainer.ui.train import form as train_form
 
@@ -131,6 +136,34 @@ def test_an_adapter_that_peft_alone_saved_is_adopted_with_its_logits(name, tiny_
         merged = method.merge(ours)
         c = merged(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     torch.testing.assert_close(c, a, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_run_that_was_broken_off_ends_as_an_unbroken_one_to_the_bit(
+    name, tiny_backbone, tiny_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_REPORTS", 0.0)
+    sizes = {"train_size": 64, "validation_size": 16, "test_size": 16, "epochs": 1, "batch_size": 16}
+    config = recipes.make(
+        method=name, task=str(tiny_file), backbone=str(tiny_backbone), precision="fp32", **sizes, **SMALL.get(name, {})
+    )
+
+    class Broken(Exception): ...
+
+    def breaks(event) -> None:
+        if isinstance(event, Step) and event.step == 2:
+            raise Broken
+
+    seen = []
+    for folder, emits in (("whole", [seen.append]), ("broken", [breaks, seen.append])):
+        (tmp_path / folder).mkdir()
+        for emit in emits:
+            with suppress(Broken):
+                training.train(Request(config, tmp_path / folder, emit, costs=False))
+    assert [event.resumed_at_step for event in seen if isinstance(event, Started)] == [0, 1]
+    whole, broken = (tmp_path / folder / "model" / "adapter_model.safetensors" for folder in ("whole", "broken"))
+    assert whole.read_bytes() == broken.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def recognise(config: dict[str, Any], backbone: str) -> tuple[str, dict[str, Any
             return name, options
     kind = config.get("peft_type") or config.get("architecture") or tr("an unknown kind")
     raise ArgumentError(
-        expected=tr("a LoRA adapter of PEFT or a bottleneck adapter of AdapterHub"),
+        expected=tr("an adapter of PEFT whose method is here, or a bottleneck adapter of AdapterHub"),
         got=str(kind)[:60],
         fix=tr("choose another"),
     )

@@ -163,7 +163,7 @@ def _more_options(values: dict[str, Any], fields: dict[str, Any]) -> None:
             ),
             max_length=2_000,
         )
-        gr.HTML(render_more(), padding=True)
+    gr.HTML(render_more())
 
 
 def render_more() -> str:
