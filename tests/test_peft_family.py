@@ -175,6 +175,7 @@ def test_a_run_that_was_broken_off_ends_as_an_unbroken_one_to_the_bit(
         ("oft", {"block_share": True}, "block_share=true"),
         ("gralora", {"hybrid_r": 4}, "hybrid_r=4"),
         ("lokr", {"decompose_both": True}, "decompose_both=true"),
+        ("miss", {"init_weights": "bat"}, 'init_weights="bat"'),
     ],
 )
 def test_a_setting_that_has_no_option_here_is_refused_by_name(name, changes, named, tiny_backbone, tmp_path):
@@ -201,17 +202,24 @@ def test_a_saved_folder_with_other_tensors_is_refused(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "widths"),
+    ("name", "options", "named"),
     [
-        ("vblora", {"vector_length": 100}, "384 / 384"),
-        ("c3a", {"block_size": 256}, "384 / 384"),
-        ("road", {"group_size": 100}, "384"),
-        ("oft", {"oft_block_size": 7, "target_modules": ("output",)}, "1536 / 384"),
+        ("vblora", {"vector_length": 100}, "a vector_length that divides 384, got 100"),
+        ("c3a", {"block_size": 256}, "a block_size that divides 384, got 256"),
+        ("road", {"group_size": 100}, "a group_size that divides 384, got 100"),
+        ("oft", {"oft_block_size": 7, "target_modules": ("output",)}, "that divides 384, 1536, got 7"),
+        ("gralora", {"gralora_k": 4, "r": 6}, "a gralora_k that divides 6, 384, got 4; choose a divisor of 6"),
+        ("fourierft", {"n_frequency": 200_000}, "an? n_frequency of at most 147,456"),
     ],
 )
-def test_options_that_do_not_fit_the_encoder_are_refused_before_anything_is_queued(name, options, widths):
-    with pytest.raises(Problems, match=f"that divides {widths}"):
+def test_options_that_do_not_fit_the_encoder_are_refused_before_anything_is_queued(name, options, named):
+    with pytest.raises(Problems, match=named):
         recipes.make(method=name, task="movies", backbone="minilm", **options)
+
+
+def test_a_rank_beyond_a_small_encoders_width_is_refused(tiny_backbone):
+    with pytest.raises(Problems, match="a r of at most 64 for this encoder, got 65"):
+        recipes.make(method="miss", task="movies", backbone=str(tiny_backbone), r=65)
 
 
 def test_the_defaults_fit_every_backbone_of_the_list():

@@ -62,9 +62,9 @@ class Entry:
         learning_rates, learning_rate_sources: as in `Method`.
         speedups: the speed-ups that it allows.
         targets: the linear layers that are adapted by default.
-        divides: an option that must divide a layer's outputs, and its inputs too where `both`.
+        divides: an option that must divide a layer's outputs, its inputs too where `both`, and `r` where `rank`.
+        most: an option and its largest value for a layer's (inputs, outputs).
         merges: whether PEFT can add the update to the weights.
-        settings: PEFT's settings that follow from the options.
     """
 
     name: str
@@ -83,6 +83,8 @@ class Entry:
     targets: tuple[Target, ...] = ("query", "value")
     divides: str = ""
     both: bool = False
+    rank: bool = False
+    most: tuple[str, Callable[[int, int], int]] | None = None
     merges: bool = True
 
 
@@ -110,15 +112,24 @@ class PeftFamily(PeftMethod):
         return self.entry.peft_type
 
     def check_options(self, shape: Shape, options: Any) -> None:
-        named = self.entry.divides
-        for inputs, outputs in common_linears(shape, options.target_modules) if named else ():
-            size, widths = getattr(options, named), (inputs, outputs) if self.entry.both else (outputs,)
-            if any(width % size for width in widths):
-                fits = math.gcd(*(width for pair in common_linears(shape, options.target_modules) for width in pair))
+        linears, named = common_linears(shape, options.target_modules), self.entry.divides
+        if named:
+            rank = [options.r] if self.entry.rank else []
+            sizes = sorted({size for i, o in linears for size in ((i, o) if self.entry.both else (o,))} | set(rank))
+            if any(size % getattr(options, named) for size in sizes):
                 raise ArgumentError(
-                    expected=tr("a {option} that divides {widths}", option=named, widths=" / ".join(map(str, widths))),
-                    got=str(size),
-                    fix=tr("choose a divisor of {number}", number=fits),
+                    expected=tr("a {option} that divides {numbers}", option=named, numbers=", ".join(map(str, sizes))),
+                    got=str(getattr(options, named)),
+                    fix=tr("choose a divisor of {number}", number=math.gcd(*sizes)),
+                )
+        if self.entry.most:
+            named, largest = self.entry.most
+            most = min(largest(*sizes) for sizes in linears)
+            if getattr(options, named) > most:
+                raise ArgumentError(
+                    expected=tr("a {option} of at most {number} for this encoder", option=named, number=f"{most:,}"),
+                    got=f"{getattr(options, named):,}",
+                    fix=tr("choose a smaller one"),
                 )
 
     def settings(self, setup: Setup) -> dict[str, Any]:
@@ -154,7 +165,7 @@ class PeftFamily(PeftMethod):
     def _counts(self, saved: Tensors) -> tuple[int, int]:
         """(trained, frozen) parameters of some tensors."""
         sizes = {name: math.prod(size) for name, size in saved.items()}
-        frozen = sum(size for name, size in sizes.items() if name.startswith(self.entry.frozen or ("\0",)))
+        frozen = sum(size for name, size in sizes.items() if name.startswith(self.entry.frozen))
         return sum(sizes.values()) - frozen, frozen
 
     def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
@@ -180,7 +191,9 @@ class PeftFamily(PeftMethod):
             settings["feedforward_modules"] = beside or [
                 name for name in ("output", *scaled) if (name in scaled) != (name in adapted and name == "output")
             ]
-        ignored = BOOKKEEPING | set(self.entry.options) | set(STARTS) | {"fan_in_fan_out", "layers_pattern"}
+        ignored = BOOKKEEPING | set(self.entry.options) | {"fan_in_fan_out", "layers_pattern"}
+        # A name of another way to start may stand for another update, as in MiSS.
+        ignored |= {name for name in STARTS if not isinstance(config.get(name), str)}
         ignored |= {name for name in settings if "dropout" in name}  # of training alone
         plain = {name: value for name, value in defaults.items() if not is_off(value)} | {"task_type": "SEQ_CLS"}
         refuse_lost(self, settings, plain=plain, ignored=ignored)
@@ -259,7 +272,7 @@ ENTRIES: tuple[Entry, ...] = (
             **_scale("alpha", 32, "Alpha", mark("the update is scaled by alpha / r")),
             **_size("gralora_k", 2, mark("Blocks (gralora_k)"), mark("blocks a side; divides r and the widths")),
         },
-        divides="gralora_k", both=True,
+        divides="gralora_k", both=True, rank=True,
     ),
     Entry(
         "hira", "HIRA", "HiRA", LOW_RANK,
@@ -276,6 +289,7 @@ ENTRIES: tuple[Entry, ...] = (
         lambda i, o, x: {"miss_block": (x.r, o)},
         (2e-3, 5e-4), (FIRST, SAME),
         {"r": _rank(32)},
+        most=("r", lambda i, o: i),
     ),
     Entry(
         "delora", "DELORA", "DeLoRA", LOW_RANK,
@@ -398,7 +412,7 @@ ENTRIES: tuple[Entry, ...] = (
             **_size("n_frequency", 1000, mark("Entries (n_frequency)"), mark("trained a layer"), most=1_000_000),
             **_scale("scaling", 150, mark("Scaling"), mark("the update is multiplied by it")),
         },
-        speedups=BESIDE,
+        speedups=BESIDE, most=("n_frequency", lambda i, o: i * o),
     ),
     Entry(
         "waveft", "WAVEFT", "WaveFT", SPECTRAL,
@@ -410,7 +424,7 @@ ENTRIES: tuple[Entry, ...] = (
             **_size("n_frequency", 2592, mark("Entries (n_frequency)"), mark("trained a layer"), most=1_000_000),
             **_scale("scaling", 25, mark("Scaling"), mark("the update is multiplied by it")),
         },
-        speedups=BESIDE,
+        speedups=BESIDE, most=("n_frequency", lambda i, o: i * o),
     ),
     Entry(
         "c3a", "C3A", "C³A", SPECTRAL,
