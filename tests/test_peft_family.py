@@ -204,12 +204,16 @@ def test_a_saved_folder_with_other_tensors_is_refused(name, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "named"),
     [
-        ("vblora", {"vector_length": 100}, "a vector_length that divides 384, got 100"),
-        ("c3a", {"block_size": 256}, "a block_size that divides 384, got 256"),
-        ("road", {"group_size": 100}, "a group_size that divides 384, got 100"),
-        ("oft", {"oft_block_size": 7, "target_modules": ("output",)}, "that divides 384, 1536, got 7"),
-        ("gralora", {"gralora_k": 4, "r": 6}, "a gralora_k that divides 6, 384, got 4; choose a divisor of 6"),
-        ("fourierft", {"n_frequency": 200_000}, "an? n_frequency of at most 147,456"),
+        ("vblora", {"vector_length": 100}, "a divisor of 384 as vector_length, got 100"),
+        ("c3a", {"block_size": 256}, "a divisor of 384 as block_size, got 256"),
+        ("road", {"group_size": 100}, "a divisor of 384 as group_size, got 100"),
+        (
+            "oft",
+            {"oft_block_size": 7, "target_modules": ("output",)},
+            "a divisor of 384, 1536 as oft_block_size, got 7",
+        ),
+        ("gralora", {"gralora_k": 4, "r": 6}, "a divisor of 6, 384 as gralora_k, got 4; choose another, such as 6"),
+        ("fourierft", {"n_frequency": 200_000}, "at most 147,456 as n_frequency"),
     ],
 )
 def test_options_that_do_not_fit_the_encoder_are_refused_before_anything_is_queued(name, options, named):
@@ -218,7 +222,7 @@ def test_options_that_do_not_fit_the_encoder_are_refused_before_anything_is_queu
 
 
 def test_a_rank_beyond_a_small_encoders_width_is_refused(tiny_backbone):
-    with pytest.raises(Problems, match="a r of at most 64 for this encoder, got 65"):
+    with pytest.raises(Problems, match="at most 64 as r of this encoder, got 65"):
         recipes.make(method="miss", task="movies", backbone=str(tiny_backbone), r=65)
 
 
@@ -240,10 +244,12 @@ def test_the_form_takes_more_methods_and_their_options():
     assert tuple(configs[2].options["target_modules"]) == ("key", "value")
     assert configs[0].options["r"] == 16
     for wrong, said in (
-        ("vera.q=1", "got 'q'"),
-        ("vera.r", "NAME=VALUE"),
+        ("vera.q=1", "VeRA: .* got 'q'"),
+        ("vera.r", "METHOD.NAME=VALUE, got 'vera.r'; write, say, vera.r=128"),
+        ("epochs=7", "METHOD.NAME=VALUE, got 'epochs=7'"),
+        ("vera.r=8 vera.r=9", "vera.r: expected once"),
         ("lokr.r=4", "lokr"),
-        ("vera.r=0", "r: expected"),
+        ("vera.r=0", "VeRA: r: expected"),
     ):
         with pytest.raises(Problems, match=said):
             train_form.recipes_of(train_form.defaults("quick") | given | {"more_options": wrong})

@@ -118,16 +118,16 @@ class PeftFamily(PeftMethod):
             sizes = sorted({size for i, o in linears for size in ((i, o) if self.entry.both else (o,))} | set(rank))
             if any(size % getattr(options, named) for size in sizes):
                 raise ArgumentError(
-                    expected=tr("a {option} that divides {numbers}", option=named, numbers=", ".join(map(str, sizes))),
+                    expected=tr("a divisor of {numbers} as {option}", option=named, numbers=", ".join(map(str, sizes))),
                     got=str(getattr(options, named)),
-                    fix=tr("choose a divisor of {number}", number=math.gcd(*sizes)),
+                    fix=tr("choose another, such as {number}", number=math.gcd(*sizes)),
                 )
         if self.entry.most:
             named, largest = self.entry.most
             most = min(largest(*sizes) for sizes in linears)
             if getattr(options, named) > most:
                 raise ArgumentError(
-                    expected=tr("a {option} of at most {number} for this encoder", option=named, number=f"{most:,}"),
+                    expected=tr("at most {number} as {option} of this encoder", option=named, number=f"{most:,}"),
                     got=f"{getattr(options, named):,}",
                     fix=tr("choose a smaller one"),
                 )
@@ -245,7 +245,7 @@ def _factors(width: int) -> tuple[int, int]:
 
 
 SAME = RateSource("chosen", "a first guess for encoders of base size, not swept")
-FIRST = RateSource("chosen", "a first guess, not swept yet")
+FIRST = RateSource("chosen", "the best of a few on 400 validation sentences of movies, one seed; not swept yet")
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -255,7 +255,7 @@ ENTRIES: tuple[Entry, ...] = (
         lambda i, o, x: {
             "hada_w1_a": (o, x.r), "hada_w1_b": (x.r, i), "hada_w2_a": (o, x.r), "hada_w2_b": (x.r, i),
         },
-        (2e-3, 5e-4), (FIRST, SAME),
+        (3e-2, 5e-4), (FIRST, SAME),
         {"r": _rank(8), **_scale("alpha", 8, "Alpha", mark("the update is scaled by alpha / r"))},
         speedups=BESIDE,
     ),
@@ -279,7 +279,7 @@ ENTRIES: tuple[Entry, ...] = (
         mark("The frozen weight is multiplied element by element with a low-rank product: an update of high rank."),
         "Huang et al. 2025, HiRA, ICLR, https://openreview.net/forum?id=TwJrTz9cRS",
         lambda i, o, x: {"hira_A": (x.r, i), "hira_B": (o, x.r)},
-        (2e-3, 5e-4), (FIRST, SAME),
+        (3e-2, 5e-4), (FIRST, SAME),
         {"r": _rank(32)},
     ),
     Entry(
@@ -311,7 +311,7 @@ ENTRIES: tuple[Entry, ...] = (
         mark("The update is the Kronecker product of two small matrices."),
         "Yeh et al. 2023, LyCORIS, https://arxiv.org/abs/2309.14859",
         lambda i, o, x: _kronecker(i, o, x.r),
-        (2e-3, 5e-4), (FIRST, SAME),
+        (3e-2, 5e-4), (FIRST, SAME),
         {"r": _rank(8), **_scale("alpha", 8, "Alpha", mark("the update is scaled by alpha / r"))},
         speedups=BESIDE,
     ),
@@ -320,7 +320,7 @@ ENTRIES: tuple[Entry, ...] = (
         mark("One pair of random frozen matrices for all layers; two vectors a layer scale them."),
         "Kopiczko et al. 2023, VeRA, https://arxiv.org/abs/2310.11454",
         lambda i, o, x: {"vera_lambda_b": (o,), "vera_lambda_d": (x.r,)},
-        (1e-2, 4e-3), (FIRST, SAME),
+        (1e-1, 4e-3), (FIRST, SAME),
         {"r": _rank(256, le=2048)},
         shared=lambda i, o, x: {"vera_A": (x.r, i), "vera_B": (o, x.r)},
         frozen=("vera_A", "vera_B"), speedups=BESIDE,
@@ -347,7 +347,7 @@ ENTRIES: tuple[Entry, ...] = (
         mark("All entries of all LoRA matrices are drawn from one trained vector, by a fixed random projection."),
         "Li et al. 2025, Uni-LoRA, https://arxiv.org/abs/2506.00799",
         lambda i, o, x: {},
-        (1e-2, 5e-3), (FIRST, SAME),
+        (1e-1, 5e-3), (FIRST, SAME),
         {
             "r": _rank(4),
             **_size("theta_d_length", 2560, mark("Length (theta_d_length)"), mark("of the trained vector"),
@@ -356,11 +356,11 @@ ENTRIES: tuple[Entry, ...] = (
         shared=lambda i, o, x: {"unilora_theta_d": (x.theta_d_length,)},
     ),
     Entry(
-        "ia3", "IA3", "IA³", VECTORS,
+        "ia3", "IA3", "IA3", VECTORS,
         mark("Scales keys, values and the inner activations of the feed-forward block by one vector each."),
-        "Liu et al. 2022, IA³, https://arxiv.org/abs/2205.05638",
+        "Liu et al. 2022, IA3, https://arxiv.org/abs/2205.05638",
         lambda i, o, x: {"ia3_l": (o, 1)},
-        (1e-2, 3e-3), (FIRST, RateSource("published", "Liu et al. 2022, T-Few's recipe")),
+        (5e-2, 3e-3), (FIRST, RateSource("published", "Liu et al. 2022, T-Few's recipe")),
         targets=("key", "value", "output"),
     ),
     Entry(
@@ -368,7 +368,7 @@ ENTRIES: tuple[Entry, ...] = (
         mark("Rotates and scales pairs of a layer's outputs: two numbers for each pair."),
         "Liao and Monz 2024, RoAd, https://arxiv.org/abs/2409.00119",
         lambda i, o, x: {"road_theta": (o // 2,), "road_alpha": (o // 2,)},
-        (1e-2, 3e-3), (FIRST, SAME),
+        (5e-2, 3e-3), (FIRST, SAME),
         _size("group_size", 64, mark("Group (group_size)"), mark("outputs of which pairs are formed; divides them")),
         divides="group_size",
     ),
@@ -390,7 +390,7 @@ ENTRIES: tuple[Entry, ...] = (
         lambda i, o, x: {
             "boft_R": (1, i // x.boft_block_size, x.boft_block_size, x.boft_block_size), "boft_s": (o, 1),
         },
-        (2e-3, 1e-3), (FIRST, SAME),
+        (3e-2, 1e-3), (FIRST, SAME),
         _size("boft_block_size", 4, mark("Block (boft_block_size)"), mark("side of a rotation; divides the inputs")),
         divides="boft_block_size", both=True,
     ),
@@ -399,7 +399,7 @@ ENTRIES: tuple[Entry, ...] = (
         mark("Multiplies the frozen weight by r Householder reflections."),
         "Yuan et al. 2024, HRA, https://arxiv.org/abs/2405.17484",
         lambda i, o, x: {"hra_u": (i, x.r)},
-        (2e-3, 1e-3), (FIRST, SAME),
+        (3e-2, 1e-3), (FIRST, SAME),
         {"r": _rank(8, multiple_of=2)},
     ),
     Entry(
@@ -407,7 +407,7 @@ ENTRIES: tuple[Entry, ...] = (
         mark("Trains some entries of the update's Fourier spectrum, at random fixed positions."),
         "Gao et al. 2024, FourierFT, https://arxiv.org/abs/2405.03003",
         lambda i, o, x: {"fourierft_spectrum": (x.n_frequency,)},
-        (3e-2, 5e-2), (FIRST, SAME),
+        (1e-1, 5e-2), (FIRST, SAME),
         {
             **_size("n_frequency", 1000, mark("Entries (n_frequency)"), mark("trained a layer"), most=1_000_000),
             **_scale("scaling", 150, mark("Scaling"), mark("the update is multiplied by it")),
@@ -419,7 +419,7 @@ ENTRIES: tuple[Entry, ...] = (
         mark("Trains some entries of the update's wavelet transform, at random fixed positions."),
         "Bilican et al. 2025, WaveFT, https://arxiv.org/abs/2505.12532",
         lambda i, o, x: {"waveft_spectrum": (x.n_frequency,)},
-        (3e-2, 1e-2), (FIRST, SAME),
+        (1e-3, 1e-2), (FIRST, SAME),
         {
             **_size("n_frequency", 2592, mark("Entries (n_frequency)"), mark("trained a layer"), most=1_000_000),
             **_scale("scaling", 25, mark("Scaling"), mark("the update is multiplied by it")),
@@ -427,9 +427,9 @@ ENTRIES: tuple[Entry, ...] = (
         speedups=BESIDE, most=("n_frequency", lambda i, o: i * o),
     ),
     Entry(
-        "c3a", "C3A", "C³A", SPECTRAL,
+        "c3a", "C3A", "C3A", SPECTRAL,
         mark("The update is a circular convolution in blocks: one kernel a block in place of a matrix."),
-        "Chen et al. 2024, C³A, https://arxiv.org/abs/2407.19342",
+        "Chen et al. 2024, C3A, https://arxiv.org/abs/2407.19342",
         lambda i, o, x: {"c3a_kernel": (o // x.block_size, i // x.block_size, x.block_size)},
         (1e-1, 1e-1), (FIRST, SAME),
         _size("block_size", 128, mark("Block (block_size)"), mark("length of a kernel; divides the widths")),

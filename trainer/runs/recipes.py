@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,8 @@ def suite(
         )
     if not seeds:
         problems.append(tr("Expected at least one seed, got none; give one, such as 0."))
-    configs = []
+    configs: list[RunConfig] = []
+    of_methods: dict[str, set[str]] = {}
     for method in methods_:
         fields = _options(method)
         fitting = {name: value for name, value in common.items() if name in FIELDS or name in fields}
@@ -128,10 +129,18 @@ def suite(
             try:
                 configs.append(make(method=method, task=task, backbone=backbone, seed=seed, **fitting))
             except Problems as error:
-                problems += error.problems
+                for problem in error.problems:
+                    of_methods.setdefault(problem, set()).add(method)
+    problems += [_of(problem, some) if len(methods_) > 1 else problem for problem, some in of_methods.items()]
     if problems:
         raise Problems(list(dict.fromkeys(problems)))
     return configs
+
+
+def _of(problem: str, methods_: Collection[str]) -> str:
+    """A problem with its method's title where one of PEFT's further methods alone has it."""
+    name = next(iter(methods_))
+    return problem if len(methods_) > 1 or name in DEFAULT_METHODS else f"{tr(methods.get(name).title)}: {problem}"
 
 
 def command(
@@ -169,18 +178,25 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+def parse_settings(pairs: Sequence[str], *, example: str = "learning_rate=3e-4", own: bool = False) -> dict[str, Any]:
     """Settings by name, from NAME=VALUE pairs. A value is parsed as JSON if it can be; a list may be written a,b.
 
-    Raises `Problems` for pairs without a name or "=", and for settings that have an argument of their own.
+    Raises `Problems` for pairs without a name or "=", for a name that comes twice, and for settings that have an
+    argument of their own; with `own` for a name without its method, as in `METHOD.NAME`. `example` is a right one.
     """
     settings: dict[str, Any] = {}
     problems = []
     for pair in pairs:
         name, equals, value = pair.partition("=")
         name = name.strip()
-        if not equals or not name:
-            problems.append(tr("Expected NAME=VALUE, got {pair}; write, say, learning_rate=3e-4.", pair=repr(pair)))
+        if not equals or not name or (own and "." not in name):
+            wanted = "METHOD.NAME=VALUE" if own else "NAME=VALUE"
+            problems.append(
+                tr("Expected {form}, got {pair}; write, say, {example}.", form=wanted, pair=repr(pair), example=example)
+            )
+            continue
+        if name in settings:
+            problems.append(tr("{name}: expected once, got it twice; leave one out.", name=name))
             continue
         try:
             settings[name] = json.loads(value)

@@ -108,8 +108,15 @@ def mark_of(value: Any) -> bool | None:
 
 
 def mark_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns with nothing but 0 and 1 (or false and true), and both of them; empty where there are not several."""
-    marked = [name for name in frame.columns if set(map(mark_of, frame[name])) == {False, True}]
+    """The columns with nothing but 0 and 1 (or false and true), and both of them; empty where there are not several.
+
+    A column that also has empty cells is one of them: `read` then names the first, rather than that it goes unseen.
+    """
+    marked = [
+        name
+        for name in frame.columns
+        if {mark_of(value) for value in frame[name] if not cells.missing(value)} == {False, True}
+    ]
     return marked if len(marked) > 1 else []
 
 

@@ -61,7 +61,8 @@ ABOUT = {
         "Memory is what is allocated on a GPU, and on a CPU what the process grew by."
     ),
     "cards": mark(
-        "Rows are true labels, columns predicted ones; a percentage is the share of its row. Precision, recall and F1 "
+        "In a confusion matrix rows are true labels, columns predicted ones; a percentage is the share of its row. "
+        "It is not drawn for runs with several labels a sentence. Precision, recall and F1 "
         "as in van Rijsbergen 1979, chapter 7."
     ),
 }
@@ -264,7 +265,7 @@ def _errors() -> dict[str, Any]:
         multiselect=True,
         max_choices=MOST_CARDS,
         label=tr("Show"),
-        info=tr("Confusion matrices and classification reports of up to {count} runs.", count=MOST_CARDS),
+        info=tr("Classification reports, with confusion matrices, of up to {count} runs.", count=MOST_CARDS),
     )
     matrices = gr.HTML()
     gr.Markdown("## " + tr("Error analysis"))

@@ -27,6 +27,7 @@ from trainer.tasks.tables import SEPARATOR_NAMES
 from trainer.texts import tr
 from trainer.ui.common import confirm
 from trainer.ui.common.access import guarded
+from trainer.ui.common.choice import Dropdown
 from trainer.ui.common.fold import fold
 from trainer.ui.common.lab import Lab, note
 from trainer.ui.common.visibility import seen_if
@@ -83,11 +84,9 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
         message = gr.HTML()
     with gr.Group(**seen_if(False)) as columns:
         with gr.Row():
-            fields["text_column"] = gr.Dropdown([], label=tr("Text column"), info=tr("What is read."), min_width=140)
-            fields["label_column"] = gr.Dropdown(
-                [], label=tr("Label column"), info=tr("What is learnt."), min_width=140
-            )
-            fields["group_column"] = gr.Dropdown(
+            fields["text_column"] = Dropdown([], label=tr("Text column"), info=tr("What is read."), min_width=140)
+            fields["label_column"] = Dropdown([], label=tr("Label column"), info=tr("What is learnt."), min_width=140)
+            fields["group_column"] = Dropdown(
                 [], label=tr("Group column"), info=tr("What stays together."), min_width=140
             )
         # In a row a checkbox and its help would be too narrow.
@@ -96,7 +95,7 @@ def build(lab: Lab, fields: dict[str, Any]) -> None:
             label=tr("Several labels"),
             info=tr("A cell of the label column is a list, or has | between its labels."),
         )
-        fields["label_columns"] = gr.Dropdown(
+        fields["label_columns"] = Dropdown(
             [],
             value=[],
             multiselect=True,
@@ -192,7 +191,9 @@ def open_file(
     text = text if text in texts else recognise_text(columns)
     label = label if label in columns else recognise(columns, LABEL_NAMES)
     group = group if group in columns else ""
-    of_labels = [name for name in label_columns or () if name in columns]
+    # Of an earlier file with some of these names, the columns that it shares would be a part of the labels.
+    of_labels = list(label_columns or ())
+    of_labels = of_labels if set(of_labels) <= set(columns) else []
     if label is None and not of_labels:
         of_labels = label_sets.mark_columns(frame)
     label = None if of_labels else label

@@ -79,7 +79,7 @@ def suite_of(form: dict[str, Any]) -> dict[str, Any]:
     chosen = [*(form["methods"] or ()), *(form["more_methods"] or ())]
     settings: dict[str, Any] = {}
     if form["more_methods"]:
-        settings |= recipes.parse_settings((form["more_options"] or "").split())
+        settings |= recipes.parse_settings((form["more_options"] or "").split(), example="vera.r=128", own=True)
     for name, value in form.items():
         if name in _OWN or value is None or value == "":
             continue

@@ -68,6 +68,8 @@ def preview_html(
     )
     summary = tr("{rows} rows, {labels} labels ({spread}).", rows=f"{len(frame):,}", labels=len(counts), spread=spread)
     left_out = [tr("{sentence}.", sentence=tasks.note_shown(note)) for note in usable.notes]
+    if "repeated" in "".join(usable.notes):
+        left_out.append(tr("Sentences that differ in numbers, punctuation or user names alone count as repeated."))
     about = [tr("Each text is a pair of sentences.")] if usable.pairs else []
     about += [_about_sets(usable)] if usable.multi_label else []
     about += _about_groups(usable, list(frame.columns), [*texts, label, *(label_columns or ()), *groups])
