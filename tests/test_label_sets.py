@@ -96,6 +96,28 @@ def test_the_preview_recognises_them_and_shows_what_training_sees(forms):
     assert "Read as several labels" in both["preview"]
 
 
+def test_a_label_column_with_empty_cells_and_a_second_file_go_nowhere_unseen(tmp_path):
+    """A column that is 0, 1 or empty is named; the columns of an earlier file choose no part of the next one's."""
+    from trainer.ui.train import file as train_file
+
+    view, columns = named_view(train_file.View), ["billing", "bug", "praise"]
+    sets = [[str(int(index % 3 == own)) for own in range(3)] for index in range(60)]
+    for name, empty in (("whole", ""), ("gaps", "bug")):
+        rows = [dict(zip(columns, own, strict=True)) | {"text": f"a text {chr(97 + i % 26) * (i + 1)}"} for i, own in
+                enumerate(sets)]  # fmt: skip
+        for row in rows[::5] if empty else []:
+            row[empty] = ""
+        pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+    gaps = train_file.open_file(view, str(tmp_path / "gaps.csv"), None, None)
+    assert gaps["label_columns"]["value"] == columns
+    assert "0 or 1 in each cell of the label column &#39;bug&#39;" in gaps["preview"]
+    earlier = ["billing issue", "praise"]
+    second = train_file.open_file(view, str(tmp_path / "whole.csv"), None, None, label_columns=earlier)
+    assert second["label_columns"]["value"] == columns
+    kept = train_file.open_file(view, str(tmp_path / "whole.csv"), None, None, label_columns=["billing", "bug"])
+    assert kept["label_columns"]["value"] == ["billing", "bug"]
+
+
 NAMES = st.text("abc de,;'\"é", min_size=1, max_size=6).map(lambda name: " ".join(name.split())).filter(bool)
 
 
