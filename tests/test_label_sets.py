@@ -118,6 +118,28 @@ def test_a_label_column_with_empty_cells_and_a_second_file_go_nowhere_unseen(tmp
     assert kept["label_columns"]["value"] == ["billing", "bug"]
 
 
+@pytest.mark.parametrize(
+    ("names", "joined"),
+    [
+        (["a", "b", "a,b"], "a,b"),
+        (["a", "b", "b; a"], "b; a"),
+        (["a", "b", "a/b"], "a/b"),
+        (["bug, crash", "praise"], None),
+        (["a", "a,c"], None),
+        (["", ","], None),
+    ],
+)
+def test_a_label_that_seems_to_be_several_is_named(names, joined, tmp_path):
+    from trainer.ui.train.preview import preview_html
+
+    assert label_sets.looks_joined(names) == joined
+    if joined:
+        rows = [{"text": f"a text {chr(97 + i)} {'x' * i}", "label": names[i % len(names)]} for i in range(60)]
+        pd.DataFrame(rows).to_csv(tmp_path / "file.csv", index=False)
+        shown = html.unescape(preview_html(str(tmp_path / "file.csv"), "text", "label"))
+        assert f"{joined!r} may stand for several labels" in shown
+
+
 NAMES = st.text("abc de,;'\"é", min_size=1, max_size=6).map(lambda name: " ".join(name.split())).filter(bool)
 
 

@@ -139,6 +139,17 @@ def looks_several(values: Iterable[Any]) -> str | None:
     return min(several, default=None)
 
 
+def looks_joined(names: Iterable[str]) -> str | None:
+    """A label that seems to be several, such as a,b where a and b are labels too; None where none does."""
+    known = {name.strip() for name in names} - {""}
+    for name in sorted(known):
+        for sign in ",;/":
+            parts = [part.strip() for part in name.split(sign)]
+            if len(parts) > 1 and all(part in known for part in parts):
+                return name
+    return None
+
+
 def _names(value: Any, column: str, row: int) -> tuple[str, ...] | None:
     """The labels of one cell; None for a missing one, which is no empty text and no empty list."""
     inner = cells.items_of(value)

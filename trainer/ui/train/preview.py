@@ -72,6 +72,8 @@ def preview_html(
         left_out.append(tr("Sentences that differ in numbers, punctuation or user names alone count as repeated."))
     about = [tr("Each text is a pair of sentences.")] if usable.pairs else []
     about += [_about_sets(usable)] if usable.multi_label else []
+    if not usable.multi_label and (cell := label_sets.looks_joined(usable.label_names)):
+        about.append(tr("{cell} may stand for several labels: write them as a|b to train on several.", cell=repr(cell)))
     about += _about_groups(usable, list(frame.columns), [*texts, label, *(label_columns or ()), *groups])
     how = filter(None, [read.dialect.shown()])
     return render("train/preview.html", summary=" ".join([summary, *how, *left_out, *about]), table=shown)
