@@ -190,9 +190,9 @@ def parse_settings(pairs: Sequence[str], *, example: str = "learning_rate=3e-4",
         name, equals, value = pair.partition("=")
         name = name.strip()
         if not equals or not name or (own and "." not in name):
-            wanted = "METHOD.NAME=VALUE" if own else "NAME=VALUE"
+            form = "METHOD.NAME=VALUE" if own else "NAME=VALUE"
             problems.append(
-                tr("Expected {form}, got {pair}; write, say, {example}.", form=wanted, pair=repr(pair), example=example)
+                tr("Expected {form}, got {pair}; write, say, {example}.", form=form, pair=repr(pair), example=example)
             )
             continue
         if name in settings:
