@@ -1131,10 +1131,14 @@ def test_the_focus_is_seen_on_radios_boxes_and_buttons_in_both_schemes(trained_p
             page.locator("#live-text textarea").focus()
             page.keyboard.press("Tab")  # the keyboard is in use: then browsers show the focus
             control.focus()
-            page.wait_for_timeout(400)  # colours change over a moment
-            colours = page.evaluate(FOCUS)
+            wanted = "rgb(124, 196, 255)" if dark else "rgb(11, 92, 173)"
+            for _ in range(25):  # colours change over a moment
+                colours = page.evaluate(FOCUS)
+                if colours and colours[0] == wanted:
+                    break
+                page.wait_for_timeout(200)
             assert colours, f"dark={dark}: {control}"
-            assert colours[0] == ("rgb(124, 196, 255)" if dark else "rgb(11, 92, 173)")
+            assert colours[0] == wanted
 
 
 def test_targets_are_large_enough_for_fingers_on_a_phone(trained_page):

@@ -53,7 +53,10 @@ def trained(tiny_backbone, tiny_file, second_file, tmp_path_factory):
         )  # fmt: skip
         folder, events = root / name, []
         folder.mkdir()
-        request = Request(config, folder, events.append, parents=tuple(parents), parent_results=tuple(results))
+        costs = method in methods.DEFAULT  # measuring what predicting costs takes longer than training
+        request = Request(
+            config, folder, events.append, parents=tuple(parents), parent_results=tuple(results), costs=costs
+        )
         result = training.train(request)
         backbone = backbones.locate(str(tiny_backbone))
         options = methods.get(method).options(**config.options)

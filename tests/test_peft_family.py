@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from trainer import methods
+from trainer.analysis import colours
 from trainer.errors import ArgumentError, Problems, UserError
 from trainer.events import Started, Step
 from trainer.jobs import adoption
@@ -23,7 +24,6 @@ from trainer.sources import backbones
 from trainer.training import loop
 from trainer.training import train as training
 from trainer.training.request import Request
-from trainer.ui.common import theme
 from trainer.ui.train import form as train_form
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -256,7 +256,7 @@ def test_the_form_takes_more_methods_and_their_options():
 
 
 def test_every_method_has_a_colour_of_its_own_and_a_group():
-    assert len(set(theme.COLOURS.values())) == len(methods.METHODS)
+    assert len(set(colours.COLOURS.values())) == len(methods.METHODS)
     assert {method.group for method in methods.METHODS.values()} == set(methods.GROUPS)
 
 

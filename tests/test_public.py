@@ -840,7 +840,7 @@ def test_a_stream_that_closes_late_takes_nothing_of_the_next(own_store, monkeypa
         assert "process_completed" in received
         assert '"success":true' in received
         assert "close_stream" in received
-        assert "404" not in received
+        assert "404: Not Found" not in received
         go.clear()
         http.post("/gradio_api/queue/join", json=asked)
         with http.stream("GET", stream) as only:
@@ -913,7 +913,7 @@ def test_a_page_that_cut_its_stream_and_goes_on_is_answered(own_store, monkeypat
         go.set()
         with http.stream("GET", stream) as second:
             received = "".join(takewhile(lambda line: "close_stream" not in line, second.iter_lines()))
-        assert "404" not in received
+        assert "404: Not Found" not in received
         assert all(received.count(f'"event_id":"{event}"') for event in events)
         assert received.count("process_completed") == 3
 

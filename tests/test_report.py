@@ -11,11 +11,10 @@ import html5lib
 import pandas as pd
 import pytest
 
-from trainer.analysis import figures
+from trainer.analysis import colours, figures
 from trainer.publish import bundled, report, report_charts
 from trainer.runs.metrics import METRICS
 from trainer.runs.store import Store
-from trainer.ui.common import theme
 
 MILLIMETRE = 96 / 25.4
 """In a browser's pixels."""
@@ -149,4 +148,4 @@ def test_ticks_hold_every_value(low, high):
 
 
 def test_a_method_has_one_colour_on_the_page_and_on_paper():
-    assert all(report_charts._style(name)[0] == colour for name, colour in theme.COLOURS.items())
+    assert all(report_charts._style(name)[0] == colour for name, colour in colours.COLOURS.items())

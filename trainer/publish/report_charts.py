@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trainer import methods
+from trainer.analysis.colours import COLOURS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +22,8 @@ TALLEST = 640
 """The most height of a chart's rows: more of them are drawn as several charts, so that each fits on a page."""
 LETTERS = 32
 """The most letters in a line of the column of names."""
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#B8A800")
-"""Colours that a colour-blind reader tells apart (Okabe and Ito 2008); a method has the same one on the page."""
+GREY = "#666666"
+"""The colour of a method that is not known here."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 2")
 """Dashes of the methods' lines, which a copy in black and white tells apart."""
 
@@ -107,7 +108,9 @@ def with_intervals(title: str, rows: Sequence[tuple[str, Figure]]) -> list[Chart
         chart = Chart(title, _described(title, part))
         for _, figure, middle in _named(chart, part):
             if figure.low is not None and figure.high is not None:
-                chart.shapes.append(Line([(x(figure.low), middle), (x(figure.high), middle)], COLOURS[0], 3))
+                chart.shapes.append(
+                    Line([(x(figure.low), middle), (x(figure.high), middle)], COLOURS[methods.DEFAULT[0]], 3)
+                )
             chart.shapes += [Dot(x(figure.value), middle), Text(figure.text, right + 12, middle + 4)]
         grid = [Line([(x(tick), 4), (x(tick), chart.height)], faint=True) for tick in ticks]
         labels = [Text(f"{tick:g}", x(tick), chart.height + LINE, "middle") for tick in ticks]
@@ -199,7 +202,7 @@ def _style(method: str) -> tuple[str, float, str]:
     """(colour, width, dash) of a method's lines."""
     order = list(methods.METHODS)
     index = order.index(method) if method in order else len(order)
-    return COLOURS[index % len(COLOURS)], 1.6, DASHES[index % len(DASHES)]
+    return COLOURS.get(method, GREY), 1.6, DASHES[index % len(DASHES)]
 
 
 def ticks_of(low: float, high: float, *, whole: bool = False) -> list[float]:

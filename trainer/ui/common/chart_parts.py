@@ -11,10 +11,10 @@ import altair as alt
 import pandas as pd
 
 from trainer import texts
+from trainer.analysis.colours import COLOURS, SHAPES
 from trainer.runs.metrics import MINUTES, Metric
 from trainer.texts import mark, tr
 from trainer.ui.common.lab import method_title
-from trainer.ui.common.theme import COLOURS, SHAPES
 
 TEXT = 14
 MOST_SECONDS = 180

@@ -61,9 +61,8 @@ ABOUT = {
         "Memory is what is allocated on a GPU, and on a CPU what the process grew by."
     ),
     "cards": mark(
-        "In a confusion matrix rows are true labels, columns predicted ones; a percentage is the share of its row. "
-        "It is not drawn for runs with several labels a sentence. Precision, recall and F1 "
-        "as in van Rijsbergen 1979, chapter 7."
+        "Matrices: rows are true labels, columns predicted ones, percentages shares of the row. Precision, recall and "
+        "F1 as in van Rijsbergen 1979, chapter 7."
     ),
 }
 """Explanations next to a control or a chart."""

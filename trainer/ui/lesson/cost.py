@@ -11,6 +11,7 @@ import gradio as gr
 
 from trainer import methods
 from trainer.analysis import figures, lesson
+from trainer.analysis.colours import COLOURS
 from trainer.analysis.lesson import COSTS, LIGHT, REFERENCE, Cost
 from trainer.markup import render
 from trainer.runs.metrics import METRICS
@@ -20,7 +21,6 @@ from trainer.ui.common import charts
 from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab, method_title
 from trainer.ui.common.tables import Cell, Column, table
-from trainer.ui.common.theme import COLOURS
 from trainer.ui.lesson.frame import QUIET, SHOW_RESULTS, Step, controls, members, question, results
 from trainer.ui.lesson.parts import share
 

@@ -12,12 +12,12 @@ import pandas as pd
 
 from trainer.analysis import lesson, published
 from trainer.analysis import tables as analysis
+from trainer.analysis.colours import COLOURS
 from trainer.markup import render
 from trainer.texts import mark, tr
 from trainer.ui.common import charts
 from trainer.ui.common.isolation import isolated
 from trainer.ui.common.lab import Lab
-from trainer.ui.common.theme import COLOURS
 from trainer.ui.common.visibility import seen_if
 from trainer.ui.lesson.frame import (
     NEEDS_TWO_RUNS,

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from trainer.analysis.colours import COLOURS
 from trainer.markup import render
 from trainer.runs.damage import log_failure
 from trainer.runs.run import Run
 from trainer.serving.prediction import Prediction, temperature
 from trainer.texts import mark, tr
 from trainer.ui.common.lab import method_title
-from trainer.ui.common.theme import COLOURS
 from trainer.ui.live import why
 from trainer.ui.live.groups import Group, Verdict, backbone_name, described, longest_verdict, verdict
 from trainer.ui.live.why import Explanation
