@@ -6,7 +6,7 @@ import colorsys
 
 from trainer import methods
 
-# Okabe and Ito's palette (2008), distinct with the common kinds of colour blindness; repeated if there are more methods.
+# Okabe and Ito's palette (2008), distinct with the common kinds of colour blindness.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#B8A800")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 _HUES = {
