@@ -1060,10 +1060,13 @@ def test_what_is_typed_while_an_example_is_on_its_way_stays(open_page, trained):
         page.get_by_role("tab", name="Live").click()
         text = page.get_by_label("A sentence", exact=True)
         page.wait_for_function("window.held")
-        text.fill("Typed meanwhile, and dull.")
+        text.focus()
+        page.wait_for_timeout(2500)  # the example has come, to who is about to type
+        assert text.input_value() == ""
+        text.press_sequentially("Typed meanwhile, and dull.")
         page.get_by_role("button", name="Predict with all runs").click()
         page.get_by_text("5 runs predicted.").wait_for()
-        page.wait_for_timeout(2500)
+        page.wait_for_timeout(1000)
         assert text.input_value() == "Typed meanwhile, and dull."
         assert page.locator(".lab-line").first.inner_text().startswith("Sentence: “Typed meanwhile")
 

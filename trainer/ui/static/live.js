@@ -68,11 +68,13 @@ function labChooseTask(inputs) {
 }
 
 // `js` of the prediction after an offer: what is offered, its last input, comes into the box here in the page, unless a
-// sentence of the reader's is there: one from the server would overwrite what is typed while it is on its way.
+// sentence of the reader's is there, or the reader is about to type one: what comes from the server would overwrite
+// what is typed while it is on its way.
 async function labOffer(inputs) {
   const offered = inputs.at(-1), box = () => document.querySelector("#live-text textarea");
   for (let tries = 0; offered && !box() && tries < 100; tries++) await new Promise(next => setTimeout(next, 100));
-  const area = box(), own = area?.value.trim() && area.value !== labReplaced;
+  const area = box(), typing = area && document.activeElement === area;
+  const own = typing || (area?.value.trim() && area.value !== labReplaced);
   if (!offered || !area || own) return [area?.value ?? inputs[0], ...inputs.slice(1)];
   area.value = offered;
   area.dispatchEvent(new Event("input", {bubbles: true}));
