@@ -62,6 +62,7 @@ class Entry:
         learning_rates, learning_rate_sources: as in `Method`.
         speedups: the speed-ups that it allows.
         targets: the linear layers that are adapted by default.
+        scaled_inputs: layers whose inputs are scaled rather than their outputs: PEFT's `feedforward_modules`.
         divides: an option that must divide a layer's outputs, its inputs too where `both`, and `r` where `rank`.
         most: an option and its largest value for a layer's (inputs, outputs).
         merges: whether PEFT can add the update to the weights.
@@ -81,6 +82,7 @@ class Entry:
     frozen: tuple[str, ...] = ()
     speedups: Speedups = TOKENWISE
     targets: tuple[Target, ...] = ("query", "value")
+    scaled_inputs: tuple[Target, ...] = ()
     divides: str = ""
     both: bool = False
     rank: bool = False
@@ -136,8 +138,8 @@ class PeftFamily(PeftMethod):
         options, family = setup.options, setup.backbone.family
         own = {name: getattr(options, name) for name in self.entry.options}
         targets = target_pattern(family, options.target_modules)
-        if "output" in options.target_modules and self.entry.peft_type == "IA3":
-            own["feedforward_modules"] = target_pattern(family, ["output"])
+        if scaled := [name for name in self.entry.scaled_inputs if name in options.target_modules]:
+            own["feedforward_modules"] = target_pattern(family, scaled)
         return {"task_type": "SEQ_CLS", **own, "target_modules": targets, "modules_to_save": list(family.head)}
 
     def build(self, setup: Setup):
@@ -154,9 +156,9 @@ class PeftFamily(PeftMethod):
 
     def _beside(self, shape: Shape, name: str, options: Any) -> Tensors:
         inputs, outputs = shape.linear(name)
-        if name == "output" and self.entry.peft_type == "IA3":
-            return {"ia3_l": (1, inputs)}  # the feed-forward block's inner activations are scaled, not its output
-        return self.entry.tensors(inputs, outputs, options)
+        if name not in self.entry.scaled_inputs:
+            return self.entry.tensors(inputs, outputs, options)
+        return {suffix: size[::-1] for suffix, size in self.entry.tensors(outputs, inputs, options).items()}
 
     def _shared(self, shape: Shape, options: Any) -> Tensors:
         linears = common_linears(shape, options.target_modules)
@@ -186,11 +188,11 @@ class PeftFamily(PeftMethod):
             return None
         adapted, settings = self.own_settings(config, shape)
         defaults = _defaults(self.entry.peft_type)
-        if self.entry.peft_type == "IA3":
+        if self.entry.scaled_inputs:
             scaled, beside = adapted_linears(config.get("feedforward_modules") or [], shape)
-            settings["feedforward_modules"] = beside or [
-                name for name in ("output", *scaled) if (name in scaled) != (name in adapted and name == "output")
-            ]
+            # What remains are layers that are scaled elsewhere than here.
+            own_scaled = set(self.entry.scaled_inputs) & set(adapted)
+            settings["feedforward_modules"] = beside or sorted(own_scaled ^ set(scaled))
         ignored = BOOKKEEPING | set(self.entry.options) | {"fan_in_fan_out", "layers_pattern"}
         # A name of another way to start may stand for another update, as in MiSS.
         ignored |= {name for name in STARTS if not isinstance(config.get(name), str)}
@@ -361,7 +363,7 @@ ENTRIES: tuple[Entry, ...] = (
         "Liu et al. 2022, IA3, https://arxiv.org/abs/2205.05638",
         lambda i, o, x: {"ia3_l": (o, 1)},
         (5e-2, 3e-3), (FIRST, RateSource("published", "Liu et al. 2022, T-Few's recipe")),
-        targets=("key", "value", "output"),
+        targets=("key", "value", "output"), scaled_inputs=("output",),
     ),
     Entry(
         "road", "ROAD", "RoAd", ORTHOGONAL,

@@ -131,13 +131,13 @@ def suite(
             except Problems as error:
                 for problem in error.problems:
                     of_methods.setdefault(problem, set()).add(method)
-    problems += [_of(problem, some) if len(methods_) > 1 else problem for problem, some in of_methods.items()]
+    problems += [_titled(problem, some) if len(methods_) > 1 else problem for problem, some in of_methods.items()]
     if problems:
         raise Problems(list(dict.fromkeys(problems)))
     return configs
 
 
-def _of(problem: str, methods_: Collection[str]) -> str:
+def _titled(problem: str, methods_: Collection[str]) -> str:
     """A problem with its method's title where one of PEFT's further methods alone has it."""
     name = next(iter(methods_))
     return problem if len(methods_) > 1 or name in DEFAULT_METHODS else f"{tr(methods.get(name).title)}: {problem}"

@@ -17,9 +17,6 @@ from trainer.ui.live.selection import able, choices, empty, labels_of, missing, 
 from trainer.ui.live.session import Session
 from trainer.ui.live.view import View, box
 
-BEGUN = {"text": "", "board": None, "fresh": False}
-"""A page's state where another task is chosen."""
-
 
 def offer(
     lab: Lab,
@@ -43,7 +40,8 @@ def offer(
 def change_task(lab: Lab, view: View, key: str | None, session: Session) -> dict[Any, Any]:
     """The runs and examples of the task that was chosen, of which one waits to be predicted."""
     drawn, runs = _offered(lab, view, key, None)
-    return drawn | _waiting(lab, view, runs, replace(session, **BEGUN, turn=session.turns.predict()))
+    session = replace(session, text="", turn=session.turns.predict(), board=None, fresh=False)
+    return drawn | _waiting(lab, view, runs, session)
 
 
 def _offered(lab: Lab, view: View, key: str | None, chosen: list[str] | None) -> tuple[dict[Any, Any], list[Run]]:
