@@ -13,7 +13,10 @@ from functools import partial
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # set before Gradio is imported: no usage data is sent
 
-import gradio as gr
+from trainer.ui.common.quick_import import without_stubs
+
+with without_stubs():
+    import gradio as gr
 
 from trainer import texts
 from trainer.errors import UserError, one_of

@@ -48,7 +48,7 @@ def test_they_are_small_and_git_has_all_of_them(runs):
 
 def test_the_first_seeds_runs_came_with_their_weights_unless_they_train_the_backbone(runs):
     for run in runs:
-        weights = run.recipe.seed == bundled.SEEDS[0] and not methods.get(run.recipe.method).trains_backbone
+        weights = run.recipe.seed == bundled.SEEDS[0] and not methods.get(run.recipe.method).saves_whole
         assert run.can_predict == weights == run.bundled.weights
         assert run.bundled.command.startswith(f"python -m trainer suite --method {run.recipe.method} ")
         assert run.bundled.command == recipes.command_of(run.recipe)

@@ -200,7 +200,7 @@ class Timed:
 
 @pytest.mark.parametrize(
     ("seconds", "repeats", "sentences"),
-    [(0.0001, speed.REPEATS, speed.SENTENCES), (0.002, speed.REPEATS, 64), (0.01, speed.LEAST_REPEATS, speed.BATCH)],
+    [(0.0001, speed.REPEATS, speed.SENTENCES), (0.001, speed.REPEATS, 64), (0.01, speed.LEAST_REPEATS, speed.BATCH)],
 )
 def test_speed_is_of_batches_of_1_and_32_and_a_slow_model_gets_fewer(seconds, repeats, sentences, monkeypatch):
     model = Timed(seconds, monkeypatch)

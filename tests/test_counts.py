@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 from conftest import sentences
@@ -21,6 +22,7 @@ from trainer.methods import Parent, Setup
 from trainer.runs import estimate, recipes
 from trainer.runs.store import Store
 from trainer.sources import backbones
+from trainer.training import optimiser
 
 LABELS = ("a", "b", "c")
 
@@ -175,6 +177,33 @@ def test_variants_of_lora_are_counted_saved_opened_and_recognised(family, name, 
     assert methods.get("lora").options(**told) == methods.get("lora").options(
         **setup.options.model_dump(exclude={"double_quantisation"})
     )
+
+
+@pytest.mark.parametrize("name", ["lora", "qlora", "lora_all"])
+def test_lora_fa_trains_b_alone_and_lora_plus_gives_b_a_rate_of_its_own(name, tmp_path):
+    backbone, method = located("bert", tmp_path), methods.get(name)
+    setup = Setup(backbone, LABELS, method.options(freeze_a=True, b_rate=16), device.detect())
+    model = method.build(setup)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert not [name for name in trained if ".lora_A." in name]
+    assert counted(model)[0] == method.trainable_parameters(backbone.shape, setup.options, len(LABELS))
+    parts = method.parts(backbone.shape, setup.options, len(LABELS))
+    assert sum(part.total for part in parts if part.trains) == counted(model)[0]
+    plain = Setup(backbone, LABELS, method.options(), device.detect())
+    a = method.trainable_parameters(backbone.shape, plain.options, len(LABELS)) - counted(model)[0]
+    inputs = [backbone.shape.linear(target)[0] for target in setup.options.target_modules]
+    assert a == backbone.shape.layers * sum(inputs) * setup.options.r
+    assert method.added_parameters(backbone.shape, setup.options, len(LABELS)) == method.added_parameters(
+        backbone.shape, plain.options, len(LABELS)
+    )
+    factor = partial(method.rate_factor, options=setup.options)
+    groups = optimiser.parameter_groups(model, 0.1, rate=1e-3, factor=factor)
+    b = {id(p) for name, p in model.named_parameters() if ".lora_B." in name}
+    rates = {id(p) in b: group["lr"] for group in groups for p in group["params"]}
+    assert rates == {True: 16e-3, False: 1e-3}
+    assert {id(p) for group in groups for p in group["params"]} == {
+        id(p) for p in model.parameters() if p.requires_grad
+    }
 
 
 def test_an_adapter_of_a_variant_trains_and_is_taken_from_elsewhere_with_its_switches(

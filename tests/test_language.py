@@ -40,7 +40,7 @@ NAMES = {
 NAMES_OF_MODELS = re.compile(r"(BERT|DistilBERT|RoBERTa|DeBERTa|ALBERT|ELECTRA|MiniLM)\b.*")
 CITED = (
     "Reimers and Gurevych", "Loshchilov and Hutter", "Goyal et al", "Guo et al", "Pascanu et al", "Liu et al",
-    "Szegedy et al", "Sun et al",
+    "Szegedy et al", "Sun et al", "Zhang et al", "Hayou et al",
     "van Rijsbergen",
     "Weights & Biases", "Hugging Face Hub", "JSON Lines", "NVIDIA Tesla", "python -m trainer push",
 )  # fmt: skip

@@ -232,7 +232,7 @@ def test_weight_decay_spares_what_transformers_spares(name, family, tmp_path):
     model, _ = small_model(name, family, tmp_path)
     arguments = TrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to=[], weight_decay=0.1)
     theirs = Trainer(model=model, args=arguments).create_optimizer().param_groups
-    ours = parameter_groups(model, 0.1)
+    ours = parameter_groups(model, 0.1, rate=1e-3)
     assert [group["weight_decay"] for group in ours] == [0.1, 0.0]
     for one, two in zip(ours, theirs, strict=True):
         assert one["weight_decay"] == two["weight_decay"]
@@ -332,7 +332,7 @@ def test_a_step_that_fp16_skips_does_not_advance_the_schedule(still_backbone, ti
     assert fused == {"fp16": False, "fp32": True}
     plain = ready_loop(config, tmp_path, parents)
     loop = ready_loop(config, tmp_path, parents)
-    optimizer = torch.optim.AdamW(parameter_groups(loop.prepared.model, 0.01), lr=1e-3)
+    optimizer = torch.optim.AdamW(parameter_groups(loop.prepared.model, 0.01, rate=1e-3), lr=1e-3)
     from transformers import get_scheduler
 
     loop.schedule = get_scheduler("linear", optimizer, num_warmup_steps=0, num_training_steps=100)

@@ -1,4 +1,4 @@
-"""PEFT's further methods: what an entry brings, beside the contract in test_methods.py.
+"""The methods beside the first five: what each brings, beside the contract in test_methods.py.
 
 As a program it writes docs/methods.md.
 """
@@ -31,18 +31,32 @@ from test_methods import LABELS, SMALL, small_model
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "methods.md"
 FAMILY = [method.name for method in peft_family.METHODS]
+OTHERS = [name for name in methods.METHODS if name not in methods.DEFAULT]
+ADOPTED = [name for name in OTHERS if methods.get(name).library == "peft" and name != "lora_all"]
+"""An adapter of LoRA from elsewhere is `lora`, whatever it adapts."""
 ABOUT = """# Methods
 
 A run's `--method`, by group. The first five (`full`, `lora`, `qlora`, `adapter`, `adapter_fusion`) are those of a suite
-that names none; their options stand in [the command line](command-line.md#settings). The others are PEFT's, under its
-own names of types and settings. This page is made from the methods, see [contributing](contributing.md#add-a-method).
+that names none; their options stand in [the command line](command-line.md#settings). `head_only` and `bitfit` train a
+part of transformers' own classifier; the others are PEFT's, under its own names of types and settings. This page is
+made from the methods, see [contributing](contributing.md#add-a-method).
 
 - Trained: parameters on MiniLM with the default options and two labels, the head of 770 included.
 - Merges: the update can be added to the backbone's weights, so that predicting costs nothing more.
-- Speed-ups: those that a model of the method trains and predicts with; all keep its logits and gradients.
+- Encoders: the kinds that the method works on; a run on another one is refused before it is queued.
+- Speed-ups: those that a model of the method trains and predicts with; all keep its logits and gradients. Those that
+  are absent are not used with the method.
 - Rates: its own peak learning rates on small and on other encoders. Those of the first five are
   [tuned in one sweep](../benchmarks/README.md). **Those of the others are not swept yet**: a comparison between them
   and the five says little before you have tried rates of your own (`--set vera.learning_rate=...`).
+"""
+ABSENT = """
+## Not here
+
+Types of PEFT that are no method here, and why.
+
+| Type | Why |
+| --- | --- |
 """
 OPTIONS = """
 ## Options
@@ -64,15 +78,18 @@ def generated() -> str:
                 continue
             count = method.trainable_parameters(shape, method.options(), 2, parents=_parents(method))
             allowed = [one for one, allows in vars(method.speedups).items() if allows]
-            merges = name in ("lora",) or getattr(getattr(method, "entry", None), "merges", False)
             rates = " / ".join(f"{rate:g}" for rate in method.learning_rates)
-            cells = [f"`{name}`", method.title, method.summary, f"{count:,}", rates, "yes" if merges else "no"]
+            cells = [f"`{name}`", method.title, method.summary, f"{count:,}", rates, "yes" if method.merges else "no"]
+            every = method.families == tuple(backbones.FAMILIES)
+            cells.append("all" if every else ", ".join(f"`{family}`" for family in method.families))
             rows.append([*cells, ", ".join(f"`{one}`" for one in allowed), method.paper])
-        heading = ["Method", "Name", "What trains", "Trained", "Rates", "Merges", "Speed-ups", "Paper"]
+        heading = ["Method", "Name", "What trains", "Trained", "Rates", "Merges", "Encoders", "Speed-ups", "Paper"]
         lines = [heading, ["---"] * len(heading), *rows]
         parts.append(f"\n## {title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
+    parts.append(ABSENT)
+    parts += [f"| `{name}` | {why} |\n" for name, why in methods.ABSENT.items()]
     parts.append(OPTIONS)
-    for name in FAMILY:
+    for name in OTHERS:
         for option, field in methods.get(name).options.model_fields.items():
             value = ",".join(field.default) if isinstance(field.default, tuple) else f"{field.default}"
             parts.append(f"| `{name}.{option}` | `{value}` | {field.description} |\n")
@@ -93,16 +110,20 @@ def plain(name: str, folder: Path, backbone: Path, **changes: object):
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(0)
-    entry = methods.get(name).entry
+    method = methods.get(name)
     base = AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=2)
-    own = {key: value for key, value in SMALL.get(name, {}).items() if key in entry.options}
+    own = {key: value for key, value in SMALL.get(name, {}).items() if key in method.options.model_fields}
     if name == "c3a":
         own.setdefault("block_size", 16)
     targets = {"target_modules": ["query", "value"]}
     if name == "ia3":
         # "output.dense" alone would adapt the attention's output too.
         targets = {"target_modules": ["key", "query"], "feedforward_modules": []}
-    made = {"peft_type": entry.peft_type, "task_type": "SEQ_CLS", "modules_to_save": ["classifier"], **targets}
+    if name == "ln_tuning":
+        targets = {"target_modules": ["LayerNorm"]}
+    if method.group == methods.PROMPTS:
+        targets = {}
+    made = {"peft_type": method.peft_type, "task_type": "SEQ_CLS", "modules_to_save": ["classifier"], **targets}
     model = get_peft_model(base, get_peft_config(made | own | changes))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -112,7 +133,7 @@ def plain(name: str, folder: Path, backbone: Path, **changes: object):
     return model.eval(), folder
 
 
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", ADOPTED)
 def test_an_adapter_that_peft_alone_saved_is_adopted_with_its_logits(name, tiny_backbone, tmp_path):
     model, folder = plain(name, tmp_path / "plain", tiny_backbone)
     config = json.loads((folder / "adapter_config.json").read_text())
@@ -134,11 +155,14 @@ def test_an_adapter_that_peft_alone_saved_is_adopted_with_its_logits(name, tiny_
         b = ours(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         torch.testing.assert_close(b, a, atol=1e-5, rtol=1e-5)
         merged = method.merge(ours)
+        assert (merged is not None) == method.merges
+        if merged is None:
+            return
         c = merged(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     torch.testing.assert_close(c, a, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_run_that_was_broken_off_ends_as_an_unbroken_one_to_the_bit(
     name, tiny_backbone, tiny_file, tmp_path, monkeypatch
 ):
@@ -162,7 +186,8 @@ def test_a_run_that_was_broken_off_ends_as_an_unbroken_one_to_the_bit(
             with suppress(Broken):
                 training.train(Request(config, tmp_path / folder, emit, costs=False))
     assert [event.resumed_at_step for event in seen if isinstance(event, Started)] == [0, 1]
-    whole, broken = (tmp_path / folder / "model" / "adapter_model.safetensors" for folder in ("whole", "broken"))
+    file = "model.safetensors" if methods.get(name).saves_whole else "adapter_model.safetensors"
+    whole, broken = (tmp_path / folder / "model" / file for folder in ("whole", "broken"))
     assert whole.read_bytes() == broken.read_bytes()
 
 
@@ -253,6 +278,14 @@ def test_the_form_takes_more_methods_and_their_options():
     ):
         with pytest.raises(Problems, match=said):
             train_form.recipes_of(train_form.defaults("quick") | given | {"more_options": wrong})
+
+
+def test_every_type_of_peft_is_a_method_or_has_a_reason_why_not():
+    from peft import PeftType
+
+    here = {method.peft_type for method in methods.METHODS.values() if "peft" in method.library}
+    assert here | set(methods.ABSENT) == {kind.value for kind in PeftType}
+    assert not here & set(methods.ABSENT)
 
 
 def test_every_method_has_a_colour_of_its_own_and_a_group():

@@ -401,7 +401,7 @@ LATER |= dict.fromkeys(
         *("thresholds", "micro", "micro_f1", "label_confusion"),
     )
 )
-LATER |= {"several_labels": False, "label_columns": list, "multi_label": False}
+LATER |= {"freeze_a": False, "b_rate": 1, "several_labels": False, "label_columns": list, "multi_label": False}
 """Settings that came later, at the values that do what was done before them."""
 
 

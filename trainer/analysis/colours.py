@@ -12,6 +12,7 @@ _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down
 _HUES = {
     "low-rank": (0.09, 0.30, 0.48), "vectors": (0.55, 0.30, 0.48), "orthogonal": (0.22, 0.22, 0.36),
     "spectral": (0.76, 0.46, 0.66), "adapters": (0.93, 0.35, 0.55), "quantised": (0.45, 0.25, 0.40),
+    "reference": (0.60, 0.45, 0.60), "prompts": (0.83, 0.35, 0.60),
 }  # fmt: skip
 """The hue that a group's methods share beside the default ones, which have the palette's colours, and its lightness
 from the first to the last of them: all are seen on white and on black."""

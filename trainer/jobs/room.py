@@ -101,7 +101,7 @@ def _sizes(config: RunConfig, earlier: Sequence[Run]) -> tuple[int, int]:
 def _model(config: RunConfig, earlier: Sequence[Run]) -> int:
     """Bytes of a run's model folder: the whole model, or what the method adds to a frozen backbone."""
     trainable, total = ways.counts(config, earlier)
-    return BYTES * (total if methods.get(config.method).trains_backbone else trainable)
+    return BYTES * (total if methods.get(config.method).saves_whole else trainable)
 
 
 def _checkpoints(config: RunConfig, earlier: Sequence[Run]) -> int:

@@ -18,7 +18,7 @@ from trainer.errors import ArgumentError
 from trainer.machine.device import Device
 from trainer.machine.measure import folder_bytes
 from trainer.sources import weights
-from trainer.sources.backbones import Located, Part, Shape
+from trainer.sources.backbones import FAMILIES, Located, Part, Shape
 from trainer.sources.configs import is_off
 from trainer.texts import mark, tr
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-REFERENCE, ADAPTERS, QUANTISED = "reference", "adapters", "quantised"
+REFERENCE, ADAPTERS, PROMPTS, QUANTISED = "reference", "adapters", "prompts", "quantised"
 LOW_RANK, VECTORS, ORTHOGONAL, SPECTRAL = "low-rank", "vectors", "orthogonal", "spectral"
 GROUPS = {
     REFERENCE: mark("Reference"),
@@ -35,6 +35,7 @@ GROUPS = {
     ORTHOGONAL: mark("Orthogonal"),
     SPECTRAL: mark("Sparse and spectral"),
     ADAPTERS: mark("Adapters"),
+    PROMPTS: mark("Prompts"),
     QUANTISED: mark("Quantised"),
 }
 """The groups of methods, in the form's order; their names are those of `Method.group`."""
@@ -124,7 +125,10 @@ class Method(ABC):
         parent_method: for a method that fuses runs, the method of those runs.
         quantised_from: for a method that is another one over a quantised backbone, that one's name.
         speedups: the speed-ups that it allows; none unless the class declares them itself.
-        trains_backbone: whether the encoder's own parameters train, so that the whole model is saved.
+        trains_backbone: whether all of the encoder's own parameters train.
+        families: the encoder families that it works on.
+        merges: whether its update can be added to the encoder's weights.
+        saves_whole: whether the whole model is saved, not only what the method adds to a frozen encoder.
     """
 
     name: str
@@ -140,6 +144,9 @@ class Method(ABC):
     quantised_from: str | None = None
     min_parents = 0
     trains_backbone = False
+    saves_whole = False
+    families: tuple[str, ...] = tuple(FAMILIES)
+    merges = False
     speedups = Speedups()
 
     def __init_subclass__(cls) -> None:
@@ -186,10 +193,20 @@ class Method(ABC):
         """
         self.rebuild(folder, setup)
         for file, expected in self.tensors(folder, setup).items():
-            weights.check(folder / file, expected, whole=self.trains_backbone)
+            weights.check(folder / file, expected, whole=self.saves_whole)
 
-    def check_options(self, shape: Shape, options: Any) -> None:  # noqa: B027 - most options fit every encoder
-        """Raise `ArgumentError` for options that do not fit an encoder of this shape."""
+    def check_options(self, shape: Shape, options: Any) -> None:
+        """Raise `ArgumentError` for an encoder of another family, and for options that do not fit one of this shape."""
+        if shape.family not in self.families:
+            raise ArgumentError(
+                expected=tr(
+                    "an encoder of the kinds {names} for {method}",
+                    names=", ".join(self.families),
+                    method=tr(self.title),
+                ),
+                got=shape.family,
+                fix=tr("choose another backbone or method"),
+            )
 
     def runs_on(self, device: Device) -> bool:
         """Whether models of this method can be built on the device."""
@@ -205,6 +222,14 @@ class Method(ABC):
         Its logits are the same up to rounding. None for a method whose updates cannot be merged.
         """
         return None
+
+    def longest(self, shape: Shape, options: Any) -> int:
+        """The most tokens of a text."""
+        return shape.longest
+
+    def rate_factor(self, parameter: str, options: Any) -> float:
+        """What the learning rate is multiplied by for a trained parameter, by its name; 1 for most methods."""
+        return 1.0
 
     def extra_loss(self, model: nn.Module) -> Tensor | None:
         """A term added to each step's loss, such as a regulariser; None for most methods. In float32, a scalar."""

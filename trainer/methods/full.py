@@ -36,6 +36,7 @@ class Full(Method):
         RateSource("published", "Devlin et al. 2019, section 4.1: one of 5e-5, 4e-5, 3e-5 and 2e-5 for each task"),
     )
     trains_backbone = True
+    saves_whole = True
     speedups = CLASSIFIER_SPEEDUPS
 
     def build(self, setup: Setup):

@@ -96,7 +96,7 @@ class PeftFamily(PeftMethod):
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.name, self.title, self.summary, self.paper = entry.name, entry.title, entry.summary, entry.paper
-        self.group, self.speedups = entry.group, entry.speedups
+        self.group, self.speedups, self.merges = entry.group, entry.speedups, entry.merges
         self.learning_rates, self.learning_rate_sources = entry.learning_rates, entry.learning_rate_sources
         targets = Field(
             entry.targets,
@@ -114,6 +114,7 @@ class PeftFamily(PeftMethod):
         return self.entry.peft_type
 
     def check_options(self, shape: Shape, options: Any) -> None:
+        super().check_options(shape, options)
         linears, named = common_linears(shape, options.target_modules), self.entry.divides
         if named:
             rank = [options.r] if self.entry.rank else []
@@ -203,7 +204,7 @@ class PeftFamily(PeftMethod):
         return own | {"target_modules": adapted}
 
     def merge(self, model):
-        return model.merge_and_unload() if self.entry.merges else None
+        return model.merge_and_unload() if self.merges else None
 
 
 def _defaults(peft_type: str) -> dict[str, Any]:
@@ -309,6 +310,41 @@ ENTRIES: tuple[Entry, ...] = (
         frozen=("delora_w_norm",),
     ),
     Entry(
+        "deft", "DEFT", "DEFT", LOW_RANK,
+        mark("Takes r directions out of what the frozen weight writes, and trains what is written there instead."),
+        "DEFT, NeurIPS 2025, "
+        "https://proceedings.neurips.cc/paper_files/paper/2025/hash/93a34a7138bdad95e874018d5f491cc6-Abstract-Conference.html",
+        lambda i, o, x: {"deft_P": (o, x.r), "deft_R": (x.r, i)},
+        (2e-3, 5e-4), (FIRST, SAME),
+        {"r": _rank(8)},
+        most=("r", lambda i, o: o),
+    ),
+    Entry(
+        "glora", "GLORA", "GLoRA", LOW_RANK,
+        mark("The frozen weight is scaled and shifted by low-rank products, its bias by two numbers and a vector."),
+        "Chavan et al. 2023, GLoRA, https://arxiv.org/abs/2306.07967",
+        lambda i, o, x: {
+            "glora_A.Xd": (o, x.r), "glora_A.Xu": (x.r, i), "glora_B.Xd": (o, x.r), "glora_B.Xu": (x.r, i),
+            "glora_C.Xd": (i, x.r), "glora_C.Xu": (x.r, 1), "glora_D.X": (1,), "glora_E.X": (1,),
+        },
+        (2e-3, 5e-4), (FIRST, SAME),
+        {"r": _rank(8)},
+    ),
+    Entry(
+        "peanut", "PEANUT", "PEANuT", LOW_RANK,
+        mark("A small network with a rectifier computes the update from the frozen weight itself."),
+        "Zhong et al. 2024, PEANuT, https://arxiv.org/abs/2410.01870",
+        lambda i, o, x: {
+            "peanut_A.weight": (x.r, o), "peanut_B.weight": (o, x.r),
+            **{f"peanut_{side}.{n}.weight": (x.r, x.r) for n in range(x.depth) for side in ("encoders", "decoders")},
+        },
+        (2e-3, 5e-4), (FIRST, SAME),
+        {
+            "r": _rank(32),
+            "depth": (int, Field(0, ge=0, le=8, title=mark("Depth"), description=mark("inner layers on each side"))),
+        },
+    ),
+    Entry(
         "lokr", "LOKR", "LoKr", LOW_RANK,
         mark("The update is the Kronecker product of two small matrices."),
         "Yeh et al. 2023, LyCORIS, https://arxiv.org/abs/2309.14859",
@@ -364,6 +400,14 @@ ENTRIES: tuple[Entry, ...] = (
         lambda i, o, x: {"ia3_l": (o, 1)},
         (5e-2, 3e-3), (FIRST, RateSource("published", "Liu et al. 2022, T-Few's recipe")),
         targets=("key", "value", "output"), scaled_inputs=("output",),
+    ),
+    Entry(
+        "beft", "BEFT", "BEFT", VECTORS,
+        mark("Trains the bias of the value layers: one vector in each encoder layer."),
+        "Huang et al. 2025, BEFT, https://arxiv.org/abs/2509.15974",
+        lambda i, o, x: {"beft_bias": (1, o)},
+        (5e-2, 3e-3), (FIRST, SAME),
+        targets=("value",), speedups=BESIDE,
     ),
     Entry(
         "road", "ROAD", "RoAd", ORTHOGONAL,

@@ -27,10 +27,12 @@ class PeftMethod(Method):
     """A method whose model PEFT builds, saves and opens; the classification head is trained and saved with it.
 
     Attributes:
-        predicting: the options that change predictions; `target_modules` is one of them.
+        predicting: the options that change predictions.
+        root: what the names of the classifier's own tensors begin with in PEFT's files.
     """
 
     library = "peft"
+    root = "base_model.model."
     predicting: tuple[str, ...]
 
     @abstractmethod
@@ -93,14 +95,15 @@ class PeftMethod(Method):
 
     def _tensors(self, shape: Shape, options: Any, labels: int) -> weights.Shapes:
         """The tensors that PEFT saves: those inside the encoder, the head, and the pooler if it is trained."""
-        whole = {f"base_model.model.{name}": size for name, size in tensors.head(shape, labels).items()}
+        whole = {f"{self.root}{name}": size for name, size in tensors.head(shape, labels).items()}
         for name in self.trained_modules(shape, options):
             inner = {key: size for key, size in tensors.encoder(shape).items() if key.startswith(f"{name}.")}
-            whole |= {f"base_model.model.{shape.family}.{key}": size for key, size in inner.items()}
+            whole |= {f"{self.root}{shape.family}.{key}": size for key, size in inner.items()}
         return self.update_tensors(shape, options) | whole
 
     def _comparable(self, options: dict[str, Any]) -> dict[str, Any]:
-        return {name: options[name] for name in self.predicting} | {"target_modules": set(options["target_modules"])}
+        own = {name: options[name] for name in self.predicting}
+        return own | ({"target_modules": set(own["target_modules"])} if "target_modules" in own else {})
 
     def loading(self, *, base: str, labels: int, options: Any, head: tuple[str, ...]) -> str:
         return (
@@ -127,22 +130,34 @@ class PeftMethod(Method):
 
     def check_source(self, source: Path, shape: Shape, options: Any) -> None:
         if path := foreign.require_weights(source, *_FILES):
-            labels = _labels({name: tensor.shape for name, tensor in weights.header(path).items()}, shape, source)
+            stored = {name: tensor.shape for name, tensor in weights.header(path).items()}
+            labels = self._labels(stored, shape, source)
             weights.check(path, self._tensors(shape, options, labels))
 
     def adopt(self, source: Path, folder: Path, setup: Setup, order: Sequence[str]) -> None:
         from safetensors.torch import save_file
 
         state, shape = _read_weights(source), setup.backbone.shape
-        labels = _labels({name: tuple(tensor.shape) for name, tensor in state.items()}, shape, source)
+        labels = self._labels({name: tuple(tensor.shape) for name, tensor in state.items()}, shape, source)
         rows = label_rows(setup, order, labels)
         foreign.check(state, self._tensors(shape, setup.options, labels), file=source.name)
-        last = f"base_model.model.{setup.backbone.family.head_linears[-1]}"
+        last = f"{self.root}{setup.backbone.family.head_linears[-1]}"
         for name in (f"{last}.weight", f"{last}.bias"):
             state[name] = state[name][rows]
         configs.write(self.config_of(setup), folder / "adapter_config.json")
         whole = {name: tensor.contiguous() for name, tensor in state.items()}
         save_file(whole, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+    def _labels(self, stored: weights.Shapes, shape: Shape, source: Path) -> int:
+        """The number of labels of the head among an adapter's tensors. Raises `UserError` without a head."""
+        last = f"{self.root}{FAMILIES[shape.family].head_linears[-1]}"
+        if f"{last}.weight" not in stored or f"{last}.bias" not in stored or not stored[f"{last}.weight"]:
+            raise UserError(
+                expected=tr("an adapter saved with its classification head"),
+                got=tr("{name} without one", name=source.name),
+                fix=tr("save it again with modules_to_save, or train it here"),
+            )
+        return stored[f"{last}.weight"][0]
 
 
 POOLER = "pooler"
@@ -162,18 +177,6 @@ def adapted_paths(shape: Shape, names: Sequence[str]) -> list[tuple[str, str]]:
         for layer in range(shape.layers)
         for name in names
     ]
-
-
-def _labels(stored: weights.Shapes, shape: Shape, source: Path) -> int:
-    """The number of labels of the head among an adapter's tensors. Raises `UserError` without a head."""
-    last = f"base_model.model.{FAMILIES[shape.family].head_linears[-1]}"
-    if f"{last}.weight" not in stored or f"{last}.bias" not in stored or not stored[f"{last}.weight"]:
-        raise UserError(
-            expected=tr("an adapter saved with its classification head"),
-            got=tr("{name} without one", name=source.name),
-            fix=tr("save it again with modules_to_save, or train it here"),
-        )
-    return stored[f"{last}.weight"][0]
 
 
 def adapted_linears(targets: Any, shape: Shape) -> tuple[list[str], list[str]]:
@@ -233,8 +236,16 @@ def _is_name(value: Any) -> bool:
     return plain and all(part.replace("_", "a").isalnum() and part.isascii() for part in value.split("."))
 
 
+def targeted(targets: Any, name: str) -> bool:
+    """Whether PEFT would adapt this module: the whole name if it is one text, or the name's last parts.
+
+    Raises `ArgumentError` for anything but a name or a list of names.
+    """
+    _require_names("target_modules", targets)
+    return _targets(targets, name)
+
+
 def _targets(targets: str | Sequence[str], name: str) -> bool:
-    """Whether PEFT would adapt this module: the whole name if it is one text, or the name's last parts."""
     if isinstance(targets, str):
         return name == targets
     return any(name == target or name.endswith(f".{target}") for target in targets)

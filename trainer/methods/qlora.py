@@ -41,6 +41,7 @@ class Qlora(Lora):
         RateSource("published", "LoRA's, Hu et al. 2021, table 9: RoBERTa base on SST-2"),
     )
     options = QloraOptions
+    merges = False
     speedups = Lora.speedups
 
     def runs_on(self, device: Device) -> bool:

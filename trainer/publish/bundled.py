@@ -114,13 +114,13 @@ EXACT = {
 def replace(runs: Sequence[Run]) -> list[str]:
     """Replace all bundled runs by copies of finished runs, under ids that end in `SUFFIX`; the new ids.
 
-    Weights are left out of every seed but the first, and of a method that trains the whole backbone.
+    Weights are left out of every seed but the first, and of a method that saves the whole model.
     """
     renamed = {run.id: run.id.rsplit("-", 1)[0] + SUFFIX for run in runs}
     for run in runs:
         folder = BUNDLED / f".new-{renamed[run.id]}"
         shutil.rmtree(folder, ignore_errors=True)
-        weights = run.recipe.seed == SEEDS[0] and not methods.get(run.recipe.method).trains_backbone
+        weights = run.recipe.seed == SEEDS[0] and not methods.get(run.recipe.method).saves_whole
         left_out = () if weights else ("model",)
         shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns(*left_out, "checkpoints", ".*", "*.lock"))
         content = run.as_json()

@@ -421,7 +421,9 @@ class Predictor:
                 folder, local_files_only=True, trust_remote_code=False
             )
         tokeniser = self._tokenisers[folder]
-        longest = min(run.recipe.max_length, setup.backbone.shape.longest)
+        longest = min(
+            run.recipe.max_length, methods.get(run.recipe.method).longest(setup.backbone.shape, setup.options)
+        )
         prepared = prepare(
             model,
             speedups,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ class Loop:
         )
         self.steps_per_epoch = steps_per_epoch(config, len(self.dataset))
         self.total_steps = total_steps(config, len(self.dataset))
-        optimizer = make_optimizer(prepared.model, config, precision=work.setup.precision)
+        factor = partial(work.method.rate_factor, options=work.setup.options)
+        optimizer = make_optimizer(prepared.model, config, precision=work.setup.precision, factor=factor)
         self.schedule = make_schedule(optimizer, config, steps=self.total_steps)
         self.loss = loss_of(config, work.data)
         self.parameters = [p for p in prepared.model.parameters() if p.requires_grad]

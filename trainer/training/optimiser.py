@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,20 +34,31 @@ def start_accelerator(device: Device, precision: str) -> Accelerator:
     )
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """An optimiser's groups of the trained parameters: with weight decay, and without (biases and layer norms)."""
+def parameter_groups(
+    model: nn.Module, weight_decay: float, *, rate: float, factor: Callable[[str], float] = lambda name: 1.0
+) -> list[dict[str, Any]]:
+    """An optimiser's groups of the trained parameters: with weight decay, and without (biases and layer norms).
+
+    `factor`: parameter's name -> what its learning rate is multiplied by; each other factor than 1 has two groups more.
+    """
     norms = {id(p) for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
-    groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, False): [], (1.0, True): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[id(parameter) in norms or NO_DECAY.search(name.lower()) is not None].append(parameter)
-    return [{"params": groups[0], "weight_decay": weight_decay}, {"params": groups[1], "weight_decay": 0.0}]
+            plain = id(parameter) in norms or NO_DECAY.search(name.lower()) is not None
+            groups.setdefault((factor(name), plain), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": 0.0 if plain else weight_decay, "lr": rate * times}
+        for (times, plain), parameters in groups.items()
+    ]
 
 
-def make_optimizer(model: nn.Module, config: RunConfig, *, precision: str) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) over the trained parameters."""
+def make_optimizer(
+    model: nn.Module, config: RunConfig, *, precision: str, factor: Callable[[str], float] = lambda name: 1.0
+) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) over the trained parameters; `factor` as in `parameter_groups`."""
     return torch.optim.AdamW(
-        parameter_groups(model, config.weight_decay),
+        parameter_groups(model, config.weight_decay, rate=config.learning_rate, factor=factor),
         lr=config.learning_rate,
         fused=precision != "fp16",  # with the fused one accelerate cannot detect that gradient scaling skipped a step
     )

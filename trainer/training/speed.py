@@ -25,7 +25,7 @@ BATCH = 32
 SINGLES, SENTENCES = 24, 256
 """Sentences in a repeat: one by one, and the most in batches; fewer where `SECONDS` requires it, one batch at least."""
 REPEATS = 5
-SECONDS = 0.8
+SECONDS = 0.4
 """What the repeats of one model should take at most, where `LEAST_REPEATS` of one batch do not take longer."""
 LEAST_REPEATS = 3
 

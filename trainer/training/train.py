@@ -168,7 +168,8 @@ def _load(request: Request, device: Device) -> Work:
     data = tasks.from_config(config)
     backbone = backbones.locate(config.backbone)
     tokeniser = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True, trust_remote_code=False)
-    longest = min(config.max_length, backbone.shape.longest)
+    method = methods.get(config.method)
+    longest = min(config.max_length, method.longest(backbone.shape, method.options(**config.options)))
     if data.pairs and config.truncation != "head":
         raise ArgumentError(
             expected=tr("truncation head for pairs of sentences, of which the longer one is cut"),

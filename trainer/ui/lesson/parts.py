@@ -22,6 +22,8 @@ NAMES = {
     "pooler": mark("Pooler"),
     "head": mark("Classification head"),
     "lora": mark("LoRA A, B"),
+    "lora_a": mark("LoRA A"),
+    "bias": mark("bias"),
     "bottleneck": mark("adapter bottleneck"),
     "fusion": mark("fusion"),
 }

@@ -73,7 +73,7 @@ def _what(lab: Lab, values: dict[str, Any], fields: dict[str, Any]) -> None:
         value=values["more_methods"],
         multiselect=True,
         label=tr("More methods"),
-        info=tr("Of PEFT, by group; type to search. A run each too."),
+        info=tr("By group; type to search. A run each too."),
         elem_id="train-more-methods",
     )
     fields["task"] = gr.Dropdown(
@@ -168,7 +168,21 @@ def _more_options(values: dict[str, Any], fields: dict[str, Any]) -> None:
 
 def render_more() -> str:
     """The other methods as HTML: what each does, its paper, its options with their defaults."""
-    return render("train/more.html", methods=[(method, _written(method)) for method in _more()])
+    return render("train/more.html", methods=[(method, _limits(method), _written(method)) for method in _more()])
+
+
+def _limits(method: methods.Method) -> list[str]:
+    """Sentences on what a method cannot do that others can."""
+    limits = []
+    if method.families != tuple(backbones.FAMILIES):
+        limits.append(tr("Only on encoders of the kinds {names}.", names=", ".join(method.families)))
+    if method.saves_whole:
+        limits.append(tr("Saves the whole model."))
+    elif not method.merges:
+        limits.append(tr("Cannot be merged into the encoder's weights."))
+    if not method.speedups.packing:
+        limits.append(tr("Trains on padded batches, which takes longer."))
+    return limits
 
 
 def _written(method: methods.Method) -> list[tuple[str, str]]:

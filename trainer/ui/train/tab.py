@@ -74,7 +74,7 @@ def build(lab: Lab, page: gr.Blocks, stored: Stored) -> None:
     view = train_watch.View(gr.State({}), pulse, active, ended, panel)
     watch = isolated(lab, partial(train_watch.refresh, lab, view))
     refresh = {"fn": watch, "inputs": [view.seen, panel.run], "outputs": view.outputs, **QUIET}
-    _connect_form(lab, page, form, launch, stored.form)
+    _connect_form(lab, form, launch, stored.form)
     submitted = guarded(lab, train_form.named(submit, list(form.fields), lab))
     fields = list(form.fields.values())
     launch.train.click(submitted, fields, launch.message, api_visibility="private", show_progress="minimal").then(
@@ -103,7 +103,7 @@ def _launch() -> Launch:
     return Launch(cost, command, short, train, message)
 
 
-def _connect_form(lab: Lab, page: gr.Blocks, form: Form, launch: Launch, stored: gr.BrowserState) -> None:
+def _connect_form(lab: Lab, form: Form, launch: Launch, stored: gr.BrowserState) -> None:
     fields, preset = list(form.fields.values()), form.preset
     preset.input(partial(train_fields.fill, form), [preset], form.controls, **QUIET)
     # In the browser, without a request for each of many quick changes.
@@ -119,7 +119,9 @@ def _connect_form(lab: Lab, page: gr.Blocks, form: Form, launch: Launch, stored:
     better = plan | {"fn": simulate, "outputs": [launch.cost, launch.short]}
     changed = gr.on([field.change for field in fields] + [preset.change], trigger_mode="always_last", **plan)
     restored = partial(train_fields.restore, lab, form)
-    for shown in (changed, page.load(restored, stored, form.controls, **QUIET).then(**plan)):
+    # An estimate takes seconds of a core: not for who opens another tab.
+    opened = gr.HTML(js_on_load=static.read("first-seen.js"), elem_classes="lab-off")
+    for shown in (changed, opened.tick(restored, stored, form.controls, **QUIET).then(**plan)):
         shown.then(trigger_mode="always_last", **better)
 
 
