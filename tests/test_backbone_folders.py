@@ -7,12 +7,16 @@ import shutil
 
 import pytest
 import torch
+from conftest import BAD, GOOD, THINGS, finished_run
 from test_loop import ready_loop, recipe
 
 from trainer import methods
 from trainer.errors import UserError
 from trainer.jobs import queue
 from trainer.methods import Parent
+from trainer.runs import recipes
+from trainer.serving.predictor import Predictor
+from trainer.sources import backbones
 from trainer.training import train
 from trainer.training.request import Request
 
@@ -103,3 +107,53 @@ def test_a_folder_whose_output_is_not_finite_is_refused_before_anything_is_queue
     assert own_store.list() == []
     queue.launch(own_store, [recipe("lora", tiny_file, tiny_backbone)])
     assert len(own_store.list()) == 1
+
+
+def folder_of(family, tmp_path):
+    """A tiny encoder of a family with random weights, and the kind of tokenizer that the family has."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import AutoConfig, AutoModel, ElectraTokenizerFast, XLMRobertaTokenizerFast
+
+    folder, words = tmp_path / family, [*GOOD, *BAD, *THINGS, "the", "is", "and"]
+    folder.mkdir()
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
+    sizes |= {"max_position_embeddings": 66, "initializer_range": 0.2}
+    if family == "electra":
+        (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+        tokeniser = ElectraTokenizerFast(str(folder / "vocab.txt"))
+        sizes |= {"embedding_size": 32}
+    else:
+        special = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+        pieces = [*special, *((f"\u2581{word}", -3.0) for word in words), ("\u2581", -9.0)]
+        made = Tokenizer(models.Unigram(pieces, unk_id=3))
+        made.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
+        made.pre_tokenizer = pre_tokenizers.Metaspace()
+        made.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        )
+        tokeniser = XLMRobertaTokenizerFast(tokenizer_object=made)
+        sizes |= {"type_vocab_size": 1}
+    tokeniser.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, vocab_size=len(tokeniser), pad_token_id=tokeniser.pad_token_id, **sizes)
+    AutoModel.from_config(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "electra"])
+def test_a_local_folder_of_another_family_trains_predicts_and_is_opened_again(family, tiny_file, own_store, tmp_path):
+    folder = folder_of(family, tmp_path)
+    backbones.require_sound(str(folder))
+    predictor = Predictor(own_store)
+    for method, rate in (("full", 1e-3), ("lora", 1e-2), ("qlora", 1e-2), ("adapter", 1e-2), ("prompt_tuning", 1e-1)):
+        config = recipes.make(
+            method=method, task=str(tiny_file), backbone=str(folder), learning_rate=rate, epochs=3, batch_size=16,
+            precision="fp32", max_length=64,
+        )  # fmt: skip
+        run = finished_run(own_store, config)
+        losses = [row.train_loss for row in run.result.train_info.metrics]
+        assert losses[-1] < losses[0], method
+        rows = own_store.predictions(run.id).query("split == 'test'").head(3)
+        for text, stored in zip(rows["text"], rows["probabilities"], strict=True):
+            answer = predictor.predict_one(text, run)
+            assert list(answer.probabilities.values()) == pytest.approx(list(stored), abs=1e-4), method

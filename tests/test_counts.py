@@ -29,13 +29,15 @@ LABELS = ("a", "b", "c")
 
 def located(family: str, folder) -> backbones.Located:
     """A small encoder of a family, with random weights."""
-    from transformers import AutoModel, BertConfig, DistilBertConfig, RobertaConfig
+    from transformers import AutoModel, BertConfig, DistilBertConfig, ElectraConfig, RobertaConfig, XLMRobertaConfig
 
     sizes = {"vocab_size": 50, "max_position_embeddings": 40}
     layers = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
     config = {
         "bert": lambda: BertConfig(**layers, **sizes),
         "roberta": lambda: RobertaConfig(type_vocab_size=1, **layers, **sizes),
+        "xlm-roberta": lambda: XLMRobertaConfig(type_vocab_size=1, **layers, **sizes),
+        "electra": lambda: ElectraConfig(embedding_size=16, **layers, **sizes),
         "distilbert": lambda: DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=48, **sizes),
     }[family]()
     AutoModel.from_config(config).save_pretrained(folder)

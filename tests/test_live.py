@@ -101,7 +101,7 @@ def test_attributions_are_complete_for_every_method(lab, method):
     assert 2.718281828**said.at_text == pytest.approx(odds, rel=1e-3)
 
 
-@pytest.mark.parametrize("family", ["roberta", "distilbert"])
+@pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "electra", "distilbert"])
 def test_attributions_are_complete_for_the_other_families(family, tiny_backbone):
     """RoBERTa numbers positions by which ids are padding: the baseline must not move them."""
     import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,10 @@ class FirstToken:
         self._model, self._family = model, family
         self.select = first_of_each_row
         self._attach()
+        if family.cross_attention:
+            inner = encoder_layers(model, family)[-1].attention.self
+            if "encoder_attention_mask" in inspect.signature(inner.forward).parameters:
+                inner.register_forward_pre_hook(_mask_of_keys, with_kwargs=True)
 
     def _attach(self) -> None:
         last = encoder_layers(self._model, self._family)[-1]
@@ -47,6 +52,13 @@ class FirstToken:
         hidden, mask = inputs[0], named.get("attention_mask")
         changed = {"attention_mask": mask if mask is None else mask[..., :1, :], "encoder_hidden_states": hidden}
         return (self.select(hidden),), named | changed
+
+
+def _mask_of_keys(_: Any, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """The inputs of an attention that reads the mask of the keys under a name of its own: ELECTRA's in adapters."""
+    if named.get("encoder_hidden_states") is None:
+        return inputs, named
+    return inputs, named | {"encoder_attention_mask": named["attention_mask"]}
 
 
 def first_of_each_row(hidden: Any) -> Any:

@@ -213,7 +213,7 @@ def bottleneck_tensors(shape: Shape, options: AdapterOptions, name: str) -> weig
     family, narrow, shapes = FAMILIES[shape.family], max(shape.hidden // options.reduction_factor, 1), {}
     for layer in range(shape.layers):
         for part in bottleneck_parts(options):
-            path = f"{shape.family}.{family.layer_path}.{layer}.{family.bottlenecks[part]}.adapters.{name}"
+            path = f"{shape.prefix}.{family.layer_path}.{layer}.{family.bottlenecks[part]}.adapters.{name}"
             shapes[f"{path}.adapter_down.0.weight"] = (narrow, shape.hidden)
             shapes[f"{path}.adapter_down.0.bias"] = (narrow,)
             shapes[f"{path}.adapter_up.weight"] = (shape.hidden, narrow)

@@ -263,7 +263,7 @@ def fusion_tensors(shape: Shape, parents: Sequence[AdapterOptions], name: str) -
     ]
     for layer in range(shape.layers):
         for part in parts:
-            path = f"{shape.family}.{family.layer_path}.{layer}.{family.bottlenecks[part]}.adapter_fusion_layer.{name}"
+            path = f"{shape.prefix}.{family.layer_path}.{layer}.{family.bottlenecks[part]}.adapter_fusion_layer.{name}"
             shapes |= {f"{path}.{kind}.weight": square for kind in ("key", "query", "value")}
             shapes |= {f"{path}.{kind}.bias": square[:1] for kind in ("key", "query")}
     return shapes

@@ -91,7 +91,8 @@ class Setup:
     def attention(self) -> str:
         """transformers' attention implementation. Training on a CPU takes the plain one: there the fused one has no
         dropout, and its backward pass is slower for sentences."""
-        return "eager" if self.training and self.device.kind == "cpu" else "sdpa"
+        plain = (self.training and self.device.kind == "cpu") or not self.backbone.family.sdpa
+        return "eager" if plain else "sdpa"
 
     @property
     def id2label(self) -> dict[int, str]:

@@ -15,6 +15,8 @@ from trainer.texts import mark, tr
 CLASSES = {
     "bert": "BertForSequenceClassification",
     "roberta": "RobertaForSequenceClassification",
+    "xlm-roberta": "XLMRobertaForSequenceClassification",
+    "electra": "ElectraForSequenceClassification",
     "distilbert": "DistilBertForSequenceClassification",
 }
 """transformers' sequence classifiers by the encoder's type."""
@@ -59,7 +61,7 @@ class Full(Method):
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
-            attn_implementation="sdpa",
+            attn_implementation="sdpa" if setup.backbone.family.sdpa else "eager",
         )
         return model.to(setup.device.kind).eval()
 

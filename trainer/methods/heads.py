@@ -18,7 +18,13 @@ from trainer.texts import tr
 if TYPE_CHECKING:
     from trainer.methods.base import Setup
 
-CLASSES = {"bert": "BertAdapterModel", "roberta": "RobertaAdapterModel", "distilbert": "DistilBertAdapterModel"}
+CLASSES = {
+    "bert": "BertAdapterModel",
+    "roberta": "RobertaAdapterModel",
+    "xlm-roberta": "XLMRobertaAdapterModel",
+    "electra": "ElectraAdapterModel",
+    "distilbert": "DistilBertAdapterModel",
+}
 """AdapterHub's models by the encoder's type."""
 STATIC = "ForSequenceClassification"
 """End of the classes of transformers, whose head AdapterHub saves too."""

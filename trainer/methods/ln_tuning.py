@@ -50,7 +50,9 @@ class LnTuning(PeftMethod):
 
     def update_tensors(self, shape: Shape, options: LnTuningOptions) -> weights.Shapes:
         return {
-            f"base_model.model.{shape.family}.{path}.ln_tuning_layers.{kind}": (shape.hidden,)
+            f"base_model.model.{shape.prefix}.{path}.ln_tuning_layers.{kind}": (
+                shape.embedding_width if path == EMBEDDINGS else shape.hidden,
+            )
             for path in _paths(shape, embeddings=options.embeddings)
             for kind in ("weight", "bias")
         }
@@ -62,14 +64,15 @@ class LnTuning(PeftMethod):
         """The trained copies; the norms themselves stay in the model."""
         one = Part(self.name, 2 * shape.hidden, shape.layers, trains=True)
         inner = (replace(one, beside="attention_output_norm"), replace(one, beside="output_norm"))
-        return (*((replace(one, layers=0, beside="embeddings"),) if options.embeddings else ()), *inner)
+        first = Part(self.name, 2 * shape.embedding_width, beside="embeddings", trains=True)
+        return (first, *inner) if options.embeddings else inner
 
     def recognise(self, config: dict[str, Any], shape: Shape) -> dict[str, Any] | None:
         if config.get("peft_type") != "LN_TUNING":
             return None
         _, settings = self.own_settings(config | {"target_modules": []}, shape)
         targets = config.get("target_modules") or []
-        adapted = {path for path in _paths(shape, embeddings=True) if targeted(targets, f"{shape.family}.{path}")}
+        adapted = {path for path in _paths(shape, embeddings=True) if targeted(targets, f"{shape.prefix}.{path}")}
         inner = set(_paths(shape, embeddings=False))
         # PEFT adapts other modules of these names too; a part of the layer norms has no option here.
         settings["target_modules"] = sorted(inner - adapted) or _others(targets, shape)
@@ -89,7 +92,7 @@ def _paths(shape: Shape, *, embeddings: bool) -> list[str]:
 
 def _others(targets: Any, shape: Shape) -> list[str]:
     """The targets that are no layer norm of the encoder."""
-    paths = [f"{shape.family}.{path}" for path in _paths(shape, embeddings=True)]
+    paths = [f"{shape.prefix}.{path}" for path in _paths(shape, embeddings=True)]
     names = [targets] if isinstance(targets, str) else targets
     return [name for name in names if not any(targeted([name], path) for path in paths)]
 

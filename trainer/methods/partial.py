@@ -81,7 +81,11 @@ class BitFit(Partial):
 
 def _biases(shape: Shape) -> dict[str, int]:
     """The biases in one copy of each part of the encoder, layer norms' included."""
-    counts = {"embeddings": shape.hidden, "attention_output_norm": shape.hidden, "output_norm": shape.hidden}
+    counts = {
+        "embeddings": shape.embedding_width + (shape.hidden if shape.embedding else 0),
+        "attention_output_norm": shape.hidden,
+        "output_norm": shape.hidden,
+    }
     counts |= {name: shape.linear(name)[1] for name in FAMILIES[shape.family].linears}
     return counts | ({"pooler": shape.hidden} if FAMILIES[shape.family].uses_pooler else {})
 

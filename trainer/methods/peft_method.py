@@ -98,7 +98,7 @@ class PeftMethod(Method):
         whole = {f"{self.root}{name}": size for name, size in tensors.head(shape, labels).items()}
         for name in self.trained_modules(shape, options):
             inner = {key: size for key, size in tensors.encoder(shape).items() if key.startswith(f"{name}.")}
-            whole |= {f"{self.root}{shape.family}.{key}": size for key, size in inner.items()}
+            whole |= {f"{self.root}{shape.prefix}.{key}": size for key, size in inner.items()}
         return self.update_tensors(shape, options) | whole
 
     def _comparable(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def adapted_paths(shape: Shape, names: Sequence[str]) -> list[tuple[str, str]]:
     """(path in PEFT's files, common name) of these linear layers in every encoder layer."""
     family = FAMILIES[shape.family]
     return [
-        (f"base_model.model.{shape.family}.{family.layer_path}.{layer}.{family.linears[name]}", name)
+        (f"base_model.model.{shape.prefix}.{family.layer_path}.{layer}.{family.linears[name]}", name)
         for layer in range(shape.layers)
         for name in names
     ]
@@ -190,13 +190,13 @@ def adapted_linears(targets: Any, shape: Shape) -> tuple[list[str], list[str]]:
         return own, []
     targets = [] if targets is None else targets
     _require_names("target_modules", targets)
-    layers = [f"{shape.family}.{family.layer_path}.{i}." for i in range(shape.layers)]
+    layers = [f"{shape.prefix}.{family.layer_path}.{i}." for i in range(shape.layers)]
     hits = {
         name: [layer for layer in layers if _targets(targets, layer + path)] for name, path in family.linears.items()
     }
     beside = [layer + family.linears[name] for name, some in hits.items() if len(some) < len(layers) for layer in some]
-    others = [f"{shape.family}.embeddings.{kind}_embeddings" for kind in ("word", "position", "token_type")]
-    others += [f"{shape.family}.pooler.dense"] if family.uses_pooler else []
+    others = [f"{shape.prefix}.embeddings.{kind}_embeddings" for kind in ("word", "position", "token_type")]
+    others += [f"{shape.prefix}.pooler.dense"] if family.uses_pooler else []
     # A head with more layers than names, RoBERTa's, is one module with two linear layers.
     inner = family.head_layers > len(family.head)
     others += [f"{name}.{part}" for name in family.head for part in ("dense", "out_proj")] if inner else family.head

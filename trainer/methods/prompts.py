@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import Field, create_model
@@ -33,8 +33,9 @@ class Kind:
         name, title, summary, paper, learning_rates: as in `Method`.
         peft_type: PEFT's own name.
         width: the numbers of a vector, in an encoder of this shape.
-        beside: parameters of a network that makes the vectors in training.
+        network: parameters of a network that makes the vectors in training.
         options: PEFT's setting -> (type, pydantic's field); `num_virtual_tokens` is added.
+        keys: whether the vectors are keys and values of each layer.
         families: the encoder families that it works on.
     """
 
@@ -45,8 +46,9 @@ class Kind:
     paper: str
     learning_rates: tuple[float, float]
     width: Any
-    beside: Any = lambda shape, options: 0
+    network: Any = lambda shape, options: 0
     options: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    keys: bool = False
     families: tuple[str, ...] = tuple(FAMILIES)
 
 
@@ -96,7 +98,7 @@ class Prompt(PeftMethod):
         # PEFT does not find these in a DistilBERT's configuration.
         path, shape = setup.backbone.folder / "config.json", setup.backbone.shape
         heads = _heads(configs.read_object(path)) if path.is_file() else None
-        of_encoder = {"token_dim": shape.hidden, "num_layers": shape.layers, "num_attention_heads": heads}
+        of_encoder = {"token_dim": shape.embedding_width, "num_layers": shape.layers, "num_attention_heads": heads}
         head = {"modules_to_save": list(setup.backbone.family.head), "num_transformer_submodules": 1}
         return {"task_type": "SEQ_CLS"} | setup.options.model_dump() | of_encoder | head
 
@@ -124,8 +126,12 @@ class Prompt(PeftMethod):
         return sum(part.total for part in self.added_parts(shape, options)) + shape.head_parameters(labels)
 
     def added_parts(self, shape: Shape, options: Any, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
-        count = options.num_virtual_tokens * self.kind.width(shape) + self.kind.beside(shape, options)
-        return (Part(self.name, count, trains=True),)
+        vectors = options.num_virtual_tokens
+        if self.kind.keys:
+            own = Part(self.name, vectors * shape.hidden, shape.layers, trains=True)
+            return replace(own, beside="key"), replace(own, beside="value")
+        count = vectors * self.kind.width(shape) + self.kind.network(shape, options)
+        return (Part(self.name, count, beside="embeddings", trains=True),)
 
     def recognise(self, config: dict[str, Any], shape: Shape) -> dict[str, Any] | None:
         if config.get("peft_type") != self.kind.peft_type:
@@ -147,7 +153,7 @@ def _heads(config: dict[str, Any]) -> int:
 
 def _network(shape: Shape, options: Any) -> int:
     """P-tuning's network: three linear layers from the encoder's width over a hidden one and back."""
-    wide, inner = shape.hidden, options.encoder_hidden_size
+    wide, inner = shape.embedding_width, options.encoder_hidden_size
     return (wide * inner + inner) + (inner * inner + inner) + (inner * wide + wide)
 
 
@@ -159,7 +165,7 @@ KINDS = (
         mark("Trains vectors that stand before the embeddings of the text."),
         "Lester et al. 2021, https://arxiv.org/abs/2104.08691",
         (1e-1, 3e-2),
-        lambda shape: shape.hidden,
+        lambda shape: shape.embedding_width,
     ),
     Kind(
         "p_tuning",
@@ -168,7 +174,7 @@ KINDS = (
         mark("Prompt tuning whose vectors a small network makes in training."),
         "Liu et al. 2021, GPT understands, too, https://arxiv.org/abs/2103.10385",
         (5e-3, 1e-3),
-        lambda shape: shape.hidden,
+        lambda shape: shape.embedding_width,
         _network,
         {
             "encoder_hidden_size": (
@@ -191,6 +197,7 @@ KINDS = (
         "Li and Liang 2021, https://arxiv.org/abs/2101.00190",
         (3e-2, 1e-2),
         lambda shape: 2 * shape.layers * shape.hidden,
+        keys=True,
         families=("bert",),  # PEFT hands keys and values to BERT's attention alone
     ),
 )

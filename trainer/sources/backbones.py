@@ -80,6 +80,22 @@ BACKBONES = {
             "MIT",
         ),
         Backbone(
+            "xlm-roberta-base",
+            mark("XLM-RoBERTa base, 100 languages (278M)"),
+            "FacebookAI/xlm-roberta-base",
+            "e73636d4f797dec63c3081bb6ed5c7b0bb3f2089",
+            Shape("xlm-roberta", 250002, 514, 1, 768, 12, 3072),
+            "MIT",
+        ),
+        Backbone(
+            "electra-small",
+            "ELECTRA small (14M)",
+            "google/electra-small-discriminator",
+            "fa8239aadc095e9164941d05878b98afe9b953c3",
+            Shape("electra", 30522, 512, 2, 256, 12, 1024, embedding=128),
+            "Apache-2.0",
+        ),
+        Backbone(
             "bert-mini",
             "BERT mini (11M)",
             "google/bert_uncased_L-4_H-256_A-4",

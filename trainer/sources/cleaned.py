@@ -52,7 +52,11 @@ def folder(source: Path, config: dict[str, Any], shape: Shape, *, pinned: bool =
 
 def check(path: Path, shape: Shape) -> None:
     """Raise `UserError` unless a safetensors file holds a whole encoder of this shape; a head may be beside it."""
-    stored, prefix, expected = weights.header(path, whole=True), f"{shape.family}.", tensors.encoder(shape)
+    stored, prefix, expected = (
+        weights.header(path, whole=True),
+        f"{shape.prefix}.",
+        tensors.encoder(shape),
+    )
     # transformers takes the prefix off all names if one has it, and off none otherwise.
     prefix = prefix if any(name.startswith(prefix) for name in stored) else ""
     own = {name: _plain(name.removeprefix(prefix)) for name in stored}

@@ -137,6 +137,7 @@ _METADATA = {
     *("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id", "decoder_start_token_id"),
     *("tie_weights_", "tie_word_embeddings", "tie_encoder_decoder", "chunk_size_feed_forward", "use_return_dict"),
     *("return_dict", "summary_type", "summary_use_proj", "summary_first_dropout", "xla_device", "tokenizer_class"),
+    *("summary_activation", "summary_last_dropout"),
     # Of generation, which no encoder does.
     *("max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty"),
     *("temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "num_return_sequences"),
@@ -225,7 +226,26 @@ class DistilBertConfig(_Encoder):
         return _whole_heads(self, self.dim, self.n_heads)
 
 
-ENCODERS: dict[str, type[_Encoder]] = {"bert": BertConfig, "roberta": RobertaConfig, "distilbert": DistilBertConfig}
+class XlmRobertaConfig(RobertaConfig):
+    """config.json of an XLM-RoBERTa."""
+
+    model_type: Literal["xlm-roberta"]
+
+
+class ElectraConfig(BertConfig):
+    """config.json of an ELECTRA discriminator; that its embeddings may be narrower is its own."""
+
+    model_type: Literal["electra"]
+    embedding_size: int = Field(128, ge=1, le=8192)
+
+
+ENCODERS: dict[str, type[_Encoder]] = {
+    "bert": BertConfig,
+    "roberta": RobertaConfig,
+    "xlm-roberta": XlmRobertaConfig,
+    "electra": ElectraConfig,
+    "distilbert": DistilBertConfig,
+}
 
 
 def _whole_heads(config: Any, width: int, heads: int) -> Any:

@@ -13,9 +13,11 @@ class Family:
     classification head; the head is `head_layers` linear layers with `head_activation` between them;
     `cross_attention`: whether a layer's attention can take keys and values of other tokens than its queries; `norms`:
     the layer norms inside one encoder layer; `head_linears`: the head's linear layers in order; `bottlenecks`: where
-    AdapterHub puts the bottleneck that follows the part of this common name.
+    AdapterHub puts the bottleneck that follows the part of this common name; `prefix`: the encoder's name in a
+    classifier; `sdpa`: whether transformers has torch's fused attention for it.
     """
 
+    prefix: str
     linears: dict[str, str]
     head: tuple[str, ...]
     head_layers: int
@@ -26,6 +28,7 @@ class Family:
     norms: tuple[str, ...]
     head_linears: tuple[str, ...]
     bottlenecks: dict[str, str]
+    sdpa: bool = True
 
 
 _BERT_LINEARS = {
@@ -38,8 +41,29 @@ _BERT_LINEARS = {
 }
 _BERT_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 _BERT_BOTTLENECKS = {"attention_output": "attention.output", "output": "output"}
+
+
+def _like_roberta(prefix: str, activation: str, *, sdpa: bool = True) -> Family:
+    """A family without a pooler, whose head is two linear layers on the first token."""
+    return Family(
+        prefix,
+        _BERT_LINEARS,
+        ("classifier",),
+        2,
+        activation,
+        False,
+        "encoder.layer",
+        True,
+        _BERT_NORMS,
+        ("classifier.dense", "classifier.out_proj"),
+        _BERT_BOTTLENECKS,
+        sdpa,
+    )
+
+
 FAMILIES = {
     "bert": Family(
+        "bert",
         _BERT_LINEARS,
         ("classifier",),
         1,
@@ -51,19 +75,11 @@ FAMILIES = {
         ("classifier",),
         _BERT_BOTTLENECKS,
     ),
-    "roberta": Family(
-        _BERT_LINEARS,
-        ("classifier",),
-        2,
-        "tanh",
-        False,
-        "encoder.layer",
-        True,
-        _BERT_NORMS,
-        ("classifier.dense", "classifier.out_proj"),
-        _BERT_BOTTLENECKS,
-    ),
+    "roberta": _like_roberta("roberta", "tanh"),
+    "xlm-roberta": _like_roberta("roberta", "tanh"),
+    "electra": _like_roberta("electra", "gelu", sdpa=False),
     "distilbert": Family(
+        "distilbert",
         {
             "query": "attention.q_lin",
             "key": "attention.k_lin",
@@ -83,6 +99,10 @@ FAMILIES = {
         {"attention_output": "attention_adapters", "output": "output_adapters"},
     ),
 }
+
+
+COUNTED = ("roberta", "xlm-roberta")
+"""Families whose positions are counted from the one after the padding token's id."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +139,31 @@ class Shape:
     layers: int
     intermediate: int
     padding: int = 1
-    """Id of the padding token where positions are counted from the next number on: in RoBERTa alone."""
+    """Id of the padding token where positions are counted from the next number on (`COUNTED`)."""
+    embedding: int | None = None
+    """Width of the embeddings where it is not `hidden`: in ELECTRA, which projects them."""
 
     @property
     def longest(self) -> int:
         """The most tokens of a text."""
-        return self.positions - self.padding - 1 if self.family == "roberta" else self.positions
+        return self.positions - self.padding - 1 if self.family in COUNTED else self.positions
+
+    @property
+    def prefix(self) -> str:
+        """The encoder's own name in a classifier, with which the names of its tensors begin."""
+        return FAMILIES[self.family].prefix
+
+    @property
+    def embedding_width(self) -> int:
+        """The width of the embeddings of words, positions and types."""
+        return self.embedding or self.hidden
+
+    @property
+    def embedding_parameters(self) -> int:
+        """The number of parameters before the first layer: embeddings, their norm, and the projection of some."""
+        wide = self.embedding_width
+        projection = wide * self.hidden + self.hidden if self.embedding else 0
+        return (self.vocabulary + self.positions + self.token_types) * wide + 2 * wide + projection
 
     @classmethod
     def from_config(cls, config: dict) -> Shape:
@@ -142,7 +181,8 @@ class Shape:
             hidden=hidden,
             layers=layers,
             intermediate=intermediate,
-            padding=config.get("pad_token_id", 1) if family == "roberta" else 1,
+            padding=config.get("pad_token_id", 1) if family in COUNTED else 1,
+            embedding=wide if (wide := config.get("embedding_size", hidden)) != hidden else None,
         )
 
     def linear(self, name: str) -> tuple[int, int]:
@@ -155,15 +195,14 @@ class Shape:
     def encoder_parameters(self) -> int:
         """The number of parameters without the classification head."""
         h = self.hidden
-        embeddings = (self.vocabulary + self.positions + self.token_types) * h + 2 * h
         linears = sum(i * o + o for i, o in map(self.linear, FAMILIES[self.family].linears))
         pooler = h * h + h if FAMILIES[self.family].uses_pooler else 0
-        return embeddings + self.layers * (linears + 4 * h) + pooler
+        return self.embedding_parameters + self.layers * (linears + 4 * h) + pooler
 
     def parts(self) -> tuple[Part, ...]:
         """The encoder's parts in the order of the forward pass; the totals sum to `encoder_parameters`."""
         h, parts = self.hidden, []
-        parts.append(Part("embeddings", (self.vocabulary + self.positions + self.token_types) * h + 2 * h))
+        parts.append(Part("embeddings", self.embedding_parameters))
         for name, (inputs, outputs) in ((name, self.linear(name)) for name in FAMILIES[self.family].linears):
             parts.append(Part(name, inputs * outputs + outputs, self.layers))
             if name in ("attention_output", "output"):

@@ -10,19 +10,22 @@ from trainer.sources.shapes import FAMILIES, Shape
 
 Shapes = dict[str, tuple[int, ...]]
 _OF_OTHER_HEADS = ("cls.", "lm_head.", "vocab_", "qa_outputs.", "classifier.", "pre_classifier.", "score.", "dropout.")
+_OF_OTHER_HEADS += ("discriminator_predictions.",)
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
 
 def encoder(shape: Shape) -> Shapes:
     """The tensors of the encoder alone, by their names without a prefix."""
-    family, wide = FAMILIES[shape.family], (shape.hidden,)
+    family, wide, first = FAMILIES[shape.family], (shape.hidden,), shape.embedding_width
     shapes: Shapes = {
-        "embeddings.word_embeddings.weight": (shape.vocabulary, shape.hidden),
-        "embeddings.position_embeddings.weight": (shape.positions, shape.hidden),
+        "embeddings.word_embeddings.weight": (shape.vocabulary, first),
+        "embeddings.position_embeddings.weight": (shape.positions, first),
     }
     if shape.token_types:
-        shapes["embeddings.token_type_embeddings.weight"] = (shape.token_types, shape.hidden)
-    shapes |= {"embeddings.LayerNorm.weight": wide, "embeddings.LayerNorm.bias": wide}
+        shapes["embeddings.token_type_embeddings.weight"] = (shape.token_types, first)
+    shapes |= {"embeddings.LayerNorm.weight": (first,), "embeddings.LayerNorm.bias": (first,)}
+    if shape.embedding:
+        shapes |= _linear("embeddings_project", first, shape.hidden)
     for layer in range(shape.layers):
         path = f"{family.layer_path}.{layer}"
         for name, linear in family.linears.items():
@@ -46,7 +49,7 @@ def head(shape: Shape, labels: int) -> Shapes:
 
 def classifier(shape: Shape, labels: int) -> Shapes:
     """The tensors of transformers' sequence classifier."""
-    inner = {f"{shape.family}.{name}": size for name, size in encoder(shape).items()}
+    inner = {f"{shape.prefix}.{name}": size for name, size in encoder(shape).items()}
     return inner | head(shape, labels)
 
 

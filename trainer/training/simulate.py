@@ -204,6 +204,7 @@ def _settings(shape: Shape, heads: int | None) -> dict[str, Any]:
     return common | {
         "hidden_size": shape.hidden, "num_hidden_layers": shape.layers, "intermediate_size": shape.intermediate,
         "num_attention_heads": heads, "type_vocab_size": shape.token_types,
+        **({"embedding_size": shape.embedding_width} if shape.family == "electra" else {}),
     }  # fmt: skip
 
 

@@ -133,13 +133,14 @@ def layout(anatomy: Anatomy) -> Sheet:
     outside = [part for part in anatomy.parts if not part.layers]
     sheet.text(tr("a sentence, as tokens"))
     for part in outside:
-        if part.name == "embeddings":
-            sheet.arrow()
+        if "embeddings" in (part.name, part.beside):
+            if not part.beside:
+                sheet.arrow()
             _row(sheet, [part], x=EDGE, width=WIDTH - 2 * EDGE)
     sheet.arrow()
     _layer(sheet, [part for part in anatomy.parts if part.layers], layers=anatomy.layers)
     for part in outside:
-        if part.name != "embeddings":
+        if "embeddings" not in (part.name, part.beside):
             sheet.arrow()
             _row(sheet, [part], x=EDGE, width=WIDTH - 2 * EDGE)
     sheet.arrow()

@@ -59,6 +59,12 @@ def build() -> Step:
             label=tr("Method"),
             info=tr("What of the model is trained."),
         )
+        other = gr.Dropdown(
+            [(tr("none"), ""), *((tr(one.title), name) for name, one in methods.METHODS.items() if one not in known)],
+            value="",
+            label=tr("Another method"),
+            info=tr("Drawn in its place, with its default options."),
+        )
         backbone = gr.Dropdown(
             [(tr(one.title), name) for name, one in backbones.BACKBONES.items()],
             value="minilm",
@@ -70,7 +76,7 @@ def build() -> Step:
     with results():
         drawing = gr.HTML()
     view = View(**options, drawing=drawing, question=question_html)
-    inputs, outputs = [method, backbone, *options.values()], [*options.values(), view.drawing, view.question]
+    inputs, outputs = [method, other, backbone, *options.values()], [*options.values(), view.drawing, view.question]
     redraw = partial(draw, view)
     gr.on([control.change for control in inputs], redraw, inputs, outputs, trigger_mode="always_last", **QUIET)
     return Step("frozen", inputs, outputs, redraw, heading)
@@ -85,7 +91,7 @@ def _control(name: str, field: Any, *, method: str) -> gr.components.Component:
         value=value,
         label=tr(field.title),
         info=tr("{sentence}.", sentence=f"{help_text[:1].upper()}{help_text[1:]}"),
-        **_seen(method, name),
+        **seen_if(_has(method, name)),
     )
 
 
@@ -95,20 +101,24 @@ def _choice(value: Any) -> str:
     return shown if shown == str(value) else f"{shown} ({value})"
 
 
-def draw(view: View, method: str, backbone: str, *values: Any) -> dict[Any, Any]:
-    """The options that the method has, the drawing, the question on the rank; `values` in the order of `CHOICES`."""
-    options = dict(zip(CHOICES, values, strict=True))
+def draw(view: View, method: str, other: str, backbone: str, *values: Any) -> dict[Any, Any]:
+    """The options that the method has, the drawing, the question on the rank; `values` in the order of `CHOICES`.
+
+    `other`: a method that is drawn in place of `method` with its default options; empty for none.
+    """
+    options = {} if other else dict(zip(CHOICES, values, strict=True))
+    method = other or method
     try:
+        methods.get(method).check_options(backbones.shape_of(backbone), methods.get(method).options())
         html = lesson_drawing.drawing(lesson.anatomy(method, backbone, options))
     except UserError as error:
         html = note(sentence(error), "warning")
-    seen = {getattr(view, name): gr.update(**_seen(method, name)) for name in CHOICES}
+    seen = {getattr(view, name): gr.update(**seen_if(not other and _has(method, name))) for name in CHOICES}
     return seen | {view.drawing: html, view.question: rank_question(backbone)}
 
 
-def _seen(method: str, option: str) -> dict[str, Any]:
-    """What makes an option seen if the method has it."""
-    return seen_if(option in methods.get(method).options.model_fields)
+def _has(method: str, option: str) -> bool:
+    return option in methods.get(method).options.model_fields
 
 
 def rank_question(backbone: str) -> str:
