@@ -1,6 +1,6 @@
 """The registry of methods, in the order on the page.
 
-A new one of PEFT is an entry in `peft_family`; any other is a file in this package and a line here.
+A new one of PEFT is an entry in `peft_entries`; any other is a file in this package and a line here.
 """
 
 from __future__ import annotations

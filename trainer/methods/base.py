@@ -111,6 +111,10 @@ TUNED = RateSource("tuned", "benchmarks/rates.json, on all-MiniLM-L6-v2")
 """Highest mean validation accuracy in the sweep that all methods share (tests/test_rates.py)."""
 
 
+UNSWEPT = RateSource("chosen", "the best of a few on 400 validation sentences of movies, one seed; not swept yet")
+UNSWEPT_BASE = RateSource("chosen", "a first guess for encoders of base size, not swept")
+
+
 class Method(ABC):
     """One way to adapt a backbone to a task. Subclasses supply only what differs.
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from trainer.engine.prepare import Speedups
-from trainer.methods.base import VECTORS, Options, RateSource, Setup, refuse_lost
+from trainer.methods.base import UNSWEPT, UNSWEPT_BASE, VECTORS, Options, Setup, refuse_lost
 from trainer.methods.peft_method import BOOKKEEPING, PeftMethod, targeted
 from trainer.sources import weights
 from trainer.sources.backbones import FAMILIES, Part, Shape
@@ -35,10 +35,7 @@ class LnTuning(PeftMethod):
     paper = "Zhao et al. 2023, https://arxiv.org/abs/2312.11420"
     group = VECTORS
     learning_rates = (1e-2, 1e-3)
-    learning_rate_sources = (
-        RateSource("chosen", "the best of a few on 400 validation sentences of movies, one seed; not swept yet"),
-        RateSource("chosen", "a first guess for encoders of base size, not swept"),
-    )
+    learning_rate_sources = (UNSWEPT, UNSWEPT_BASE)
     options = LnTuningOptions
     merges = True
     predicting = ("embeddings",)

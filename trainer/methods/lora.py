@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from trainer.engine.prepare import Speedups
 from trainer.errors import ArgumentError
-from trainer.methods.base import TUNED, Options, RateSource, Setup, common_linears, refuse_lost
+from trainer.methods.base import TUNED, UNSWEPT, UNSWEPT_BASE, Options, RateSource, Setup, common_linears, refuse_lost
 from trainer.methods.peft_method import (
     BOOKKEEPING,
     POOLER,
@@ -250,10 +250,7 @@ class LoraAll(Lora):
     summary = mark("LoRA beside every linear layer of the encoder, as QLoRA's authors advise.")
     paper = "Dettmers et al. 2023, QLoRA, section 4, https://arxiv.org/abs/2305.14314"
     learning_rates = (1e-3, 2e-4)
-    learning_rate_sources = (
-        RateSource("chosen", "the best of a few on 400 validation sentences of movies, one seed; not swept yet"),
-        RateSource("chosen", "a first guess for encoders of base size, not swept"),
-    )
+    learning_rate_sources = (UNSWEPT, UNSWEPT_BASE)
     options = LoraAllOptions
     speedups = Lora.speedups
 

@@ -10,22 +10,20 @@ from dataclasses import replace
 from typing import Any
 
 from trainer.engine.prepare import Speedups
-from trainer.methods.base import REFERENCE, VECTORS, RateSource, Setup
+from trainer.methods.base import REFERENCE, UNSWEPT, UNSWEPT_BASE, VECTORS, Setup
 from trainer.methods.full import Full
 from trainer.sources.backbones import FAMILIES, Part, Shape
 from trainer.texts import mark
 
 FROZEN_WHOLE = Speedups(packing=True, first_token=True, prepacked=True, dropout_stock=True)
 """Speed-ups of a model whose frozen weights are saved with it: none may round or leave out any of them."""
-CHOSEN = RateSource("chosen", "the best of a few on 400 validation sentences of movies, one seed; not swept yet")
-OF_BASE = RateSource("chosen", "a first guess for encoders of base size, not swept")
 
 
 class Partial(Full):
     """A method that trains the head and what `trains` says of the encoder's parameters."""
 
     trains_backbone = False
-    learning_rate_sources = (CHOSEN, OF_BASE)
+    learning_rate_sources = (UNSWEPT, UNSWEPT_BASE)
 
     def trains(self, name: str) -> bool:
         """Whether a parameter of the encoder is trained, by its name."""

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, create_model
 
 from trainer.errors import ArgumentError, UserError
-from trainer.methods.base import PROMPTS, Options, RateSource, Setup, refuse_lost
+from trainer.methods.base import PROMPTS, UNSWEPT, UNSWEPT_BASE, Options, Setup, refuse_lost
 from trainer.methods.peft_method import BOOKKEEPING, PeftMethod
 from trainer.sources import configs, weights
 from trainer.sources.backbones import FAMILIES, Part, Shape
@@ -58,10 +58,7 @@ class Prompt(PeftMethod):
     group = PROMPTS
     root = "base_model."
     predicting = ("num_virtual_tokens",)
-    learning_rate_sources = (
-        RateSource("chosen", "the best of a few on 400 validation sentences of movies, one seed; not swept yet"),
-        RateSource("chosen", "a first guess for encoders of base size, not swept"),
-    )
+    learning_rate_sources = (UNSWEPT, UNSWEPT_BASE)
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
