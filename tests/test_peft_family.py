@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import finished_run, sentences
 
 from trainer import methods
 from trainer.analysis import colours
@@ -19,7 +20,8 @@ from trainer.errors import ArgumentError, Problems, UserError
 from trainer.events import Started, Step
 from trainer.jobs import adoption
 from trainer.methods import Setup, peft_family
-from trainer.runs import recipes
+from trainer.runs import lengths, recipes
+from trainer.serving.predictor import Predictor
 from trainer.sources import backbones
 from trainer.training import loop
 from trainer.training import train as training
@@ -278,6 +280,26 @@ def test_the_form_takes_more_methods_and_their_options():
     ):
         with pytest.raises(Problems, match=said):
             train_form.recipes_of(train_form.defaults("quick") | given | {"more_options": wrong})
+
+
+@pytest.mark.parametrize(
+    "name", [method.name for method in methods.METHODS.values() if method.group == methods.PROMPTS]
+)
+def test_a_text_leaves_room_for_the_vectors_before_it(name, tiny_backbone, own_store, tmp_path):
+    """The tiny encoder has 64 positions: with 4 vectors a text has 60 tokens, in training as in predicting."""
+    rows = [(f"{text} {'and the cast is warm ' * 20}", label) for text, label in sentences(60)]
+    file = tmp_path / "long.csv"
+    file.write_text("sentence,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    config = recipes.make(
+        method=name, task=str(file), backbone=str(tiny_backbone), epochs=1, max_length=64, num_virtual_tokens=4
+    )
+    assert lengths.limit(config) == 60
+    assert lengths.fit(config).limit == 60
+    run = finished_run(own_store, config)
+    answer = Predictor(own_store).predict_one(rows[0][0], run)
+    assert (answer.tokens_read, answer.cut) == (60, True)
+    with pytest.raises(Problems, match="at most 56 as num_virtual_tokens of this encoder, got 57"):
+        recipes.make(method=name, task=str(file), backbone=str(tiny_backbone), num_virtual_tokens=57)
 
 
 def test_every_type_of_peft_is_a_method_or_has_a_reason_why_not():

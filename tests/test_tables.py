@@ -339,6 +339,9 @@ def test_a_language_that_the_backbone_cannot_read_is_said(tmp_path):
         warnings[name] = lengths.fit(config).warnings("minilm")
     assert warnings["film"] == []
     assert "unknown to minilm" in warnings["hindi"][0]
+    assert "such as xlm-roberta-base" in warnings["hindi"][0]
+    other = recipes.make(method="lora", task=config.task, backbone="xlm-roberta-base")
+    assert lengths.fit(other) is None, "its tokenizer is not here, and MiniLM's says nothing of it"
     assert warnings["long"] == [
         "100% of the sentences are longer than 128 tokens and are cut; the longest has 188.",
     ]

@@ -11,6 +11,7 @@ from trainer import methods, tasks
 from trainer.analysis.tables import per_class
 from trainer.engine.forward import HEAD
 from trainer.errors import ArgumentError, UserError
+from trainer.runs import lengths
 from trainer.runs.metrics import METRICS
 from trainer.runs.run import Run
 from trainer.runs.store import Store
@@ -191,7 +192,7 @@ def usage(run: Run, repository: str) -> str:
         head=backbones.FAMILIES[backbones.shape_of(run.recipe.backbone).family].head,
     )
     imports, _, statements = loading.partition("\n\n")
-    longest, side = run.recipe.max_length, ', truncation_side="left"' if run.recipe.truncation == "tail" else ""
+    longest, side = lengths.limit(run.recipe), ', truncation_side="left"' if run.recipe.truncation == "tail" else ""
     text = '"One sentence.", "Another."' if run.has_pairs else '"A warm, funny film."'
     encoding = f"""inputs = tokenizer({text}, truncation=True, max_length={longest}, return_tensors="pt")"""
     if run.recipe.truncation == "head_and_tail":

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer import pairs, tasks
+from trainer import methods, pairs, tasks
 from trainer.config import RunConfig
+from trainer.errors import UserError
 from trainer.sources import assets, backbones
 from trainer.texts import tr
 
@@ -24,8 +25,8 @@ DISTINCT = (19.0, 0.55)
 """Distinct tokens of n tokens: about K n^b (Heaps' law), fitted on the embedded sentences."""
 UNREAD = 0.05
 """Above this share of unknown tokens a backbone cannot be expected to read a language."""
-MULTILINGUAL = "google-bert/bert-base-multilingual-cased"
-"""An encoder of 104 languages (Devlin et al. 2019), to be saved as a local folder."""
+MULTILINGUAL = "xlm-roberta-base"
+"""An encoder of 100 languages (Conneau et al. 2020)."""
 PIECES = 1.25
 """Tokens a word or mark, where the backbone's tokenizer is not on this machine."""
 
@@ -52,12 +53,21 @@ class Lengths:
         return [self.sample[i * count // self.sentences] for i in range(self.sentences)]
 
 
+def limit(config: RunConfig, shape: backbones.Shape | None = None) -> int:
+    """The most tokens that a recipe reads of a sentence: its `max_length`, or what its method and backbone allow.
+
+    `shape` is the backbone's, where it is known already.
+    """
+    method, shape = methods.get(config.method), shape or backbones.shape_of(config.backbone)
+    return min(config.max_length, method.longest(shape, method.options(**config.options)))
+
+
 def of(config: RunConfig) -> Lengths:
     """Lengths of a recipe's training sentences, truncated to its `max_length`.
 
     A task of the Hub is not downloaded for this: its sentences are taken to be as long as the embedded ones.
     """
-    longest = min(config.max_length, backbones.shape_of(config.backbone).longest)
+    longest = limit(config)
     sentences, _ = tasks.extent(config)
     if config.task in tasks.TASKS and config.task not in tasks.EMBEDDED:
         mean, deviation = UNKNOWN
@@ -100,7 +110,7 @@ class Fit:
             texts.append(
                 tr(
                     "{share} of the words and signs are unknown to {backbone}, which cannot learn from them: choose a "
-                    "backbone of this language, such as a local folder with {other}.",
+                    "backbone of this language, such as {other}.",
                     share=f"{self.unknown:.0%}", backbone=Path(backbone).name, other=MULTILINGUAL,
                 )
             )  # fmt: skip
@@ -117,14 +127,14 @@ class Fit:
 
 def fit(config: RunConfig) -> Fit | None:
     """How the recipe's backbone reads its training sentences; None where either of them is not on this machine."""
-    path = _tokenizer(config.backbone)
+    path = _own_tokenizer(config.backbone)
     if path is None or (config.task in tasks.TASKS and config.task not in tasks.EMBEDDED):
         return None
-    limit = min(config.max_length, backbones.shape_of(config.backbone).longest)
+    longest = limit(config)
     own = config.model_dump(include={"task", "split_seed", "train_size", *tasks.FILE_FIELDS})
-    key = (*own.values(), limit, path, *tasks.contents(config).items())
+    key = (*own.values(), longest, path, *tasks.contents(config).items())
     if key not in _fits:
-        _fits[key] = _fit(config, path, limit)
+        _fits[key] = _fit(config, path, longest)
     return _fits[key]
 
 
@@ -181,8 +191,20 @@ def _heaps(tokens: float, backbone: str) -> int:
     return min(round(DISTINCT[0] * tokens ** DISTINCT[1]), backbones.shape_of(backbone).vocabulary)
 
 
+def _own_tokenizer(backbone: str) -> Path | None:
+    """The backbone's own tokenizer.json, or one with its vocabulary, if it is on this machine."""
+    known = backbones.BACKBONES.get(backbone)
+    if known is None or known.shape.vocabulary == backbones.BACKBONES["minilm"].shape.vocabulary:
+        return _tokenizer(backbone)
+    try:
+        path = backbones.locate(backbone, download=False).folder / "tokenizer.json"
+    except UserError:
+        return None
+    return path if path.is_file() else None
+
+
 def _tokenizer(backbone: str) -> Path | None:
-    """The backbone's tokenizer.json, if it is on this machine."""
+    """A tokenizer.json for estimates, if it is on this machine: the backbone's own, or MiniLM's."""
     if backbone in backbones.BACKBONES:
         folder = assets.cache_folder() / assets.MINILM.name  # the encoders of the Hub have its vocabulary or another
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.errors import ArgumentError, unreadable
+from trainer.runs import lengths
 from trainer.runs.run import Run
 from trainer.serving.prediction import predicted_labels, temperature
 from trainer.tasks import label_sets, tables
@@ -112,7 +113,7 @@ def predict(
         done = count = 0
         yield Done(run, run_number, done, of)
         # Runs with the same ones read the same tokens.
-        tokens = run.recipe.backbone, run.recipe.max_length, run.recipe.truncation, run.has_pairs
+        tokens = run.recipe.backbone, lengths.limit(run.recipe), run.recipe.truncation, run.has_pairs
         if tokens not in known:
             known[tokens] = _longest_first(list(rows), run, predictor)
         for start in range(0, len(rows), AT_ONCE):
@@ -157,7 +158,7 @@ def say_how(table: pd.DataFrame, runs: Sequence[Run], names: Mapping[str, str], 
             if scale is None
             else tr("probabilities scaled by T = {scale}", scale=f"{scale:.3f}")
         )
-        read = tr(READ[run.recipe.truncation], count=run.recipe.max_length)
+        read = tr(READ[run.recipe.truncation], count=lengths.limit(run.recipe))
         parts.append(f"{names[run.id]}: {run.id}, {scaled}, {read}")
     table[HOW] = ["; ".join(parts), *[""] * (len(table) - 1)][: len(table)]
 

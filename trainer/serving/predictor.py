@@ -23,7 +23,7 @@ from trainer.errors import ArgumentError, UserError
 from trainer.machine.device import Device, detect, quiet_libraries, release_freed_memory
 from trainer.methods import ParentWeights, Setup
 from trainer.methods.base import CLASSIFIER_SPEEDUPS, load_classifier
-from trainer.runs import entry
+from trainer.runs import entry, lengths
 from trainer.runs.run import Run
 from trainer.runs.store import Store
 from trainer.serving import attribution
@@ -421,9 +421,7 @@ class Predictor:
                 folder, local_files_only=True, trust_remote_code=False
             )
         tokeniser = self._tokenisers[folder]
-        longest = min(
-            run.recipe.max_length, methods.get(run.recipe.method).longest(setup.backbone.shape, setup.options)
-        )
+        longest = lengths.limit(run.recipe, setup.backbone.shape)
         prepared = prepare(
             model,
             speedups,

@@ -18,6 +18,7 @@ from trainer.machine import measure
 from trainer.machine.cuda import require_usable_card
 from trainer.machine.device import Device, detect, quiet_libraries
 from trainer.methods import Setup
+from trainer.runs import lengths
 from trainer.runs.result import Result
 from trainer.sources import backbones
 from trainer.texts import tr
@@ -168,8 +169,7 @@ def _load(request: Request, device: Device) -> Work:
     data = tasks.from_config(config)
     backbone = backbones.locate(config.backbone)
     tokeniser = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True, trust_remote_code=False)
-    method = methods.get(config.method)
-    longest = min(config.max_length, method.longest(backbone.shape, method.options(**config.options)))
+    longest = lengths.limit(config, backbone.shape)
     if data.pairs and config.truncation != "head":
         raise ArgumentError(
             expected=tr("truncation head for pairs of sentences, of which the longer one is cut"),
