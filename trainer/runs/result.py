@@ -136,7 +136,8 @@ class Inference(Speed):
     """Speed of predicting with the model as it is saved and served."""
 
     merged: Speed | None = Field(
-        None, description="the same with LoRA's updates merged into the weights; null for methods that cannot be merged"
+        None,
+        description="the same with the update merged into the weights; null for methods whose updates cannot be",
     )
 
 
