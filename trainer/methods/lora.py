@@ -249,7 +249,7 @@ class LoraAll(Lora):
     title = mark("LoRA on all layers")
     summary = mark("LoRA beside every linear layer of the encoder, as QLoRA's authors advise.")
     paper = "Dettmers et al. 2023, QLoRA, section 4, https://arxiv.org/abs/2305.14314"
-    learning_rates = (1e-3, 2e-4)
+    learning_rates = (2e-3, 2e-4)
     learning_rate_sources = (UNSWEPT, UNSWEPT_BASE)
     options = LoraAllOptions
     speedups = Lora.speedups

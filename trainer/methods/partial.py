@@ -61,7 +61,7 @@ class BitFit(Partial):
     summary = mark("Trains the biases of the encoder and the head; all weights stay frozen.")
     paper = "Ben Zaken et al. 2022, BitFit, https://arxiv.org/abs/2106.10199"
     group = VECTORS
-    learning_rates = (1e-2, 1e-3)
+    learning_rates = (3e-3, 1e-3)
     speedups = FROZEN_WHOLE
 
     def trains(self, name: str) -> bool:

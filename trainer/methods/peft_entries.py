@@ -158,7 +158,7 @@ ENTRIES: tuple[Entry, ...] = (
         "DEFT, NeurIPS 2025, "
         "https://proceedings.neurips.cc/paper_files/paper/2025/hash/93a34a7138bdad95e874018d5f491cc6-Abstract-Conference.html",
         lambda i, o, x: {"deft_P": (o, x.r), "deft_R": (x.r, i)},
-        (2e-3, 5e-4), (UNSWEPT, UNSWEPT_BASE),
+        (5e-3, 5e-4), (UNSWEPT, UNSWEPT_BASE),
         {"r": _rank(8)},
         most=("r", lambda i, o: o),
     ),
@@ -170,7 +170,7 @@ ENTRIES: tuple[Entry, ...] = (
             "glora_A.Xd": (o, x.r), "glora_A.Xu": (x.r, i), "glora_B.Xd": (o, x.r), "glora_B.Xu": (x.r, i),
             "glora_C.Xd": (i, x.r), "glora_C.Xu": (x.r, 1), "glora_D.X": (1,), "glora_E.X": (1,),
         },
-        (2e-3, 5e-4), (UNSWEPT, UNSWEPT_BASE),
+        (3e-3, 5e-4), (UNSWEPT, UNSWEPT_BASE),
         {"r": _rank(8)},
     ),
     Entry(
@@ -181,7 +181,7 @@ ENTRIES: tuple[Entry, ...] = (
             "peanut_A.weight": (x.r, o), "peanut_B.weight": (o, x.r),
             **{f"peanut_{side}.{n}.weight": (x.r, x.r) for n in range(x.depth) for side in ("encoders", "decoders")},
         },
-        (2e-3, 5e-4), (UNSWEPT, UNSWEPT_BASE),
+        (1e-2, 5e-4), (UNSWEPT, UNSWEPT_BASE),
         {
             "r": _rank(32),
             "depth": (int, Field(0, ge=0, le=8, title=mark("Depth"), description=mark("inner layers on each side"))),
@@ -249,7 +249,7 @@ ENTRIES: tuple[Entry, ...] = (
         mark("Trains the bias of the value layers: one vector in each encoder layer."),
         "Huang et al. 2025, BEFT, https://arxiv.org/abs/2509.15974",
         lambda i, o, x: {"beft_bias": (1, o)},
-        (5e-2, 3e-3), (UNSWEPT, UNSWEPT_BASE),
+        (3e-2, 3e-3), (UNSWEPT, UNSWEPT_BASE),
         targets=("value",), speedups=BESIDE,
     ),
     Entry(

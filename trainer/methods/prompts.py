@@ -161,7 +161,7 @@ KINDS = (
         mark("Prompt tuning"),
         mark("Trains vectors that stand before the embeddings of the text."),
         "Lester et al. 2021, https://arxiv.org/abs/2104.08691",
-        (1e-1, 3e-2),
+        (3e-2, 1e-2),
         lambda shape: shape.embedding_width,
     ),
     Kind(
@@ -170,7 +170,7 @@ KINDS = (
         mark("P-tuning"),
         mark("Prompt tuning whose vectors a small network makes in training."),
         "Liu et al. 2021, GPT understands, too, https://arxiv.org/abs/2103.10385",
-        (5e-3, 1e-3),
+        (1e-3, 1e-3),
         lambda shape: shape.embedding_width,
         _network,
         {
