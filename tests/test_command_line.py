@@ -55,6 +55,15 @@ def test_an_unknown_setting_gets_the_nearest_and_all_there_are(command, known, u
     assert not set(unknown) & set(listed)
 
 
+def test_a_runs_own_options_may_have_its_methods_name_as_a_suites_have(own_store):
+    done = trainer("run", "--method", "vera", "--set", "vera.r=8", "--set", "vera.q=1", store=own_store, check=False)
+    assert done.returncode == 2
+    assert "got 'q'" in done.stderr
+    assert "vera.r" not in done.stderr
+    done = trainer("run", "--method", "vera", "--set", "lora.r=8", store=own_store, check=False)
+    assert "got 'lora.r'" in done.stderr
+
+
 def test_a_run_says_how_much_it_trains_before_it_starts_and_takes_held_out_files(
     own_store, tiny_backbone, tiny_file, second_file, monkeypatch
 ):

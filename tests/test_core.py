@@ -539,6 +539,7 @@ def test_an_unreachable_hub_says_what_to_do_instead():
     with pytest.raises(Unreachable, match="the task movies") as caught:
         tasks.get("sst2").load(0)
     assert "--task movies" in caught.value.on_command_line
+    assert "To enable" not in str(caught.value), "of what the client says its first sentence"
     with pytest.raises(Unreachable, match="the backbone minilm"):
         backbones.locate("bert-base")
 

@@ -50,7 +50,8 @@ made from the methods, see [contributing](contributing.md#add-a-method).
   are absent are not used with the method.
 - Rates: its own peak learning rates on small and on other encoders. Those of the first five are
   [tuned in one sweep](../benchmarks/README.md). **Those of the others are not swept yet**: a comparison between them
-  and the five says little before you have tried rates of your own (`--set vera.learning_rate=...`).
+  and the five says little before you have tried rates of your own (`--set vera.learning_rate=...`). `run`, which names
+  its method, takes an option with or without that name.
 """
 ABSENT = """
 ## Not here

@@ -118,7 +118,8 @@ def run(
         validation_file=validation_file,
         test_file=test_file,
     )
-    settings |= {"track": track} | parse_settings(set_)
+    # Its own options may be written as a suite's, with the method's name before them.
+    settings |= {"track": track} | {n.removeprefix(f"{method}."): value for n, value in parse_settings(set_).items()}
     if parents:
         settings["parents"] = tuple(Store().load(name).id for name in parents.split(","))
     config = recipes.make(

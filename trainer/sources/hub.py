@@ -122,8 +122,10 @@ class _explained:
             return False
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
             return False  # the disk, not the Hub
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise _unreachable(self.repository, f"{type(error).__name__} ({first_line[:160].rstrip('.')})") from error
+        lines = str(error).strip().splitlines() or [""]
+        first = lines[0].partition(". ")[0].rstrip(".")
+        shown = first if len(first) <= 160 else f"{first[:160].rpartition(' ')[0]} ..."
+        raise _unreachable(self.repository, f"{type(error).__name__} ({shown})") from error
 
 
 def not_here(repository: str) -> Unreachable:
