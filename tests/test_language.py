@@ -35,8 +35,10 @@ NAMES = {
     "query", "key", "value", "attention_output", "intermediate", "output",
     # Data sets and models that have no Hindi name
     "SST-2", "TREC-6",
+    "LN tuning", "Prompt tuning", "Prefix tuning",
 }  # fmt: skip
 """Shown as they are in any language."""
+NAMES |= {method.title for method in methods.METHODS.values() if " " not in method.title}
 NAMES_OF_MODELS = re.compile(r"(BERT|DistilBERT|RoBERTa|DeBERTa|ALBERT|ELECTRA|MiniLM)\b.*")
 CITED = (
     "Reimers and Gurevych", "Loshchilov and Hutter", "Goyal et al", "Guo et al", "Pascanu et al", "Liu et al",

@@ -105,9 +105,10 @@ said["page"] += [word for place in range(len(STEPS)) for word in words(lesson_ta
 
 steps = {
     "frozen": lambda lab: [
-        lesson_frozen.draw(FROZEN, method, backbone, 16, ["query", "value", "output"], 8, "houlsby")
+        lesson_frozen.draw(FROZEN, method, "", backbone, 16, ["query", "value", "output"], 8, "houlsby")
         for method in ("full", "lora", "qlora", "adapter", "adapter_fusion") for backbone in ("minilm", "bert-base")
-    ] + [lesson_frozen.draw(FROZEN, "lora", "minilm", 16, [], 8, "houlsby")],
+    ] + [lesson_frozen.draw(FROZEN, "lora", "", "minilm", 16, [], 8, "houlsby"),
+        lesson_frozen.draw(FROZEN, "lora", "bitfit", "minilm", 16, ["query"], 8, "houlsby")],
     "cost": lambda lab: [
         lesson_cost.draw(COST, None)["question"], lesson_cost.show(lab, "under1", None, "more", "under10"),
     ],
