@@ -24,6 +24,7 @@ NAMES = {
     "lora": mark("LoRA A, B"),
     "lora_a": mark("LoRA A"),
     "bias": mark("bias"),
+    "prefix_tuning": mark("prefix"),
     "bottleneck": mark("adapter bottleneck"),
     "fusion": mark("fusion"),
 }
