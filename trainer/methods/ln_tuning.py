@@ -54,9 +54,6 @@ class LnTuning(PeftMethod):
             for kind in ("weight", "bias")
         }
 
-    def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
-        return sum(part.total for part in self.added_parts(shape, options)) + shape.head_parameters(labels)
-
     def added_parts(self, shape: Shape, options: LnTuningOptions, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         """The trained copies; the norms themselves stay in the model."""
         one = Part(self.name, 2 * shape.hidden, shape.layers, trains=True)

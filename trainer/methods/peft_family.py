@@ -109,10 +109,6 @@ class PeftFamily(PeftMethod):
         frozen = sum(size for name, size in sizes.items() if name.startswith(self.entry.frozen))
         return sum(sizes.values()) - frozen, frozen
 
-    def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
-        added = self.added_parts(shape, options, parents=parents)
-        return sum(part.total for part in added if part.trains) + shape.head_parameters(labels)
-
     def added_parts(self, shape: Shape, options: Any, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         parts = []
         for name in options.target_modules:

@@ -43,6 +43,9 @@ class PeftMethod(Method):
     def update_tensors(self, shape: Shape, options: Any) -> weights.Shapes:
         """The tensors that PEFT saves inside the encoder."""
 
+    def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
+        return sum(part.total for part in self.parts(shape, options, labels, parents=parents) if part.trains)
+
     def trained_modules(self, shape: Shape, options: Any) -> list[str]:
         """Modules of the encoder that are trained whole, and saved with the head."""
         return []

@@ -119,9 +119,6 @@ class Prompt(PeftMethod):
     def update_tensors(self, shape: Shape, options: Any) -> weights.Shapes:
         return {"prompt_embeddings": (options.num_virtual_tokens, self.kind.width(shape))}
 
-    def trainable_parameters(self, shape: Shape, options: Any, labels: int, *, parents: Sequence[Any] = ()) -> int:
-        return sum(part.total for part in self.added_parts(shape, options)) + shape.head_parameters(labels)
-
     def added_parts(self, shape: Shape, options: Any, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         vectors = options.num_virtual_tokens
         if self.kind.keys:
