@@ -146,14 +146,6 @@ class Lora(PeftMethod):
                 added[f"{path}.lora_B.bias"] = (outputs,)
         return added
 
-    def trainable_parameters(
-        self, shape: Shape, options: LoraOptions, labels: int, *, parents: Sequence[Any] = ()
-    ) -> int:
-        linears = common_linears(shape, options.target_modules)
-        updates = sum(_trained(options, *sizes) for sizes in linears)
-        pooler = sum(part.total for part in shape.parts() if part.name in _pooler(shape, options))
-        return shape.layers * updates + pooler + shape.head_parameters(labels)
-
     def added_parts(self, shape: Shape, options: LoraOptions, *, parents: Sequence[Any] = ()) -> tuple[Part, ...]:
         parts = []
         for name, sizes in zip(options.target_modules, common_linears(shape, options.target_modules), strict=True):
